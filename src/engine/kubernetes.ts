@@ -1,0 +1,140 @@
+/**
+ * The parts of Kubernetes objects that the engine reads, as they stand on the wire: times are RFC 3339 strings.
+ *
+ * `@kubernetes/client-node`'s `V1Job`/`V1Pod` describe the same objects with `Date`s, which costs a pass over every
+ * object; a watch that sees thousands of frames a second does without. Unknown fields survive: the cache keeps what
+ * `informer/trim.ts` keeps.
+ */
+
+export interface OwnerReference {
+  apiVersion: string;
+  kind: string;
+  name: string;
+  uid: string;
+  controller?: boolean;
+  blockOwnerDeletion?: boolean;
+}
+
+export interface ObjectMeta {
+  name: string;
+  namespace: string;
+  uid: string;
+  resourceVersion: string;
+  generation?: number;
+  generateName?: string;
+  creationTimestamp: string;
+  deletionTimestamp?: string;
+  deletionGracePeriodSeconds?: number;
+  labels?: Record<string, string>;
+  annotations?: Record<string, string>;
+  ownerReferences?: OwnerReference[];
+  finalizers?: string[];
+}
+
+/** What every object in a cache has. */
+export interface KubeObject {
+  apiVersion?: string;
+  kind?: string;
+  metadata: ObjectMeta;
+}
+
+export interface Condition {
+  type: string;
+  status: "True" | "False" | "Unknown";
+  reason?: string;
+  message?: string;
+  lastTransitionTime?: string;
+}
+
+export interface JobStatus {
+  startTime?: string;
+  completionTime?: string;
+  active?: number;
+  ready?: number;
+  succeeded?: number;
+  failed?: number;
+  terminating?: number;
+  conditions?: Condition[];
+}
+
+export interface Job extends KubeObject {
+  spec: {
+    backoffLimit?: number;
+    activeDeadlineSeconds?: number;
+    ttlSecondsAfterFinished?: number;
+    suspend?: boolean;
+  };
+  status: JobStatus;
+}
+
+export interface ContainerStateWaiting {
+  reason?: string;
+  message?: string;
+}
+export interface ContainerStateRunning {
+  startedAt?: string;
+}
+export interface ContainerStateTerminated {
+  exitCode: number;
+  signal?: number;
+  reason?: string;
+  message?: string;
+  startedAt?: string;
+  finishedAt?: string;
+}
+/** Exactly one of the three is set; none at all means waiting. */
+export interface ContainerState {
+  waiting?: ContainerStateWaiting;
+  running?: ContainerStateRunning;
+  terminated?: ContainerStateTerminated;
+}
+export interface ContainerStatus {
+  name: string;
+  state?: ContainerState;
+  lastState?: ContainerState;
+  ready?: boolean;
+  started?: boolean;
+  restartCount: number;
+}
+
+export interface Container {
+  name: string;
+  image?: string;
+  /** Only on init containers: `Always` makes it a native sidecar (KEP-753), which runs beside the main containers. */
+  restartPolicy?: string;
+}
+
+export interface Pod extends KubeObject {
+  spec: {
+    nodeName?: string;
+    restartPolicy?: string;
+    containers: Container[];
+    initContainers?: Container[];
+  };
+  status: {
+    phase?: "Pending" | "Running" | "Succeeded" | "Failed" | "Unknown";
+    reason?: string;
+    message?: string;
+    startTime?: string;
+    conditions?: Condition[];
+    initContainerStatuses?: ContainerStatus[];
+    containerStatuses?: ContainerStatus[];
+  };
+}
+
+/** The error body of the Kubernetes API (apimachinery `metav1.Status`). */
+export interface Status {
+  kind: "Status";
+  status?: string;
+  message?: string;
+  reason?: string;
+  code?: number;
+  details?: {
+    name?: string;
+    group?: string;
+    kind?: string;
+    uid?: string;
+    retryAfterSeconds?: number;
+    causes?: { reason?: string; message?: string; field?: string }[];
+  };
+}
