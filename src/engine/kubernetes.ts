@@ -63,6 +63,8 @@ export interface Job extends KubeObject {
     activeDeadlineSeconds?: number;
     ttlSecondsAfterFinished?: number;
     suspend?: boolean;
+    /** Only its presence is read: such a Job may replace a pod that `backoffLimit` alone would not (KEP-3329). */
+    podFailurePolicy?: unknown;
   };
   status: JobStatus;
 }
@@ -108,6 +110,7 @@ export interface Pod extends KubeObject {
   spec: {
     nodeName?: string;
     restartPolicy?: string;
+    terminationGracePeriodSeconds?: number;
     containers: Container[];
     initContainers?: Container[];
   };

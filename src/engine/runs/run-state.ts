@@ -1,0 +1,220 @@
+import type { Condition, ContainerStatus, Job, Pod } from "../kubernetes.ts";
+import type { StartFailureCode } from "./types.ts";
+
+/**
+ * What is known about one run: a fold over the frames of the two watches. Plain data, no clock of its own; `at` is the
+ * caller's monotonic time in milliseconds (or a recording's `ms`).
+ */
+export interface RunState {
+  /** Last known state of the Job, kept after its deletion. */
+  job: Job | null;
+  jobSeenAt: number | null;
+  jobDeletedAt: number | null;
+  /** The newest pod by owner uid, kept after its deletion. */
+  pod: Pod | null;
+  podSeenAt: number | null;
+  podDeletedAt: number | null;
+  /** When the current pod was first seen with a deletion timestamp. */
+  podDeletingAt: number | null;
+  scheduledAt: number | null;
+  /** When the current pod was first seen `Succeeded` or `Failed`. */
+  podTerminalAt: number | null;
+  /** How often a newer pod took the place of an older one. */
+  podChanges: number;
+  /** Start problems that stand now, by container name ("" = the pod itself). */
+  problems: ReadonlyMap<string, StartProblem>;
+  /** When a Job condition first said that the run is over. */
+  jobConditionAt: number | null;
+  /** When each main container was first seen terminated, by name. */
+  endedAt: ReadonlyMap<string, number>;
+  /** Containers that have been seen waiting for their first start and not yet beyond it. */
+  notStarted: ReadonlySet<string>;
+}
+
+export interface StartProblem {
+  code: StartFailureCode;
+  reason: string;
+  message: string;
+  since: number;
+}
+
+export type RunFrame =
+  | { resource: "jobs"; type: "applied" | "deleted"; object: Job; at: number }
+  | { resource: "pods"; type: "applied" | "deleted"; object: Pod; at: number };
+
+const NO_PROBLEMS: ReadonlyMap<string, StartProblem> = new Map();
+const NONE_ENDED: ReadonlyMap<string, number> = new Map();
+const NONE_WAITING: ReadonlySet<string> = new Set();
+
+export const INITIAL_STATE: RunState = {
+  job: null,
+  jobSeenAt: null,
+  jobDeletedAt: null,
+  pod: null,
+  podSeenAt: null,
+  podDeletedAt: null,
+  podDeletingAt: null,
+  scheduledAt: null,
+  podTerminalAt: null,
+  podChanges: 0,
+  problems: NO_PROBLEMS,
+  jobConditionAt: null,
+  endedAt: NONE_ENDED,
+  notStarted: NONE_WAITING,
+};
+
+/** One frame further. Pure: returns the same object when the frame says nothing about this run's current Job and pod. */
+export function reduceRun(state: RunState, frame: RunFrame): RunState {
+  return frame.resource === "jobs" ? reduceJob(state, frame) : reducePod(state, frame);
+}
+
+function reduceJob(state: RunState, { type, object: job, at }: Extract<RunFrame, { resource: "jobs" }>): RunState {
+  if (state.job !== null && state.job.metadata.uid !== job.metadata.uid) return state;
+  return {
+    ...state,
+    job,
+    jobSeenAt: state.jobSeenAt ?? at,
+    jobDeletedAt: type === "deleted" ? (state.jobDeletedAt ?? at) : state.jobDeletedAt,
+    jobConditionAt: state.jobConditionAt ?? (terminalCondition(job) === null ? null : at),
+  };
+}
+
+function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame, { resource: "pods" }>): RunState {
+  const known = state.pod;
+  const isSame = known !== null && known.metadata.uid === pod.metadata.uid;
+  if (known !== null && !isSame && (type === "deleted" || !isNewer(pod, known, state.podDeletedAt !== null))) return state;
+  const base: RunState = isSame
+    ? state
+    : {
+        ...state,
+        podSeenAt: at,
+        podDeletedAt: null,
+        podDeletingAt: null,
+        scheduledAt: null,
+        podTerminalAt: null,
+        podChanges: state.podChanges + (known === null ? 0 : 1),
+        problems: NO_PROBLEMS,
+        endedAt: NONE_ENDED,
+        notStarted: NONE_WAITING,
+      };
+  return {
+    ...base,
+    pod,
+    podDeletedAt: type === "deleted" ? (base.podDeletedAt ?? at) : base.podDeletedAt,
+    podDeletingAt: base.podDeletingAt ?? (pod.metadata.deletionTimestamp === undefined && type !== "deleted" ? null : at),
+    scheduledAt: base.scheduledAt ?? (isScheduled(pod) ? at : null),
+    podTerminalAt: base.podTerminalAt ?? (isPodTerminal(pod) ? at : null),
+    problems: problemsOf(pod, base.problems, at),
+    endedAt: endedOf(pod, base.endedAt, at),
+    notStarted: notStartedOf(pod, base.notStarted),
+  };
+}
+
+/** Creation times have whole seconds; within one second a pod that still lives is newer than one that is done. */
+function isNewer(pod: Pod, known: Pod, knownIsGone: boolean): boolean {
+  const order = compareText(pod.metadata.creationTimestamp, known.metadata.creationTimestamp);
+  if (order !== 0) return order > 0;
+  return knownIsGone || isPodTerminal(known) || known.metadata.deletionTimestamp !== undefined;
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Waiting reasons of the kubelet (pkg/kubelet/images, pkg/kubelet/container) that keep a container from starting. */
+const WAITING_PROBLEMS: ReadonlyMap<string, StartFailureCode> = new Map([
+  ["ErrImagePull", "image_pull"],
+  ["ImagePullBackOff", "image_pull"],
+  ["InvalidImageName", "image_pull"],
+  ["ErrImageNeverPull", "image_pull"],
+  ["ImageInspectError", "image_pull"],
+  ["RegistryUnavailable", "image_pull"],
+  ["SignatureValidationFailed", "image_pull"],
+  ["CreateContainerConfigError", "container_config"],
+  ["CreateContainerError", "container_config"],
+  ["PreCreateHookError", "container_config"],
+  ["PreStartHookError", "container_config"],
+  ["PostStartHookError", "container_config"],
+  ["RunContainerError", "container_config"],
+  ["CrashLoopBackOff", "init_failed"],
+]);
+
+/** `ErrImagePull` and `ImagePullBackOff` alternate for ever: the same code keeps its first sight, whatever the reason. */
+function problemsOf(pod: Pod, known: ReadonlyMap<string, StartProblem>, at: number): ReadonlyMap<string, StartProblem> {
+  const found = new Map<string, StartProblem>();
+  const add = (name: string, code: StartFailureCode, reason: string, message: string) => {
+    const before = known.get(name);
+    found.set(name, { code, reason, message, since: before?.code === code ? before.since : at });
+  };
+  const scheduled = condition(pod.status.conditions, "PodScheduled");
+  if (scheduled?.status === "False" && scheduled.reason === "Unschedulable") {
+    const message = scheduled.message ?? "";
+    add("", /persistentvolumeclaim|volume/i.test(message) ? "volume" : "unschedulable", "Unschedulable", message);
+  }
+  const isInit = pod.status.initContainerStatuses;
+  if (isInit !== undefined) for (const status of isInit) addWaiting(status, true);
+  for (const status of pod.status.containerStatuses ?? []) addWaiting(status, false);
+  return found.size === 0 ? NO_PROBLEMS : found;
+
+  function addWaiting(status: ContainerStatus, init: boolean): void {
+    const reason = status.state?.waiting?.reason;
+    if (reason === undefined) return;
+    const code = WAITING_PROBLEMS.get(reason);
+    // A main container in CrashLoopBackOff has run: its restarts are the Job's business, not a failure to start.
+    if (code === undefined || (reason === "CrashLoopBackOff" && !init)) return;
+    add(status.name, code, reason, status.state?.waiting?.message ?? "");
+  }
+}
+
+function endedOf(pod: Pod, known: ReadonlyMap<string, number>, at: number): ReadonlyMap<string, number> {
+  let ended: Map<string, number> | null = null;
+  for (const status of pod.status.containerStatuses ?? []) {
+    if (status.state?.terminated === undefined) continue;
+    ended ??= new Map();
+    ended.set(status.name, known.get(status.name) ?? at);
+  }
+  return ended ?? NONE_ENDED;
+}
+
+function notStartedOf(pod: Pod, known: ReadonlySet<string>): ReadonlySet<string> {
+  let waiting: Set<string> | null = null;
+  for (const { name, state, restartCount } of pod.status.containerStatuses ?? []) {
+    const isWaiting = state?.running === undefined && state?.terminated === undefined && restartCount === 0;
+    const isLost = state?.terminated?.reason === "ContainerStatusUnknown" && known.has(name);
+    if (isWaiting || isLost) (waiting ??= new Set()).add(name);
+  }
+  return waiting ?? NONE_WAITING;
+}
+
+export function condition(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {
+  return conditions?.find((each) => each.type === type);
+}
+
+export function isScheduled(pod: Pod): boolean {
+  return condition(pod.status.conditions, "PodScheduled")?.status === "True" || pod.spec.nodeName !== undefined;
+}
+
+export function isPodTerminal(pod: Pod): boolean {
+  return pod.status.phase === "Succeeded" || pod.status.phase === "Failed";
+}
+
+/**
+ * The Job's word that it is over. `SuccessCriteriaMet` and `FailureTarget` (KEP-3998, KEP-4026) come before `Complete` and
+ * `Failed`, while pods may still be terminating, and cannot be taken back.
+ */
+export function terminalCondition(job: Job): Condition | null {
+  let found: Condition | null = null;
+  for (const each of job.status.conditions ?? []) {
+    if (each.status !== "True") continue;
+    if (each.type === "Complete" || each.type === "Failed") return each;
+    if (each.type === "SuccessCriteriaMet" || each.type === "FailureTarget") found = each;
+  }
+  return found;
+}
+
+export function containerStatus(pod: Pod, name: string): ContainerStatus | undefined {
+  return (
+    pod.status.containerStatuses?.find((each) => each.name === name) ??
+    pod.status.initContainerStatuses?.find((each) => each.name === name)
+  );
+}

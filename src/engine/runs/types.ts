@@ -1,0 +1,122 @@
+import type { Pod } from "../kubernetes.ts";
+
+export type StartFailureCode =
+  | "init_failed"
+  | "image_pull"
+  | "container_config"
+  | "unschedulable"
+  | "volume"
+  | "start_timeout"
+  | "deadline";
+
+/** Why the named container never ran. */
+export interface StartFailure {
+  code: StartFailureCode;
+  /** The kubelet's, scheduler's or Job controller's own word, e.g. `ImagePullBackOff`. */
+  reason: string;
+  /** Their own sentence; empty when there was none. */
+  message: string;
+  /** The container that failed, when it was one. */
+  container: string | null;
+  /** Of a failed init container. */
+  exitCode: number | null;
+  podName: string | null;
+}
+
+export type RunEndKind =
+  | "succeeded"
+  | "failed"
+  | "deadline"
+  | "job_deleted"
+  | "pod_deleted"
+  | "evicted"
+  | "start_failed";
+
+/** How a run ended. Settled once; later events do not change it. */
+export interface RunEnd {
+  kind: RunEndKind;
+  /** Of the named container. Null when it never ran, or nobody can say any more. */
+  exitCode: number | null;
+  /** Number of the signal that ended the container, when the runtime reported one. */
+  signal: number | null;
+  /** The most telling reason known: Job condition, disruption, or the container's own (`OOMKilled`, `Error`, …). */
+  reason: string;
+  message: string;
+  container: string;
+  podName: string | null;
+  startedAt: string | null;
+  finishedAt: string | null;
+  startFailure: StartFailure | null;
+  /** The Job's terminal condition (`FailureTarget` and `SuccessCriteriaMet` included), when it had one by then. */
+  jobCondition: { type: string; reason: string; message: string } | null;
+}
+
+export type RunPhase =
+  | "unknown"
+  | "created"
+  | "suspended"
+  | "pending"
+  | "initializing"
+  | "starting"
+  | "running"
+  | "ended"
+  | "deleting"
+  | "gone";
+
+/** Readable progress. `text` is one line for people, without the run's name. */
+export interface PhaseChange {
+  phase: RunPhase;
+  text: string;
+}
+
+export interface PodChange {
+  pod: Pod;
+  previous: Pod;
+}
+
+abstract class RunError extends Error {
+  readonly namespace: string;
+  readonly jobName: string;
+  constructor(namespace: string, jobName: string, message: string) {
+    super(message);
+    this.name = new.target.name;
+    this.namespace = namespace;
+    this.jobName = jobName;
+  }
+}
+
+/** The named container cannot start. */
+export class StartFailedError extends RunError {
+  readonly failure: StartFailure;
+  constructor(namespace: string, jobName: string, failure: StartFailure) {
+    const where = failure.container === null ? "" : ` (container ${failure.container})`;
+    super(namespace, jobName, `Job ${namespace}/${jobName} cannot start${where}: ${failure.reason}: ${failure.message}`);
+    this.failure = failure;
+  }
+}
+
+/** The run ended before its container was ever seen running: Job or pod deleted, evicted. */
+export class RunGoneError extends RunError {
+  readonly end: RunEnd;
+  constructor(namespace: string, jobName: string, end: RunEnd) {
+    super(namespace, jobName, `Job ${namespace}/${jobName} ended before its container ran: ${end.kind}: ${end.message || end.reason}`);
+    this.end = end;
+  }
+}
+
+/** The caller's own `timeoutMs` is over. The run goes on. */
+export class RunTimeoutError extends RunError {
+  readonly timeoutMs: number;
+  constructor(namespace: string, jobName: string, what: string, timeoutMs: number) {
+    super(namespace, jobName, `Job ${namespace}/${jobName}: ${what} did not happen within ${timeoutMs} ms`);
+    this.timeoutMs = timeoutMs;
+  }
+}
+
+/** `engine.stop()` or `run.release()` was called while the promise was pending. */
+export class EngineStoppedError extends Error {
+  constructor(message = "The run engine was stopped") {
+    super(message);
+    this.name = "EngineStoppedError";
+  }
+}
