@@ -1,0 +1,389 @@
+import { ConfigError } from "./errors.ts";
+import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./names.ts";
+
+/** The keys that every Paperclip adapter on Kubernetes has, read and checked. Seconds are seconds. */
+export interface BaseConfig {
+  /** Namespace of the Jobs; null: the server's own. */
+  readonly namespace: string | null;
+  /** Absolute path of a kubeconfig on the server; null: the pod's service account, else the default kubeconfig. */
+  readonly kubeconfig: string | null;
+  /** Image of the agent's container; null: the server's own. */
+  readonly image: string | null;
+  readonly imagePullPolicy: "IfNotPresent" | "Always" | "Never";
+  readonly serviceAccountName: string | null;
+  readonly cwd: string | null;
+  /** 0: no limit. */
+  readonly timeoutSec: number;
+  /** Beyond `timeoutSec`, until the adapter's own clock ends the run should the Job's deadline not. */
+  readonly graceSec: number;
+  readonly ttlSecondsAfterFinished: number;
+  /** Leave the Job (and its Secret) after the run. */
+  readonly retainJobs: boolean;
+  /** Adopt a run that an earlier server process left behind. */
+  readonly reattachOrphanedJobs: boolean;
+  readonly resources: {
+    readonly requests: Readonly<Record<string, string>>;
+    readonly limits: Readonly<Record<string, string>>;
+  };
+  /** Null: inherit the server's own. */
+  readonly nodeSelector: Readonly<Record<string, string>> | null;
+  /** Null: inherit the server's own. */
+  readonly tolerations: readonly Toleration[] | null;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The operator's variables, resolved by the host. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Only looked at by the environment test. */
+  readonly secretRef: string;
+  readonly workspaceVolumeClaim: string | null;
+  readonly workspaceMountPath: string | null;
+  /** Null: no Docker beside the agent. */
+  readonly docker: { readonly image: string; readonly cpuLimit: string; readonly memoryLimit: string } | null;
+  readonly imagePullGraceSec: number;
+  readonly configErrorGraceSec: number;
+  readonly scheduleTimeoutSec: number;
+  /** Silence after which a line says that the run lives. */
+  readonly keepaliveSec: number;
+  /** What happens while another run of the same agent lives: refuse, wait for its end, or run beside it. */
+  readonly concurrencyPolicy: "block" | "wait" | "parallel";
+  /** Delete a run that an earlier process left behind and that cannot be adopted, instead of being blocked by it. */
+  readonly deleteMismatchedOrphans: boolean;
+  /** Stamp failed runs so that the host may continue the conversation. */
+  readonly conversationContinuation: boolean;
+}
+
+export interface Toleration {
+  readonly key?: string;
+  readonly operator?: "Exists" | "Equal";
+  readonly value?: string;
+  readonly effect?: "NoSchedule" | "PreferNoSchedule" | "NoExecute";
+  readonly tolerationSeconds?: number;
+}
+
+const DEFAULT_TTL_SECONDS = 300;
+const DEFAULT_GRACE_SECONDS = 60;
+
+/**
+ * Reads the shared keys. The host's form writes 0 and "" into fields that nobody filled in, so both mean "not set".
+ *
+ * @throws ConfigError
+ */
+export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
+  const read = new ConfigReader(raw);
+  const policy = read.choice("concurrencyPolicy", ["block", "wait", "parallel"] as const) ?? "block";
+  const namespace = read.string("namespace");
+  if (namespace !== null && !isDnsLabel(namespace))
+    throw new ConfigError("namespace", namespace, "the name of a namespace");
+  const serviceAccountName = read.string("serviceAccountName");
+  if (serviceAccountName !== null && !isDnsSubdomain(serviceAccountName)) {
+    throw new ConfigError("serviceAccountName", serviceAccountName, "the name of a service account");
+  }
+  const workspaceVolumeClaim = read.string("workspaceVolumeClaim");
+  if (workspaceVolumeClaim !== null && !isDnsSubdomain(workspaceVolumeClaim)) {
+    throw new ConfigError("workspaceVolumeClaim", workspaceVolumeClaim, "the name of a PersistentVolumeClaim");
+  }
+  const workspaceMountPath = absolutePath(read, "workspaceMountPath");
+  return {
+    namespace,
+    kubeconfig: absolutePath(read, "kubeconfig"),
+    image: read.string("image"),
+    imagePullPolicy: read.choice("imagePullPolicy", ["IfNotPresent", "Always", "Never"] as const) ?? "IfNotPresent",
+    serviceAccountName,
+    cwd: read.string("cwd"),
+    timeoutSec: read.seconds("timeoutSec") ?? 0,
+    graceSec: read.seconds("graceSec") ?? DEFAULT_GRACE_SECONDS,
+    ttlSecondsAfterFinished: read.seconds("ttlSecondsAfterFinished") ?? DEFAULT_TTL_SECONDS,
+    retainJobs: read.boolean("retainJobs") ?? false,
+    reattachOrphanedJobs: read.boolean("reattachOrphanedJobs") ?? true,
+    resources: readResources(raw),
+    nodeSelector: readNodeSelector(read),
+    tolerations: readTolerations(raw),
+    labels: readLabels(read),
+    env: readEnv(raw),
+    secretRef: read.string("secretRef") ?? "paperclip-secrets",
+    workspaceVolumeClaim,
+    workspaceMountPath,
+    docker: readDocker(read),
+    imagePullGraceSec: read.seconds("imagePullGraceSec") ?? 30,
+    configErrorGraceSec: read.seconds("configErrorGraceSec") ?? 30,
+    scheduleTimeoutSec: read.seconds("scheduleTimeoutSec") ?? 120,
+    keepaliveSec: read.seconds("keepaliveSec") ?? 300,
+    concurrencyPolicy: policy,
+    deleteMismatchedOrphans: read.boolean("deleteMismatchedOrphans") ?? false,
+    conversationContinuation: read.boolean("conversationContinuation") ?? true,
+  };
+}
+
+/** Reads single keys as the host's forms, its API and people write them: `"600"` for 600, `"true"` for true, `""` for nothing. */
+export class ConfigReader {
+  readonly #raw: Record<string, unknown>;
+
+  constructor(raw: Record<string, unknown>) {
+    this.#raw = raw;
+  }
+
+  /** Trimmed; null when blank or missing. @throws ConfigError */
+  string(key: string): string | null {
+    const value = this.#raw[key];
+    if (isUnset(value) || value === 0 || value === false) return null;
+    if (typeof value !== "string") throw new ConfigError(key, value, "a text");
+    return value.trim();
+  }
+
+  /** Null when 0, blank or missing. @throws ConfigError */
+  number(key: string): number | null {
+    const value = this.#raw[key];
+    if (isUnset(value) || value === false) return null;
+    const number = typeof value === "string" ? Number(value.trim()) : value;
+    if (typeof number !== "number" || !Number.isFinite(number)) throw new ConfigError(key, value, "a number");
+    return number === 0 ? null : number;
+  }
+
+  /** A whole number of at least 1; null when 0, blank or missing. @throws ConfigError */
+  count(key: string): number | null {
+    const number = this.number(key);
+    if (number === null) return null;
+    if (!Number.isSafeInteger(number) || number < 1)
+      throw new ConfigError(key, this.#raw[key], "a whole number, 1 or more");
+    return number;
+  }
+
+  /** Whole seconds, at most 2^31 - 1 (the API's fields are int32); null when 0, blank or missing. @throws ConfigError */
+  seconds(key: string): number | null {
+    const number = this.number(key);
+    if (number === null) return null;
+    if (!Number.isInteger(number) || number < 1 || number > 2_147_483_647) {
+      throw new ConfigError(key, this.#raw[key], "a whole number of seconds, 1 or more");
+    }
+    return number;
+  }
+
+  /** @throws ConfigError */
+  boolean(key: string): boolean | null {
+    const value = this.#raw[key];
+    if (isUnset(value)) return null;
+    if (typeof value === "boolean") return value;
+    const text = String(value).trim().toLowerCase();
+    if (text === "true" || text === "1") return true;
+    if (text === "false" || text === "0") return false;
+    throw new ConfigError(key, value, "true or false");
+  }
+
+  /** @throws ConfigError */
+  choice<const T extends string>(key: string, values: readonly T[]): T | null {
+    const text = this.string(key);
+    if (text === null) return null;
+    const found = values.find((value) => value === text);
+    if (found === undefined) throw new ConfigError(key, text, `one of ${values.join(", ")}`);
+    return found;
+  }
+
+  /** A list of texts; a single text is split at newlines. @throws ConfigError */
+  strings(key: string): string[] {
+    const value = this.#raw[key];
+    if (isUnset(value)) return [];
+    const list = typeof value === "string" ? value.split("\n").filter((line) => line.trim() !== "") : value;
+    if (!Array.isArray(list) || !list.every((item) => typeof item === "string")) {
+      throw new ConfigError(key, value, "a list of texts");
+    }
+    return list;
+  }
+
+  /**
+   * `key=value` lines (blank ones and `#` comments skipped, split at the first `=`), a JSON object as text, or an object.
+   * Null when the key is missing; an empty object or `{}` is an empty map. @throws ConfigError
+   */
+  map(key: string): Record<string, string> | null {
+    const value = this.#raw[key];
+    if (isUnset(value)) return null;
+    if (isObject(value)) return stringValues(key, value);
+    if (typeof value !== "string") throw new ConfigError(key, value, "lines of key=value, or an object");
+    if (value.trim().startsWith("{")) {
+      const parsed = parseJson(key, value);
+      if (!isObject(parsed)) throw new ConfigError(key, value, "a JSON object of texts");
+      return stringValues(key, parsed);
+    }
+    const map: Record<string, string> = {};
+    for (const line of value.split(/\r?\n/)) {
+      const text = line.trim();
+      if (text === "" || text.startsWith("#")) continue;
+      const at = text.indexOf("=");
+      if (at < 0) throw new ConfigError(key, line, "lines of key=value");
+      const name = text.slice(0, at).trim();
+      if (name !== "") define(map, name, text.slice(at + 1).trim());
+    }
+    return map;
+  }
+}
+
+/** Own properties only, whatever they are called: a label named `__proto__` must not reach the prototype. */
+function define(map: Record<string, string>, name: string, value: string): void {
+  Object.defineProperty(map, name, { value, enumerable: true, configurable: true, writable: true });
+}
+
+function isUnset(value: unknown): boolean {
+  return value === undefined || value === null || (typeof value === "string" && value.trim() === "");
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function parseJson(key: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new ConfigError(key, text, "valid JSON");
+  }
+}
+
+function stringValues(key: string, value: Record<string, unknown>): Record<string, string> {
+  const map: Record<string, string> = {};
+  for (const [name, each] of Object.entries(value)) {
+    if (each === null || each === undefined) continue;
+    if (typeof each !== "string" && typeof each !== "number" && typeof each !== "boolean") {
+      throw new ConfigError(`${key}.${name}`, each, "a text");
+    }
+    define(map, name, String(each));
+  }
+  return map;
+}
+
+function absolutePath(read: ConfigReader, key: string): string | null {
+  const path = read.string(key);
+  if (path !== null && !path.startsWith("/")) throw new ConfigError(key, path, "an absolute path");
+  return path;
+}
+
+/** What the API accepts as a quantity (apimachinery `resource.ParseQuantity`), without signs. */
+const QUANTITY = /^\d+(?:\.\d*)?(?:[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?$/;
+
+/**
+ * The form writes flat dotted keys (`"resources.requests.cpu"`), the documentation of old showed a nested object: both are
+ * read, the flat ones win. Nested ones may name other resources too (`nvidia.com/gpu`).
+ */
+function readResources(raw: Record<string, unknown>): BaseConfig["resources"] {
+  const nested = raw["resources"];
+  if (!isUnset(nested) && !isObject(nested))
+    throw new ConfigError("resources", nested, "an object with requests and limits");
+  const of = (group: "requests" | "limits", defaults: Record<string, string>): Record<string, string> => {
+    const result = { ...defaults };
+    const given = isObject(nested) ? nested[group] : undefined;
+    if (!isUnset(given) && !isObject(given))
+      throw new ConfigError(`resources.${group}`, given, "an object such as {cpu, memory}");
+    const entries = isObject(given) ? Object.entries(given) : [];
+    for (const name of ["cpu", "memory"]) entries.push([name, raw[`resources.${group}.${name}`]]);
+    for (const [name, value] of entries) {
+      if (isUnset(value) || value === 0) continue;
+      const text = String(value).trim();
+      if ((typeof value !== "string" && typeof value !== "number") || !QUANTITY.test(text)) {
+        throw new ConfigError(`resources.${group}.${name}`, value, "a quantity such as 500m, 2 or 4Gi");
+      }
+      define(result, name, text);
+    }
+    return result;
+  };
+  return {
+    requests: of("requests", { cpu: "1000m", memory: "2Gi" }),
+    limits: of("limits", { cpu: "4000m", memory: "8Gi" }),
+  };
+}
+
+function readNodeSelector(read: ConfigReader): Record<string, string> | null {
+  const selector = read.map("nodeSelector");
+  for (const [key, value] of Object.entries(selector ?? {})) checkLabel("nodeSelector", key, value);
+  return selector;
+}
+
+/** Label prefixes that are the adapter's own; `manifest.ts` leaves such user labels out and says so. */
+const RESERVED_PREFIXES = ["paperclip.io/", "app.kubernetes.io/"];
+
+export function isReservedLabel(key: string): boolean {
+  return RESERVED_PREFIXES.some((prefix) => key.startsWith(prefix));
+}
+
+function readLabels(read: ConfigReader): Record<string, string> {
+  const labels = read.map("labels") ?? {};
+  for (const [key, value] of Object.entries(labels)) if (!isReservedLabel(key)) checkLabel("labels", key, value);
+  return labels;
+}
+
+function checkLabel(field: string, key: string, value: string): void {
+  if (!isLabelKey(key))
+    throw new ConfigError(field, key, "label keys ([prefix/]name of letters, digits, '-', '_', '.', at most 63)");
+  if (!isLabelValue(value)) {
+    throw new ConfigError(
+      `${field}.${key}`,
+      value,
+      "a label value (letters, digits, '-', '_', '.', at most 63, a letter or digit at both ends)",
+    );
+  }
+}
+
+function readTolerations(raw: Record<string, unknown>): Toleration[] | null {
+  const value = raw["tolerations"];
+  if (isUnset(value)) return null;
+  const list = typeof value === "string" ? parseJson("tolerations", value) : value;
+  if (!Array.isArray(list)) throw new ConfigError("tolerations", value, "a JSON array of tolerations");
+  return list.map((each, index) => readToleration(`tolerations[${index}]`, each));
+}
+
+function readToleration(field: string, value: unknown): Toleration {
+  if (!isObject(value)) throw new ConfigError(field, value, "an object with key, operator, value, effect");
+  const { key, operator, value: wanted, effect, tolerationSeconds, ...unknown } = value;
+  const extra = Object.keys(unknown)[0];
+  if (extra !== undefined)
+    throw new ConfigError(`${field}.${extra}`, unknown[extra], "only key, operator, value, effect, tolerationSeconds");
+  const text = (name: string, given: unknown): string | undefined => {
+    if (given === undefined || given === null) return undefined;
+    if (typeof given === "string") return given;
+    throw new ConfigError(`${field}.${name}`, given, "a text");
+  };
+  const oneOf = <const T extends string>(name: string, given: unknown, values: readonly T[]): T | undefined => {
+    if (given === undefined || given === null || given === "") return undefined;
+    const found = values.find((each) => each === given);
+    if (found === undefined) throw new ConfigError(`${field}.${name}`, given, `one of ${values.join(", ")}`);
+    return found;
+  };
+  if (tolerationSeconds !== undefined && tolerationSeconds !== null && !Number.isInteger(tolerationSeconds)) {
+    throw new ConfigError(`${field}.tolerationSeconds`, tolerationSeconds, "a whole number of seconds");
+  }
+  const entries = {
+    key: text("key", key),
+    operator: oneOf("operator", operator, ["Exists", "Equal"]),
+    value: text("value", wanted),
+    effect: oneOf("effect", effect, ["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+    tolerationSeconds: typeof tolerationSeconds === "number" ? tolerationSeconds : undefined,
+  };
+  return Object.fromEntries(Object.entries(entries).filter(([, each]) => each !== undefined));
+}
+
+/** The host resolves bindings to plain texts; anything that is not a text is left out, as the adapter of old did. */
+function readEnv(raw: Record<string, unknown>): Record<string, string> {
+  const value = raw["env"];
+  if (isUnset(value)) return {};
+  if (!isObject(value)) throw new ConfigError("env", value, "an object of texts");
+  const env: Record<string, string> = {};
+  for (const [name, each] of Object.entries(value)) {
+    if (typeof each !== "string") continue;
+    // core/v1 validation since 1.30 (RelaxedEnvironmentVariableValidation): printable ASCII without "=".
+    if (!/^[ -<>-~]+$/.test(name)) throw new ConfigError("env", name, "names of environment variables");
+    // A NUL ends a C string: execve cannot carry it.
+    if (each.includes("\0")) throw new ConfigError(`env.${name}`, each, "a text without NUL characters");
+    define(env, name, each);
+  }
+  return env;
+}
+
+function readDocker(read: ConfigReader): BaseConfig["docker"] {
+  if (read.boolean("enableDocker") !== true) return null;
+  const quantity = (key: string, fallback: string): string => {
+    const text = read.string(key) ?? fallback;
+    if (!QUANTITY.test(text)) throw new ConfigError(key, text, "a quantity such as 2 or 4Gi");
+    return text;
+  };
+  return {
+    image: read.string("dockerImage") ?? "docker:28-dind",
+    cpuLimit: quantity("dockerCpuLimit", "2"),
+    memoryLimit: quantity("dockerMemoryLimit", "2Gi"),
+  };
+}

@@ -1,0 +1,71 @@
+import { createHash } from "node:crypto";
+
+/**
+ * Names and labels, to the letter those of the adapter that this one replaces: the other's Jobs must be found by ours, and
+ * ours by whoever looks for the other's.
+ */
+
+/** Lowercase letters, digits and dashes of `text`, at most 16 characters. May be empty. */
+export function slug(text: string): string {
+  return text
+    .toLowerCase()
+    .replace(/[^a-z0-9-]/g, "")
+    .slice(0, 16)
+    .replace(/-+$/, "");
+}
+
+/**
+ * Deterministic for one (agent, run): creating it twice is a conflict. The hash tells runs apart whose slugs were cut to the
+ * same text.
+ *
+ * @returns at most 43 characters, with the prefix `ac`
+ */
+export function jobNameFor(prefix: string, agentId: string, runId: string): string {
+  const hash = createHash("sha256").update(`${agentId}:${runId}`).digest("hex").slice(0, 6);
+  return `${prefix}-${slug(agentId)}-${slug(runId)}-${hash}`;
+}
+
+/** The run Secret of a Job. */
+export function secretNameFor(jobName: string): string {
+  return `${jobName}-prompt`;
+}
+
+/**
+ * What of `value` may be a label's value: everything outside `[A-Za-z0-9._-]` is deleted (not replaced), at most `max`
+ * characters, a letter or digit at both ends. Null when nothing is left: then leave the label out.
+ */
+export function sanitizeLabelValue(value: string, max = 63): string | null {
+  const text = value
+    .replace(/[^A-Za-z0-9._-]/g, "")
+    .slice(0, max)
+    .replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, "");
+  return text === "" ? null : text;
+}
+
+/** apimachinery `IsValidLabelValue`. */
+export function isLabelValue(value: string): boolean {
+  return value.length <= 63 && /^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/.test(value);
+}
+
+/** apimachinery `IsQualifiedName`: an optional DNS prefix and `/`, then at most 63 characters. */
+export function isLabelKey(key: string): boolean {
+  const [name = "", prefix, ...more] = key.split("/").reverse();
+  if (more.length > 0) return false;
+  if (
+    prefix !== undefined &&
+    (prefix.length > 253 || !/^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/.test(prefix))
+  ) {
+    return false;
+  }
+  return name.length <= 63 && /^[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?$/.test(name);
+}
+
+/** RFC 1123: names of namespaces and services accounts' parts. */
+export function isDnsLabel(name: string): boolean {
+  return name.length <= 63 && /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/.test(name);
+}
+
+/** RFC 1123 subdomain: names of most objects. */
+export function isDnsSubdomain(name: string): boolean {
+  return name.length <= 253 && /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/.test(name);
+}
