@@ -1,0 +1,260 @@
+/**
+ * Where a follow stands in a log, and which lines of a resumed read were delivered already.
+ *
+ * The log API knows no offsets: a resumed read can only ask for the lines since a time, which the server cuts to whole
+ * seconds and applies to each line as a *filter*. So a resumed read repeats what was delivered of that second, and if
+ * the node's clock went back in between, lines from long before. What tells the repeated from the new is the *sequence
+ * of times*: the times of the lines delivered last are remembered (equal ones as one entry with a count), and the read
+ * is aligned with them. Text is never compared: two identical lines are two lines.
+ *
+ * Exact, as long as the last delivered line is in the read, over equal times at the cut, over times that go back, and
+ * over any number of cuts. When it is not in the read, the kubelet has rotated it away: that is said, never hidden.
+ */
+export class LogPosition {
+  /** Times of the lines delivered last, in order; neighbours differ. Parallel arrays: there may be thousands of follows. */
+  #seconds: number[] = [];
+  #nanos: number[] = [];
+  #counts: number[] = [];
+  /** Latest time among the lines before the remembered ones; null: nothing was forgotten and the log was read from its beginning. */
+  #before: Time | null = null;
+  #headOpen: boolean;
+  #lastTime: string | null = null;
+  #lines = 0;
+  /** The line that was cut off before its newline came, if its time had come. */
+  #unfinished: Time | null = null;
+
+  /** `headOpen`: the log is read from somewhere in its middle (`tailLines`, `since`), so a re-read may show older lines. */
+  constructor(options: { headOpen?: boolean } = {}) {
+    this.#headOpen = options.headOpen ?? false;
+  }
+
+  /** Time of the last line delivered, as the kubelet wrote it. */
+  get lastTime(): string | null {
+    return this.#lastTime;
+  }
+
+  /** Lines delivered. */
+  get lines(): number {
+    return this.#lines;
+  }
+
+  /**
+   * Second since which a resumed read must ask, so that it shows the last delivered line; null: there is none, read from
+   * where the follow began.
+   */
+  get resumeSeconds(): number | null {
+    const last = this.#seconds.at(-1);
+    if (last === undefined) return null;
+    return this.#unfinished ? Math.min(last, this.#unfinished.seconds) : last;
+  }
+
+  /** Notes that a line was delivered. */
+  delivered(seconds: number, nanos: number, time: string): void {
+    const last = this.#seconds.length - 1;
+    this.#lastTime = time;
+    this.#lines++;
+    this.#unfinished = null;
+    if (last >= 0 && this.#seconds[last] === seconds && this.#nanos[last] === nanos) {
+      this.#counts[last] = (this.#counts[last] as number) + 1;
+      return;
+    }
+    if (last + 1 >= MAX_REMEMBERED) this.#forgetOlderHalf();
+    this.#seconds.push(seconds);
+    this.#nanos.push(nanos);
+    this.#counts.push(1);
+  }
+
+  /** Notes that a line was cut off in its text: a resumed read must show it next. */
+  unfinished(seconds: number, nanos: number): void {
+    this.#unfinished = { seconds, nanos };
+  }
+
+  /** Begins the comparison for a read that asked for the lines from second `since` on (null: for all lines). */
+  replay(since: number | null): Replay {
+    const expected: ExpectedTime[] = [];
+    for (let i = 0; i < this.#seconds.length; i++) {
+      const seconds = this.#seconds[i] as number;
+      if (since !== null && seconds < since) continue;
+      const nanos = this.#nanos[i] as number;
+      const count = this.#counts[i] as number;
+      const previous = expected.at(-1);
+      // Two entries that were apart become neighbours when the server's filter takes what stood between them.
+      if (previous && previous.seconds === seconds && previous.nanos === nanos) previous.count += count;
+      else expected.push({ seconds, nanos, count });
+    }
+    const older = this.#headOpen ? (expected[0] ?? null) : this.#before;
+    return new Replay(expected, older, this.#unfinished);
+  }
+
+  #forgetOlderHalf(): void {
+    const drop = MAX_REMEMBERED / 2;
+    for (let i = 0; i < drop; i++) {
+      const time = { seconds: this.#seconds[i] as number, nanos: this.#nanos[i] as number };
+      if (this.#before === null || compare(time, this.#before) > 0) this.#before = time;
+    }
+    this.#seconds.splice(0, drop);
+    this.#nanos.splice(0, drop);
+    this.#counts.splice(0, drop);
+    // From now on it is `before` that says which older lines a read may show.
+    this.#headOpen = false;
+  }
+}
+
+/** Times remembered per follow: 24 bytes each, so at most 24 KiB. One burst of more than half of it within a second still aligns. */
+const MAX_REMEMBERED = 1024;
+
+interface ExpectedTime {
+  seconds: number;
+  nanos: number;
+  count: number;
+}
+
+/**
+ * What a line of a resumed read is:
+ * - `repeated`: it was delivered, or stands before where the follow began;
+ * - `new`: deliver it;
+ * - `new-after-gap`: deliver it; the last delivered line was not in this read, so lines may be missing before it.
+ */
+export type Verdict = "repeated" | "new" | "new-after-gap";
+
+/** Compares one resumed read, line by line, with what was delivered. */
+export class Replay {
+  readonly #expected: readonly ExpectedTime[];
+  readonly #older: Time | null;
+  readonly #latest: Time | null;
+  /** Latest and earliest of the expected times; they differ from last and first where a clock went back. */
+  readonly #earliest: Time | null;
+  readonly #unfinished: Time | null;
+  /** Entry that the read stands at, how many of its lines were seen, and the entry that it began with. -1: not begun. */
+  #at = -1;
+  #seen = 0;
+  #began = -1;
+  #caughtUp: boolean;
+  #passedOver = 0;
+  #first = true;
+
+  constructor(expected: readonly ExpectedTime[], older: Time | null, unfinished: Time | null) {
+    this.#expected = expected;
+    this.#older = older;
+    let latest: Time | null = null;
+    let earliest: Time | null = null;
+    for (const time of expected) {
+      if (latest === null || compare(time, latest) > 0) latest = time;
+      if (earliest === null || compare(time, earliest) < 0) earliest = time;
+    }
+    this.#latest = latest;
+    this.#earliest = earliest;
+    this.#caughtUp = expected.length === 0;
+    // With nothing delivered, the line that was cut off is the only one that the read can be held to.
+    this.#unfinished = this.#caughtUp ? unfinished : null;
+  }
+
+  /** The last delivered line was seen (or there is none): every further line is new. */
+  get caughtUp(): boolean {
+    return this.#caughtUp;
+  }
+
+  /**
+   * Lines that stood between delivered ones without ever having been delivered: an earlier read left them out, since the
+   * node's clock had gone back below the time that it asked for. Too late to deliver them in order.
+   */
+  get passedOver(): number {
+    return this.#passedOver;
+  }
+
+  line(seconds: number, nanos: number): Verdict {
+    const time = { seconds, nanos };
+    const first = this.#first;
+    this.#first = false;
+    if (this.#caughtUp) {
+      return first && this.#unfinished !== null && compare(time, this.#unfinished) > 0 ? "new-after-gap" : "new";
+    }
+    if (this.#at >= 0) return this.#continue(time);
+
+    const index = this.#indexOf(time);
+    if (index >= 0) {
+      this.#began = index;
+      this.#moveTo(index);
+      return "repeated";
+    }
+    if (this.#older !== null && compare(time, this.#older) <= 0) return "repeated";
+    this.#caughtUp = true;
+    return "new-after-gap";
+  }
+
+  #continue(time: Time): Verdict {
+    const current = this.#expected[this.#at] as ExpectedTime;
+    if (compare(current, time) === 0) {
+      if (this.#seen < current.count) {
+        this.#seen++;
+        this.#checkCaughtUp();
+        return "repeated";
+      }
+      // More lines with this time than were delivered: the follow began amid them, or they were passed over.
+      if (this.#at !== this.#began || this.#older === null) this.#passedOver++;
+      return "repeated";
+    }
+    const next = this.#expected[this.#at + 1];
+    if (next && compare(next, time) === 0) {
+      this.#moveTo(this.#at + 1);
+      return "repeated";
+    }
+    const other = this.#realign(time);
+    if (other >= 0) {
+      this.#began = other - (this.#at - this.#began + 1);
+      this.#moveTo(other);
+      return "repeated";
+    }
+    if (this.#latest !== null && compare(time, this.#latest) > 0) {
+      // Later than all that was delivered, and the last delivered line has not come: it is not in this read.
+      this.#caughtUp = true;
+      return "new-after-gap";
+    }
+    if (this.#older === null || compare(time, this.#older) > 0) this.#passedOver++;
+    return "repeated";
+  }
+
+  #indexOf(time: Time): number {
+    // A long tail of older lines must not cost a search each.
+    if (this.#earliest !== null && compare(time, this.#earliest) < 0) return -1;
+    return this.#expected.findIndex((expected) => compare(expected, time) === 0);
+  }
+
+  #moveTo(index: number): void {
+    this.#at = index;
+    this.#seen = 1;
+    this.#checkCaughtUp();
+  }
+
+  #checkCaughtUp(): void {
+    const current = this.#expected[this.#at] as ExpectedTime;
+    if (this.#at === this.#expected.length - 1 && this.#seen >= current.count) this.#caughtUp = true;
+  }
+
+  /**
+   * The same times can stand twice in what was delivered (a coarse clock that went back). If the read was taken for the
+   * first occurrence and belongs to a later one, the index of `time` there; -1: no such place.
+   */
+  #realign(time: Time): number {
+    const length = this.#at - this.#began + 1;
+    for (let start = this.#began + 1; start + length < this.#expected.length; start++) {
+      if (compare(this.#expected[start + length] as ExpectedTime, time) !== 0) continue;
+      let same = true;
+      for (let i = 0; same && i < length; i++) {
+        same =
+          compare(this.#expected[start + i] as ExpectedTime, this.#expected[this.#began + i] as ExpectedTime) === 0;
+      }
+      if (same) return start + length;
+    }
+    return -1;
+  }
+}
+
+interface Time {
+  seconds: number;
+  nanos: number;
+}
+
+function compare(a: Time, b: Time): number {
+  return a.seconds - b.seconds || a.nanos - b.nanos;
+}

@@ -1,0 +1,85 @@
+/** What a log follow is told, and what it tells. */
+
+/**
+ * What the follower asks about the container it follows, answered from the pod cache. The pod decides when a log has
+ * ended; the log's own end of stream proves nothing (a kubelet restart ends it just as cleanly).
+ */
+export interface ContainerView {
+  /**
+   * - `waiting`: the container has not started, or waits to be started again.
+   * - `running`
+   * - `ended`: it has ended and will not be started again.
+   * - `gone`: the pod was deleted. A pod that has not been seen *yet* is `waiting`.
+   */
+  phase: "waiting" | "running" | "ended" | "gone";
+  restartCount: number;
+  startedAt: string | null;
+  finishedAt: string | null;
+}
+
+/** A container whose log is followed. */
+export interface LogSource {
+  readonly namespace: string;
+  readonly podName: string;
+  readonly container: string;
+  view(): ContainerView;
+  /** Calls back after `view()` may have changed; returns the function that stops it. */
+  onChange(listener: () => void): () => void;
+}
+
+export interface LogLine {
+  /**
+   * Exactly what the container wrote up to the newline, which is left out; a `\r` before it is kept. Bytes that are not
+   * UTF-8 become U+FFFD.
+   */
+  text: string;
+  /** RFC 3339 time with nanoseconds, as the kubelet wrote it. */
+  time: string;
+  /** `false` only for a last line that the container left without a newline. */
+  terminated: boolean;
+  podName: string;
+  /** How many bytes at the end of the line were left out because it is longer than `maxLineBytes`. Absent: none. */
+  omittedBytes?: number;
+}
+
+/**
+ * - `rotated`: the kubelet had rotated away the last line that was delivered before the follow could resume.
+ * - `pod_gone`: the pod was deleted before the end of its log was seen.
+ * - `restarted`: the container was started again, and the rest of the earlier instance cannot be read any more.
+ * - `clock_stepped`: the node's clock went back while the follow was cut, and the server left out lines by their time.
+ * - `unreachable`: the container has ended, and the server would not give the rest of its log.
+ * - `limit_reached`: `limitBytes` was reached.
+ */
+export type LogGapReason = "rotated" | "pod_gone" | "restarted" | "clock_stepped" | "unreachable" | "limit_reached";
+
+/** Lines that are, or may be, missing. Reported before the first line after them is delivered. */
+export interface LogGap {
+  podName: string;
+  container: string;
+  reason: LogGapReason;
+  /** Time of the last line before the gap; null: there was none. */
+  after: string | null;
+  /** Time of the first line after the gap; null: the log ends with the gap. */
+  before: string | null;
+  message: string;
+}
+
+/** The container was started again; the lines that follow are those of the new instance. */
+export interface LogRestart {
+  podName: string;
+  container: string;
+  restartCount: number;
+}
+
+export interface LogOptions {
+  /** Start with the last so many lines. Default: from the beginning of the log. */
+  tailLines?: number;
+  /** Start with the first line at or after this time. The kubelet counts in whole seconds; the rest is left out here. */
+  since?: Date;
+  /** End the stream after so many bytes of text; reported as a gap. Default: no limit. */
+  limitBytes?: number;
+  /** Longest line in bytes; what is beyond is left out and counted in `omittedBytes`. Default 4 MiB. */
+  maxLineBytes?: number;
+  onGap?: (gap: LogGap) => void;
+  onRestart?: (restart: LogRestart) => void;
+}
