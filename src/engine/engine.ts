@@ -1,0 +1,278 @@
+import type { KubeConfig } from "@kubernetes/client-node";
+import { EventEmitter } from "eventemitter3";
+import type { BackoffOptions } from "./informer/backoff.ts";
+import { Informer, type InformerStats, type Resource } from "./informer/informer.ts";
+import { trimJob, trimPod } from "./informer/trim.ts";
+import { Keepalive } from "./keepalive/keepalive.ts";
+import type { Job, Pod } from "./kubernetes.ts";
+import { createJob, type JobManifest } from "./runs/launch.ts";
+import { type RunPolicy, resolvePolicy } from "./runs/policy.ts";
+import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
+import type { Run } from "./runs/run.ts";
+import { EngineStoppedError } from "./runs/types.ts";
+import { Cluster, type ClusterOptions, type RequestCounts } from "./transport/index.ts";
+
+export interface RunEngineOptions {
+  kubeConfig: KubeConfig;
+  /** One namespace, several, or `"*"` for all. Default: the kubeconfig's, else `default`. */
+  namespace?: string | readonly string[];
+  /** What Jobs and their pods carry; both watches select by it. Required: without it every pod of the namespace is cached. */
+  labels: Readonly<Record<string, string>>;
+  policy?: Partial<RunPolicy>;
+  /** A watch without a byte for so long is replaced. Default 90 000 ms. */
+  progressTimeoutMs?: number;
+  /** Delays after errors of a watch. Default 0.8 s doubling to 30 s, with full jitter. */
+  backoff?: BackoffOptions;
+  transport?: Omit<ClusterOptions, "kubeConfig">;
+}
+
+export interface StartOptions {
+  signal?: AbortSignal;
+}
+
+/** A watch is in trouble; the engine goes on trying. */
+export interface EngineProblem {
+  resource: string;
+  error: Error;
+}
+
+export interface EngineEvents {
+  problem: (problem: EngineProblem) => void;
+  /** The watch that had a problem is open again. */
+  recovered: (recovery: { resource: string }) => void;
+  /** A listener or subscriber threw this. */
+  listenerError: (error: unknown) => void;
+}
+
+export interface EngineStats {
+  runs: number;
+  tombstones: number;
+  keepalives: number;
+  informers: InformerStats[];
+  requests: RequestCounts;
+}
+
+const JOBS: Resource<Job> = { plural: "jobs", root: "/apis/batch/v1", trim: trimJob };
+const PODS: Resource<Pod> = { plural: "pods", root: "/api/v1", trim: trimPod };
+
+/**
+ * Runs Kubernetes Jobs at high volume on two shared watches: one of Jobs, one of their pods. Per run it makes the requests
+ * that only a run can make (create, log, delete) and no others, however long it takes.
+ */
+export class RunEngine extends EventEmitter<EngineEvents> {
+  readonly cluster: Cluster;
+  readonly jobs: Informer<Job>;
+  readonly pods: Informer<Pod>;
+  readonly keepalive: Keepalive;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Null: all namespaces. */
+  readonly namespaces: readonly string[] | null;
+  readonly #registry: RunRegistry;
+  #stopping: Promise<void> | null = null;
+
+  /**
+   * Starts an engine and waits until its caches are complete.
+   * @throws ApiError at once when the server refuses (401, 403: the message names verb and resource); KubeConfigError;
+   * TypeError naming a bad option; the signal's reason.
+   */
+  static async start(options: RunEngineOptions & StartOptions): Promise<RunEngine> {
+    const engine = RunEngine.create(options);
+    try {
+      await engine.synced(options.signal);
+      return engine;
+    } catch (error) {
+      await engine.stop();
+      throw error;
+    }
+  }
+
+  /** Starts an engine without waiting; it goes on trying until it is stopped. */
+  static create(options: RunEngineOptions): RunEngine {
+    return new RunEngine(options);
+  }
+
+  private constructor(options: RunEngineOptions) {
+    super();
+    const { kubeConfig, policy, progressTimeoutMs, backoff, transport } = options;
+    const resolved = resolvePolicy(policy);
+    this.labels = { ...options.labels };
+    const labelSelector = selectorOf(this.labels);
+    this.namespaces = namespacesOf(options);
+    this.cluster = new Cluster({ ...transport, kubeConfig });
+    const report = (error: unknown) => this.#report(error);
+    const common = {
+      cluster: this.cluster,
+      namespaces: this.namespaces,
+      labelSelector,
+      onSubscriberError: report,
+      ...(progressTimeoutMs === undefined ? {} : { progressTimeoutMs }),
+      ...(backoff === undefined ? {} : { backoff }),
+    };
+    this.jobs = new Informer({ ...common, resource: JOBS });
+    this.pods = new Informer({ ...common, resource: PODS, indexers: { [PODS_BY_JOB]: jobKeyOfPod } });
+    this.keepalive = new Keepalive(report);
+    this.#registry = new RunRegistry({ cluster: this.cluster, jobs: this.jobs, pods: this.pods, policy: resolved, report });
+    this.#tellProblems("jobs", this.jobs);
+    this.#tellProblems("pods", this.pods);
+    this.jobs.start();
+    this.pods.start();
+  }
+
+  /**
+   * Resolves when both caches are complete.
+   * @throws ApiError at once while the server refuses with 401 or 403. The engine goes on trying: call again to wait on.
+   */
+  async synced(signal?: AbortSignal): Promise<void> {
+    await Promise.all([this.jobs.whenSynced(signal), this.pods.whenSynced(signal)]);
+  }
+
+  /**
+   * Creates a Job and follows it. The run is registered before the request leaves, since the watch may tell of the Job
+   * before the answer does.
+   * @throws TypeError for a manifest that the watches would not see; ApiError, `AlreadyExists` when the name is taken.
+   */
+  async launch(job: JobManifest, { signal }: { signal?: AbortSignal } = {}): Promise<Run> {
+    this.#throwIfStopped();
+    const namespace = job.metadata.namespace ?? this.#defaultNamespace();
+    this.#checkManifest(job, namespace);
+    const run = this.#registry.expect(namespace, job.metadata.name);
+    try {
+      run.bind(await createJob(this.cluster, namespace, job, signal));
+      return run;
+    } catch (error) {
+      run.release();
+      throw error;
+    }
+  }
+
+  /** Follows a Job that stands already, is on its way, or has ended and may be gone. Makes a request only if the cache has none. */
+  attach(ref: { namespace?: string; jobName: string; uid?: string }): Run {
+    this.#throwIfStopped();
+    const namespace = ref.namespace ?? this.#defaultNamespace();
+    this.#checkScope(namespace);
+    return this.#registry.attach(namespace, ref.jobName, ref.uid ?? null);
+  }
+
+  /** Asks the server, not the cache: for guards that need certainty. `labels` come on top of the engine's own. */
+  async listJobs(namespace: string, labels: Readonly<Record<string, string>> = {}, signal?: AbortSignal): Promise<Job[]> {
+    return await this.#list(JOBS, namespace, labels, signal);
+  }
+
+  /** Asks the server, not the cache. `labels` come on top of the engine's own. */
+  async listPods(namespace: string, labels: Readonly<Record<string, string>> = {}, signal?: AbortSignal): Promise<Pod[]> {
+    return await this.#list(PODS, namespace, labels, signal);
+  }
+
+  stats(): EngineStats {
+    return {
+      runs: this.#registry.size,
+      tombstones: this.#registry.tombstones,
+      keepalives: this.keepalive.size,
+      informers: [this.jobs.stats(), this.pods.stats()],
+      requests: this.cluster.requests.snapshot(),
+    };
+  }
+
+  get isStopped(): boolean {
+    return this.#stopping !== null;
+  }
+
+  /** Rejects every pending promise with EngineStoppedError, ends watches, logs, timers and connections. Jobs are left alone. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#registry.stop(new EngineStoppedError());
+    this.keepalive.stop();
+    await Promise.all([this.jobs.stop(), this.pods.stop()]);
+    await this.cluster.close();
+    this.removeAllListeners();
+  }
+
+  async #list<T>(resource: Resource<T>, namespace: string, labels: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<T[]> {
+    this.#throwIfStopped();
+    const found: T[] = [];
+    let next: string | undefined;
+    do {
+      const page = await this.cluster.json<{ items?: unknown[]; metadata?: { continue?: string } }>({
+        path: `${resource.root}/namespaces/${encodeURIComponent(namespace)}/${resource.plural}`,
+        query: { labelSelector: selectorOf({ ...this.labels, ...labels }), limit: 500, continue: next },
+        ...(signal === undefined ? {} : { signal }),
+      });
+      for (const item of page.items ?? []) {
+        const object = resource.trim(item);
+        if (object !== null) found.push(object);
+      }
+      next = page.metadata?.continue || undefined;
+    } while (next !== undefined);
+    return found;
+  }
+
+  #checkManifest(job: JobManifest, namespace: string): void {
+    if (typeof job.metadata?.name !== "string" || job.metadata.name === "") {
+      throw new TypeError(`metadata.name must be a non-empty string, got ${JSON.stringify(job.metadata?.name)} (generateName is not supported)`);
+    }
+    this.#checkScope(namespace);
+    const labelled = { "metadata.labels": job.metadata.labels, "spec.template.metadata.labels": job.spec?.template?.metadata?.labels };
+    for (const [field, labels] of Object.entries(labelled)) {
+      for (const [key, value] of Object.entries(this.labels)) {
+        if (labels?.[key] === value) continue;
+        throw new TypeError(`${field}[${JSON.stringify(key)}] must be ${JSON.stringify(value)}, which the watches select by; got ${JSON.stringify(labels?.[key])}`);
+      }
+    }
+  }
+
+  #checkScope(namespace: string): void {
+    if (this.namespaces === null || this.namespaces.includes(namespace)) return;
+    throw new TypeError(`namespace ${JSON.stringify(namespace)} is not watched by this engine; it watches ${this.namespaces.join(", ")}`);
+  }
+
+  #defaultNamespace(): string {
+    return this.namespaces?.[0] ?? "default";
+  }
+
+  #throwIfStopped(): void {
+    if (this.isStopped) throw new EngineStoppedError();
+  }
+
+  #tellProblems(resource: string, informer: Informer<Job> | Informer<Pod>): void {
+    let known: Error | null = null;
+    informer.on("status", () => {
+      const { error } = informer.freshness();
+      if (error === known) return;
+      const wasWell = known === null;
+      known = error;
+      if (error !== null) this.emit("problem", { resource, error });
+      else if (!wasWell) this.emit("recovered", { resource });
+    });
+  }
+
+  #report(error: unknown): void {
+    if (this.listenerCount("listenerError") > 0) this.emit("listenerError", error);
+    else process.emitWarning(error instanceof Error ? error : new Error(String(error)), { type: "RunEngineListenerError" });
+  }
+}
+
+function selectorOf(labels: Readonly<Record<string, string>>): string {
+  const entries = Object.entries(labels ?? {});
+  if (entries.length === 0) throw new TypeError("labels must name at least one label that the Jobs and their pods carry, got {}");
+  for (const [key, value] of entries) {
+    if (typeof value !== "string") throw new TypeError(`labels[${JSON.stringify(key)}] must be a string, got ${JSON.stringify(value)}`);
+  }
+  return entries.map(([key, value]) => `${key}=${value}`).join(",");
+}
+
+function namespacesOf({ namespace, kubeConfig }: RunEngineOptions): readonly string[] | null {
+  if (namespace === "*") return null;
+  const context = kubeConfig.getContextObject(kubeConfig.getCurrentContext());
+  const names = namespace === undefined ? [context?.namespace ?? "default"] : typeof namespace === "string" ? [namespace] : [...new Set(namespace)];
+  for (const name of names) {
+    if (typeof name !== "string" || !/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
+      throw new TypeError(`namespace must be a Kubernetes namespace name, a list of them, or "*"; got ${JSON.stringify(name)}`);
+    }
+  }
+  if (names.length === 0) throw new TypeError('namespace must not be an empty list; use "*" for all namespaces');
+  return names;
+}

@@ -1,0 +1,24 @@
+/** The library: `k8s-run-informer/engine`. */
+export {
+  type EngineEvents,
+  type EngineProblem,
+  type EngineStats,
+  RunEngine,
+  type RunEngineOptions,
+  type StartOptions,
+} from "./engine.ts";
+export { Informer, type InformerOptions, type InformerStats, type Freshness, type Resource, type SubscribeOptions } from "./informer/informer.ts";
+export type { StoreChange } from "./informer/store.ts";
+export { Keepalive, type KeepaliveHandle, type KeepaliveOptions, type Silence } from "./keepalive/keepalive.ts";
+export type * from "./kubernetes.ts";
+export { type EngineLease, leaseEngine, stopSharedEngines } from "./lease.ts";
+export * from "./logs/index.ts";
+export { classify, type Verdict } from "./runs/classify.ts";
+export { describe } from "./runs/describe.ts";
+export type { JobManifest } from "./runs/launch.ts";
+export { DEFAULT_POLICY, type RunPolicy } from "./runs/policy.ts";
+export { Run, type RunEvents, type WaitOptions } from "./runs/run.ts";
+export { RunLogs } from "./runs/run-logs.ts";
+export { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "./runs/run-state.ts";
+export * from "./runs/types.ts";
+export * from "./transport/index.ts";

@@ -1,0 +1,220 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { LRUCache } from "lru-cache";
+import { Backoff } from "../informer/backoff.ts";
+import type { Informer } from "../informer/informer.ts";
+import type { StoreChange } from "../informer/store.ts";
+import type { Job, Pod } from "../kubernetes.ts";
+import { type Cluster, isNotFound } from "../transport/index.ts";
+import type { RunPolicy } from "./policy.ts";
+import { Run, type RunHost } from "./run.ts";
+
+export interface RegistryOptions {
+  cluster: Cluster;
+  jobs: Informer<Job>;
+  pods: Informer<Pod>;
+  policy: RunPolicy;
+  report: (error: unknown) => void;
+}
+
+/** A Job that is gone, with the last that was known of it and its newest pod. */
+interface Tombstone {
+  job: Job;
+  pod: Pod | null;
+}
+
+/** Pods by the namespace and name of the Job that controls them. */
+export const PODS_BY_JOB = "job";
+
+export function jobKeyOfPod(pod: Pod): string | null {
+  const owner = pod.metadata.ownerReferences?.[0];
+  return owner?.kind === "Job" ? `${pod.metadata.namespace}/${owner.name}` : null;
+}
+
+/** Brings each change of the two informers to the runs that it is about, and remembers Jobs that are gone. */
+export class RunRegistry implements RunHost {
+  readonly cluster: Cluster;
+  readonly policy: RunPolicy;
+  readonly #jobs: Informer<Job>;
+  readonly #pods: Informer<Pod>;
+  readonly #report: (error: unknown) => void;
+  readonly #runs = new Map<string, Set<Run>>();
+  /** So that a run that ended before anyone asked still answers. By namespace/name; the newest Job of a name counts. */
+  readonly #tombstones = new LRUCache<string, Tombstone>({ max: 2_000, ttl: 15 * 60_000 });
+  readonly #stopped = new AbortController();
+  #freshSince: number | null = null;
+  #unknownSince: number | null = Date.now();
+
+  constructor({ cluster, jobs, pods, policy, report }: RegistryOptions) {
+    this.cluster = cluster;
+    this.policy = policy;
+    this.#jobs = jobs;
+    this.#pods = pods;
+    this.#report = report;
+    jobs.subscribe((change) => this.#onJob(change));
+    pods.subscribe((change) => this.#onPod(change));
+    jobs.on("status", () => this.#onStatus());
+    pods.on("status", () => this.#onStatus());
+  }
+
+  get size(): number {
+    let size = 0;
+    for (const runs of this.#runs.values()) size += runs.size;
+    return size;
+  }
+
+  get tombstones(): number {
+    return this.#tombstones.size;
+  }
+
+  /** A run that is registered before its Job's create request leaves: the watch may be faster than the answer. */
+  expect(namespace: string, jobName: string): Run {
+    return this.#register(new Run(this, { namespace, jobName, uid: null, isLaunching: true }));
+  }
+
+  attach(namespace: string, jobName: string, uid: string | null): Run {
+    const run = this.#register(new Run(this, { namespace, jobName, uid }));
+    this.#seed(run, uid);
+    if (run.job() === null) void this.#confirm(run);
+    return run;
+  }
+
+  stop(error: Error): void {
+    this.#stopped.abort();
+    for (const runs of [...this.#runs.values()]) for (const run of [...runs]) run.close(error);
+    this.#runs.clear();
+    this.#tombstones.clear();
+  }
+
+  podsOf(namespace: string, jobName: string, uid: string | null): readonly Pod[] {
+    const pods = this.#pods.byIndex(PODS_BY_JOB, `${namespace}/${jobName}`);
+    return uid === null ? pods : pods.filter((pod) => pod.metadata.ownerReferences?.[0]?.uid === uid);
+  }
+
+  pod(namespace: string, name: string): Pod | undefined {
+    return this.#pods.get(namespace, name);
+  }
+
+  freshForMs(): number {
+    return this.#freshSince === null ? 0 : performance.now() - this.#freshSince;
+  }
+
+  unknownSince(): number | null {
+    return this.#unknownSince;
+  }
+
+  forget(run: Run): void {
+    const key = `${run.namespace}/${run.jobName}`;
+    const runs = this.#runs.get(key);
+    runs?.delete(run);
+    if (runs?.size === 0) this.#runs.delete(key);
+  }
+
+  report(error: unknown): void {
+    this.#report(error);
+  }
+
+  #register(run: Run): Run {
+    const key = `${run.namespace}/${run.jobName}`;
+    const runs = this.#runs.get(key);
+    if (runs === undefined) this.#runs.set(key, new Set([run]));
+    else runs.add(run);
+    return run;
+  }
+
+  #seed(run: Run, uid: string | null): void {
+    const at = performance.now();
+    const { namespace, jobName } = run;
+    const job = this.#jobs.get(namespace, jobName);
+    if (job !== undefined && (uid === null || job.metadata.uid === uid)) {
+      run.frame({ resource: "jobs", type: "applied", object: job, at });
+    } else {
+      const tombstone = this.#tombstones.get(`${namespace}/${jobName}`);
+      if (tombstone !== undefined && (uid === null || tombstone.job.metadata.uid === uid)) {
+        run.frame({ resource: "jobs", type: "applied", object: tombstone.job, at });
+        if (tombstone.pod !== null) {
+          run.frame({ resource: "pods", type: "applied", object: tombstone.pod, at });
+          const isLive = this.#pods.get(namespace, tombstone.pod.metadata.name)?.metadata.uid === tombstone.pod.metadata.uid;
+          if (!isLive) run.frame({ resource: "pods", type: "deleted", object: tombstone.pod, at });
+        }
+        run.frame({ resource: "jobs", type: "deleted", object: tombstone.job, at });
+      }
+    }
+    const pods = [...this.podsOf(namespace, jobName, run.uid)];
+    pods.sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
+    for (const object of pods) run.frame({ resource: "pods", type: "applied", object, at });
+  }
+
+  /** The cache knows no such Job. It may be on its way here, or never have been: the server decides, once. */
+  async #confirm(run: Run): Promise<void> {
+    const { signal } = this.#stopped;
+    const backoff = new Backoff();
+    const path = `/apis/batch/v1/namespaces/${encodeURIComponent(run.namespace)}/jobs/${encodeURIComponent(run.jobName)}`;
+    const isOpen = () => run.job() === null && !run.isReleased && !signal.aborted;
+    await this.#jobs.whenSynced(signal).catch(() => undefined);
+    while (isOpen()) {
+      try {
+        const job = await this.cluster.json<Job>({ path, signal });
+        if (run.uid !== null && job.metadata.uid !== run.uid) run.markMissing();
+        // Else the watch will bring it; until then it is as good as seen.
+        else run.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
+        return;
+      } catch (error) {
+        if (isNotFound(error)) return run.markMissing();
+        await delay(backoff.next(), undefined, { signal, ref: false }).catch(() => undefined);
+      }
+    }
+  }
+
+  #onJob({ type, object, previous }: StoreChange<Job>): void {
+    const key = `${object.metadata.namespace}/${object.metadata.name}`;
+    const frame = { resource: "jobs", type: type === "deleted" ? "deleted" : "applied", object, at: performance.now() } as const;
+    if (type === "deleted") {
+      const pods = this.podsOf(object.metadata.namespace, object.metadata.name, object.metadata.uid);
+      this.#tombstones.set(key, { job: object, pod: newestOf(pods) ?? this.#tombstones.peek(key)?.pod ?? null });
+    } else if (previous === null) {
+      const old = this.#tombstones.peek(key);
+      if (old !== undefined && old.job.metadata.uid !== object.metadata.uid) this.#tombstones.delete(key);
+    }
+    const runs = this.#runs.get(key);
+    if (runs === undefined) return;
+    for (const run of [...runs]) this.#deliver(run, frame);
+  }
+
+  #onPod({ type, object }: StoreChange<Pod>): void {
+    const key = jobKeyOfPod(object);
+    if (key === null) return;
+    const tombstone = this.#tombstones.peek(key);
+    if (tombstone !== undefined && tombstone.job.metadata.uid === object.metadata.ownerReferences?.[0]?.uid) {
+      if (tombstone.pod === null || tombstone.pod.metadata.uid === object.metadata.uid) tombstone.pod = object;
+    }
+    const runs = this.#runs.get(key);
+    if (runs === undefined) return;
+    const frame = { resource: "pods", type: type === "deleted" ? "deleted" : "applied", object, at: performance.now() } as const;
+    for (const run of [...runs]) this.#deliver(run, frame);
+  }
+
+  #deliver(run: Run, frame: Parameters<Run["frame"]>[0]): void {
+    try {
+      run.frame(frame);
+    } catch (error) {
+      this.#report(error);
+    }
+    // Nothing more can happen to it; its holder keeps what is known.
+    if (run.isGone) this.forget(run);
+  }
+
+  #onStatus(): void {
+    const isFresh = this.#jobs.freshness().connected && this.#pods.freshness().connected;
+    if (isFresh === (this.#freshSince !== null)) return;
+    this.#freshSince = isFresh ? performance.now() : null;
+    this.#unknownSince = isFresh ? null : Date.now();
+  }
+}
+
+function newestOf(pods: readonly Pod[]): Pod | null {
+  let newest: Pod | null = null;
+  for (const pod of pods) {
+    if (newest === null || pod.metadata.creationTimestamp >= newest.metadata.creationTimestamp) newest = pod;
+  }
+  return newest;
+}

@@ -1,0 +1,474 @@
+import { EventEmitter } from "eventemitter3";
+import type { ContainerStatus, Job, Pod } from "../kubernetes.ts";
+import type { LogGap, LogOptions, LogRestart, LogSource } from "../logs/index.ts";
+import { type Cluster, isConflict, isNotFound } from "../transport/index.ts";
+import { classify } from "./classify.ts";
+import { describe } from "./describe.ts";
+import type { RunPolicy } from "./policy.ts";
+import { RunLogs } from "./run-logs.ts";
+import { containerStatus, INITIAL_STATE, isPodTerminal, type RunFrame, type RunState, reduceRun, terminalCondition } from "./run-state.ts";
+import {
+  EngineStoppedError,
+  type PhaseChange,
+  type PodChange,
+  type RunEnd,
+  RunGoneError,
+  RunTimeoutError,
+  StartFailedError,
+} from "./types.ts";
+
+export interface RunEvents {
+  /** Readable progress, each state once. */
+  phase: (change: PhaseChange) => void;
+  /** A newer pod took the place of the one known (retry, eviction). */
+  pod: (change: PodChange) => void;
+  terminated: (end: RunEnd) => void;
+  /** Job and pods are deleted. */
+  gone: () => void;
+  /** `job()` or `pod()` may have changed. */
+  change: () => void;
+  gap: (gap: LogGap) => void;
+  restart: (restart: LogRestart) => void;
+}
+
+/** What a run needs of the engine around it. */
+export interface RunHost {
+  readonly cluster: Cluster;
+  readonly policy: RunPolicy;
+  /** Pods that the cache knows of a Job, by the Job's name and, where known, uid. */
+  podsOf(namespace: string, jobName: string, uid: string | null): readonly Pod[];
+  pod(namespace: string, name: string): Pod | undefined;
+  /** Milliseconds for which both watches have been open, 0 while one is not. */
+  freshForMs(): number;
+  /** Wall clock time since which one watch is not open; null while both are. */
+  unknownSince(): number | null;
+  forget(run: Run): void;
+  report(error: unknown): void;
+}
+
+export interface WaitOptions {
+  /** The container whose log and exit code are the run's. */
+  container: string;
+  signal?: AbortSignal;
+  /** Give up waiting after so many milliseconds; the run goes on. Default: wait as long as it takes. */
+  timeoutMs?: number;
+}
+
+interface Waiter {
+  /** Looks at the newest state; true when it has settled its promise. */
+  check(): boolean;
+  fail(error: Error): void;
+}
+
+/** What is known of one awaited container. */
+interface Watched {
+  ready: Pod | null;
+  end: RunEnd | null;
+  wakeAt: number | null;
+}
+
+/**
+ * One Job and its pods, followed through the shared cache: promises, progress and logs. It makes no request of its own but
+ * for `logs` and `delete`.
+ *
+ * Listen with `on`; what a listener throws goes to the engine's `problem` event.
+ */
+export class Run extends EventEmitter<RunEvents> {
+  readonly namespace: string;
+  readonly jobName: string;
+  readonly #host: RunHost;
+  #uid: string | null;
+  #state: RunState = INITIAL_STATE;
+  /** Frames that came while the create request was under way; whose they are is known with its answer. */
+  #pending: RunFrame[] | null = null;
+  readonly #watched = new Map<string, Watched>();
+  readonly #waiters = new Set<Waiter>();
+  #timer: NodeJS.Timeout | null = null;
+  #lastPhase = "";
+  #isReleased = false;
+  #isGone = false;
+
+  /** @internal Runs come from `engine.launch` and `engine.attach`. */
+  constructor(host: RunHost, ref: { namespace: string; jobName: string; uid: string | null; isLaunching?: boolean }) {
+    super();
+    this.#host = host;
+    this.namespace = ref.namespace;
+    this.jobName = ref.jobName;
+    this.#uid = ref.uid;
+    if (ref.isLaunching === true) this.#pending = [];
+  }
+
+  /** The Job's uid; null until the Job was seen or created. */
+  get uid(): string | null {
+    return this.#uid;
+  }
+
+  /** Last known state of the Job, also after its deletion. */
+  job(): Job | null {
+    return this.#state.job;
+  }
+
+  /** Last known state of the newest pod, also after its deletion. */
+  pod(): Pod | null {
+    return this.#state.pod;
+  }
+
+  /** How often a newer pod took the place of an older one. */
+  get podChanges(): number {
+    return this.#state.podChanges;
+  }
+
+  /** Where the run stands, for people. */
+  phase(): PhaseChange {
+    return describe(this.#state, this.#mainContainer());
+  }
+
+  /**
+   * Resolves when the container's log can be read: it runs or has ended.
+   * @throws StartFailedError when it cannot start, RunGoneError when the run ended before it ran, RunTimeoutError,
+   * EngineStoppedError, or the signal's reason.
+   */
+  podReady(options: WaitOptions): Promise<Pod> {
+    return this.#wait(options, "the pod being ready", (watched) => {
+      if (watched.ready !== null) return watched.ready;
+      if (watched.end === null) return null;
+      if (watched.end.startFailure !== null) throw new StartFailedError(this.namespace, this.jobName, watched.end.startFailure);
+      throw new RunGoneError(this.namespace, this.jobName, watched.end);
+    });
+  }
+
+  /**
+   * Resolves with how the container's run ended; a failed start, a deletion, a deadline are ends too, not rejections.
+   * @throws RunTimeoutError, EngineStoppedError, or the signal's reason.
+   */
+  terminated(options: WaitOptions): Promise<RunEnd> {
+    return this.#wait(options, "the end", (watched) => watched.end);
+  }
+
+  /**
+   * Resolves when the Job and every pod of it are deleted.
+   * @throws RunTimeoutError, EngineStoppedError, or the signal's reason.
+   */
+  gone(options: Omit<WaitOptions, "container"> = {}): Promise<void> {
+    return this.#settle(options, "the deletion of Job and pods", () => (this.#checkGone() ? { value: undefined } : null));
+  }
+
+  /** Every line of the container once, in order, over pods that replace each other. Starts when the container does. */
+  logs(options: LogOptions & { container: string; signal?: AbortSignal }): RunLogs {
+    this.#watch(options.container);
+    return new RunLogs(this.#host.cluster, this, options);
+  }
+
+  /** From the cache alone. `unknown`: a watch is down, or the Job has not been seen. */
+  liveness(): "alive" | "ended" | "unknown" {
+    const { job, pod, jobDeletedAt, podDeletedAt } = this.#state;
+    for (const { end } of this.#watched.values()) if (end !== null) return "ended";
+    if (jobDeletedAt !== null && (pod === null || podDeletedAt !== null)) return "ended";
+    if (job !== null && terminalCondition(job) !== null && (pod === null || isPodTerminal(pod) || podDeletedAt !== null)) return "ended";
+    if (this.#host.unknownSince() !== null || (job === null && pod === null)) return "unknown";
+    return "alive";
+  }
+
+  /** Wall clock time in milliseconds since which nothing certain is known; null while the watches are open. */
+  unknownSince(): number | null {
+    return this.#host.unknownSince();
+  }
+
+  /**
+   * Deletes the Job; its pods follow. A Job that is already gone is success. Resolves with the server's answer: use `gone()`
+   * to wait for the pods.
+   * @throws ApiError
+   */
+  async delete(
+    options: { propagationPolicy?: "Background" | "Foreground"; gracePeriodSeconds?: number; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const { propagationPolicy = "Background", gracePeriodSeconds, signal } = options;
+    await deleteJob(this.#host.cluster, this, {
+      propagationPolicy,
+      ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+  }
+
+  /** Forget the run: pending promises reject, listeners are dropped. The Job is left alone. */
+  release(): void {
+    this.close(new EngineStoppedError(`The run of Job ${this.namespace}/${this.jobName} was released`));
+    this.#host.forget(this);
+  }
+
+  /** @internal */
+  close(error: Error): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const waiter of [...this.#waiters]) waiter.fail(error);
+    this.#emit("change");
+    this.removeAllListeners();
+  }
+
+  get isReleased(): boolean {
+    return this.#isReleased;
+  }
+
+  /** @internal The create request was answered: the run is this Job. */
+  bind(job: Job): void {
+    this.#uid = job.metadata.uid;
+    const pending = this.#pending ?? [];
+    this.#pending = null;
+    if (this.#state.job === null) this.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
+    for (const frame of pending) this.frame(frame);
+  }
+
+  /** @internal One change of the Job or of a pod of it. */
+  frame(frame: RunFrame): void {
+    if (this.#pending !== null) {
+      this.#pending.push(frame);
+      return;
+    }
+    if (!this.#isOurs(frame)) return;
+    const before = this.#state;
+    if (isStale(before, frame)) return;
+    this.#state = reduceRun(before, frame);
+    if (this.#state.podChanges !== before.podChanges && this.#state.pod !== null && before.pod !== null) {
+      this.#emit("pod", { pod: this.#state.pod, previous: before.pod });
+    }
+    this.#evaluate();
+    this.#emit("change");
+    this.#emitPhase();
+    this.#checkGone();
+  }
+
+  /** @internal The server was asked and knows no such Job. */
+  markMissing(): void {
+    if (this.#state.job !== null) return;
+    this.#state = { ...this.#state, jobDeletedAt: performance.now() };
+    this.#evaluate();
+    this.#emit("change");
+    this.#checkGone();
+  }
+
+  /** @internal How the awaited container ended, if it has. */
+  endOf(container: string): RunEnd | null {
+    return this.#watch(container).end;
+  }
+
+  /** @internal What a log follower asks about one pod of this run. */
+  logSource(pod: Pod, container: string): LogSource {
+    const { namespace, name: podName, uid } = pod.metadata;
+    return {
+      namespace,
+      podName,
+      container,
+      view: () => {
+        const current = this.#state.pod?.metadata.uid === uid && this.#state.podDeletedAt === null ? this.#state.pod : this.#host.pod(namespace, podName);
+        if (current === undefined || current.metadata.uid !== uid) return { phase: "gone", restartCount: 0, startedAt: null, finishedAt: null };
+        return viewOf(current, containerStatus(current, container));
+      },
+      onChange: (listener) => {
+        this.on("change", listener);
+        return () => {
+          this.off("change", listener);
+        };
+      },
+    };
+  }
+
+  #isOurs({ resource, object }: RunFrame): boolean {
+    const uid = resource === "jobs" ? object.metadata.uid : ownerUid(object);
+    if (this.#uid === null) {
+      // Attached by name alone: the first Job seen under it is the one.
+      this.#uid = uid;
+      return true;
+    }
+    return uid === this.#uid;
+  }
+
+  #watch(container: string): Watched {
+    let watched = this.#watched.get(container);
+    if (watched === undefined) {
+      watched = { ready: null, end: null, wakeAt: null };
+      this.#watched.set(container, watched);
+      this.#evaluate();
+    }
+    return watched;
+  }
+
+  #evaluate(): void {
+    const now = performance.now();
+    let wakeAt = Number.POSITIVE_INFINITY;
+    for (const [container, watched] of this.#watched) {
+      if (watched.end !== null) continue;
+      const verdict = classify(this.#state, container, this.#host.policy, now);
+      watched.ready ??= verdict.ready;
+      watched.end = verdict.end;
+      if (verdict.end !== null) this.#emit("terminated", verdict.end);
+      else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
+    }
+    for (const waiter of [...this.#waiters]) waiter.check();
+    this.#wake(wakeAt, now);
+  }
+
+  /** One timer a run, and only while a grace or a bounded wait is under way. */
+  #wake(at: number, now: number): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (at === Number.POSITIVE_INFINITY || this.#isReleased) return;
+    this.#timer = setTimeout(() => this.#onTimer(), Math.max(1, Math.min(at - now, 2 ** 31 - 1)));
+    this.#timer.unref();
+  }
+
+  #onTimer(): void {
+    // While a watch is down, time alone proves nothing: the event that ends the wait may be waiting on the server.
+    const { policy } = this.#host;
+    if (this.#host.freshForMs() < Math.min(policy.settleMs, CATCH_UP_MS)) {
+      this.#wake(performance.now() + CATCH_UP_MS / 2, performance.now());
+      return;
+    }
+    this.#evaluate();
+    this.#emitPhase();
+  }
+
+  #wait<T>(options: WaitOptions, what: string, take: (watched: Watched) => T | null): Promise<T> {
+    const watched = this.#watch(options.container);
+    return this.#settle(options, what, () => {
+      const value = take(watched);
+      return value === null ? null : { value };
+    });
+  }
+
+  /** `take` answers null while there is nothing to say, and may throw. */
+  #settle<T>({ signal, timeoutMs }: Omit<WaitOptions, "container">, what: string, take: () => { value: T } | null): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (signal?.aborted === true) return reject(signal.reason);
+      let timer: NodeJS.Timeout | null = null;
+      const finish = (settle: () => void) => {
+        this.#waiters.delete(waiter);
+        if (timer !== null) clearTimeout(timer);
+        signal?.removeEventListener("abort", onAbort);
+        settle();
+      };
+      const onAbort = () => finish(() => reject(signal?.reason));
+      const waiter: Waiter = {
+        check: () => {
+          try {
+            const taken = take();
+            if (taken === null) return false;
+            finish(() => resolve(taken.value));
+          } catch (error) {
+            finish(() => reject(error));
+          }
+          return true;
+        },
+        fail: (error) => finish(() => reject(error)),
+      };
+      if (waiter.check()) return;
+      if (this.#isReleased) return waiter.fail(new EngineStoppedError());
+      this.#waiters.add(waiter);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      if (timeoutMs !== undefined) {
+        timer = setTimeout(
+          () => waiter.fail(new RunTimeoutError(this.namespace, this.jobName, what, timeoutMs)),
+          Math.min(timeoutMs, 2 ** 31 - 1),
+        );
+      }
+    });
+  }
+
+  #checkGone(): boolean {
+    if (this.#isGone) return true;
+    const { jobDeletedAt } = this.#state;
+    if (jobDeletedAt === null || this.#host.podsOf(this.namespace, this.jobName, this.#uid).length > 0) return false;
+    this.#isGone = true;
+    for (const waiter of [...this.#waiters]) waiter.check();
+    this.#emit("gone");
+    return true;
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  #emitPhase(): void {
+    if (this.listenerCount("phase") === 0) return;
+    const change = this.phase();
+    const key = `${change.phase} ${change.text}`;
+    if (key === this.#lastPhase) return;
+    this.#lastPhase = key;
+    this.#emit("phase", change);
+  }
+
+  #mainContainer(): string | null {
+    for (const container of this.#watched.keys()) return container;
+    return null;
+  }
+
+  #emit<E extends keyof RunEvents>(event: E, ...args: Parameters<RunEvents[E]>): void {
+    try {
+      // The union of events is too much for the emitter's own typing; `Parameters` above has checked it.
+      (this.emit as (event: E, ...args: Parameters<RunEvents[E]>) => boolean).call(this, event, ...args);
+    } catch (error) {
+      this.#host.report(error);
+    }
+  }
+
+  /** @internal */
+  reportGap(gap: LogGap): void {
+    this.#emit("gap", gap);
+  }
+
+  /** @internal */
+  reportRestart(restart: LogRestart): void {
+    this.#emit("restart", restart);
+  }
+}
+
+/** After a watch came back, how long its backlog may take to arrive. */
+const CATCH_UP_MS = 2_000;
+
+function ownerUid(pod: Pod): string | null {
+  return pod.metadata.ownerReferences?.[0]?.uid ?? null;
+}
+
+/** `bind` and the watch tell of the same Job; the older telling is no news. */
+function isStale(state: RunState, frame: RunFrame): boolean {
+  if (frame.type === "deleted") return false;
+  const known = frame.resource === "jobs" ? state.job : state.pod;
+  return known !== null && known.metadata.uid === frame.object.metadata.uid && known.metadata.resourceVersion === frame.object.metadata.resourceVersion;
+}
+
+function viewOf(pod: Pod, status: ContainerStatus | undefined): ReturnType<LogSource["view"]> {
+  const running = status?.state?.running;
+  const terminated = status?.state?.terminated;
+  const restartCount = status?.restartCount ?? 0;
+  if (running !== undefined) return { phase: "running", restartCount, startedAt: running.startedAt ?? null, finishedAt: null };
+  if (terminated !== undefined) {
+    const isRestarted = !isPodTerminal(pod) && pod.spec.restartPolicy === "OnFailure" && terminated.exitCode !== 0 && pod.metadata.deletionTimestamp === undefined;
+    return {
+      phase: isRestarted ? "waiting" : "ended",
+      restartCount,
+      startedAt: terminated.startedAt ?? null,
+      finishedAt: terminated.finishedAt ?? null,
+    };
+  }
+  // A pod that is over without ever having started the container has no log to wait for.
+  return { phase: isPodTerminal(pod) ? "ended" : "waiting", restartCount, startedAt: null, finishedAt: null };
+}
+
+async function deleteJob(
+  cluster: Cluster,
+  { namespace, jobName, uid }: { namespace: string; jobName: string; uid: string | null },
+  options: { propagationPolicy: string; gracePeriodSeconds?: number; signal?: AbortSignal },
+): Promise<void> {
+  const { signal, ...deleteOptions } = options;
+  try {
+    await cluster.json({
+      method: "DELETE",
+      path: `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`,
+      body: { apiVersion: "v1", kind: "DeleteOptions", ...deleteOptions, ...(uid === null ? {} : { preconditions: { uid } }) },
+      ...(signal === undefined ? {} : { signal }),
+    });
+  } catch (error) {
+    // Gone, or another Job stands under the name (the uid precondition failed): ours is deleted.
+    if (!isNotFound(error) && !(uid !== null && isConflict(error))) throw error;
+  }
+}
