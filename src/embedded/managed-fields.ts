@@ -1,0 +1,149 @@
+import { isRecord } from "./json-object.ts";
+import type { ManagedFieldsEntry } from "./objects.ts";
+
+/**
+ * Plausible `metadata.managedFields`: about a third of an object's bytes on the wire, which is why clients trim them.
+ * Ownership conflicts are not modelled; the sets only grow.
+ */
+
+type FieldSet = { [path: string]: FieldSet };
+
+/** Lists whose items are told apart by a key, and by which; all other lists are owned as a whole. */
+const LIST_KEYS: Readonly<Record<string, readonly string[]>> = {
+  conditions: ["type"],
+  containers: ["name"],
+  env: ["name"],
+  ephemeralContainers: ["name"],
+  hostAliases: ["ip"],
+  imagePullSecrets: ["name"],
+  initContainers: ["name"],
+  ownerReferences: ["uid"],
+  ports: ["containerPort", "protocol"],
+  volumeMounts: ["mountPath"],
+  volumes: ["name"],
+};
+/** Structs that are always there: owned through their fields only, without the `.` entry. */
+const WITHOUT_SELF = new Set([
+  "metadata",
+  "spec",
+  "status",
+  "template",
+  "containers",
+  "selector",
+  "involvedObject",
+  "source",
+]);
+
+/** The fields in which `after` differs from `before`, both taken at `name`. */
+function changedFields(name: string, before: unknown, after: unknown): FieldSet | undefined {
+  if (before === after) return undefined;
+  if (Array.isArray(after)) return changedItems(name, Array.isArray(before) ? before : [], after);
+  if (!isRecord(after)) return typeof before === "object" || before !== after ? {} : undefined;
+  const old = isRecord(before) ? before : {};
+  const set: FieldSet = {};
+  let changed = false;
+  for (const key of Object.keys(after).sort()) {
+    const value = after[key];
+    if (value === undefined) continue;
+    const child = changedFields(key, old[key], value);
+    if (child === undefined) continue;
+    set[`f:${key}`] = child;
+    changed = true;
+  }
+  if (!isRecord(before)) {
+    if (Object.keys(after).length > 0 && !WITHOUT_SELF.has(name)) return { ".": {}, ...set };
+    return set;
+  }
+  return changed ? set : undefined;
+}
+
+function changedItems(name: string, before: readonly unknown[], after: readonly unknown[]): FieldSet | undefined {
+  const set: FieldSet = {};
+  const keys = LIST_KEYS[name];
+  if (name === "finalizers") {
+    for (const item of after) if (!before.includes(item)) set[`v:${JSON.stringify(item)}`] = {};
+  } else if (keys !== undefined) {
+    for (const item of after) {
+      if (!isRecord(item)) continue;
+      const old = before.find((other) => isRecord(other) && keys.every((key) => other[key] === item[key]));
+      // An owner reference is owned as a whole.
+      const child = name === "ownerReferences" && old === undefined ? {} : changedFields("", old, item);
+      if (child === undefined) continue;
+      const key: Record<string, unknown> = {};
+      for (const part of keys) if (item[part] !== undefined) key[part] = item[part];
+      set[`k:${JSON.stringify(key)}`] = child;
+    }
+  } else {
+    return before.length === after.length && JSON.stringify(before) === JSON.stringify(after) ? undefined : {};
+  }
+  if (Object.keys(set).length === 0) return undefined;
+  return before.length === 0 && !WITHOUT_SELF.has(name) ? { ".": {}, ...set } : set;
+}
+
+/** `base` plus what is new in `more`; `base` itself when there is nothing new. */
+function union(base: FieldSet, more: FieldSet): FieldSet {
+  let result = base;
+  for (const key of Object.keys(more)) {
+    const left = base[key];
+    const right = more[key] as FieldSet;
+    const merged = left === undefined ? right : union(left, right);
+    if (merged === left) continue;
+    if (result === base) result = { ...base };
+    result[key] = merged;
+  }
+  return result;
+}
+
+const METADATA_FIELDS = ["annotations", "finalizers", "generateName", "labels", "ownerReferences"] as const;
+const NOT_OWNED = new Set(["apiVersion", "kind", "metadata"]);
+
+/** What of an object can be owned: the metadata that people write, and every field beside it. */
+function ownable(object: { [field: string]: unknown; metadata?: unknown }, subresource: string | undefined) {
+  if (subresource !== undefined) return { [subresource]: object[subresource] };
+  const fields: Record<string, unknown> = {};
+  const metadata = isRecord(object.metadata) ? object.metadata : {};
+  const written: Record<string, unknown> = {};
+  for (const key of METADATA_FIELDS) if (metadata[key] !== undefined) written[key] = metadata[key];
+  if (Object.keys(written).length > 0) fields.metadata = written;
+  for (const key of Object.keys(object)) if (!NOT_OWNED.has(key) && key !== "status") fields[key] = object[key];
+  return fields;
+}
+
+/** The entries of `before` with what changed up to `after` added to `manager`'s; `entries` itself if nothing was. */
+export function withManager(
+  entries: readonly ManagedFieldsEntry[],
+  change: {
+    manager: string;
+    operation?: "Apply" | "Update";
+    apiVersion: string;
+    time: string;
+    subresource?: string | undefined;
+    before: { [field: string]: unknown };
+    after: { [field: string]: unknown };
+  },
+): readonly ManagedFieldsEntry[] {
+  const { manager, subresource, operation = "Update" } = change;
+  const set: FieldSet = {};
+  const before = ownable(change.before, subresource);
+  const after = ownable(change.after, subresource);
+  for (const key of Object.keys(after).sort()) {
+    const fields = changedFields(key, before[key], after[key]);
+    if (fields !== undefined) set[`f:${key}`] = fields;
+  }
+  const index = entries.findIndex(
+    (entry) => entry.manager === manager && entry.operation === operation && entry.subresource === subresource,
+  );
+  const old = entries[index];
+  const fieldsV1 = union((old?.fieldsV1 ?? {}) as FieldSet, set);
+  if (old !== undefined ? fieldsV1 === old.fieldsV1 : Object.keys(set).length === 0) return entries;
+  const entry: ManagedFieldsEntry = {
+    manager,
+    operation,
+    apiVersion: change.apiVersion,
+    time: change.time,
+    fieldsType: "FieldsV1",
+    fieldsV1,
+    ...(subresource === undefined ? {} : { subresource }),
+  };
+  return [...entries.filter((other) => other !== old), entry];
+}

@@ -1,0 +1,446 @@
+import { equalJson, isRecord } from "./json-object.ts";
+import type { NewObject, StoredObject } from "./objects.ts";
+import { apiVersionOf, qualifiedKind, RESOURCES, type ResourceName } from "./resources.ts";
+import { badRequest, invalid, type StatusCause, StatusError } from "./status-error.ts";
+
+/** What the API server refuses: 400 for values of a wrong type, 422 with one cause for each field that is invalid. */
+
+type Fields = Record<string, unknown>;
+
+const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+const DNS_LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
+const NAME_PART = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
+const ENV_NAME = /^[ -<>-~]+$/;
+const DATA_KEY = /^[-._a-zA-Z0-9]+$/;
+const QUANTITY = /^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(([KMGTPE]i)|[numkMGTPE]|[eE][+-]?[0-9]+)?$/;
+
+const SUBDOMAIN_RULE =
+  "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const DNS_LABEL_RULE =
+  "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_VALUE_RULE =
+  "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const NAME_PART_RULE =
+  "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const DATA_KEY_RULE =
+  "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+
+const MAX_SECRET_BYTES = 1_048_576;
+const MAX_ANNOTATION_BYTES = 262_144;
+
+/** Throws `StatusError` 422 when the object, defaults applied, cannot be created. */
+export function validate(resource: ResourceName, object: NewObject): void {
+  const causes: StatusCause[] = [];
+  const name = object.metadata?.name ?? "";
+  if (name === "") {
+    causes.push({
+      reason: "FieldValueRequired",
+      message: "Required value: name or generateName is required",
+      field: "metadata.name",
+    });
+  } else validateName(resource, name, causes);
+  validateMetadata("metadata", object.metadata ?? {}, causes);
+  if (resource === "jobs") validateJobSpec(fields(object.spec), causes);
+  else if (resource === "pods") validatePodSpec("spec", fields(object.spec), causes);
+  else if (resource === "secrets" || resource === "configmaps") validateData(object, causes);
+  if (causes.length > 0) throw invalid(resource, name, causes);
+}
+
+/** Throws `StatusError` 422 when an update changes what cannot change. */
+export function validateUpdate(resource: ResourceName, before: StoredObject, after: StoredObject): void {
+  const causes: StatusCause[] = [];
+  validateMetadata("metadata", after.metadata, causes);
+  if (before.metadata.uid !== after.metadata.uid) causes.push(immutable("metadata.uid", after.metadata.uid));
+  if (resource === "jobs") {
+    const old = fields(before.spec);
+    const spec = fields(after.spec);
+    for (const field of ["template", "selector", "completionMode"]) {
+      // A suspended Job that never started may still change its template's scheduling; that is not modelled.
+      if (!equalJson(old[field], spec[field])) causes.push(immutable(`spec.${field}`, spec[field]));
+    }
+    validateNumbers(spec, causes);
+  } else if (resource === "pods") {
+    const {
+      activeDeadlineSeconds: _a,
+      tolerations: _t,
+      terminationGracePeriodSeconds: _g,
+      ...old
+    } = fields(before.spec);
+    const {
+      activeDeadlineSeconds: _b,
+      tolerations: _u,
+      terminationGracePeriodSeconds: _h,
+      ...spec
+    } = fields(after.spec);
+    if (!equalJson(withoutImages(old), withoutImages(spec))) {
+      const message =
+        "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+      causes.push({ reason: "FieldValueForbidden", message, field: "spec" });
+    }
+  } else if (resource === "secrets" || resource === "configmaps") {
+    if (before.immutable === true && !equalJson([before.data, before.binaryData], [after.data, after.binaryData])) {
+      causes.push({
+        reason: "FieldValueForbidden",
+        message: "Forbidden: field is immutable when `immutable` is set",
+        field: "data",
+      });
+    }
+    validateData(after, causes);
+  }
+  if (causes.length > 0) throw invalid(resource, after.metadata.name, causes);
+}
+
+function withoutImages(spec: Fields): Fields {
+  const strip = (list: unknown) =>
+    Array.isArray(list) ? list.map((item) => (isRecord(item) ? { ...item, image: undefined } : item)) : list;
+  return { ...spec, containers: strip(spec.containers), initContainers: strip(spec.initContainers) };
+}
+
+function immutable(field: string, value: unknown): StatusCause {
+  return {
+    reason: "FieldValueInvalid",
+    message: `Invalid value: ${JSON.stringify(value) ?? "null"}: field is immutable`,
+    field,
+  };
+}
+
+function fields(value: unknown): Fields {
+  return isRecord(value) ? value : {};
+}
+
+function push(causes: StatusCause[], field: string, value: unknown, rule: string): void {
+  causes.push({ reason: "FieldValueInvalid", message: `Invalid value: ${JSON.stringify(value)}: ${rule}`, field });
+}
+
+function required(causes: StatusCause[], field: string, hint = ""): void {
+  causes.push({ reason: "FieldValueRequired", message: `Required value${hint}`, field });
+}
+
+function validateName(resource: ResourceName, name: string, causes: StatusCause[]): void {
+  if (resource === "namespaces") {
+    if (!DNS_LABEL.test(name)) push(causes, "metadata.name", name, DNS_LABEL_RULE);
+    if (name.length > 63) push(causes, "metadata.name", name, "must be no more than 63 bytes");
+    return;
+  }
+  if (!SUBDOMAIN.test(name)) push(causes, "metadata.name", name, SUBDOMAIN_RULE);
+  if (name.length > 253) push(causes, "metadata.name", name, "must be no more than 253 bytes");
+}
+
+function validateMetadata(path: string, metadata: object, causes: StatusCause[]): void {
+  const { labels, annotations } = metadata as { labels?: unknown; annotations?: unknown };
+  validateLabels(`${path}.labels`, labels, causes);
+  let bytes = 0;
+  for (const [key, value] of Object.entries(fields(annotations))) {
+    validateKey(`${path}.annotations`, key, causes);
+    bytes += Buffer.byteLength(key) + Buffer.byteLength(String(value));
+  }
+  if (bytes > MAX_ANNOTATION_BYTES) {
+    const message = `Too long: may not be more than ${MAX_ANNOTATION_BYTES} bytes`;
+    causes.push({ reason: "FieldValueTooLong", message, field: `${path}.annotations` });
+  }
+}
+
+function validateLabels(path: string, labels: unknown, causes: StatusCause[]): void {
+  for (const [key, value] of Object.entries(fields(labels))) {
+    validateKey(path, key, causes);
+    const text = String(value);
+    if (text.length > 63) push(causes, path, text, "must be no more than 63 bytes");
+    if (text !== "" && !NAME_PART.test(text)) push(causes, path, text, LABEL_VALUE_RULE);
+  }
+}
+
+function validateKey(path: string, key: string, causes: StatusCause[]): void {
+  const slash = key.indexOf("/");
+  const prefix = slash < 0 ? undefined : key.slice(0, slash);
+  const name = slash < 0 ? key : key.slice(slash + 1);
+  if (prefix !== undefined && !SUBDOMAIN.test(prefix)) push(causes, path, key, `prefix part ${SUBDOMAIN_RULE}`);
+  if (name.length > 63) push(causes, path, key, "name part must be no more than 63 bytes");
+  if (!NAME_PART.test(name)) push(causes, path, key, NAME_PART_RULE);
+}
+
+function validateJobSpec(spec: Fields, causes: StatusCause[]): void {
+  validateNumbers(spec, causes);
+  const template = fields(spec.template);
+  const podSpec = fields(template.spec);
+  validateLabels("spec.template.labels", fields(template.metadata).labels, causes);
+  validatePodSpec("spec.template.spec", podSpec, causes);
+  if (podSpec.restartPolicy !== "Never" && podSpec.restartPolicy !== "OnFailure") {
+    causes.push({
+      reason: "FieldValueNotSupported",
+      message: `Unsupported value: ${JSON.stringify(podSpec.restartPolicy)}: supported values: "OnFailure", "Never"`,
+      field: "spec.template.spec.restartPolicy",
+    });
+  }
+}
+
+function validateNumbers(spec: Fields, causes: StatusCause[]): void {
+  for (const field of [
+    "parallelism",
+    "completions",
+    "backoffLimit",
+    "activeDeadlineSeconds",
+    "ttlSecondsAfterFinished",
+  ]) {
+    const value = spec[field];
+    if (typeof value === "number" && value < 0) {
+      causes.push({
+        reason: "FieldValueInvalid",
+        message: `Invalid value: ${value}: must be greater than or equal to 0`,
+        field: `spec.${field}`,
+      });
+    }
+  }
+}
+
+function validatePodSpec(path: string, spec: Fields, causes: StatusCause[]): void {
+  const volumes = new Set<unknown>();
+  list(spec.volumes).forEach((volume, i) => {
+    const name = String(volume.name ?? "");
+    const at = `${path}.volumes[${i}].name`;
+    if (name === "") required(causes, at);
+    else if (!DNS_LABEL.test(name) || name.length > 63) push(causes, at, name, DNS_LABEL_RULE);
+    if (volumes.has(name)) duplicate(causes, at, name);
+    volumes.add(name);
+  });
+  const names = new Set<string>();
+  if (list(spec.containers).length === 0) required(causes, `${path}.containers`);
+  for (const field of ["containers", "initContainers"]) {
+    list(spec[field]).forEach((container, i) => {
+      const at = `${path}.${field}[${i}]`;
+      const name = String(container.name ?? "");
+      if (names.has(name)) duplicate(causes, `${at}.name`, name);
+      names.add(name);
+      validateContainer(at, name, container, volumes, causes);
+    });
+  }
+}
+
+function validateContainer(
+  path: string,
+  name: string,
+  container: Fields,
+  volumes: Set<unknown>,
+  causes: StatusCause[],
+): void {
+  if (name === "") required(causes, `${path}.name`);
+  else if (!DNS_LABEL.test(name) || name.length > 63) push(causes, `${path}.name`, name, DNS_LABEL_RULE);
+  if (typeof container.image !== "string" || container.image === "") required(causes, `${path}.image`);
+  list(container.env).forEach((entry, i) => {
+    const key = String(entry.name ?? "");
+    if (key === "") required(causes, `${path}.env[${i}].name`);
+    else if (!ENV_NAME.test(key)) {
+      push(
+        causes,
+        `${path}.env[${i}].name`,
+        key,
+        "a valid environment variable name must consist only of printable ASCII characters other than '='",
+      );
+    }
+    if (isRecord(entry.valueFrom) && typeof entry.value === "string" && entry.value !== "") {
+      push(causes, `${path}.env[${i}].valueFrom`, "", "may not be specified when `value` is not empty");
+    }
+  });
+  const paths = new Set<unknown>();
+  list(container.volumeMounts).forEach((mount, i) => {
+    const at = `${path}.volumeMounts[${i}]`;
+    if (typeof mount.mountPath !== "string" || mount.mountPath === "") required(causes, `${at}.mountPath`);
+    if (!volumes.has(mount.name)) {
+      causes.push({
+        reason: "FieldValueNotFound",
+        message: `Not found: ${JSON.stringify(mount.name)}`,
+        field: `${at}.name`,
+      });
+    }
+    if (paths.has(mount.mountPath)) push(causes, `${at}.mountPath`, mount.mountPath, "must be unique");
+    paths.add(mount.mountPath);
+    if (typeof mount.subPath === "string") {
+      if (mount.subPath.startsWith("/")) push(causes, `${at}.subPath`, mount.subPath, "must be a relative path");
+      if (mount.subPath.split("/").includes(".."))
+        push(causes, `${at}.subPath`, mount.subPath, "must not contain '..'");
+    }
+  });
+  const resources = fields(container.resources);
+  const limits = fields(resources.limits);
+  for (const [resource, request] of Object.entries(fields(resources.requests))) {
+    const limit = limits[resource];
+    if (limit !== undefined && quantity(request) > quantity(limit)) {
+      push(
+        causes,
+        `${path}.resources.requests`,
+        request,
+        `must be less than or equal to ${resource} limit of ${limit}`,
+      );
+    }
+  }
+}
+
+const SUFFIX: Readonly<Record<string, number>> = {
+  n: 1e-9,
+  u: 1e-6,
+  m: 1e-3,
+  "": 1,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  P: 1e15,
+  E: 1e18,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+  Pi: 2 ** 50,
+  Ei: 2 ** 60,
+};
+
+/** A Kubernetes quantity (`500m`, `2Gi`, `1e3`) as a number; NaN when it is none. */
+export function quantity(value: unknown): number {
+  const text = String(value);
+  if (!QUANTITY.test(text)) return Number.NaN;
+  const [, digits = "", suffix = ""] = /^([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)(.*)$/.exec(text) ?? [];
+  return Number(digits) * (SUFFIX[suffix] ?? Number.NaN);
+}
+
+function duplicate(causes: StatusCause[], field: string, value: string): void {
+  causes.push({ reason: "FieldValueDuplicate", message: `Duplicate value: ${JSON.stringify(value)}`, field });
+}
+
+function validateData(object: Fields, causes: StatusCause[]): void {
+  let bytes = 0;
+  for (const key of Object.keys(fields(object.data))) {
+    if (!DATA_KEY.test(key)) push(causes, `data[${key}]`, key, DATA_KEY_RULE);
+    const value = String(fields(object.data)[key]);
+    bytes += object.kind === "Secret" ? Buffer.byteLength(value, "base64") : Buffer.byteLength(value);
+  }
+  if (bytes > MAX_SECRET_BYTES) {
+    const message = `Too long: may not be more than ${MAX_SECRET_BYTES} bytes`;
+    causes.push({ reason: "FieldValueTooLong", message, field: object.kind === "Secret" ? "data" : "" });
+  }
+}
+
+function list(value: unknown): Fields[] {
+  return Array.isArray(value) ? value.map(fields) : [];
+}
+
+/** Throws `StatusError` 400 when a field has a type that Go could not decode, which is no 422 on the real server either. */
+export function validateTypes(resource: ResourceName, object: unknown): asserts object is NewObject {
+  const { kind, version } = RESOURCES[resource];
+  const fail = (got: unknown, field: string, wanted: string) => {
+    const what = Array.isArray(got) ? "array" : got === null ? "null" : typeof got === "boolean" ? "bool" : typeof got;
+    return badRequest(
+      `${kind} in version ${JSON.stringify(version)} cannot be handled as a ${kind}: json: cannot unmarshal ${what} into Go struct field ${field} of type ${wanted}`,
+    );
+  };
+  if (!isRecord(object))
+    throw badRequest(
+      `the object provided is unrecognized (must be of type ${kind}): couldn't get version/kind; json parse error`,
+    );
+  if (object.kind !== undefined && object.kind !== kind) {
+    throw badRequest(
+      `the API version in the data (${String(object.apiVersion)}) and kind (${String(object.kind)}) do not match the expected ${apiVersionOf(resource)}, Kind=${kind} (${qualifiedKind(resource)})`,
+    );
+  }
+  if (object.apiVersion !== undefined && object.apiVersion !== apiVersionOf(resource)) {
+    throw badRequest(
+      `the API version in the data (${String(object.apiVersion)}) does not match the expected API version (${apiVersionOf(resource)})`,
+    );
+  }
+  const strings = (map: unknown, field: string) => {
+    if (map === undefined || map === null) return;
+    if (!isRecord(map)) throw fail(map, field, "map[string]string");
+    for (const value of Object.values(map)) if (typeof value !== "string") throw fail(value, field, "string");
+  };
+  const metadata = (value: unknown, field: string) => {
+    if (value === undefined || value === null) return;
+    if (!isRecord(value)) throw fail(value, field, "v1.ObjectMeta");
+    strings(value.labels, `ObjectMeta.${field}.labels`);
+    strings(value.annotations, `ObjectMeta.${field}.annotations`);
+    for (const name of ["name", "namespace", "generateName", "resourceVersion", "uid"]) {
+      const text = value[name];
+      if (text !== undefined && text !== null && typeof text !== "string")
+        throw fail(text, `ObjectMeta.${field}.${name}`, "string");
+    }
+  };
+  const podSpec = (spec: unknown, path: string) => {
+    if (spec === undefined || spec === null) return;
+    if (!isRecord(spec)) throw fail(spec, path, "v1.PodSpec");
+    strings(spec.nodeSelector, `PodSpec.${path}.nodeSelector`);
+    for (const field of ["containers", "initContainers", "volumes", "tolerations"]) {
+      const value = spec[field];
+      if (value === undefined || value === null) continue;
+      if (!Array.isArray(value)) throw fail(value, `PodSpec.${path}.${field}`, "[]v1.Container");
+      for (const item of value) if (!isRecord(item)) throw fail(item, `PodSpec.${path}.${field}`, "v1.Container");
+    }
+    for (const container of [...list(spec.containers), ...list(spec.initContainers)]) {
+      for (const field of ["command", "args"]) {
+        for (const word of Array.isArray(container[field]) ? container[field] : []) {
+          if (typeof word !== "string") throw fail(word, `Container.${path}.containers.${field}`, "string");
+        }
+      }
+      for (const entry of list(container.env)) {
+        if (entry.value !== undefined && entry.value !== null && typeof entry.value !== "string") {
+          throw fail(entry.value, `EnvVar.${path}.containers.env.value`, "string");
+        }
+      }
+      for (const amounts of [fields(container.resources).limits, fields(container.resources).requests]) {
+        for (const amount of Object.values(fields(amounts))) {
+          if (QUANTITY.test(String(amount))) continue;
+          throw badRequest(
+            `${kind} in version ${JSON.stringify(version)} cannot be handled as a ${kind}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'`,
+          );
+        }
+      }
+    }
+  };
+  metadata(object.metadata, "metadata");
+  if (resource === "pods") podSpec(object.spec, "spec");
+  if (resource === "jobs") {
+    const spec = fields(object.spec);
+    for (const field of [
+      "parallelism",
+      "completions",
+      "backoffLimit",
+      "activeDeadlineSeconds",
+      "ttlSecondsAfterFinished",
+    ]) {
+      const value = spec[field];
+      if (value !== undefined && value !== null && !Number.isInteger(value))
+        throw fail(value, `JobSpec.spec.${field}`, "int32");
+    }
+    metadata(fields(spec.template).metadata, "spec.template.metadata");
+    podSpec(fields(spec.template).spec, "spec.template.spec");
+  }
+  if (resource === "secrets" || resource === "configmaps") {
+    strings(object.data, `${kind}.data`);
+    strings(object.stringData, `${kind}.stringData`);
+  }
+  if (resource === "secrets") {
+    for (const value of Object.values(fields(object.data))) {
+      const bad = /[^A-Za-z0-9+/=\r\n]/.exec(String(value));
+      if (bad === null && String(value).replace(/[\r\n]/g, "").length % 4 === 0) continue;
+      throw badRequest(
+        `Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte ${bad?.index ?? String(value).length}`,
+      );
+    }
+  }
+}
+
+/** The 403 with which a namespace that is being deleted refuses new objects. */
+export function namespaceTerminating(resource: ResourceName, name: string, namespace: string): StatusError {
+  return new StatusError(
+    403,
+    "Forbidden",
+    `${RESOURCES[resource].name} "${name}" is forbidden: unable to create new content in namespace ${namespace} because it is being terminated`,
+    {
+      name,
+      kind: RESOURCES[resource].name,
+      causes: [
+        {
+          reason: "NamespaceTerminating",
+          message: `namespace ${namespace} is being terminated`,
+          field: "metadata.namespace",
+        },
+      ],
+    },
+  );
+}
