@@ -43,6 +43,13 @@ export interface ReflectorOptions<T> {
   /** Largest accepted frame in bytes. */
   maxFrameBytes?: number;
   backoff?: BackoffOptions;
+  /** Sees every frame as the server sent it, before anything is trimmed (recordings). */
+  tap?: (frame: WatchFrame) => void;
+}
+
+export interface WatchFrame {
+  type?: string;
+  object?: unknown;
 }
 
 type State =
@@ -198,7 +205,7 @@ export class Reflector<T extends KubeObject> {
   async #consume(stream: ApiStream, deadline: NodeJS.Timeout): Promise<void> {
     const { maxFrameBytes } = this.#options;
     const decoder = new JsonLinesDecoder(maxFrameBytes === undefined ? {} : { maxFrameBytes });
-    const onFrame = (frame: unknown) => this.#frame(frame as Frame);
+    const onFrame = (frame: unknown) => this.#frame(frame as WatchFrame);
     for await (const chunk of stream.body) {
       deadline.refresh();
       this.counts.bytes += (chunk as Uint8Array).byteLength;
@@ -207,9 +214,10 @@ export class Reflector<T extends KubeObject> {
     decoder.end(onFrame);
   }
 
-  #frame(frame: Frame): void {
+  #frame(frame: WatchFrame): void {
     const { handler } = this.#options;
     this.counts.frames += 1;
+    this.#options.tap?.(frame);
     switch (frame?.type) {
       case "ADDED":
       case "MODIFIED":
@@ -311,11 +319,6 @@ export class Reflector<T extends KubeObject> {
 }
 
 const EMPTY: State = { name: "Empty" };
-
-interface Frame {
-  type?: string;
-  object?: unknown;
-}
 
 interface ListPage {
   metadata?: { resourceVersion?: string; continue?: string };

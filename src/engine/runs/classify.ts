@@ -188,11 +188,14 @@ function isSuspended({ state }: Context): boolean {
   return state.job?.spec.suspend === true && state.jobDeletedAt === null;
 }
 
+/** A schedule timeout of 0 means "at the first Unschedulable", not that controllers may take no time at all. */
+const CONTROLLERS_MS = 30_000;
+
 function startFailureOf(run: Context): Outcome {
   const { state, pod, policy, now } = run;
   if (run.ran || state.job === null || isSuspended(run)) return null;
   if (pod === null || state.podDeletedAt !== null) {
-    return after(run, state.podDeletedAt ?? state.jobSeenAt ?? now, policy.scheduleTimeoutMs, {
+    return after(run, state.podDeletedAt ?? state.jobSeenAt ?? now, Math.max(policy.scheduleTimeoutMs, CONTROLLERS_MS), {
       code: "unschedulable",
       reason: "NoPod",
       message: "the Job controller has made no pod: a quota, an admission webhook or the controller itself holds it back (see the Job's events)",
@@ -206,7 +209,7 @@ function startFailureOf(run: Context): Outcome {
   const unscheduled = state.problems.get("");
   if (unscheduled !== undefined) return after(run, unscheduled.since, policy.scheduleTimeoutMs, unscheduled);
   if (state.scheduledAt === null) {
-    return after(run, state.podSeenAt ?? now, policy.scheduleTimeoutMs, {
+    return after(run, state.podSeenAt ?? now, Math.max(policy.scheduleTimeoutMs, CONTROLLERS_MS), {
       code: "unschedulable",
       reason: "NotScheduled",
       message: "no scheduler has looked at the pod",

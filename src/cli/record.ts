@@ -1,0 +1,74 @@
+import { parseArgs } from "node:util";
+import { Reflector, type WatchFrame } from "../engine/informer/reflector.ts";
+import type { KubeObject } from "../engine/kubernetes.ts";
+import { Cluster, loadKubeConfig } from "../engine/transport/index.ts";
+import { type Command, UsageError } from "./command.ts";
+
+export const recordCommand: Command = {
+  summary: "write the watch frames of Jobs and pods to standard output, until Ctrl-C",
+  usage: "record --labels KEY=VALUE[,…] [--namespace NS] [--kubeconfig FILE] [--raw]",
+  async run(argv, io) {
+    const { values } = parseArgs({
+      args: argv,
+      options: {
+        namespace: { type: "string", short: "n" },
+        labels: { type: "string", short: "l" },
+        kubeconfig: { type: "string" },
+        raw: { type: "boolean", default: false },
+      },
+    });
+    if (values.labels === undefined) throw new UsageError("--labels is required, e.g. --labels paperclip.io/adapter-type=claude_k8s");
+    const kubeConfig = loadKubeConfig(values.kubeconfig);
+    const namespace = values.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
+    const cluster = new Cluster({ kubeConfig });
+    let start: number | null = null;
+    const record = (resource: string) => (frame: WatchFrame) => {
+      const now = performance.now();
+      start ??= now;
+      const object = values.raw ? frame.object : withoutSecrets(frame.object);
+      io.stdout.write(`${JSON.stringify({ ms: Math.round(now - start), resource, type: frame.type, object })}\n`);
+    };
+    const watch = (resource: string, root: string) => {
+      const reflector = new Reflector<KubeObject>({
+        cluster,
+        path: `${root}/namespaces/${encodeURIComponent(namespace)}/${resource}`,
+        labelSelector: values.labels as string,
+        trim: (raw) => raw as KubeObject,
+        tap: record(resource),
+        handler: { init() {}, initApply() {}, initDone() {}, apply() {}, delete() {}, status: () => tellTrouble(resource, reflector.status.error) },
+      });
+      return reflector;
+    };
+    let told: Error | null = null;
+    const tellTrouble = (resource: string, error: Error | null) => {
+      if (error !== null && error !== told) io.stderr.write(`${resource}: ${error.message}\n`);
+      told = error;
+    };
+    const reflectors = [watch("jobs", "/apis/batch/v1"), watch("pods", "/api/v1")];
+    for (const reflector of reflectors) reflector.start();
+    await new Promise<void>((resolve) => {
+      if (io.signal.aborted) resolve();
+      else io.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    await Promise.all(reflectors.map((each) => each.stop()));
+    await cluster.close();
+    return 0;
+  },
+};
+
+/** A recording is made to be shown to others: values of environment variables, and manifests kept in annotations, stay out. */
+export function withoutSecrets(object: unknown): unknown {
+  if (Array.isArray(object)) return object.map(withoutSecrets);
+  if (typeof object !== "object" || object === null) return object;
+  const copy: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(object)) {
+    if (key === "kubectl.kubernetes.io/last-applied-configuration") continue;
+    copy[key] = key === "env" && Array.isArray(value) ? value.map(withoutValue) : withoutSecrets(value);
+  }
+  return copy;
+}
+
+function withoutValue(variable: unknown): unknown {
+  const isLiteral = typeof variable === "object" && variable !== null && "value" in variable;
+  return isLiteral ? { ...variable, value: "<left out>" } : variable;
+}

@@ -1,0 +1,284 @@
+import { describe, expect, it } from "vitest";
+import type { Condition, ContainerState, Job, Pod } from "../../../src/engine/kubernetes.ts";
+import { classify, type Verdict } from "../../../src/engine/runs/classify.ts";
+import { DEFAULT_POLICY, type RunPolicy } from "../../../src/engine/runs/policy.ts";
+import { INITIAL_STATE, type RunState, reduceRun } from "../../../src/engine/runs/run-state.ts";
+
+/** One run told frame by frame, with the time of each. */
+class Story {
+  #state: RunState = INITIAL_STATE;
+  #version = 1;
+  readonly #policy: RunPolicy;
+
+  constructor(policy: Partial<RunPolicy> = {}) {
+    this.#policy = { ...DEFAULT_POLICY, ...policy };
+  }
+
+  job(at: number, { conditions = [], ...spec }: { conditions?: Condition[]; suspend?: boolean; backoffLimit?: number; podFailurePolicy?: boolean } = {}, type: "applied" | "deleted" = "applied"): this {
+    this.#state = reduceRun(this.#state, { resource: "jobs", type, at, object: this.#job(spec, conditions) });
+    return this;
+  }
+
+  pod(at: number, pod: PodSpec = {}, type: "applied" | "deleted" = "applied"): this {
+    this.#state = reduceRun(this.#state, { resource: "pods", type, at, object: podOf(pod, String(this.#version++)) });
+    return this;
+  }
+
+  verdict(now: number, container = "claude"): Verdict {
+    return classify(this.#state, container, this.#policy, now);
+  }
+
+  get podChanges(): number {
+    return this.#state.podChanges;
+  }
+
+  #job(spec: object, conditions: Condition[]): Job {
+    return {
+      metadata: { name: "j", namespace: "n", uid: "job-uid", resourceVersion: String(this.#version++), creationTimestamp: "2026-01-01T00:00:00Z" },
+      spec: { backoffLimit: 0, ...spec },
+      status: { conditions },
+    };
+  }
+}
+
+interface PodSpec {
+  uid?: string;
+  created?: string;
+  phase?: Pod["status"]["phase"];
+  reason?: string;
+  claude?: ContainerState;
+  sidecar?: ContainerState;
+  init?: ContainerState;
+  initRestartPolicy?: string;
+  deleting?: string;
+  graceSeconds?: number;
+  conditions?: Condition[];
+  restartPolicy?: string;
+  restartCount?: number;
+}
+
+function podOf(p: PodSpec, resourceVersion: string): Pod {
+  const statuses = [
+    { name: "claude", restartCount: p.restartCount ?? 0, state: p.claude ?? { waiting: { reason: "ContainerCreating" } } },
+    ...(p.sidecar === undefined ? [] : [{ name: "mesh", restartCount: 0, state: p.sidecar }]),
+  ];
+  return {
+    metadata: {
+      name: `pod-${p.uid ?? "1"}`,
+      namespace: "n",
+      uid: p.uid ?? "1",
+      resourceVersion,
+      creationTimestamp: p.created ?? "2026-01-01T00:00:00Z",
+      ...(p.deleting === undefined ? {} : { deletionTimestamp: p.deleting, deletionGracePeriodSeconds: p.graceSeconds ?? 2 }),
+      ownerReferences: [{ apiVersion: "batch/v1", kind: "Job", name: "j", uid: "job-uid", controller: true }],
+    },
+    spec: {
+      nodeName: "node",
+      restartPolicy: p.restartPolicy ?? "Never",
+      containers: [{ name: "claude" }],
+      initContainers: [{ name: "init", ...(p.initRestartPolicy === undefined ? {} : { restartPolicy: p.initRestartPolicy }) }],
+    },
+    status: {
+      phase: p.phase ?? "Pending",
+      ...(p.reason === undefined ? {} : { reason: p.reason }),
+      conditions: p.conditions ?? [{ type: "PodScheduled", status: "True" }],
+      containerStatuses: statuses,
+      ...(p.init === undefined ? {} : { initContainerStatuses: [{ name: "init", restartCount: 0, state: p.init }] }),
+    },
+  };
+}
+
+const RUNNING: ContainerState = { running: { startedAt: "2026-01-01T00:00:01Z" } };
+const exit = (exitCode: number, reason = exitCode === 0 ? "Completed" : "Error", finishedAt = "2026-01-01T00:01:00Z"): ContainerState => ({
+  terminated: { exitCode, reason, startedAt: "2026-01-01T00:00:01Z", finishedAt },
+});
+const failure = (type: "FailureTarget" | "Failed", reason: string): Condition => ({ type, status: "True", reason, message: reason });
+const running = (story: Story) => story.job(0).pod(10).pod(1_000, { phase: "Running", claude: RUNNING });
+
+describe("the end of a run that nobody disturbs", () => {
+  it("is the end of the named container, while a mesh sidecar lives on", () => {
+    const story = running(new Story()).pod(5_000, { phase: "Running", claude: exit(0), sidecar: RUNNING });
+    expect(story.verdict(5_000).end).toMatchObject({ kind: "succeeded", exitCode: 0 });
+  });
+
+  it("says OOMKilled", () => {
+    const story = running(new Story()).pod(5_000, { phase: "Failed", claude: exit(137, "OOMKilled") });
+    expect(story.verdict(5_000).end).toMatchObject({ kind: "failed", exitCode: 137, reason: "OOMKilled" });
+  });
+
+  it("stands whatever the Job's condition says later", () => {
+    const story = running(new Story()).pod(5_000, { phase: "Succeeded", claude: exit(0) });
+    story.job(7_000, { conditions: [failure("Failed", "DeadlineExceeded")] }).pod(7_001, { claude: exit(0), deleting: "2026-01-01T00:02:00Z" });
+    expect(story.verdict(7_001).end).toMatchObject({ kind: "succeeded" });
+  });
+
+  it("is known of a Job that was complete before anyone looked", () => {
+    const story = new Story().job(0, { conditions: [{ type: "Complete", status: "True", reason: "CompletionsReached" }] }).pod(0, { phase: "Succeeded", claude: exit(0) });
+    expect(story.verdict(0)).toMatchObject({ ready: { metadata: { uid: "1" } }, end: { kind: "succeeded", jobCondition: { type: "Complete" } } });
+  });
+});
+
+describe("a pod that is being deleted", () => {
+  const killed = (story: Story) => story.pod(5_000, { phase: "Running", claude: RUNNING, deleting: "2026-01-01T00:01:02Z" }).pod(7_000, { phase: "Failed", claude: exit(137), deleting: "2026-01-01T00:01:02Z" });
+
+  it("waits for the Job's word on why", () => {
+    const story = killed(running(new Story()));
+    expect(story.verdict(7_000)).toMatchObject({ end: null, wakeAt: 12_000 });
+    story.job(7_100, { conditions: [failure("FailureTarget", "DeadlineExceeded")] });
+    expect(story.verdict(7_100).end).toMatchObject({ kind: "deadline", exitCode: 137 });
+  });
+
+  it("was deleted by someone when the Job has nothing to say", () => {
+    const story = killed(running(new Story()));
+    expect(story.verdict(12_000).end).toMatchObject({ kind: "pod_deleted", exitCode: 137 });
+  });
+
+  it("is not an end while the Job is suspended", () => {
+    const story = killed(running(new Story())).job(7_100, { suspend: true });
+    expect(story.verdict(60_000)).toMatchObject({ end: null, wakeAt: null });
+    story.pod(8_000, { deleting: "2026-01-01T00:01:02Z" }, "deleted").job(90_000, {}).pod(90_100, { uid: "2", created: "2026-01-01T00:05:00Z", phase: "Running", claude: RUNNING });
+    expect(story.verdict(90_100)).toMatchObject({ ready: { metadata: { uid: "2" } }, end: null });
+  });
+
+  it("whose node is lost ends when its grace period and the bounded wait are over", () => {
+    const story = running(new Story()).pod(5_000, {
+      phase: "Running",
+      claude: RUNNING,
+      deleting: "2026-01-01T00:01:30Z",
+      graceSeconds: 30,
+      conditions: [{ type: "PodScheduled", status: "True" }, { type: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager", message: "node is gone" }],
+    });
+    expect(story.verdict(5_000)).toMatchObject({ end: null, wakeAt: 40_000 });
+    expect(story.verdict(40_000).end).toMatchObject({ kind: "evicted", exitCode: null, reason: "DeletionByTaintManager" });
+  });
+
+  it("ended by itself first, says the node's clock, when both came in one frame", () => {
+    const deleting = "2026-01-01T00:01:02Z";
+    const early = running(new Story()).pod(5_000, { phase: "Succeeded", claude: exit(0, "Completed", "2026-01-01T00:00:59Z"), deleting });
+    expect(early.verdict(5_000).end).toMatchObject({ kind: "succeeded" });
+    const late = running(new Story()).pod(5_000, { phase: "Failed", claude: exit(143, "Error", "2026-01-01T00:01:01Z"), deleting });
+    expect(late.verdict(5_000)).toMatchObject({ end: null, wakeAt: 10_000 });
+  });
+});
+
+describe("eviction", () => {
+  it("by the kubelet", () => {
+    const story = running(new Story()).pod(5_000, { phase: "Failed", reason: "Evicted", claude: exit(137) });
+    expect(story.verdict(5_000).end).toMatchObject({ kind: "evicted", exitCode: 137, reason: "Evicted" });
+  });
+
+  it("by the API, with the exit code when it comes", () => {
+    const conditions: Condition[] = [{ type: "DisruptionTarget", status: "True", reason: "EvictionByEvictionAPI" }];
+    const story = running(new Story()).pod(5_000, { phase: "Running", claude: RUNNING, deleting: "2026-01-01T00:01:02Z", conditions });
+    expect(story.verdict(5_000).end).toBeNull();
+    story.pod(6_000, { phase: "Failed", claude: exit(143), deleting: "2026-01-01T00:01:02Z", conditions });
+    expect(story.verdict(6_000).end).toMatchObject({ kind: "evicted", exitCode: 143, reason: "EvictionByEvictionAPI" });
+  });
+
+  it("is not the end where the Job may replace the pod", () => {
+    const story = new Story().job(0, { podFailurePolicy: true }).pod(10, { phase: "Running", claude: RUNNING }).pod(5_000, { phase: "Failed", reason: "Evicted", claude: exit(137) });
+    expect(story.verdict(60_000).end).toBeNull();
+    story.pod(60_001, { uid: "2", created: "2026-01-01T00:01:00Z", phase: "Running", claude: RUNNING });
+    story.pod(70_000, { uid: "2", created: "2026-01-01T00:01:00Z", phase: "Succeeded", claude: exit(0) });
+    expect(story.verdict(70_000).end).toMatchObject({ kind: "succeeded", podName: "pod-2" });
+    expect(story.podChanges).toBe(1);
+  });
+});
+
+describe("a Job with retries", () => {
+  it("ends with the Job's word, not with its first pod", () => {
+    const story = new Story().job(0, { backoffLimit: 1 }).pod(10, { phase: "Failed", claude: exit(1) });
+    expect(story.verdict(30_000).end).toBeNull();
+    story.pod(31_000, { uid: "2", created: "2026-01-01T00:00:30Z", phase: "Failed", claude: exit(4) });
+    expect(story.verdict(31_000).end).toBeNull();
+    story.job(32_000, { backoffLimit: 1, conditions: [failure("FailureTarget", "BackoffLimitExceeded")] });
+    expect(story.verdict(32_000).end).toMatchObject({ kind: "failed", exitCode: 4, podName: "pod-2" });
+  });
+
+  it("ignores a late frame of the older pod", () => {
+    const story = new Story().job(0, { backoffLimit: 1 }).pod(10, { phase: "Failed", claude: exit(1) });
+    story.pod(20, { uid: "2", created: "2026-01-01T00:00:30Z", phase: "Running", claude: RUNNING }).pod(30, { phase: "Failed", claude: exit(1) }, "deleted");
+    expect(story.verdict(30).ready?.metadata.uid).toBe("2");
+    expect(story.podChanges).toBe(1);
+  });
+});
+
+describe("a start that takes time", () => {
+  it("forgives a pull error that passes within the grace", () => {
+    const story = new Story().job(0).pod(10, { claude: { waiting: { reason: "ErrImagePull", message: "x" } } });
+    expect(story.verdict(10)).toMatchObject({ end: null, wakeAt: 30_010 });
+    story.pod(20_000, { claude: { waiting: { reason: "ImagePullBackOff", message: "y" } } });
+    expect(story.verdict(20_000).wakeAt).toBe(30_010);
+    story.pod(25_000, { phase: "Running", claude: RUNNING });
+    expect(story.verdict(25_000)).toMatchObject({ end: null, wakeAt: null });
+  });
+
+  it("fails at once on an image name that can never be pulled", () => {
+    const story = new Story().job(0).pod(10, { claude: { waiting: { reason: "InvalidImageName", message: "bad" } } });
+    expect(story.verdict(10).end).toMatchObject({ startFailure: { code: "image_pull", reason: "InvalidImageName" } });
+  });
+
+  it("does not mind another container's trouble", () => {
+    const story = new Story().job(0).pod(10, { sidecar: { waiting: { reason: "ImagePullBackOff" } } });
+    expect(story.verdict(100_000)).toMatchObject({ end: null, wakeAt: null });
+  });
+
+  it("waits for a suspended Job as long as it takes", () => {
+    expect(new Story().job(0, { suspend: true }).verdict(10_000_000)).toEqual({ ready: null, end: null, wakeAt: null });
+  });
+
+  it("names a missing claim a volume failure", () => {
+    const conditions: Condition[] = [{ type: "PodScheduled", status: "False", reason: "Unschedulable", message: '0/1 nodes: persistentvolumeclaim "x" not found' }];
+    const story = new Story({ scheduleTimeoutMs: 0 }).job(0).pod(10, { conditions });
+    expect(story.verdict(10).end?.startFailure).toMatchObject({ code: "volume", reason: "Unschedulable" });
+  });
+
+  it("says so when no pod is ever made", () => {
+    const story = new Story().job(0);
+    expect(story.verdict(0)).toMatchObject({ end: null, wakeAt: 120_000 });
+    expect(story.verdict(120_000).end?.startFailure).toMatchObject({ code: "unschedulable", reason: "NoPod" });
+  });
+
+  it("that the deadline cuts short is a failed start of the kind deadline", () => {
+    const story = new Story().job(0).pod(10, { claude: { waiting: { reason: "ImagePullBackOff" } } });
+    story.pod(5_000, { claude: { waiting: { reason: "ImagePullBackOff" } }, deleting: "2026-01-01T00:01:02Z" }).job(5_001, { conditions: [failure("FailureTarget", "DeadlineExceeded")] });
+    expect(story.verdict(5_001).end).toMatchObject({ kind: "deadline", exitCode: null, startFailure: { code: "deadline" } });
+  });
+
+  it("is not failed by a native sidecar that was killed", () => {
+    const story = new Story().job(0).pod(10, { init: exit(137), initRestartPolicy: "Always", phase: "Running", claude: RUNNING });
+    expect(story.verdict(10)).toMatchObject({ ready: { metadata: { uid: "1" } }, end: null });
+  });
+
+  it("that the kubelet refuses says its words", () => {
+    const story = new Story().job(0).pod(10, { phase: "Failed", reason: "OutOfcpu" });
+    expect(story.verdict(10).end?.startFailure).toMatchObject({ code: "unschedulable", reason: "OutOfcpu" });
+  });
+});
+
+describe("a container whose status was lost", () => {
+  const lost: ContainerState = { terminated: { exitCode: 137, reason: "ContainerStatusUnknown" } };
+  it("ran, when it was seen running", () => {
+    const story = running(new Story()).pod(5_000, { phase: "Failed", claude: lost });
+    expect(story.verdict(5_000).end).toMatchObject({ kind: "failed", exitCode: 137, reason: "ContainerStatusUnknown" });
+  });
+  it("did not run, when it was only seen waiting", () => {
+    const story = new Story().job(0).pod(10).pod(20, { phase: "Failed", claude: lost });
+    expect(story.verdict(20)).toMatchObject({ ready: null, end: { kind: "start_failed" } });
+  });
+});
+
+describe("a Job that is gone", () => {
+  it("before its pod ran has nothing to wait for", () => {
+    expect(new Story().job(0).pod(10).job(20, {}, "deleted").verdict(20).end).toMatchObject({ kind: "job_deleted", exitCode: null });
+  });
+  it("while its pod runs ends with the pod's exit code, or after a bounded wait without", () => {
+    const story = running(new Story()).job(5_000, {}, "deleted");
+    expect(story.verdict(5_000)).toMatchObject({ end: null, wakeAt: 5_000 + 30_000 + 5_000 });
+    expect(story.verdict(40_000).end).toMatchObject({ kind: "job_deleted", exitCode: null });
+  });
+  it("after its pod had ended is as the pod ended", () => {
+    const story = running(new Story()).pod(5_000, { phase: "Succeeded", claude: exit(0) }).job(9_000, {}, "deleted");
+    expect(story.verdict(9_000).end).toMatchObject({ kind: "succeeded" });
+  });
+});
