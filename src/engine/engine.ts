@@ -18,6 +18,7 @@ export interface RunEngineOptions {
   namespace?: string | readonly string[];
   /** What Jobs and their pods carry; both watches select by it. Required: without it every pod of the namespace is cached. */
   labels: Readonly<Record<string, string>>;
+  /** Default of each run's policy. */
   policy?: Partial<RunPolicy>;
   /** A watch without a byte for so long is replaced. Default 90 000 ms. */
   progressTimeoutMs?: number;
@@ -28,6 +29,11 @@ export interface RunEngineOptions {
 
 export interface StartOptions {
   signal?: AbortSignal;
+}
+
+export interface RunOptions {
+  /** Over the engine's own; runs with different policies share the two watches. */
+  policy?: Partial<RunPolicy>;
 }
 
 /** A watch is in trouble; the engine goes on trying. */
@@ -131,11 +137,11 @@ export class RunEngine extends EventEmitter<EngineEvents> {
    * before the answer does.
    * @throws TypeError for a manifest that the watches would not see; ApiError, `AlreadyExists` when the name is taken.
    */
-  async launch(job: JobManifest, { signal }: { signal?: AbortSignal } = {}): Promise<Run> {
+  async launch(job: JobManifest, { signal, policy }: RunOptions & { signal?: AbortSignal } = {}): Promise<Run> {
     this.#throwIfStopped();
     const namespace = job.metadata.namespace ?? this.#defaultNamespace();
     this.#checkManifest(job, namespace);
-    const run = this.#registry.expect(namespace, job.metadata.name);
+    const run = this.#registry.expect(namespace, job.metadata.name, policy);
     try {
       run.bind(await createJob(this.cluster, namespace, job, signal));
       return run;
@@ -146,11 +152,11 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   }
 
   /** Follows a Job that stands already, is on its way, or has ended and may be gone. Makes a request only if the cache has none. */
-  attach(ref: { namespace?: string; jobName: string; uid?: string }): Run {
+  attach(ref: { namespace?: string; jobName: string; uid?: string } & RunOptions): Run {
     this.#throwIfStopped();
     const namespace = ref.namespace ?? this.#defaultNamespace();
     this.#checkScope(namespace);
-    return this.#registry.attach(namespace, ref.jobName, ref.uid ?? null);
+    return this.#registry.attach(namespace, ref.jobName, ref.uid ?? null, ref.policy);
   }
 
   /** Asks the server, not the cache: for guards that need certainty. `labels` come on top of the engine's own. */

@@ -5,6 +5,7 @@ export {
   type EngineStats,
   RunEngine,
   type RunEngineOptions,
+  type RunOptions,
   type StartOptions,
 } from "./engine.ts";
 export { Informer, type InformerOptions, type InformerStats, type Freshness, type Resource, type SubscribeOptions } from "./informer/informer.ts";

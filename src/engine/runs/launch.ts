@@ -77,5 +77,5 @@ function accept(answer: unknown, path: string): Job {
 
 /** The request may or may not have been carried out. */
 function isAmbiguous(error: unknown): boolean {
-  return error instanceof ApiError && (error.status === 0 || error.status >= 500);
+  return error instanceof ApiError && (error.status === 0 ? error.sent : error.status >= 500);
 }

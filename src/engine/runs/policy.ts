@@ -27,8 +27,8 @@ export const DEFAULT_POLICY: RunPolicy = {
 };
 
 /** @throws TypeError naming the field when a value is not a finite number ≥ 0. */
-export function resolvePolicy(overrides: Partial<RunPolicy> = {}): RunPolicy {
-  const policy = { ...DEFAULT_POLICY };
+export function resolvePolicy(overrides: Partial<RunPolicy> = {}, base: RunPolicy = DEFAULT_POLICY): RunPolicy {
+  const policy = { ...base };
   for (const [name, value] of Object.entries(overrides)) {
     if (value === undefined) continue;
     if (!(name in DEFAULT_POLICY)) {

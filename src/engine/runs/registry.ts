@@ -5,7 +5,7 @@ import type { Informer } from "../informer/informer.ts";
 import type { StoreChange } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Cluster, isNotFound } from "../transport/index.ts";
-import type { RunPolicy } from "./policy.ts";
+import { type RunPolicy, resolvePolicy } from "./policy.ts";
 import { Run, type RunHost } from "./run.ts";
 
 export interface RegistryOptions {
@@ -33,7 +33,7 @@ export function jobKeyOfPod(pod: Pod): string | null {
 /** Brings each change of the two informers to the runs that it is about, and remembers Jobs that are gone. */
 export class RunRegistry implements RunHost {
   readonly cluster: Cluster;
-  readonly policy: RunPolicy;
+  readonly #policy: RunPolicy;
   readonly #jobs: Informer<Job>;
   readonly #pods: Informer<Pod>;
   readonly #report: (error: unknown) => void;
@@ -46,7 +46,7 @@ export class RunRegistry implements RunHost {
 
   constructor({ cluster, jobs, pods, policy, report }: RegistryOptions) {
     this.cluster = cluster;
-    this.policy = policy;
+    this.#policy = policy;
     this.#jobs = jobs;
     this.#pods = pods;
     this.#report = report;
@@ -67,12 +67,13 @@ export class RunRegistry implements RunHost {
   }
 
   /** A run that is registered before its Job's create request leaves: the watch may be faster than the answer. */
-  expect(namespace: string, jobName: string): Run {
-    return this.#register(new Run(this, { namespace, jobName, uid: null, isLaunching: true }));
+  expect(namespace: string, jobName: string, policy?: Partial<RunPolicy>): Run {
+    const resolved = resolvePolicy(policy, this.#policy);
+    return this.#register(new Run(this, { namespace, jobName, uid: null, policy: resolved, isLaunching: true }));
   }
 
-  attach(namespace: string, jobName: string, uid: string | null): Run {
-    const run = this.#register(new Run(this, { namespace, jobName, uid }));
+  attach(namespace: string, jobName: string, uid: string | null, policy?: Partial<RunPolicy>): Run {
+    const run = this.#register(new Run(this, { namespace, jobName, uid, policy: resolvePolicy(policy, this.#policy) }));
     this.#seed(run, uid);
     if (run.job() === null) void this.#confirm(run);
     return run;

@@ -34,7 +34,6 @@ export interface RunEvents {
 /** What a run needs of the engine around it. */
 export interface RunHost {
   readonly cluster: Cluster;
-  readonly policy: RunPolicy;
   /** Pods that the cache knows of a Job, by the Job's name and, where known, uid. */
   podsOf(namespace: string, jobName: string, uid: string | null): readonly Pod[];
   pod(namespace: string, name: string): Pod | undefined;
@@ -76,6 +75,7 @@ interface Watched {
 export class Run extends EventEmitter<RunEvents> {
   readonly namespace: string;
   readonly jobName: string;
+  readonly policy: RunPolicy;
   readonly #host: RunHost;
   #uid: string | null;
   #state: RunState = INITIAL_STATE;
@@ -89,12 +89,13 @@ export class Run extends EventEmitter<RunEvents> {
   #isGone = false;
 
   /** @internal Runs come from `engine.launch` and `engine.attach`. */
-  constructor(host: RunHost, ref: { namespace: string; jobName: string; uid: string | null; isLaunching?: boolean }) {
+  constructor(host: RunHost, ref: { namespace: string; jobName: string; uid: string | null; policy: RunPolicy; isLaunching?: boolean }) {
     super();
     this.#host = host;
     this.namespace = ref.namespace;
     this.jobName = ref.jobName;
     this.#uid = ref.uid;
+    this.policy = ref.policy;
     if (ref.isLaunching === true) this.#pending = [];
   }
 
@@ -298,7 +299,7 @@ export class Run extends EventEmitter<RunEvents> {
     let wakeAt = Number.POSITIVE_INFINITY;
     for (const [container, watched] of this.#watched) {
       if (watched.end !== null) continue;
-      const verdict = classify(this.#state, container, this.#host.policy, now);
+      const verdict = classify(this.#state, container, this.policy, now);
       watched.ready ??= verdict.ready;
       watched.end = verdict.end;
       if (verdict.end !== null) this.#emit("terminated", verdict.end);
@@ -319,8 +320,7 @@ export class Run extends EventEmitter<RunEvents> {
 
   #onTimer(): void {
     // While a watch is down, time alone proves nothing: the event that ends the wait may be waiting on the server.
-    const { policy } = this.#host;
-    if (this.#host.freshForMs() < Math.min(policy.settleMs, CATCH_UP_MS)) {
+    if (this.#host.freshForMs() < Math.min(this.policy.settleMs, CATCH_UP_MS)) {
       this.#wake(performance.now() + CATCH_UP_MS / 2, performance.now());
       return;
     }
