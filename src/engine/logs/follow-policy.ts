@@ -32,7 +32,7 @@ export type ReadOutcome = {
 /** What is known when the next step is to be chosen. */
 export interface FollowState {
   view: ContainerView;
-  /** The container has been seen running or ended. */
+  /** The container is known to have run. */
   started: boolean;
   /** Null: this container instance has not been read. */
   last: ReadOutcome | null;
@@ -116,6 +116,8 @@ function afterRefusal(state: FollowState, last: Refused, random: () => number): 
   const { status } = last;
   if (isFatal(status, last.message, state.everAnswered)) return { do: "fail" };
   if (phase === "waiting" && (status === 400 || status === 404)) return { do: "wait" };
+  // The pod ended before its container was started: there is no log.
+  if (phase === "ended" && !state.started && status === 400) return { do: "end", gap: null };
   if (state.rested) return { do: "read", follow: phase === "running" };
   if (phase === "ended") {
     const unavailable = status === 400 && state.idleReads >= UNAVAILABLE_AFTER_READS;
@@ -130,7 +132,7 @@ function afterRefusal(state: FollowState, last: Refused, random: () => number): 
 function isFatal(status: number, message: string, everAnswered: boolean): boolean {
   if (status < 400 || status >= 500) return false;
   // `container nope is not valid for pod p`, `a container name must be specified …`: reason is BadRequest for all of them.
-  if (status === 400) return /is not valid for pod|must be specified|parsing time|invalid/i.test(message);
+  if (status === 400) return /is not valid for pod|must be specified|parsing time/.test(message);
   if (status === 401 || status === 403) return !everAnswered;
   return ![404, 408, 409, 410, 425, 429].includes(status);
 }

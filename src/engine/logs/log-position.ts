@@ -82,8 +82,12 @@ export class LogPosition {
       if (previous && previous.seconds === seconds && previous.nanos === nanos) previous.count += count;
       else expected.push({ seconds, nanos, count });
     }
-    const older = this.#headOpen ? (expected[0] ?? null) : this.#before;
-    return new Replay(expected, older, this.#unfinished);
+    const first = expected[0] ?? null;
+    return new Replay(expected, {
+      since,
+      undelivered: this.#headOpen ? first : this.#before,
+      unfinished: this.#unfinished,
+    });
   }
 
   #forgetOlderHalf(): void {
@@ -120,22 +124,27 @@ export type Verdict = "repeated" | "new" | "new-after-gap";
 /** Compares one resumed read, line by line, with what was delivered. */
 export class Replay {
   readonly #expected: readonly ExpectedTime[];
-  readonly #older: Time | null;
+  readonly #since: number;
+  /** Lines up to this time may stand in the read without being known: from before the follow began, or forgotten. */
+  readonly #undelivered: Time | null;
   readonly #latest: Time | null;
   /** Latest and earliest of the expected times; they differ from last and first where a clock went back. */
   readonly #earliest: Time | null;
-  readonly #unfinished: Time | null;
+  #unfinished: Time | null;
   /** Entry that the read stands at, how many of its lines were seen, and the entry that it began with. -1: not begun. */
   #at = -1;
   #seen = 0;
   #began = -1;
   #caughtUp: boolean;
   #passedOver = 0;
-  #first = true;
 
-  constructor(expected: readonly ExpectedTime[], older: Time | null, unfinished: Time | null) {
+  constructor(
+    expected: readonly ExpectedTime[],
+    options: { since: number | null; undelivered: Time | null; unfinished: Time | null },
+  ) {
     this.#expected = expected;
-    this.#older = older;
+    this.#since = options.since ?? Number.NEGATIVE_INFINITY;
+    this.#undelivered = options.undelivered;
     let latest: Time | null = null;
     let earliest: Time | null = null;
     for (const time of expected) {
@@ -146,7 +155,7 @@ export class Replay {
     this.#earliest = earliest;
     this.#caughtUp = expected.length === 0;
     // With nothing delivered, the line that was cut off is the only one that the read can be held to.
-    this.#unfinished = this.#caughtUp ? unfinished : null;
+    this.#unfinished = this.#caughtUp ? options.unfinished : null;
   }
 
   /** The last delivered line was seen (or there is none): every further line is new. */
@@ -163,12 +172,14 @@ export class Replay {
   }
 
   line(seconds: number, nanos: number): Verdict {
-    const time = { seconds, nanos };
-    const first = this.#first;
-    this.#first = false;
     if (this.#caughtUp) {
-      return first && this.#unfinished !== null && compare(time, this.#unfinished) > 0 ? "new-after-gap" : "new";
+      const unfinished = this.#unfinished;
+      this.#unfinished = null;
+      return unfinished !== null && compare({ seconds, nanos }, unfinished) > 0 ? "new-after-gap" : "new";
     }
+    // Not asked for, so not reckoned with.
+    if (seconds < this.#since) return "repeated";
+    const time = { seconds, nanos };
     if (this.#at >= 0) return this.#continue(time);
 
     const index = this.#indexOf(time);
@@ -177,7 +188,10 @@ export class Replay {
       this.#moveTo(index);
       return "repeated";
     }
-    if (this.#older !== null && compare(time, this.#older) <= 0) return "repeated";
+    // Earlier than all that is expected: from before the follow began, or the tail of a long line, which is stored in parts
+    // of 16 KiB with a time each, whose first part is before `since`.
+    if (this.#earliest !== null && compare(time, this.#earliest) < 0) return "repeated";
+    if (this.#undelivered !== null && compare(time, this.#undelivered) <= 0) return "repeated";
     this.#caughtUp = true;
     return "new-after-gap";
   }
@@ -191,7 +205,7 @@ export class Replay {
         return "repeated";
       }
       // More lines with this time than were delivered: the follow began amid them, or they were passed over.
-      if (this.#at !== this.#began || this.#older === null) this.#passedOver++;
+      if (this.#at !== this.#began || this.#undelivered === null) this.#passedOver++;
       return "repeated";
     }
     const next = this.#expected[this.#at + 1];
@@ -210,7 +224,7 @@ export class Replay {
       this.#caughtUp = true;
       return "new-after-gap";
     }
-    if (this.#older === null || compare(time, this.#older) > 0) this.#passedOver++;
+    if (this.#undelivered === null || compare(time, this.#undelivered) > 0) this.#passedOver++;
     return "repeated";
   }
 

@@ -150,6 +150,11 @@ describe("nextStep", () => {
     });
   });
 
+  test("a pod that ended before its container was started has no log, and no gap", () => {
+    expect(step("ended", refused(400, "is waiting to start"), { started: false })).toEqual({ do: "end", gap: null });
+    expect(step("ended", refused(404), { started: false })).toMatchObject({ do: "rest" });
+  });
+
   test("between two instances: read to the end, then wait for the pod", () => {
     expect(step("waiting", clean())).toEqual({ do: "read", follow: false });
     expect(step("waiting", clean({ final: true, delivered: 0, confirmed: true }))).toEqual({ do: "wait" });

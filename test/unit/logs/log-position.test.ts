@@ -210,6 +210,23 @@ describe("LogPosition", () => {
     expect(position.replay(null).line(6, 0)).toBe("new-after-gap");
   });
 
+  test("the tail of a long line, stored in parts with their own times, is no line of its own at the head of a re-read", () => {
+    const f = new Follower();
+    f.read(numbered([9.5, 11.2].map((s) => Math.round(s * SECOND))), 2);
+    const replay = f.position.replay(11);
+    expect(replay.line(11, 100)).toBe("repeated");
+    expect(replay.line(11, 200_000_000)).toBe("repeated");
+    expect(replay.line(11, 300_000_000)).toBe("new");
+  });
+
+  test("a server that shows lines before the second asked for does no harm", () => {
+    const position = new LogPosition();
+    for (const s of [100, 90, 101]) position.delivered(s, 0, String(s));
+    const replay = position.replay(100);
+    expect([100, 90, 101, 102].map((s) => replay.line(s, 0))).toEqual(["repeated", "repeated", "repeated", "new"]);
+    expect(replay.passedOver).toBe(0);
+  });
+
   test("an unfinished line with an earlier time moves the resume back", () => {
     const position = new LogPosition();
     position.delivered(100, 0, "t");

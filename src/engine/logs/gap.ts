@@ -1,0 +1,23 @@
+import type { LogGap, LogGapReason, LogSource } from "./types.ts";
+
+/** `after`, `before`: times of the lines around the gap. */
+export function describeGap(
+  { podName, container }: LogSource,
+  reason: LogGapReason,
+  after: string | null,
+  before: string | null,
+): LogGap {
+  const from = after === null ? "from its beginning" : `after ${after}`;
+  const to = before === null ? "" : ` and before ${before}`;
+  const message = `log of ${podName}/${container}: lines ${from}${to} may be missing: ${MEANING[reason]}`;
+  return { podName, container, reason, after, before, message };
+}
+
+const MEANING: Record<LogGapReason, string> = {
+  rotated: "the kubelet had rotated its log file before it could be read on",
+  pod_gone: "the pod was deleted before the end of its log was seen",
+  restarted: "the container was started again, and the log of its earlier instance is no longer there",
+  clock_stepped: "the node's clock went back while the log was not being read",
+  unreachable: "the container has ended and the server does not give the rest of its log",
+  limit_reached: "limitBytes was reached",
+};

@@ -1,0 +1,29 @@
+import type { LogTransport } from "./log-read.ts";
+import { LogStream } from "./log-stream.ts";
+import type { LogOptions, LogSource } from "./types.ts";
+
+export type { LogStats } from "./log-follower.ts";
+export type { LogTransport } from "./log-read.ts";
+export { LogStream } from "./log-stream.ts";
+export type {
+  ContainerView,
+  LogGap,
+  LogGapReason,
+  LogLine,
+  LogOptions,
+  LogRestart,
+  LogSource,
+} from "./types.ts";
+
+/**
+ * Follows the log of one container over `cluster`. Nothing is requested before the first line is asked for.
+ *
+ * @throws RangeError or TypeError when an option is not valid; it names the option.
+ */
+export function followLogs(
+  cluster: LogTransport,
+  source: LogSource,
+  options: LogOptions & { signal?: AbortSignal } = {},
+): LogStream {
+  return new LogStream(cluster, source, options);
+}

@@ -1,0 +1,28 @@
+import type { ReadOutcome } from "./follow-policy.ts";
+import { LogPosition } from "./log-position.ts";
+import type { TimedLine } from "./log-read.ts";
+
+/** What is known of the container instance that is being followed. */
+export class Instance {
+  restartCount: number;
+  readonly position: LogPosition;
+  /** Second of the first line delivered. */
+  firstSeconds: number | null = null;
+  last: ReadOutcome | null = null;
+  cleanlyRead = false;
+  idleReads = 0;
+  rested = false;
+  endedAt: number | null = null;
+  /** The line that was cut off before its newline. */
+  unfinished: TimedLine | null = null;
+  /** Where the last read ended, as lines and unfinished bytes; how many final reads in a row ended there. */
+  endedWith = "";
+  sameEnds = 0;
+  /** Reads that ended cleanly although there was more: clean ends mean little here. */
+  falseEnds = 0;
+
+  constructor(restartCount: number, headOpen: boolean) {
+    this.restartCount = restartCount;
+    this.position = new LogPosition({ headOpen });
+  }
+}

@@ -1,0 +1,278 @@
+import { performance } from "node:perf_hooks";
+import type { ApiRequest, ApiStream } from "../transport/index.ts";
+import type { ReadOutcome } from "./follow-policy.ts";
+import { decodeText, LogLineReader, type RawLine } from "./log-line-reader.ts";
+import type { LogPosition, Replay } from "./log-position.ts";
+import { TimestampParser } from "./timestamp.ts";
+
+/** What opens a log request: a `Cluster`. */
+export interface LogTransport {
+  open(request: ApiRequest): Promise<ApiStream>;
+}
+
+/** A line as it came, before it is known to be new. */
+export interface TimedLine {
+  seconds: number;
+  nanos: number;
+  time: string;
+  text: string;
+  omittedBytes: number;
+  /** Bytes of `text`. */
+  bytes: number;
+}
+
+export interface LogReadRequest {
+  path: string;
+  container: string;
+  follow: boolean;
+  previous: boolean;
+  /** Whole second since 1970; null: from the beginning. */
+  since: number | null;
+  /** Lines before this time are not wanted, as long as none was delivered. */
+  notBefore: Date | undefined;
+  tailLines: number | undefined;
+  maxLineBytes: number;
+}
+
+/** What a read tells while it goes on. A returned promise holds the read, and with it the socket, back. */
+export interface LogReadHandler {
+  /** New lines, in order. `bytes`: of their text. */
+  lines(lines: TimedLine[]): Promise<void> | undefined;
+  /** The last delivered line is not in this read, and `next` would be the first line after it. False ends the read. */
+  gap(next: TimedLine): Promise<boolean>;
+  /** Lines were found that an earlier read had left out. */
+  passedOver(): void;
+  /** Answered with a log; `serverTime` is the server's clock in seconds. */
+  answered(serverTime: number | null): void;
+  /** Bytes have come, or the consumer has taken its lines: it is not silent. */
+  active(): void;
+  /** The consumer holds the read back. */
+  held(): void;
+}
+
+/** The end of one read. */
+export interface LogReadResult {
+  outcome: ReadOutcome;
+  caughtUp: boolean;
+  /** The line without newline at its end, if that is a new one. */
+  unfinished: TimedLine | null;
+  /** Lines dropped since they were delivered before. */
+  repeated: number;
+  /** Of a refused read. */
+  error: unknown;
+}
+
+/** One request for the log, from the position on. Never rejects: how it went is its outcome. */
+export async function readLog(
+  transport: LogTransport,
+  request: LogReadRequest,
+  position: LogPosition,
+  handler: LogReadHandler,
+  signal: AbortSignal,
+): Promise<LogReadResult> {
+  const read = new LogRead(request, position, handler);
+  const openedAt = performance.now();
+  const openMs = () => performance.now() - openedAt;
+  const { container, follow, previous, since, tailLines } = request;
+  const final = !follow;
+  let stream: ApiStream;
+  try {
+    stream = await transport.open({
+      path: request.path,
+      query: {
+        container,
+        timestamps: true,
+        follow: follow || undefined,
+        previous: previous || undefined,
+        sinceTime: since === null ? undefined : new Date(since * 1000).toISOString(),
+        tailLines,
+      },
+      signal,
+    });
+  } catch (error) {
+    // Aborted before it was answered is no answer.
+    const outcome = signal.aborted
+      ? ({ end: "broken", caughtUp: false } as const)
+      : ({ end: "refused", ...refusal(error) } as const);
+    return read.result({ ...outcome, final, delivered: 0, openMs: openMs() }, error);
+  }
+  const date = stream.headers.date;
+  const serverTime = typeof date === "string" ? Date.parse(date) / 1000 : Number.NaN;
+  handler.answered(Number.isNaN(serverTime) ? null : serverTime);
+  try {
+    for await (const chunk of stream.body as AsyncIterable<Uint8Array>) {
+      handler.active();
+      if (!(await read.push(chunk))) {
+        return read.result({
+          end: "broken",
+          caughtUp: read.caughtUp,
+          final,
+          delivered: read.delivered,
+          openMs: openMs(),
+        });
+      }
+    }
+  } catch (error) {
+    return read.result(
+      { end: "broken", caughtUp: read.caughtUp, final, delivered: read.delivered, openMs: openMs() },
+      error,
+    );
+  }
+  const complaint = read.complaint();
+  if (complaint !== null) {
+    // The kubelet has begun its 200 answer by the time that it finds the file missing, and says so in the body.
+    const outcome = { end: "refused", status: 400, message: complaint, retryAfterMs: undefined } as const;
+    return read.result({ ...outcome, final, delivered: read.delivered, openMs: openMs() }, new Error(complaint));
+  }
+  return read.result({
+    end: "clean",
+    caughtUp: read.caughtUp,
+    unfinished: read.endsAmidLine,
+    confirmed: false,
+    final,
+    delivered: read.delivered,
+    openMs: openMs(),
+  });
+}
+
+class LogRead {
+  readonly #request: LogReadRequest;
+  readonly #position: LogPosition;
+  readonly #handler: LogReadHandler;
+  readonly #reader: LogLineReader;
+  readonly #replay: Replay;
+  readonly #time = new TimestampParser();
+  #begun = false;
+  #repeated = 0;
+  #complaint: string | null = null;
+  #passedOverTold = false;
+  delivered = 0;
+
+  constructor(request: LogReadRequest, position: LogPosition, handler: LogReadHandler) {
+    this.#request = request;
+    this.#position = position;
+    this.#handler = handler;
+    this.#reader = new LogLineReader(request.maxLineBytes + LONGEST_TIME);
+    this.#replay = position.replay(request.since);
+  }
+
+  get caughtUp(): boolean {
+    return this.#replay.caughtUp;
+  }
+
+  get endsAmidLine(): boolean {
+    return this.#reader.unfinished() !== null;
+  }
+
+  /** False: the handler wants no more. */
+  async push(chunk: Uint8Array): Promise<boolean> {
+    let fresh: TimedLine[] = [];
+    for (const raw of this.#reader.push(chunk)) {
+      const timeEnd = this.#time.parse(raw.bytes, raw.start, raw.end);
+      const begun = this.#begun;
+      this.#begun = true;
+      if (timeEnd < 0) {
+        // At the head of a resumed read: the tail of a line whose first 16 KiB part is before `since`; the kubelet puts a
+        // time only where a line begins. Elsewhere it is no output of the container but the kubelet's own word.
+        if (begun || this.#request.since === null) this.#complain(raw);
+        continue;
+      }
+      const verdict = this.#replay.line(this.#time.seconds, this.#time.nanos);
+      if (verdict === "repeated") {
+        this.#repeated++;
+        continue;
+      }
+      if (this.#isTooEarly()) continue;
+      const line = this.#decode(raw, timeEnd);
+      if (verdict === "new-after-gap") {
+        await this.#deliver(fresh);
+        if (!(await this.#handler.gap(line))) return false;
+        fresh = [];
+      }
+      this.#position.delivered(line.seconds, line.nanos, line.time);
+      this.delivered++;
+      fresh.push(line);
+    }
+    if (this.#replay.passedOver > 0 && this.#replay.caughtUp && !this.#passedOverTold) {
+      this.#passedOverTold = true;
+      this.#handler.passedOver();
+    }
+    await this.#deliver(fresh);
+    return true;
+  }
+
+  /** What the kubelet said in place of a log, or null. */
+  complaint(): string | null {
+    const rest = this.#reader.unfinished();
+    // A cut within the time leaves nothing but its characters.
+    if (
+      rest &&
+      this.#time.parse(rest.bytes, rest.start, rest.end) < 0 &&
+      (this.#begun || this.#request.since === null)
+    ) {
+      if (
+        !/^[\d\-T:.Z+]*$/.test(rest.bytes.toString("latin1", rest.start, Math.min(rest.end, rest.start + LONGEST_TIME)))
+      ) {
+        this.#complain(rest);
+      }
+    }
+    return this.#complaint;
+  }
+
+  result(outcome: ReadOutcome, error: unknown = null): LogReadResult {
+    return { outcome, caughtUp: this.caughtUp, unfinished: this.#unfinished(), repeated: this.#repeated, error };
+  }
+
+  async #deliver(lines: TimedLine[]): Promise<void> {
+    if (lines.length === 0) return;
+    const room = this.#handler.lines(lines);
+    if (room === undefined) return;
+    this.#handler.held();
+    await room;
+    this.#handler.active();
+  }
+
+  /** The server counts in whole seconds, so a start `since` a moment shows what was before it in that second. */
+  #isTooEarly(): boolean {
+    const { notBefore } = this.#request;
+    if (notBefore === undefined || this.#position.lines > 0) return false;
+    return this.#time.seconds * 1000 + this.#time.nanos / 1e6 < notBefore.getTime();
+  }
+
+  #unfinished(): TimedLine | null {
+    const rest = this.#replay.caughtUp ? this.#reader.unfinished() : null;
+    if (rest === null) return null;
+    const timeEnd = this.#time.parse(rest.bytes, rest.start, rest.end);
+    // The blank after the time must have come, or the time itself may be cut.
+    return timeEnd < 0 || timeEnd === rest.end ? null : this.#decode(rest, timeEnd);
+  }
+
+  #decode({ bytes, start, end, omitted }: RawLine, timeEnd: number): TimedLine {
+    const textStart = Math.min(timeEnd + 1, end);
+    const { text, cut } = decodeText(bytes, textStart, end, this.#request.maxLineBytes);
+    return {
+      seconds: this.#time.seconds,
+      nanos: this.#time.nanos,
+      time: bytes.toString("latin1", start, timeEnd),
+      text,
+      omittedBytes: omitted + cut,
+      bytes: end - textStart - cut,
+    };
+  }
+
+  #complain({ bytes, start, end }: RawLine): void {
+    this.#complaint ??= bytes.toString("utf8", start, Math.min(end, start + 300));
+  }
+}
+
+/** `2026-11-23T11:21:21.005102585+02:00` and a blank. */
+const LONGEST_TIME = 36;
+
+function refusal(error: unknown): { status: number; message: string; retryAfterMs: number | undefined } {
+  const { status, retryAfterMs } = (error ?? {}) as { status?: unknown; retryAfterMs?: unknown };
+  return {
+    status: typeof status === "number" ? status : 0,
+    message: error instanceof Error ? error.message : String(error),
+    retryAfterMs: typeof retryAfterMs === "number" ? retryAfterMs : undefined,
+  };
+}
