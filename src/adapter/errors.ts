@@ -24,3 +24,30 @@ function describe(value: unknown): string {
   text ??= String(value);
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
+
+export interface BootstrapFailure {
+  /** The host's `errorCode`. */
+  code: string;
+  message: string;
+  /** `transient_upstream`: trying again may help. Null: someone must change something first. */
+  family: "transient_upstream" | null;
+  cause?: unknown;
+}
+
+/** Something failed before the agent could have started: the host may safely try again. */
+export class BootstrapError extends Error {
+  override readonly name = "BootstrapError";
+  readonly code: string;
+  readonly family: "transient_upstream" | null;
+  constructor({ code, message, family, cause }: BootstrapFailure) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.family = family;
+  }
+}
+
+/** One line for people. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof Error) return error.message || error.name;
+  return typeof error === "string" ? error : describe(error);
+}

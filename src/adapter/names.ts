@@ -5,6 +5,32 @@ import { createHash } from "node:crypto";
  * ours by whoever looks for the other's.
  */
 
+export const LabelKey = {
+  managedBy: "app.kubernetes.io/managed-by",
+  component: "app.kubernetes.io/component",
+  agentId: "paperclip.io/agent-id",
+  runId: "paperclip.io/run-id",
+  companyId: "paperclip.io/company-id",
+  adapterType: "paperclip.io/adapter-type",
+  taskId: "paperclip.io/task-id",
+  sessionId: "paperclip.io/session-id",
+} as const;
+
+export const AnnotationKey = {
+  adapterType: "paperclip.io/adapter-type",
+  agentName: "paperclip.io/agent-name",
+  /** As the host has it; the label of that name is cut to what a label may hold. */
+  runId: "paperclip.io/run-id",
+  sessionId: "paperclip.io/session-id",
+  workingDir: "paperclip.io/working-dir",
+  /** JSON of the definition's `carry`. */
+  carry: "paperclip.io/carry",
+  /** When a later process took the run over, RFC 3339. */
+  adoptedAt: "paperclip.io/adopted-at",
+  /** Set on a Job that is kept after its result was taken: nobody shall take it again. */
+  collectedAt: "paperclip.io/collected-at",
+} as const;
+
 /** Lowercase letters, digits and dashes of `text`, at most 16 characters. May be empty. */
 export function slug(text: string): string {
   return text

@@ -1,0 +1,190 @@
+import type { Job, Pod, Run, RunEngine } from "../engine/index.ts";
+import type { BaseConfig } from "./config.ts";
+import { BootstrapError, reasonOf } from "./errors.ts";
+import { LabelKey } from "./names.ts";
+import { type Blocker, type Decision, decide, type Newcomer, type Situation } from "./orphans.ts";
+import { processState } from "./process-state.ts";
+
+export interface GuardInput {
+  readonly engine: RunEngine;
+  readonly namespace: string;
+  readonly containerName: string;
+  readonly newcomer: Newcomer;
+  readonly config: BaseConfig;
+  readonly signal: AbortSignal;
+  /** A line for the run's log. */
+  say(stream: "stdout" | "stderr", text: string): void;
+}
+
+export type Passage = { readonly kind: "start" } | Extract<Decision, { kind: "adopt" }>;
+
+/** How long the server may take for the one list. */
+export const LIST_TIMEOUT_MS = 15_000;
+/** What is being deleted is waited for so long: a pod's grace period and some. */
+const LEAVING_TIMEOUT_MS = 60_000;
+/** `concurrencyPolicy: wait` gives up after so long; the host then tries again. */
+const WAIT_TIMEOUT_MS = 60 * 60_000;
+
+/**
+ * At most one agent process for one agent: looks at every Job and pod of the agent and says whether the newcomer may start,
+ * shall adopt a run that is there, or must not. It fails closed: who cannot look does not start.
+ *
+ * Jobs are asked of the server (one list), pods of the cache: a pod that outlives its Job has been there for a while, so a
+ * cache whose watch is open knows it. Call it under the agent's lock; two *processes* are told apart by `RivalWatch`.
+ *
+ * @throws BootstrapError; the signal's reason
+ */
+export async function passGuard(input: GuardInput): Promise<Passage> {
+  const startedAt = performance.now();
+  let said = "";
+  while (true) {
+    const decision = decide(await look(input));
+    if (decision.kind === "start" || decision.kind === "adopt") return decision;
+    const waitedMs = performance.now() - startedAt;
+    if (decision.kind === "leaving") {
+      await settle(input, decision.names.join(", "), LEAVING_TIMEOUT_MS - waitedMs);
+      continue;
+    }
+    const orphans = input.config.deleteMismatchedOrphans ? decision.blockers.filter((each) => !each.isActiveHere) : [];
+    if (orphans.length > 0) {
+      await deleteOrphans(input, orphans);
+      continue;
+    }
+    if (input.config.concurrencyPolicy !== "wait") throw blockedBy(decision.blockers);
+    const names = decision.blockers.map(({ job }) => job.metadata.name).join(", ");
+    if (names !== said) input.say("stdout", `Waiting for the agent's other run to end: ${names}`);
+    said = names;
+    await settle(input, names, WAIT_TIMEOUT_MS - waitedMs, decision.blockers);
+  }
+}
+
+/** @throws BootstrapError `k8s_concurrency_guard_unreachable` */
+async function look(input: GuardInput): Promise<Situation> {
+  const { engine, namespace, newcomer, signal } = input;
+  const labels = { [LabelKey.agentId]: newcomer.agentId };
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(LIST_TIMEOUT_MS)]);
+  try {
+    const jobs = await engine.listJobs(namespace, labels, limited);
+    const { synced, connected } = engine.pods.freshness();
+    const pods = synced && connected ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
+    return situationOf(input, jobs, pods);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new BootstrapError({
+      code: "k8s_concurrency_guard_unreachable",
+      message: `Cannot see whether the agent already runs in namespace ${namespace}, so nothing was started: ${reasonOf(error)}`,
+      family: "transient_upstream",
+      cause: error,
+    });
+  }
+}
+
+export function situationOf(
+  { newcomer, containerName, config }: GuardInput,
+  jobs: readonly Job[],
+  pods: readonly Pod[],
+): Situation {
+  const { active, collected } = processState();
+  return {
+    jobs,
+    pods,
+    newcomer,
+    containerName,
+    config,
+    isActiveHere: (uid) => active.has(uid),
+    isCollected: (uid) => collected.has(uid),
+  };
+}
+
+export function isOfAgent({ namespace, newcomer }: GuardInput): (object: Job | Pod) => boolean {
+  return ({ metadata }) => metadata.namespace === namespace && metadata.labels?.[LabelKey.agentId] === newcomer.agentId;
+}
+
+export function cachedPods(input: GuardInput): Pod[] {
+  return input.engine.pods.list(isOfAgent(input));
+}
+
+/**
+ * Resolves when the cache has news that let the newcomer pass, as far as the cache knows; the server is asked again then.
+ * @throws BootstrapError when the time is over
+ */
+async function settle(input: GuardInput, names: string, ms: number, blockers: readonly Blocker[] = []): Promise<void> {
+  const { engine, signal } = input;
+  const filter = isOfAgent(input);
+  signal.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    let isSettled = false;
+    const finish = (end: () => void) => {
+      if (isSettled) return;
+      isSettled = true;
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+      for (const unsubscribe of subscriptions) unsubscribe();
+      end();
+    };
+    const onAbort = () => finish(() => reject(signal.reason));
+    const timer = setTimeout(
+      () => finish(() => reject(blockers.length > 0 ? blockedBy(blockers) : stillLeaving(names))),
+      Math.max(0, ms),
+    );
+    timer.unref();
+    const check = () => {
+      const { kind } = decide(situationOf(input, engine.jobs.list(filter), cachedPods(input)));
+      if (kind === "start" || kind === "adopt") finish(resolve);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    const subscriptions = [
+      engine.jobs.subscribe(check, { filter, replay: false }),
+      engine.pods.subscribe(check, { filter, replay: false }),
+    ];
+    // What was true of the list may have passed since: the cache may know it already.
+    check();
+  });
+}
+
+async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Promise<void> {
+  const { engine, namespace, signal } = input;
+  const names = orphans.map(({ job }) => job.metadata.name).join(", ");
+  input.say("stdout", `Deleting ${orphans.length} run(s) of an earlier process that cannot be adopted: ${names}`);
+  const runs: Run[] = orphans.map(({ job }) =>
+    engine.attach({ namespace, jobName: job.metadata.name, uid: job.metadata.uid }),
+  );
+  try {
+    await Promise.all(runs.map((run) => run.delete({ signal })));
+    await Promise.all(runs.map((run) => run.gone({ signal, timeoutMs: LEAVING_TIMEOUT_MS })));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new BootstrapError({
+      code: "k8s_concurrent_run_blocked",
+      message: `Runs of an earlier process could not be deleted (${names}): ${reasonOf(error)}`,
+      family: "transient_upstream",
+      cause: error,
+    });
+  } finally {
+    for (const run of runs) run.release();
+  }
+}
+
+function blockedBy(blockers: readonly Blocker[]): BootstrapError {
+  const [first] = blockers;
+  const code = first?.code ?? "k8s_concurrent_run_blocked";
+  const names = blockers.map(({ job }) => job.metadata.name).join(", ");
+  const why = {
+    k8s_concurrent_run_blocked: "Another run of this agent is live",
+    k8s_orphan_task_unknown: "A run of this agent is live, and it cannot be told whether it is about the same task",
+    k8s_orphan_session_mismatch: "A run of this agent is live for the same task, with another session",
+  }[code];
+  return new BootstrapError({
+    code,
+    message: `${why}: Job ${names}. Wait for it, delete the Job, or set concurrencyPolicy to wait or parallel.`,
+    family: "transient_upstream",
+  });
+}
+
+function stillLeaving(names: string): BootstrapError {
+  return new BootstrapError({
+    code: "k8s_concurrent_run_blocked",
+    message: `An earlier run of this agent was deleted and its pod has not ended yet: ${names}. If its node is lost, delete the pod by force.`,
+    family: "transient_upstream",
+  });
+}

@@ -1,0 +1,96 @@
+import { ApiError, isAlreadyExists, isForbidden, type Run } from "../engine/index.ts";
+import { BootstrapError, reasonOf } from "./errors.ts";
+import type { GuardInput } from "./guard.ts";
+import type { RunManifest } from "./manifest.ts";
+import { createRunSecret } from "./prompt-delivery.ts";
+import { settlesWithin } from "./process-state.ts";
+import { RivalWatch } from "./rivals.ts";
+
+/** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
+const WITHDRAW_TIMEOUT_MS = 20_000;
+
+/**
+ * Creates the Job, makes sure that it is the agent's only one, and gives it its Secret. Until the last step the agent
+ * cannot start.
+ *
+ * @returns null when a rival was first: the guard has to decide again
+ * @throws BootstrapError; the signal's reason. The Job is deleted then.
+ */
+export async function launchRun(guard: GuardInput, manifest: RunManifest, adapterType: string): Promise<Run | null> {
+  const { engine, namespace, signal, config } = guard;
+  const rivals = config.concurrencyPolicy === "parallel" ? null : new RivalWatch(guard, manifest.jobName);
+  let run: Run | null = null;
+  try {
+    run = await createJob(guard, manifest);
+    const before = rivals === null ? [] : await rivals.before(run);
+    if (before.length > 0) {
+      const names = before.map(({ metadata }) => metadata.name).join(", ");
+      guard.say("stdout", `Another process has just started this agent (${names}): Job ${manifest.jobName} is withdrawn`);
+      await withdraw(run);
+      return null;
+    }
+    if (manifest.secret !== null) await giveSecret(guard, manifest, run, adapterType);
+    return run;
+  } catch (error) {
+    if (run !== null) await withdraw(run);
+    throw error;
+  } finally {
+    rivals?.close();
+  }
+
+  async function giveSecret(input: GuardInput, { secret, jobName, job }: RunManifest, created: Run, type: string): Promise<void> {
+    if (secret === null || created.uid === null) return;
+    const runIdLabel = job.metadata.labels["paperclip.io/run-id"] ?? null;
+    try {
+      await createRunSecret(engine.cluster, secret, { namespace, jobName, uid: created.uid, adapterType: type, runIdLabel }, signal);
+    } catch (error) {
+      input.signal.throwIfAborted();
+      throw new BootstrapError({
+        code: "k8s_prompt_secret_create_failed",
+        message: `The Secret ${secret.name} of the run could not be created: ${reasonOf(error)}`,
+        family: isPermanent(error) ? null : "transient_upstream",
+        cause: error,
+      });
+    }
+  }
+}
+
+async function createJob({ engine, signal }: GuardInput, { job, jobName, namespace }: RunManifest): Promise<Run> {
+  try {
+    return await engine.launch(job, { signal });
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status === 0 || error.status >= 500) {
+      // It may have been carried out all the same: leave no Job behind that waits for a Secret.
+      const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
+      const deleted = engine.cluster.json({ method: "DELETE", path, query: { propagationPolicy: "Background" }, timeoutMs: 5_000 });
+      await settlesWithin(deleted, 5_000);
+    }
+    signal.throwIfAborted();
+    if (isAlreadyExists(error)) {
+      throw new BootstrapError({
+        code: "k8s_concurrent_run_blocked",
+        message: `Job ${jobName} of this very run was created by another process at the same moment.`,
+        family: "transient_upstream",
+        cause: error,
+      });
+    }
+    throw new BootstrapError({
+      code: "k8s_job_create_failed",
+      message: `Job ${jobName} could not be created: ${reasonOf(error)}`,
+      family: isPermanent(error) ? null : "transient_upstream",
+      cause: error,
+    });
+  }
+}
+
+/** The same request would fail again. A quota is answered with 403, too; it may have room later. */
+function isPermanent(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return true;
+  if (isForbidden(error) && /quota/i.test(error.message)) return false;
+  return error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 409 && error.status !== 429;
+}
+
+async function withdraw(run: Run): Promise<void> {
+  await settlesWithin(run.delete().then(() => run.gone({ timeoutMs: WITHDRAW_TIMEOUT_MS })), WITHDRAW_TIMEOUT_MS);
+  run.release();
+}

@@ -1,0 +1,102 @@
+import type { Cluster, Job } from "../engine/index.ts";
+import { isObject } from "./config-reader.ts";
+import { AnnotationKey, LabelKey } from "./names.ts";
+
+/** What a Job says about the run that an earlier process began. Jobs of the adapter of old say less. */
+export interface LeftBehind {
+  readonly runId: string | null;
+  readonly sessionId: string | null;
+  readonly workingDir: string | null;
+  readonly carry: Readonly<Record<string, string>>;
+}
+
+export function readLeftBehind({ metadata }: Job): LeftBehind {
+  const { labels = {}, annotations = {} } = metadata;
+  return {
+    runId: annotations[AnnotationKey.runId] ?? labels[LabelKey.runId] ?? null,
+    // A session id survives as a label too: it is a UUID.
+    sessionId: annotations[AnnotationKey.sessionId] ?? labels[LabelKey.sessionId] ?? null,
+    workingDir: annotations[AnnotationKey.workingDir] ?? null,
+    carry: readCarry(annotations[AnnotationKey.carry]),
+  };
+}
+
+function readCarry(text: string | undefined): Record<string, string> {
+  if (text === undefined) return {};
+  try {
+    const value: unknown = JSON.parse(text);
+    if (!isObject(value)) return {};
+    return Object.fromEntries(
+      Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+    );
+  } catch {
+    return {};
+  }
+}
+
+interface PatchOperation {
+  op: "add" | "test";
+  path: string;
+  value: unknown;
+}
+
+/**
+ * Writes the new run on the Job, so that whoever looks for the run finds it. `add` and not `replace`: the latter fails
+ * where there was no such label (RFC 6902). The pod keeps its old labels; it is found by its owner.
+ * @throws ApiError
+ */
+export async function relabel(
+  cluster: Cluster,
+  job: Job,
+  run: { runId: string; runIdLabel: string; sessionId: string | null },
+  signal: AbortSignal,
+): Promise<void> {
+  const { uid, annotations } = job.metadata;
+  const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
+  operations.push({ op: "add", path: `/metadata/labels/${escapePointer(LabelKey.runId)}`, value: run.runIdLabel });
+  if (run.sessionId !== null) {
+    operations.push({ op: "add", path: `/metadata/labels/${escapePointer(LabelKey.sessionId)}`, value: run.sessionId });
+  }
+  if (annotations === undefined) operations.push({ op: "add", path: "/metadata/annotations", value: {} });
+  for (const [key, value] of [
+    [AnnotationKey.runId, run.runId],
+    [AnnotationKey.adoptedAt, new Date().toISOString()],
+  ]) {
+    operations.push({ op: "add", path: `/metadata/annotations/${escapePointer(key ?? "")}`, value });
+  }
+  await patchJob(cluster, job.metadata.namespace, job.metadata.name, operations, signal);
+}
+
+/** Marks a Job that is kept: its result was taken. @throws ApiError */
+export async function markCollected(cluster: Cluster, job: Job, signal?: AbortSignal): Promise<void> {
+  const { namespace, name, uid, annotations } = job.metadata;
+  const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
+  if (annotations === undefined) operations.push({ op: "add", path: "/metadata/annotations", value: {} });
+  operations.push({
+    op: "add",
+    path: `/metadata/annotations/${escapePointer(AnnotationKey.collectedAt)}`,
+    value: new Date().toISOString(),
+  });
+  await patchJob(cluster, namespace, name, operations, signal);
+}
+
+async function patchJob(
+  cluster: Cluster,
+  namespace: string,
+  name: string,
+  body: readonly PatchOperation[],
+  signal?: AbortSignal,
+): Promise<void> {
+  await cluster.json({
+    method: "PATCH",
+    path: `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(name)}`,
+    contentType: "application/json-patch+json",
+    body,
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** RFC 6901 */
+function escapePointer(key: string): string {
+  return key.replaceAll("~", "~0").replaceAll("/", "~1");
+}

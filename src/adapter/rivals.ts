@@ -1,0 +1,76 @@
+import type { Job, Run } from "../engine/index.ts";
+import { cachedPods, type GuardInput, isOfAgent, LIST_TIMEOUT_MS, situationOf } from "./guard.ts";
+import { LabelKey } from "./names.ts";
+import { decide } from "./orphans.ts";
+import { abortable } from "./process-state.ts";
+
+/** How long the watch may take to show a Job that the server has just created. */
+const ECHO_TIMEOUT_MS = 5_000;
+
+/**
+ * Two processes may pass the guard at the same moment. Each creates its Job and then waits until its own watch shows it:
+ * events come in the order of creation, so whoever came second sees the first one's Job by then, and withdraws. Two that
+ * show up at once, after a gap in the watch, are told apart by their creation time; a tie makes both withdraw.
+ *
+ * Costs no request. To be begun before the Job is created, since the watch may be faster than the answer.
+ */
+export class RivalWatch {
+  readonly #input: GuardInput;
+  readonly #unsubscribe: () => void;
+  readonly #echo = Promise.withResolvers<void>();
+  #echoed: { uid: string; others: Job[] } | null = null;
+
+  constructor(input: GuardInput, jobName: string) {
+    this.#input = input;
+    const { jobs } = input.engine;
+    const filter = isOfAgent(input);
+    this.#unsubscribe = jobs.subscribe(
+      ({ type, object }) => {
+        if (type === "deleted" || object.metadata.name !== jobName || this.#echoed?.uid === object.metadata.uid) return;
+        // In the turn of the event: a moment later the cache may hold younger ones too.
+        this.#echoed = { uid: object.metadata.uid, others: jobs.list(filter) };
+        this.#echo.resolve();
+      },
+      { filter, replay: false },
+    );
+  }
+
+  /**
+   * The live Jobs of the agent that came before this run's.
+   * @throws the signal's reason; ApiError when the watch is down and the server cannot be asked either
+   */
+  async before(run: Run): Promise<Job[]> {
+    const { engine, namespace, newcomer, signal } = this.#input;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ECHO_TIMEOUT_MS);
+      timer.unref();
+    });
+    try {
+      await abortable(Promise.race([this.#echo.promise, late]), signal);
+    } finally {
+      clearTimeout(timer);
+    }
+    if (this.#echoed?.uid === run.uid) return this.#older(this.#echoed.others, run);
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(LIST_TIMEOUT_MS)]);
+    return this.#older(await engine.listJobs(namespace, { [LabelKey.agentId]: newcomer.agentId }, limited), run);
+  }
+
+  close(): void {
+    this.#unsubscribe();
+  }
+
+  #older(jobs: readonly Job[], run: Run): Job[] {
+    const own = jobs.find(({ metadata }) => metadata.uid === run.uid)?.metadata.creationTimestamp;
+    const others = jobs.filter(
+      ({ metadata }) => metadata.uid !== run.uid && (own === undefined || metadata.creationTimestamp <= own),
+    );
+    const input = this.#input;
+    const decision = decide({
+      ...situationOf(input, others, cachedPods(input)),
+      // Only who lives counts here, not what might be adopted.
+      config: { ...input.config, concurrencyPolicy: "block", reattachOrphanedJobs: false },
+    });
+    return decision.kind === "blocked" ? decision.blockers.map(({ job }) => job) : [];
+  }
+}
