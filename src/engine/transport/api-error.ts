@@ -1,0 +1,271 @@
+import type { Status } from "../kubernetes.ts";
+import { connectionFailure, hintFor } from "./connection-failure.ts";
+
+export interface ApiErrorOptions {
+  /** HTTP status; 0 = there was no HTTP answer. */
+  status: number;
+  /** Kubernetes' own reason (`NotFound`, `AlreadyExists`, `Expired` …), or for status 0 one of `ConnectionFailureReason`. */
+  reason: string;
+  message: string;
+  method?: string;
+  /** Without query. */
+  path?: string;
+  details?: Status["details"];
+  retryAfterMs?: number;
+  /** False: the request certainly never left this process. Default true. */
+  sent?: boolean;
+  cause?: unknown;
+}
+
+/**
+ * Every failure of a request to the Kubernetes API, answered or not. The message names method, path and, where it helps,
+ * what to do; it never holds a credential. Classify with `isNotFound` and the like, not by text.
+ */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  readonly status: number;
+  readonly reason: string;
+  readonly method: string;
+  readonly path: string;
+  readonly details: Status["details"];
+  /** What the server asked to wait, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+  readonly sent: boolean;
+
+  constructor({
+    status,
+    reason,
+    message,
+    method = "",
+    path = "",
+    details,
+    retryAfterMs,
+    sent = true,
+    cause,
+  }: ApiErrorOptions) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.status = status;
+    this.reason = reason;
+    this.method = method;
+    this.path = path;
+    this.details = details;
+    this.retryAfterMs = retryAfterMs;
+    this.sent = sent;
+  }
+}
+
+/** The request that failed. */
+export interface RequestName {
+  method: string;
+  path: string;
+}
+
+type Headers = Record<string, string | string[] | undefined>;
+
+/** From an answer that is no 2xx: a `Status` object, a proxy's HTML page, text or nothing. */
+export function errorFromResponse(request: RequestName, status: number, headers: Headers, body: string): ApiError {
+  const answer = parseStatus(body);
+  const retryAfter = parseRetryAfter(headers["retry-after"]) ?? secondsToMs(answer?.details?.retryAfterSeconds);
+  const reason = answer === null ? plainReason(status) : answer.reason || plainReason(status);
+  const said = answer?.message || (answer === null ? readable(body, headers) : "");
+  const options: ApiErrorOptions = {
+    ...request,
+    status,
+    reason,
+    message: compose(request, `${status} ${reason}`, said, hintFor(status, reason)),
+  };
+  if (answer?.details !== undefined) options.details = answer.details;
+  if (retryAfter !== undefined) options.retryAfterMs = retryAfter;
+  return new ApiError(options);
+}
+
+/** From an exception without an HTTP answer: refused, reset, timed out, TLS … */
+export function errorFromException(request: RequestName, exception: unknown, sent: boolean): ApiError {
+  if (exception instanceof ApiError) return exception;
+  const { reason, message } = connectionFailure(exception);
+  return new ApiError({
+    ...request,
+    status: 0,
+    reason,
+    message: compose(request, reason, message, hintFor(0, reason, exception)),
+    sent,
+    cause: exception,
+  });
+}
+
+/**
+ * Anything that was thrown by a request as an `ApiError`: client-node's `ApiException` (`{ code, body, headers }`), a `Status`
+ * object, a watch's ERROR frame, a network error. An `ApiError` comes back as it is.
+ */
+export function toApiError(error: unknown, request: RequestName = { method: "", path: "" }): ApiError {
+  if (error instanceof ApiError) return error;
+  const status = statusObjectOf(error);
+  if (status !== null) return errorFromResponse(request, status.code ?? 0, {}, JSON.stringify(status));
+  if (isApiException(error)) {
+    const body = typeof error.body === "string" ? error.body : (JSON.stringify(error.body) ?? "");
+    return errorFromResponse(request, error.code, lowerCased(error.headers), body);
+  }
+  return errorFromException(request, error, true);
+}
+
+/** The object asked for does not exist. A 404 page that is not from Kubernetes (`PageNotFound`, e.g. a proxy's) is not meant. */
+export function isNotFound(error: unknown): boolean {
+  const { code, reason } = classify(error);
+  return reason === "NotFound" || (code === 404 && reason === "");
+}
+
+/** The object was changed or is not in the state expected; not `AlreadyExists`. */
+export function isConflict(error: unknown): boolean {
+  const { code, reason } = classify(error);
+  return code === 409 && reason !== "AlreadyExists";
+}
+
+export function isAlreadyExists(error: unknown): boolean {
+  return classify(error).reason === "AlreadyExists";
+}
+
+/** The version or continue token asked for is gone: HTTP 410, `Expired`, also as a `Status` object or an ERROR frame. */
+export function isGone(error: unknown): boolean {
+  const { code, reason } = classify(error);
+  return code === 410 || reason === "Expired" || reason === "Gone";
+}
+
+export function isForbidden(error: unknown): boolean {
+  return classify(error).code === 403;
+}
+
+export function isUnauthorized(error: unknown): boolean {
+  return classify(error).code === 401;
+}
+
+const RETRYABLE_STATUS = new Set([408, 429, 500, 502, 503, 504]);
+const RETRYABLE_FAILURE = new Set([
+  "ConnectionRefused",
+  "ConnectionReset",
+  "ConnectionLost",
+  "HostNotFound",
+  "HostUnreachable",
+  "Timeout",
+  "ConnectTimeout",
+  "ProxyError",
+  "ProtocolError",
+  "TruncatedAnswer",
+]);
+
+/** The same request may succeed later. Whether it is *safe* to send it again is another question. */
+export function isRetryable(error: unknown): boolean {
+  const { code, reason } = classify(error);
+  return RETRYABLE_STATUS.has(code) || RETRYABLE_FAILURE.has(reason);
+}
+
+/** What the server asked to wait, in milliseconds, from the header or the `Status` details. */
+export function retryAfterMs(error: unknown): number | undefined {
+  if (error instanceof ApiError) return error.retryAfterMs;
+  const status = statusObjectOf(error);
+  if (status !== null) return secondsToMs(status.details?.retryAfterSeconds);
+  return isApiException(error) ? toApiError(error).retryAfterMs : undefined;
+}
+
+function classify(error: unknown): { code: number; reason: string } {
+  if (error instanceof ApiError) return { code: error.status, reason: error.reason };
+  const status = statusObjectOf(error);
+  if (status !== null) return { code: status.code ?? 0, reason: status.reason ?? "" };
+  if (isApiException(error)) {
+    const { status: code, reason } = toApiError(error);
+    return { code, reason };
+  }
+  return { code: 0, reason: error instanceof Error ? connectionFailure(error).reason : "" };
+}
+
+/** A `Status`, or the ERROR frame that holds one. */
+function statusObjectOf(value: unknown): Status | null {
+  if (typeof value !== "object" || value === null) return null;
+  if (isStatus(value)) return value;
+  const frame = value as { type?: unknown; object?: unknown };
+  return frame.type === "ERROR" && isStatus(frame.object) ? frame.object : null;
+}
+
+function isStatus(value: unknown): value is Status {
+  return typeof value === "object" && value !== null && (value as Status).kind === "Status";
+}
+
+interface ApiException {
+  code: number;
+  body: unknown;
+  headers?: Record<string, string>;
+}
+
+/** By shape: a host may bring its own copy of client-node. */
+function isApiException(error: unknown): error is ApiException {
+  return error instanceof Error && typeof (error as Partial<ApiException>).code === "number" && "body" in error;
+}
+
+function parseStatus(body: string): Status | null {
+  if (!body.startsWith("{") && !body.trimStart().startsWith("{")) return null;
+  try {
+    const value: unknown = JSON.parse(body);
+    return isStatus(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+const PLAIN_REASONS: Record<number, string> = {
+  400: "BadRequest",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "PageNotFound",
+  405: "MethodNotAllowed",
+  406: "NotAcceptable",
+  408: "Timeout",
+  409: "Conflict",
+  410: "Gone",
+  413: "RequestEntityTooLarge",
+  415: "UnsupportedMediaType",
+  422: "Invalid",
+  429: "TooManyRequests",
+  500: "InternalError",
+  502: "BadGateway",
+  503: "ServiceUnavailable",
+  504: "Timeout",
+};
+
+function plainReason(status: number): string {
+  return PLAIN_REASONS[status] ?? (status >= 500 ? "InternalError" : "Unknown");
+}
+
+/** What an answer that is no `Status` says to a person: an HTML page's title, or the start of the text. */
+function readable(body: string, headers: Headers): string {
+  const isHtml = String(headers["content-type"] ?? "").includes("html") || /^\s*<(!doctype|html)/i.test(body);
+  if (!isHtml) return excerpt(body);
+  const title = /<title[^>]*>([^<]*)/i.exec(body)?.[1] ?? /<h1[^>]*>([^<]*)/i.exec(body)?.[1] ?? "";
+  return `an HTML page ${JSON.stringify(excerpt(title))}, so a proxy or load balancer answered, not Kubernetes`;
+}
+
+function excerpt(text: string): string {
+  const line = text.replace(/\s+/g, " ").trim();
+  return line.length > 300 ? `${line.slice(0, 300)}…` : line;
+}
+
+function compose({ method, path }: RequestName, what: string, said: string, hint: string): string {
+  const subject = [method, path].filter(Boolean).join(" ");
+  const parts = [subject, what, said].filter(Boolean).join(": ");
+  return hint === "" ? parts : `${parts} (${hint})`;
+}
+
+/** RFC 9110: seconds or an HTTP date. */
+export function parseRetryAfter(value: string | string[] | undefined): number | undefined {
+  const text = (Array.isArray(value) ? value[0] : value)?.trim();
+  if (text === undefined || text === "") return undefined;
+  if (/^\d+$/.test(text)) return Number(text) * 1_000;
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+}
+
+function secondsToMs(seconds: number | undefined): number | undefined {
+  return typeof seconds === "number" && seconds > 0 ? seconds * 1_000 : undefined;
+}
+
+function lowerCased(headers: Record<string, string> | undefined): Headers {
+  return Object.fromEntries(Object.entries(headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]));
+}

@@ -1,0 +1,266 @@
+import type { KubeConfig } from "@kubernetes/client-node";
+import { ApiError, errorFromException, errorFromResponse, type RequestName } from "./api-error.ts";
+import { type Credential, Credentials } from "./credentials.ts";
+import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
+import { ExchangeError, exchange, type Incoming, type Outgoing, readAll } from "./exchange.ts";
+import { checkKubeConfig } from "./kube-config.ts";
+import { abortable, LinkedAbort } from "./linked-abort.ts";
+import { RequestCounter } from "./request-counter.ts";
+import { type RetryOptions, withRetries } from "./retry.ts";
+import { type ApiConstructor, createTypedApi, type TypedRequest, type TypedResponse } from "./typed-api.ts";
+import type { ApiRequest, ApiStream, Query } from "./types.ts";
+
+export interface ClusterOptions {
+  /** Its current context at the time of the call is used, for good. */
+  kubeConfig: KubeConfig;
+  /** Of `json`. */
+  retry?: RetryOptions;
+  /** How often an HTTP/2 connection is pinged, in milliseconds. Default 15 000. */
+  pingIntervalMs?: number;
+  /**
+   * A connection on which nothing arrived for so long, not even the answer to a ping, is given up, and its streams fail with
+   * `ConnectionLost`; noticed within this time plus two intervals. Default 15 000 ms.
+   */
+  pingTimeoutMs?: number;
+  /** Until a connection stands, TLS included. Default 10 000 ms. */
+  connectTimeoutMs?: number;
+}
+
+const REQUEST_TIMEOUT_MS = 30_000;
+/** For a long request: until it is on its way. Its answer may take as long as it likes: that of a silent log comes with its first line. */
+const SEND_TIMEOUT_MS = 30_000;
+/** For reading what the server says about a refused long request. */
+const ERROR_BODY_TIMEOUT_MS = 10_000;
+const ERROR_BODY_LIMIT = 64 * 1024;
+
+/**
+ * One Kubernetes API server with one set of credentials: every request of the engine goes through here, over few connections.
+ *
+ * One-shot and long requests have connections of their own, so that a create never waits behind a thousand log streams.
+ */
+export class Cluster {
+  readonly server: string;
+  readonly requests = new RequestCounter();
+  readonly #credentials: Credentials;
+  readonly #dispatcher: ClusterDispatcher;
+  readonly #retry: RetryOptions;
+  /** Path of `server`, e.g. `/k8s/clusters/c-m-1` behind Rancher; mostly empty. */
+  readonly #basePath: string;
+  readonly #closing = new AbortController();
+
+  /** @throws KubeConfigError when the current context leads to nothing usable */
+  constructor({
+    kubeConfig,
+    retry = {},
+    pingIntervalMs = 15_000,
+    pingTimeoutMs = 15_000,
+    connectTimeoutMs = 10_000,
+  }: ClusterOptions) {
+    checkKubeConfig(kubeConfig);
+    const cluster = kubeConfig.getCurrentCluster();
+    const url = new URL(cluster?.server ?? "");
+    this.server = url.href.replace(/\/$/, "");
+    this.#basePath = url.pathname.replace(/\/$/, "");
+    this.#retry = retry;
+    this.#credentials = new Credentials(kubeConfig);
+    this.#dispatcher = new ClusterDispatcher({
+      origin: url.origin,
+      proxyUrl: cluster?.proxyUrl || undefined,
+      requests: this.requests,
+      connectTimeoutMs,
+      pingIntervalMs,
+      pingTimeoutMs,
+    });
+  }
+
+  /**
+   * One-shot, JSON in and out. Sent again where that is safe: after lost connections, 429 and 5xx for GET, PUT, DELETE and
+   * patches that may be repeated; otherwise only if the server certainly did not act. A DELETE that is sent again may find
+   * nothing: 404 after a lost answer is success.
+   *
+   * @throws ApiError; the reason of `request.signal` when that aborts
+   */
+  async json<T>(request: ApiRequest): Promise<T> {
+    const abort = new LinkedAbort([request.signal, this.#closing.signal]);
+    try {
+      return await withRetries(request, this.#retry, abort.signal, () => this.#jsonOnce<T>(request, abort.signal));
+    } finally {
+      abort.release();
+    }
+  }
+
+  /**
+   * A long request (watch, followed log). Resolves when the headers of a 2xx arrive. Never sent again here, and without any
+   * timeout once it is on its way: HTTP/2 pings guard the connection, the caller the progress.
+   *
+   * @throws ApiError; the reason of `request.signal` when that aborts. Reading `body` throws the same.
+   */
+  async open(request: ApiRequest): Promise<ApiStream> {
+    const name = nameOf(request);
+    const abort = new LinkedAbort([request.signal, this.#closing.signal]);
+    try {
+      const incoming = await this.#send("long", name, {
+        ...this.#outgoing(request),
+        signal: abort.signal,
+        sendTimeoutMs: SEND_TIMEOUT_MS,
+      });
+      if (!isSuccess(incoming.status)) throw await this.#refusal(name, incoming, abort.signal);
+      incoming.body.once("close", () => abort.release());
+      return incoming;
+    } catch (error) {
+      abort.release();
+      throw error;
+    }
+  }
+
+  /**
+   * A typed API class of client-node (`BatchV1Api` …) on this cluster's connections and credentials. Each call is sent once, with
+   * `json`'s default timeout; it throws client-node's `ApiException` for an HTTP error (see `toApiError`), `ApiError` without an answer.
+   */
+  api<T>(type: ApiConstructor<T>): T {
+    return createTypedApi(type, this.server, (request) => this.#typed(request));
+  }
+
+  /** Ends every request with `ClusterClosed`, and all connections. */
+  async close(): Promise<void> {
+    if (!this.#closing.signal.aborted) {
+      this.#closing.abort(
+        new ApiError({ status: 0, reason: "ClusterClosed", message: "this cluster was closed", sent: false }),
+      );
+    }
+    await this.#dispatcher.close();
+  }
+
+  async #jsonOnce<T>(request: ApiRequest, signal: AbortSignal): Promise<T> {
+    const name = nameOf(request);
+    const { status, headers, body } = await this.#whole(name, this.#outgoing(request), request.timeoutMs, signal);
+    const text = body.toString("utf8");
+    if (!isSuccess(status)) throw errorFromResponse(name, status, headers, text);
+    try {
+      return JSON.parse(text) as T;
+    } catch {
+      throw unreadableAnswer(name, status, headers, body.length);
+    }
+  }
+
+  async #typed({ method, target, headers, body, signal }: TypedRequest): Promise<TypedResponse> {
+    const [path = target] = target.split("?");
+    const abort = new LinkedAbort([signal, this.#closing.signal]);
+    try {
+      return await this.#whole(
+        { method, path },
+        { method, target, headers, ...(body === undefined ? {} : { body }) },
+        undefined,
+        abort.signal,
+      );
+    } finally {
+      abort.release();
+    }
+  }
+
+  /** An answer of any status with its whole body, within the timeout. */
+  async #whole(
+    name: RequestName,
+    outgoing: BareOutgoing,
+    timeoutMs = REQUEST_TIMEOUT_MS,
+    signal: AbortSignal,
+  ): Promise<TypedResponse> {
+    const reason = () => {
+      const message = `${name.method} ${name.path}: Timeout: no complete answer within ${timeoutMs} ms`;
+      return new ApiError({ ...name, status: 0, reason: "Timeout", message });
+    };
+    const abort = new LinkedAbort([signal], { ms: timeoutMs, reason });
+    try {
+      const { status, headers, body } = await this.#send("short", name, {
+        ...outgoing,
+        signal: abort.signal,
+        sendTimeoutMs: timeoutMs,
+      });
+      return { status, headers, body: await readAll(body) };
+    } finally {
+      abort.release();
+    }
+  }
+
+  /** With credentials; a 401 is answered by reading them again, once. */
+  async #send(lane: Lane, name: RequestName, outgoing: Outgoing & { signal: AbortSignal }): Promise<Incoming> {
+    try {
+      const credential = await abortable(this.#credentials.get(), outgoing.signal);
+      const incoming = await this.#exchange(lane, name, outgoing, credential);
+      if (incoming.status !== 401) return incoming;
+      incoming.body.destroy();
+      const renewed = await abortable(this.#credentials.renew(credential), outgoing.signal);
+      return await this.#exchange(lane, name, outgoing, renewed);
+    } catch (error) {
+      if (outgoing.signal.aborted) throw outgoing.signal.reason;
+      if (error instanceof ExchangeError) throw errorFromException(name, error.cause, error.sent);
+      throw errorFromException(name, error, false);
+    }
+  }
+
+  #exchange(lane: Lane, name: RequestName, outgoing: Outgoing, credential: Credential): Promise<Incoming> {
+    const dispatcher = this.#dispatcher.for(credential, lane);
+    this.requests.count(outgoing.method, outgoing.target);
+    const headers = { ...outgoing.headers, ...credential.headers, "user-agent": "k8s-run-informer" };
+    return exchange(dispatcher, { ...outgoing, headers }, (error) => errorFromException(name, error, true));
+  }
+
+  async #refusal(name: RequestName, { status, headers, body }: Incoming, signal: AbortSignal): Promise<ApiError> {
+    const timer = setTimeout(() => body.destroy(), ERROR_BODY_TIMEOUT_MS);
+    timer.unref();
+    try {
+      const text = await readAll(body, ERROR_BODY_LIMIT);
+      return errorFromResponse(name, status, headers, text.toString("utf8"));
+    } catch {
+      if (signal.aborted) throw signal.reason;
+      return errorFromResponse(name, status, headers, "");
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #outgoing({ method = "GET", path, query, body, contentType = "application/json" }: ApiRequest): BareOutgoing {
+    const search = query === undefined ? "" : encodeQuery(query);
+    const target = this.#basePath + path + search;
+    if (body === undefined) return { method, target, headers: { accept: "application/json" } };
+    return {
+      method,
+      target,
+      headers: { accept: "application/json", "content-type": contentType },
+      body: JSON.stringify(body),
+    };
+  }
+}
+
+type BareOutgoing = Pick<Outgoing, "method" | "target" | "headers" | "body">;
+
+function nameOf({ method = "GET", path }: ApiRequest): RequestName {
+  return { method, path };
+}
+
+function isSuccess(status: number): boolean {
+  return status >= 200 && status < 300;
+}
+
+function encodeQuery(query: Query): string {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.append(name, String(value));
+  const text = search.toString();
+  return text === "" ? "" : `?${text}`;
+}
+
+/** 2xx, but no JSON: cut short on the way, or a proxy's login page. */
+function unreadableAnswer(name: RequestName, status: number, headers: Incoming["headers"], bytes: number): ApiError {
+  const type = String(headers["content-type"] ?? "");
+  const isJson = type.includes("json");
+  const said = isJson
+    ? `the JSON of the answer (${bytes} bytes) is broken or cut short`
+    : `the answer (${bytes} bytes) has the content type ${JSON.stringify(type)}, not JSON: is there a proxy before the API server?`;
+  const reason = isJson ? "TruncatedAnswer" : "UnexpectedAnswer";
+  return new ApiError({
+    ...name,
+    status,
+    reason,
+    message: `${name.method} ${name.path}: ${status} ${reason}: ${said}`,
+  });
+}

@@ -1,0 +1,141 @@
+import { createHash } from "node:crypto";
+import type { RequestOptions } from "node:https";
+import type { KubeConfig } from "@kubernetes/client-node";
+import { ConnectionError } from "./connection-failure.ts";
+import { reloadKubeConfig } from "./kube-config.ts";
+
+/** What `tls.connect` needs to know both sides. */
+export interface TlsMaterial {
+  ca?: string | Buffer;
+  cert?: string | Buffer;
+  key?: string | Buffer;
+  pfx?: string | Buffer;
+  passphrase?: string;
+  servername?: string;
+  rejectUnauthorized?: boolean;
+}
+
+/** One reading of the kubeconfig's user and cluster. */
+export interface Credential {
+  /** Authorization, impersonation. */
+  readonly headers: Record<string, string>;
+  readonly tls: TlsMaterial;
+  /** Equal for equal `tls`: whoever holds connections opens new ones when it changes. */
+  readonly tlsFingerprint: string;
+}
+
+/** Reading costs file reads and, with an exec plugin whose token has run out, a process: once in so many milliseconds is enough. */
+const MAX_AGE_MS = 10_000;
+/** A user whose fresh credentials are refused too must not start an exec plugin with every request. */
+const MIN_RENEWAL_MS = 1_000;
+
+/**
+ * Credentials as `KubeConfig` makes them: client certificates, tokens, token files (re-read every minute), exec plugins, OIDC,
+ * basic, impersonation. This adds: one reading for concurrent requests, and `renew` for a 401.
+ */
+export class Credentials {
+  #kubeConfig: KubeConfig;
+  #current: Promise<Credential> | null = null;
+  #readAt = Number.NEGATIVE_INFINITY;
+  #renewedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(kubeConfig: KubeConfig) {
+    this.#kubeConfig = kubeConfig;
+  }
+
+  /** Throws `ConnectionError` `CredentialsError`: plugin failed, file unreadable … */
+  get(): Promise<Credential> {
+    if (this.#current === null || performance.now() - this.#readAt > MAX_AGE_MS) return this.#read();
+    return this.#current;
+  }
+
+  /** After a 401: reads anew past every cache, but only once for all the requests that were refused with `refused`. */
+  async renew(refused: Credential): Promise<Credential> {
+    const current = await this.get();
+    if (current !== refused || performance.now() - this.#renewedAt < MIN_RENEWAL_MS) return current;
+    this.#renewedAt = performance.now();
+    this.#kubeConfig = withoutCaches(this.#kubeConfig);
+    return this.#read();
+  }
+
+  #read(): Promise<Credential> {
+    this.#readAt = performance.now();
+    const reading = readCredential(this.#kubeConfig);
+    this.#current = reading;
+    reading.catch(() => {
+      if (this.#current === reading) this.#current = null;
+    });
+    return reading;
+  }
+}
+
+async function readCredential(kubeConfig: KubeConfig): Promise<Credential> {
+  const options: RequestOptions = {};
+  try {
+    // Also makes an https.Agent, once, which stays unused and so opens nothing. `applySecurityAuthentication` would make an
+    // undici Agent with each call.
+    await kubeConfig.applyToHTTPSOptions(options);
+  } catch (error) {
+    throw new ConnectionError(
+      "CredentialsError",
+      `the credentials of user ${userName(kubeConfig)} cannot be had: ${describe(error)}`,
+    );
+  }
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(options.headers ?? {})) {
+    // A token file often ends in a newline, which no header may hold.
+    if (typeof value === "string") headers[name.toLowerCase()] = value.trim();
+  }
+  if (typeof options.auth === "string") headers.authorization = `Basic ${Buffer.from(options.auth).toString("base64")}`;
+  const tls: TlsMaterial = {};
+  for (const name of ["ca", "cert", "key", "pfx", "passphrase", "servername", "rejectUnauthorized"] as const) {
+    const value = options[name];
+    if (value !== undefined && value !== null && value !== "") Object.assign(tls, { [name]: value });
+  }
+  return { headers, tls, tlsFingerprint: fingerprint(tls) };
+}
+
+function fingerprint(tls: TlsMaterial): string {
+  const hash = createHash("sha256");
+  for (const [name, value] of Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const bytes = Buffer.isBuffer(value) ? value : Buffer.from(String(value));
+    hash.update(`${name}:${bytes.length}:`).update(bytes);
+  }
+  return hash.digest("base64");
+}
+
+/**
+ * The same cluster and user with authenticators that remember nothing; from its files where `loadKubeConfig` read it, since a
+ * login tool may have rewritten them.
+ */
+function withoutCaches(kubeConfig: KubeConfig): KubeConfig {
+  const reloaded = reloadKubeConfig(kubeConfig);
+  if (reloaded !== null) return reloaded;
+  // By its own constructor: a host may bring another copy of client-node.
+  const fresh = Reflect.construct(kubeConfig.constructor as new () => KubeConfig, []);
+  fresh.loadFromOptions({
+    clusters: kubeConfig.getClusters(),
+    contexts: kubeConfig.getContexts(),
+    users: kubeConfig.getUsers(),
+    currentContext: kubeConfig.getCurrentContext(),
+  });
+  const custom: unknown = Reflect.get(kubeConfig, "custom_authenticators");
+  if (Array.isArray(custom)) for (const authenticator of custom) fresh.addAuthenticator(authenticator);
+  return fresh;
+}
+
+function userName(kubeConfig: KubeConfig): string {
+  return JSON.stringify(kubeConfig.getCurrentUser()?.name ?? "");
+}
+
+/** What a plugin or identity provider said, without what may be a secret in it. */
+function describe(error: unknown): string {
+  // JSON.parse quotes its input: the credential that a plugin printed.
+  if (error instanceof SyntaxError) return "the exec plugin did not print valid JSON";
+  const text = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, " ").trim();
+  const redacted = text.replace(
+    /[A-Za-z0-9+/_=-]{8,}\.[A-Za-z0-9+/_.=-]{8,}\.[A-Za-z0-9+/_=-]{8,}|(?<![/\w.-])[A-Za-z0-9+_=-]{40,}/g,
+    "[redacted]",
+  );
+  return redacted.length > 300 ? `${redacted.slice(0, 300)}…` : redacted;
+}

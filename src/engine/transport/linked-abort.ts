@@ -1,0 +1,57 @@
+import { defaultMaxListeners, getMaxListeners, setMaxListeners } from "node:events";
+
+/**
+ * A signal that aborts with any of its sources, or when its time is over, until it is released. `AbortSignal.any` cannot be
+ * released: each request would stay tied to a signal that lives as long as the engine.
+ */
+export class LinkedAbort {
+  readonly #controller = new AbortController();
+  readonly #sources: AbortSignal[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(sources: readonly (AbortSignal | undefined)[], timeout?: { ms: number; reason: () => Error }) {
+    for (const source of sources) {
+      if (source === undefined) continue;
+      if (source.aborted) {
+        this.#abort(source.reason);
+        return;
+      }
+      // One signal may rightly end a thousand requests.
+      if (getMaxListeners(source) === defaultMaxListeners) setMaxListeners(0, source);
+      source.addEventListener("abort", this, { once: true });
+      this.#sources.push(source);
+    }
+    if (timeout === undefined) return;
+    this.#timer = setTimeout(() => this.#abort(timeout.reason()), timeout.ms);
+    this.#timer.unref();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** The sources' listener. */
+  handleEvent(event: Event): void {
+    this.#abort((event.target as AbortSignal).reason);
+  }
+
+  release(): void {
+    clearTimeout(this.#timer);
+    for (const source of this.#sources.splice(0)) source.removeEventListener("abort", this);
+  }
+
+  #abort(reason: unknown): void {
+    this.release();
+    this.#controller.abort(reason);
+  }
+}
+
+/** Settles with `promise`, or rejects with the signal's reason if that comes first. */
+export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}

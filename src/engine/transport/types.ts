@@ -1,0 +1,29 @@
+import type { Readable } from "node:stream";
+
+export type Query = Record<string, string | number | boolean | undefined>;
+
+export type Method = "GET" | "POST" | "PATCH" | "PUT" | "DELETE";
+
+export interface ApiRequest {
+  /** Default `GET`. */
+  method?: Method;
+  /** Already encoded, without query: `/apis/batch/v1/namespaces/ns/jobs`. */
+  path: string;
+  /** Entries that are `undefined` are left out. */
+  query?: Query;
+  /** Sent as JSON. */
+  body?: unknown;
+  /** Default `application/json`; a PATCH needs `application/json-patch+json`, `application/merge-patch+json` … */
+  contentType?: string;
+  /** Its reason is thrown as it is, never inside an `ApiError`. */
+  signal?: AbortSignal;
+  /** One-shot requests only: from sending to the last byte of the answer, each attempt for itself. Default 30 000 ms. */
+  timeoutMs?: number;
+}
+
+export interface ApiStream {
+  readonly status: number;
+  readonly headers: Record<string, string | string[] | undefined>;
+  /** Chunks of bytes. Back-pressure reaches the server; `destroy()` ends the request. An error surfaces on reading, never uncaught. */
+  readonly body: Readable;
+}
