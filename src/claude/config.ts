@@ -1,0 +1,58 @@
+import { type BaseConfig, parseBaseConfig } from "../adapter/config.ts";
+import { ConfigReader } from "../adapter/config-reader.ts";
+import { ConfigError } from "../adapter/errors.ts";
+import { type McpServers, readMcpServers } from "./mcp.ts";
+import { isBedrockEnv } from "./models.ts";
+
+/** The keys of `claude_k8s`, those of every adapter on Kubernetes included. */
+export interface ClaudeConfig extends BaseConfig {
+  /** Null: the CLI's own default. */
+  readonly model: string | null;
+  readonly effort: string | null;
+  /** 0: no limit. */
+  readonly maxTurnsPerRun: number;
+  readonly dangerouslySkipPermissions: boolean;
+  readonly extraArgs: readonly string[];
+  readonly promptTemplate: string | null;
+  readonly bootstrapPromptTemplate: string | null;
+  /** On the server's disk. */
+  readonly instructionsFilePath: string | null;
+  readonly mcpServers: McpServers;
+  /** The agent's models come from AWS Bedrock. */
+  readonly isBedrock: boolean;
+}
+
+/** @throws ConfigError */
+export function parseClaudeConfig(raw: Record<string, unknown>): ClaudeConfig {
+  const base = parseBaseConfig(raw);
+  const read = new ConfigReader(raw);
+  return {
+    ...base,
+    model: option(read, "model"),
+    // The platform's form writes `thinkingEffort`, the adapter of old read `effort`.
+    effort: option(read, "effort") ?? option(read, "thinkingEffort"),
+    maxTurnsPerRun: read.count("maxTurnsPerRun") ?? 0,
+    dangerouslySkipPermissions: read.boolean("dangerouslySkipPermissions") ?? true,
+    extraArgs: withoutNul("extraArgs", read.strings("extraArgs")),
+    promptTemplate: read.string("promptTemplate"),
+    bootstrapPromptTemplate: read.string("bootstrapPromptTemplate"),
+    instructionsFilePath: read.string("instructionsFilePath"),
+    mcpServers: readMcpServers(raw.mcpServers),
+    // The pod inherits the server's environment.
+    isBedrock: isBedrockEnv({ ...process.env, ...base.env }),
+  };
+}
+
+/** A value of an option of the CLI: one that starts with a dash would be read as the next option. */
+function option(read: ConfigReader, key: string): string | null {
+  const value = read.string(key);
+  if (value?.startsWith("-")) throw new ConfigError(key, value, "a value that does not start with a dash");
+  return value === null ? null : (withoutNul(key, [value])[0] ?? null);
+}
+
+/** A NUL ends a C string: no process can be started with one in its arguments. */
+function withoutNul(key: string, values: readonly string[]): readonly string[] {
+  const bad = values.find((value) => value.includes("\0"));
+  if (bad !== undefined) throw new ConfigError(key, bad, "texts without NUL characters");
+  return values;
+}

@@ -1,0 +1,42 @@
+/** Served to agents that configure other agents. */
+export const agentConfigurationDoc = `# claude_k8s agent configuration
+
+Adapter: claude_k8s. Every run of the agent is a Kubernetes Job that runs Claude Code; the server follows it by watches.
+
+Use it when Paperclip runs in Kubernetes and agents should run in pods of their own. The server's pod supplies what is not
+configured: image, namespace, environment, the volume at /paperclip, image pull secrets, DNS, node selector, tolerations.
+
+Claude:
+- model (string): model id; empty: Claude Code's own default. Ids such as claude-opus-5 are left out on Bedrock.
+- effort, or thinkingEffort (string): passed as --effort
+- maxTurnsPerRun (number): --max-turns; 0 or unset: no limit
+- dangerouslySkipPermissions (boolean, default true): nobody can answer prompts in a Job
+- extraArgs (string[]): further arguments, after all others
+- instructionsFilePath (string): file on the server, appended to the system prompt of fresh sessions
+- promptTemplate, bootstrapPromptTemplate (string): {{agent.name}}, {{context.…}} and the like are replaced
+- mcpServers (object or JSON text): MCP servers by name, over those of /paperclip/.mcp.json; reach the pod in a Secret
+- env (object of strings): variables of the container; values that look like credentials reach it by a Secret
+
+Job:
+- image, imagePullPolicy (IfNotPresent | Always | Never), serviceAccountName, namespace (strings)
+- kubeconfig (string): absolute path on the server; unset: the pod's service account
+- cwd (string): working directory when the run has no workspace; default /paperclip
+- resources: {requests: {cpu, memory}, limits: {cpu, memory}}, or flat keys "resources.requests.cpu" and so on, which win.
+  Defaults 1000m, 2Gi; 4000m, 8Gi
+- nodeSelector, labels: key=value lines, JSON text or object; tolerations: JSON text or array
+- timeoutSec (number): the Job's deadline; 0: none. graceSec (number, default 60): beyond it
+- ttlSecondsAfterFinished (number, default 300), retainJobs (boolean, default false)
+- enableDocker (boolean), dockerImage, dockerCpuLimit, dockerMemoryLimit: a Docker daemon beside Claude
+- workspaceVolumeClaim, workspaceMountPath (strings): a further volume
+
+Runs of one agent:
+- concurrencyPolicy (block | wait | parallel, default block): what a run does while another one of the agent lives
+- reattachOrphanedJobs (boolean, default true): take over a Job of the same task that a restarted server left behind
+- deleteMismatchedOrphans (boolean, default false): delete such Jobs of other tasks instead of refusing to start
+- conversationContinuation (boolean, default true): mark failed runs so that the host may continue them by itself
+
+Patience, in seconds:
+- scheduleTimeoutSec (120), imagePullGraceSec (30), configErrorGraceSec (30), keepaliveSec (300)
+
+0 and "" count as not set.
+`;

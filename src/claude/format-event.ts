@@ -1,0 +1,152 @@
+import { styleText } from "node:util";
+import { field, finite, isObject, type JsonObject, word } from "./json.ts";
+import { describeRetry } from "./stream-json.ts";
+
+/**
+ * Prints one line of a run for people at a terminal, in colour where the terminal has it. Lines that are no events are printed
+ * as they are; events of unknown types only with `debug`.
+ */
+export function printClaudeStreamEvent(raw: string, debug: boolean): void {
+  for (const line of formatClaudeStreamEvent(raw, debug)) console.log(line);
+}
+
+/** The lines that `printClaudeStreamEvent` prints. */
+export function formatClaudeStreamEvent(raw: string, debug: boolean): string[] {
+  const line = raw.trim();
+  if (line === "") return [];
+  const event = parse(line);
+  if (event === null) return [line];
+  switch (field(event, "type")) {
+    case "system":
+      return system(event, line, debug);
+    case "assistant":
+      return blocks(event).flatMap(assistant);
+    case "user":
+      return blocks(event).flatMap(toolResult);
+    case "result":
+      return result(event);
+    case "rate_limit_event":
+      return [rateLimit(event)];
+    default:
+      return unknown(line, debug);
+  }
+}
+
+function system(event: JsonObject, line: string, debug: boolean): string[] {
+  switch (field(event, "subtype")) {
+    case "init": {
+      const model = word(field(event, "model")) ?? "unknown";
+      const session = word(field(event, "session_id"));
+      return [
+        styleText("blue", `Claude initialized (model: ${model}${session === null ? "" : `, session: ${session}`})`),
+      ];
+    }
+    case "api_retry":
+      return [styleText("yellow", `api_retry: ${describeRetry(event)}`)];
+    default:
+      return unknown(line, debug);
+  }
+}
+
+function assistant(block: JsonObject): string[] {
+  switch (field(block, "type")) {
+    case "text":
+      return labelled("green", "assistant", field(block, "text"));
+    case "thinking":
+      return labelled("gray", "thinking", field(block, "thinking"));
+    case "tool_use": {
+      const input = field(block, "input");
+      const heading = styleText("yellow", `tool_call: ${word(field(block, "name")) ?? "unknown"}`);
+      return input === undefined ? [heading] : [heading, styleText("gray", asJson(input, 2))];
+    }
+    default:
+      return [];
+  }
+}
+
+function labelled(color: "green" | "gray", label: string, value: unknown): string[] {
+  return typeof value === "string" && value.trim() !== "" ? [styleText(color, `${label}: ${value}`)] : [];
+}
+
+function toolResult(block: JsonObject): string[] {
+  if (field(block, "type") !== "tool_result") return [];
+  const isError = field(block, "is_error") === true;
+  const content = contentText(field(block, "content"));
+  const heading = isError ? styleText("red", "tool_result (error)") : styleText("cyan", "tool_result");
+  return content === "" ? [heading] : [heading, styleText(isError ? "red" : "gray", content)];
+}
+
+function contentText(content: unknown): string {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) return "";
+  return content
+    .map((part) => field(part, "text"))
+    .filter((part) => typeof part === "string")
+    .join("\n");
+}
+
+function result(event: JsonObject): string[] {
+  const lines: string[] = [];
+  const text = field(event, "result");
+  if (typeof text === "string" && text !== "") lines.push(styleText("green", "result:"), text);
+  const subtype = word(field(event, "subtype")) ?? "";
+  const isError = field(event, "is_error") === true;
+  const given = field(event, "errors");
+  const errors = Array.isArray(given) ? given.map(errorText).filter((each) => each !== "") : [];
+  if (subtype.startsWith("error") || isError || errors.length > 0) {
+    lines.push(styleText("red", `claude_result: subtype=${subtype || "unknown"} is_error=${isError}`));
+    if (errors.length > 0) lines.push(styleText("red", `claude_errors: ${errors.join(" | ")}`));
+  }
+  const usage = field(event, "usage");
+  const tokens = (name: string) => finite(field(usage, name)) ?? 0;
+  const cost = (finite(field(event, "total_cost_usd")) ?? 0).toFixed(6);
+  lines.push(
+    styleText(
+      "blue",
+      `tokens: in=${tokens("input_tokens")} out=${tokens("output_tokens")} cached=${tokens("cache_read_input_tokens")} cost=$${cost}`,
+    ),
+  );
+  return lines;
+}
+
+function errorText(error: unknown): string {
+  if (typeof error === "string") return error;
+  if (!isObject(error)) return "";
+  const known = ["message", "error", "code"].map((name) => field(error, name)).find((each) => typeof each === "string");
+  return typeof known === "string" && known !== "" ? known : asJson(error);
+}
+
+function rateLimit(event: JsonObject): string {
+  const info = field(event, "rate_limit_info") ?? event;
+  const seconds = finite(field(info, "resetsAt"));
+  const resetsAt = seconds === null ? new Date(Number.NaN) : new Date(seconds * 1000);
+  const resets = Number.isNaN(resetsAt.getTime()) ? "" : ` resets=${resetsAt.toISOString()}`;
+  const type = word(field(info, "rateLimitType")) ?? "unknown";
+  return styleText("yellow", `rate_limit: type=${type} status=${word(field(info, "status")) ?? "unknown"}${resets}`);
+}
+
+function unknown(line: string, debug: boolean): string[] {
+  return debug ? [styleText("gray", line)] : [];
+}
+
+function blocks(event: JsonObject): JsonObject[] {
+  const content = field(field(event, "message"), "content");
+  return Array.isArray(content) ? content.filter(isObject) : [];
+}
+
+function asJson(value: unknown, indent?: number): string {
+  try {
+    return JSON.stringify(value, null, indent) ?? "";
+  } catch {
+    return "(nested too deeply to be shown)";
+  }
+}
+
+function parse(line: string): JsonObject | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return isObject(value) ? value : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,57 @@
+import type { RunEnd } from "../engine/index.ts";
+import { cutEnd } from "./json.ts";
+import type { ClaudeVerdict } from "./stream-json.ts";
+
+/** What to tell people about a run that ended without a `result` event. */
+export function describePartialRun(verdict: ClaudeVerdict, end: RunEnd | null, lostLines: number): string {
+  const cause = podCause(end);
+  return `${withoutCause(verdict, end)}${cause === null ? "" : ` [pod: ${cause}]`}${lostNote(lostLines)}`;
+}
+
+function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null): string {
+  const exitCode = end?.exitCode ?? null;
+  const code = exitCode ?? -1;
+  if (exitCode === 0) {
+    return verdict.hasLines
+      ? "Claude ended with exit code 0, but its output could not be read: there is no result event in it"
+      : "Claude ended with exit code 0 and printed nothing";
+  }
+  if (verdict.firstPlainLine !== null) return `Claude exited with code ${code}: ${cutEnd(verdict.firstPlainLine, 500)}`;
+  const model = verdict.model ?? "unknown model";
+  if (verdict.hasInit && !verdict.hasOutput && exitCode !== null) {
+    return `Claude exited immediately after init (model ${model}, code ${code}): check credentials, model and configuration`;
+  }
+  if (verdict.hasLines && verdict.model !== null) {
+    return `Claude started but produced no result (model ${model}, code ${code}): check credentials, model and configuration`;
+  }
+  return `Claude exited with code ${code}`;
+}
+
+/** `reason=OOMKilled, signal=9, killed by SIGKILL (out of memory, or its grace was over)`; null when the pod says nothing. */
+export function podCause(end: RunEnd | null): string | null {
+  if (end === null) return null;
+  const parts: string[] = [];
+  // "Error" is what the kubelet calls every exit code but 0.
+  if (end.reason !== "" && end.reason !== "Error" && end.reason !== "Completed") parts.push(`reason=${end.reason}`);
+  if (end.message !== "") parts.push(`message=${cutEnd(end.message.trim(), 500)}`);
+  if (end.signal !== null && end.signal !== 0) parts.push(`signal=${end.signal}`);
+  if (end.exitCode === 137) parts.push("killed by SIGKILL: out of memory, or still running when its grace was over");
+  if (end.exitCode === 143) parts.push("ended by SIGTERM");
+  return parts.length === 0 ? null : parts.join(", ");
+}
+
+/** What cut a run off that had begun to answer. */
+export function describeTruncation(end: RunEnd | null, lostLines: number): string {
+  const code = end?.exitCode ?? null;
+  const cause = podCause(end);
+  const how =
+    cause ?? (code === null ? "the pod's final state is not known" : `its container exited with code ${code}`);
+  const codeNote = cause !== null && code !== null ? `, exit code ${code}` : "";
+  return `Claude's output ended in the middle of its answer: ${how}${codeNote}${lostNote(lostLines)}`;
+}
+
+function lostNote(lostLines: number): string {
+  return lostLines === 0
+    ? ""
+    : ` (the log has ${lostLines === 1 ? "a gap" : `${lostLines} gaps`}, so a result may be lost)`;
+}

@@ -1,0 +1,150 @@
+/**
+ * The transcript of a run, line by line. The host's browser evaluates this file by itself in a worker without any global, so it
+ * imports nothing, keeps no state and uses no API beyond the language. Only types may be imported.
+ */
+import type { TranscriptEntry } from "@paperclipai/adapter-utils";
+
+type Fields = Record<string, unknown>;
+
+export function parseStdoutLine(line: string, ts: string): TranscriptEntry[] {
+  const event = parse(line);
+  const entries = event === null ? [] : entriesOf(event, ts);
+  return entries.length > 0 ? entries : [{ kind: "stdout", ts, text: line }];
+}
+
+function entriesOf(event: Fields, ts: string): TranscriptEntry[] {
+  switch (event.type) {
+    case "system":
+      return system(event, ts);
+    case "assistant":
+      return blocks(event).flatMap((block) => assistant(block, ts));
+    case "user":
+      return blocks(event).flatMap((block) => user(block, ts));
+    case "result":
+      return [result(event, ts)];
+    default:
+      return [];
+  }
+}
+
+function system(event: Fields, ts: string): TranscriptEntry[] {
+  if (event.subtype === "init") {
+    return [{ kind: "init", ts, model: text(event.model) || "unknown", sessionId: text(event.session_id) }];
+  }
+  if (event.subtype === "api_retry") return [{ kind: "system", ts, text: retry(event) }];
+  return [];
+}
+
+function retry(event: Fields): string {
+  const cause = [typeof event.error_status === "number" ? `HTTP ${event.error_status}` : "", text(event.error)].filter(
+    (part) => part !== "",
+  );
+  const most = typeof event.max_retries === "number" ? ` of ${event.max_retries}` : "";
+  const attempt = typeof event.attempt === "number" ? ` ${event.attempt}${most}` : "";
+  const delay = typeof event.retry_delay_ms === "number" ? ` in ${(event.retry_delay_ms / 1000).toFixed(1)} s` : "";
+  return `API request failed${cause.length > 0 ? ` (${cause.join(", ")})` : ""}, retry${attempt}${delay}`;
+}
+
+function assistant(block: Fields, ts: string): TranscriptEntry[] {
+  switch (block.type) {
+    case "text":
+      return text(block.text) === "" ? [] : [{ kind: "assistant", ts, text: text(block.text) }];
+    case "thinking":
+      return text(block.thinking) === "" ? [] : [{ kind: "thinking", ts, text: text(block.thinking) }];
+    case "tool_use":
+      return [
+        {
+          kind: "tool_call",
+          ts,
+          name: text(block.name) || "unknown",
+          toolUseId: text(block.id) || text(block.tool_use_id),
+          input: block.input ?? {},
+        },
+      ];
+    default:
+      return [];
+  }
+}
+
+function user(block: Fields, ts: string): TranscriptEntry[] {
+  switch (block.type) {
+    case "text":
+      return text(block.text) === "" ? [] : [{ kind: "user", ts, text: text(block.text) }];
+    case "tool_result":
+      return [
+        {
+          kind: "tool_result",
+          ts,
+          toolUseId: text(block.tool_use_id),
+          content: toolResult(block.content),
+          isError: block.is_error === true,
+        },
+      ];
+    default:
+      return [];
+  }
+}
+
+function toolResult(content: unknown): string {
+  if (!Array.isArray(content)) return text(content);
+  return content
+    .filter((part) => isFields(part) && part.type === "text")
+    .map((part) => text(part.text))
+    .join("\n");
+}
+
+function result(event: Fields, ts: string): TranscriptEntry {
+  const usage = isFields(event.usage) ? event.usage : {};
+  return {
+    kind: "result",
+    ts,
+    text: text(event.result),
+    inputTokens: number(usage.input_tokens),
+    outputTokens: number(usage.output_tokens),
+    cachedTokens: number(usage.cache_read_input_tokens),
+    costUsd: number(event.total_cost_usd),
+    subtype: text(event.subtype),
+    isError: event.is_error === true,
+    errors: Array.isArray(event.errors) ? event.errors.map(errorText).filter((each) => each !== "") : [],
+  };
+}
+
+function errorText(error: unknown): string {
+  if (typeof error === "string") return error;
+  if (!isFields(error)) return "";
+  const known = text(error.message) || text(error.error) || text(error.code);
+  if (known !== "") return known;
+  try {
+    return JSON.stringify(error);
+  } catch {
+    return "";
+  }
+}
+
+function blocks(event: Fields): Fields[] {
+  const message = isFields(event.message) ? event.message : {};
+  // A user message may be a bare text.
+  if (typeof message.content === "string") return [{ type: "text", text: message.content }];
+  return Array.isArray(message.content) ? message.content.filter(isFields) : [];
+}
+
+function parse(line: string): Fields | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return isFields(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function number(value: unknown): number {
+  return typeof value === "number" && Number.isFinite(value) ? value : 0;
+}
