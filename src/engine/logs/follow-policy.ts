@@ -67,7 +67,7 @@ const HEALTHY_MS = 10_000;
 /** So many final reads in a row without the last delivered line: it is not there any more. */
 const ROTATED_AFTER_READS = 3;
 /** So many times in a row the server said that it has no log of an ended container. */
-const UNAVAILABLE_AFTER_READS = 6;
+const UNAVAILABLE_AFTER_READS = 5;
 
 /**
  * Chooses what to do next. Pure. The pod decides: the end of a stream, a 404 and silence mean nothing by themselves.

@@ -142,7 +142,8 @@ class LogRead {
   readonly #reader: LogLineReader;
   readonly #replay: Replay;
   readonly #time = new TimestampParser();
-  #begun = false;
+  #timed = false;
+  #tail: string | null = null;
   #repeated = 0;
   #complaint: string | null = null;
   #passedOverTold = false;
@@ -169,14 +170,11 @@ class LogRead {
     let fresh: TimedLine[] = [];
     for (const raw of this.#reader.push(chunk)) {
       const timeEnd = this.#time.parse(raw.bytes, raw.start, raw.end);
-      const begun = this.#begun;
-      this.#begun = true;
       if (timeEnd < 0) {
-        // At the head of a resumed read: the tail of a line whose first 16 KiB part is before `since`; the kubelet puts a
-        // time only where a line begins. Elsewhere it is no output of the container but the kubelet's own word.
-        if (begun || this.#request.since === null) this.#complain(raw);
+        this.#untimed(raw);
         continue;
       }
+      this.#timed = true;
       const verdict = this.#replay.line(this.#time.seconds, this.#time.nanos);
       if (verdict === "repeated") {
         this.#repeated++;
@@ -204,19 +202,12 @@ class LogRead {
   /** What the kubelet said in place of a log, or null. */
   complaint(): string | null {
     const rest = this.#reader.unfinished();
-    // A cut within the time leaves nothing but its characters.
-    if (
-      rest &&
-      this.#time.parse(rest.bytes, rest.start, rest.end) < 0 &&
-      (this.#begun || this.#request.since === null)
-    ) {
-      if (
-        !/^[\d\-T:.Z+]*$/.test(rest.bytes.toString("latin1", rest.start, Math.min(rest.end, rest.start + LONGEST_TIME)))
-      ) {
-        this.#complain(rest);
-      }
+    if (rest && this.#time.parse(rest.bytes, rest.start, rest.end) < 0) {
+      const start = rest.bytes.toString("latin1", rest.start, Math.min(rest.end, rest.start + LONGEST_TIME));
+      // A cut within the time leaves nothing but its characters.
+      if (!/^[\d\-T:.Z+]*$/.test(start)) this.#untimed(rest);
     }
-    return this.#complaint;
+    return this.#complaint ?? (this.#timed ? null : this.#tail);
   }
 
   result(outcome: ReadOutcome, error: unknown = null): LogReadResult {
@@ -260,8 +251,15 @@ class LogRead {
     };
   }
 
-  #complain({ bytes, start, end }: RawLine): void {
-    this.#complaint ??= bytes.toString("utf8", start, Math.min(end, start + 300));
+  /**
+   * A line without a time is no output of the container but the kubelet's own word. The one exception stands at the head of
+   * a resumed read: the tail of a line whose first 16 KiB part is before `since`, for the kubelet puts a time only where a
+   * line begins. There, lines with a time follow it.
+   */
+  #untimed({ bytes, start, end }: RawLine): void {
+    const text = bytes.toString("utf8", start, Math.min(end, start + 300));
+    if (!this.#timed && this.#tail === null && this.#request.since !== null) this.#tail = text;
+    else this.#complaint ??= text;
   }
 }
 

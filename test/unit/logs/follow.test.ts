@@ -1,0 +1,543 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import {
+  followLogs,
+  type LogGap,
+  type LogLine,
+  type LogOptions,
+  type LogRestart,
+} from "../../../src/engine/logs/index.ts";
+import { Cluster } from "../../../src/engine/transport/index.ts";
+import { LogServer, TestContainer } from "./log-server.ts";
+
+let server: LogServer;
+let cluster: Cluster;
+let names = 0;
+
+beforeAll(async () => {
+  server = await LogServer.start();
+  cluster = new Cluster({ kubeConfig: server.kubeConfig });
+});
+afterAll(async () => {
+  await cluster.close();
+  await server.stop();
+});
+
+const container = (time?: () => bigint) => server.add(new TestContainer(`pod-${names++}`, time));
+const lineTexts = (count: number, from = 0) => Array.from({ length: count }, (_, i) => `line ${from + i}`);
+
+/** Follows to the end; `seen` can be awaited for a number of lines. */
+function follow(source: TestContainer, options: LogOptions & { signal?: AbortSignal } = {}) {
+  const lines: LogLine[] = [];
+  const gaps: LogGap[] = [];
+  const restarts: LogRestart[] = [];
+  const onGap = (gap: LogGap) => void gaps.push(gap);
+  const stream = followLogs(cluster, source, { onGap, onRestart: (restart) => restarts.push(restart), ...options });
+  const waiting: { count: number; resolve: () => void }[] = [];
+  const done = stream.forEach((line) => {
+    lines.push(line);
+    for (const { count, resolve } of waiting) if (lines.length >= count) resolve();
+  });
+  done.catch(() => {});
+  return {
+    stream,
+    lines,
+    gaps,
+    restarts,
+    done,
+    texts: () => lines.map((line) => line.text),
+    seen(count: number): Promise<void> {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      waiting.push({ count, resolve });
+      if (lines.length >= count) resolve();
+      return promise;
+    },
+  };
+}
+
+const until = (condition: () => boolean) =>
+  vi.waitFor(() => expect(condition()).toBe(true), { timeout: 10_000, interval: 5 });
+const ended = { phase: "ended" } as const;
+const gone = { phase: "gone" } as const;
+
+describe("the normal course", () => {
+  test("lines arrive while the container runs; its end costs one further read", async () => {
+    const c = container().lines(lineTexts(3));
+    const f = follow(c);
+    await f.seen(3);
+    c.write("wird schön €\r\n").write("\n").write("\n");
+    await f.seen(6);
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual([...lineTexts(3), "wird schön €\r", "", ""]);
+    expect(f.lines.every((line) => line.terminated && line.podName === c.podName)).toBe(true);
+    expect(f.lines[0]?.time).toMatch(/^2026-11-24T00:00:00\.\d{9}Z$/);
+    expect(f.gaps).toEqual([]);
+    expect(c.requests.map((query) => query.get("follow"))).toEqual(["true", null]);
+    expect(c.listeners).toBe(0);
+  });
+
+  test("a container that ended before anyone looked: all of it, and a read that proves the end", async () => {
+    const c = container().lines(lineTexts(500)).exit();
+    c.tell(ended);
+    const f = follow(c);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(500));
+    expect(c.requests.length).toBe(2);
+  });
+
+  test("a container without any output", async () => {
+    const c = container().exit();
+    c.tell(ended);
+    const f = follow(c);
+    await f.done;
+    expect(f.lines).toEqual([]);
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("a last line without newline is delivered at the end, and said to be so", async () => {
+    const c = container().write("one\ntwo");
+    const f = follow(c);
+    await f.seen(1);
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.lines.map(({ text, terminated }) => [text, terminated])).toEqual([
+      ["one", true],
+      ["two", false],
+    ]);
+  });
+
+  test("identical lines are not duplicates, lines of 1 MB and 40 000 characters are one line, bytes stay bytes", async () => {
+    const long = "x".repeat(1_000_000);
+    const c = container()
+      .write("same\nsame\nsame\n")
+      .write(`${long}\n`)
+      .write(`${"ü".repeat(20_000)}\n`);
+    c.write(Buffer.from([0x00, 0x1b, 0xff, 0xfe, 0x0a]))
+      .write("same\n")
+      .exit()
+      .tell(ended);
+    const f = follow(c);
+    await f.done;
+    expect(f.texts()).toEqual(["same", "same", "same", long, "ü".repeat(20_000), "\0\u001b\ufffd\ufffd", "same"]);
+  });
+
+  test("silence is no reason for anything", async () => {
+    const c = container().lines(["a"]);
+    const f = follow(c);
+    await f.seen(1);
+    await sleep(1500);
+    expect(c.requests.length).toBe(1);
+    c.lines(["b"]);
+    await f.seen(2);
+    f.stream.close();
+    await f.done;
+  });
+});
+
+describe("when to read on", () => {
+  test("a clean end while the container runs is a kubelet that restarts", async () => {
+    const c = container().lines(lineTexts(3));
+    const f = follow(c);
+    await f.seen(3);
+    const cutAt = performance.now();
+    c.restartKubelet();
+    c.lines(lineTexts(3, 3));
+    await f.seen(6);
+    expect(performance.now() - cutAt).toBeLessThan(1500);
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(6));
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("a container that has not started is waited for without a request", async () => {
+    const c = container();
+    c.tell({ phase: "waiting" });
+    const f = follow(c);
+    await sleep(300);
+    expect(c.requests.length).toBe(0);
+    c.lines(["up"]).tell({ phase: "running" });
+    await f.seen(1);
+    expect(c.requests.length).toBe(1);
+    f.stream.close();
+  });
+
+  test("400 waiting to start: asked again when the pod changes, and not before", async () => {
+    const c = container();
+    const message = `container "claude" in pod "${c.podName}" is waiting to start: ContainerCreating`;
+    c.refuse = ({ index }) => (index === 0 ? { status: 400, message } : null);
+    // The cache is ahead of the kubelet when the request is made, and behind when the answer comes.
+    const f = follow(c);
+    await until(() => c.requests.length === 1);
+    c.tell({ phase: "waiting" });
+    await sleep(700);
+    expect(c.requests.length).toBe(1);
+    c.lines(["up"]).tell({ phase: "running" });
+    await f.seen(1);
+    f.stream.close();
+  });
+
+  test("400 for a container that runs by the cache is asked again", async () => {
+    const c = container().lines(["up"]);
+    c.refuse = ({ index }) => (index < 2 ? { status: 400, message: "is waiting to start: ContainerCreating" } : null);
+    const f = follow(c);
+    await f.seen(1);
+    f.stream.close();
+  });
+
+  test("404 while the cache has the pod is a kubelet that has just started", async () => {
+    const c = container().lines(["up"]);
+    c.refuse = ({ index }) => (index < 2 ? { status: 404, message: "not found" } : null);
+    const f = follow(c);
+    await f.seen(1);
+    f.stream.close();
+    expect(c.requests.length).toBe(3);
+  });
+
+  test("500 and 429 back off, Retry-After is honoured", async () => {
+    const c = container().lines(["up"]);
+    c.refuse = ({ index }) =>
+      [
+        { status: 500, message: "dial tcp 10.0.0.1:10250: connect: connection refused" },
+        { status: 429, message: "slow down", headers: { "retry-after": "1" } },
+      ][index];
+    const startedAt = performance.now();
+    const f = follow(c);
+    await f.seen(1);
+    expect(performance.now() - startedAt).toBeGreaterThan(1000);
+    expect(c.requests.length).toBe(3);
+    f.stream.close();
+  });
+
+  test("connections that break all at once", async () => {
+    const cs = Array.from({ length: 10 }, () => container().lines(lineTexts(5)));
+    const fs = cs.map((c) => follow(c));
+    await Promise.all(fs.map((f) => f.seen(5)));
+    server.resetConnections();
+    for (const c of cs) c.lines(lineTexts(5, 5)).exit().tell(ended);
+    await Promise.all(fs.map((f) => f.done));
+    for (const f of fs) {
+      expect(f.texts()).toEqual(lineTexts(10));
+      expect(f.gaps).toEqual([]);
+    }
+  });
+
+  test("a stream that stays open after the container's end is let go", async () => {
+    const c = container().lines(lineTexts(2));
+    const f = follow(c);
+    await f.seen(2);
+    // Not `exit()`: nothing ends the stream.
+    c.tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(2));
+    expect(f.gaps).toEqual([]);
+  }, 15_000);
+
+  test("the pod goes while its log is still being read: read to its end", async () => {
+    const c = container().lines(lineTexts(2));
+    const f = follow(c);
+    await f.seen(2);
+    c.tell(gone);
+    await sleep(100);
+    c.lines(lineTexts(2, 2)).exit();
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(4));
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("the pod goes after a break: what was had, its last bytes included, and a gap", async () => {
+    const c = container().write("one\nunfinis");
+    const f = follow(c);
+    await f.seen(1);
+    c.refuse = () => ({ status: 500, message: "connection refused" });
+    server.resetConnections();
+    await until(() => c.requests.length > 1);
+    c.tell(gone);
+    await f.done;
+    expect(f.lines.map(({ text, terminated }) => [text, terminated])).toEqual([
+      ["one", true],
+      ["unfinis", false],
+    ]);
+    expect(f.gaps).toMatchObject([{ reason: "pod_gone", after: f.lines[1]?.time, before: null }]);
+  });
+
+  test("killed on a deadline: the stream ends cleanly, the pod is gone before the last read, nothing is missing", async () => {
+    const c = container().lines(lineTexts(4));
+    const f = follow(c);
+    await f.seen(4);
+    c.refuse = () => ({ status: 404, message: "not found" });
+    c.exit().tell(ended);
+    await until(() => c.requests.length > 1);
+    c.tell(gone);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(4));
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("a pod that goes before its container started has no log and no gap", async () => {
+    const c = container();
+    c.tell({ phase: "waiting", startedAt: null });
+    const f = follow(c);
+    await sleep(20);
+    c.tell(gone);
+    await f.done;
+    expect(f.gaps).toEqual([]);
+    expect(c.requests.length).toBe(0);
+  });
+
+  test("what no further try can help rejects, once", async () => {
+    const forbidden = container();
+    forbidden.refuse = () => ({ status: 403, message: "pods is forbidden: cannot get resource pods/log" });
+    await expect(follow(forbidden).done).rejects.toMatchObject({ status: 403 });
+    const wrong = container();
+    wrong.refuse = () => ({ status: 400, message: `container nope is not valid for pod ${wrong.podName}` });
+    await expect(follow(wrong).done).rejects.toMatchObject({ status: 400 });
+    expect(forbidden.requests.length + wrong.requests.length).toBe(2);
+    expect(forbidden.listeners).toBe(0);
+  });
+
+  test("the kubelet's own words in the place of a log are no line of the container", async () => {
+    const c = container().lines(["real"]);
+    c.say = ({ index }) => (index === 0 ? "failed to create fsnotify watcher: too many open files" : null);
+    const f = follow(c);
+    await f.seen(1);
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(["real"]);
+  });
+
+  test("the log of an ended container that the kubelet cannot find any more is a gap", async () => {
+    const c = container().lines(lineTexts(2));
+    const f = follow(c);
+    await f.seen(2);
+    c.say = () => "unable to retrieve container logs for containerd://4f0c";
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(2));
+    expect(f.gaps).toMatchObject([{ reason: "unreachable" }]);
+  }, 30_000);
+});
+
+describe("gaps", () => {
+  test("rotation without a reader: a gap with the times around it, then on", async () => {
+    const c = container().lines(lineTexts(3));
+    c.refuse = ({ index }) => (index === 1 ? { status: 500, message: "connection refused" } : null);
+    const f = follow(c);
+    await f.seen(3);
+    server.resetConnections();
+    c.lines(lineTexts(3, 3)).rotate().lines(lineTexts(3, 6));
+    await f.seen(6);
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual([...lineTexts(3), ...lineTexts(3, 6)]);
+    expect(f.gaps).toMatchObject([{ reason: "rotated", after: f.lines[2]?.time, before: f.lines[3]?.time }]);
+    expect(f.gaps[0]?.message).toContain(c.podName);
+  });
+
+  test("rotation with a reader is none", async () => {
+    const c = container().lines(lineTexts(3));
+    const f = follow(c);
+    await f.seen(3);
+    c.rotate().lines(lineTexts(3, 3)).rotate().lines(lineTexts(3, 6));
+    await f.seen(9);
+    // Cut right after a rotation, with the last delivered line in the new file.
+    server.resetConnections();
+    c.lines(["last"]).exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual([...lineTexts(9), "last"]);
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("everything was rotated away before the end could be read", async () => {
+    const c = container().lines(lineTexts(3));
+    const f = follow(c);
+    await f.seen(3);
+    c.rotate().exit();
+    c.tell(ended);
+    await f.done;
+    expect(f.gaps).toMatchObject([{ reason: "rotated", after: f.lines[2]?.time, before: null }]);
+  });
+
+  test("a line that was cut off and then rotated away is delivered as far as it came", async () => {
+    const c = container().write("one\ntwo is cut");
+    const f = follow(c);
+    await f.seen(1);
+    await until(() => server.openRequests > 0);
+    await sleep(50);
+    server.resetConnections();
+    c.write(" off\n").rotate().lines(["three"]);
+    await f.seen(3);
+    expect(f.lines.map(({ text, terminated }) => [text, terminated])).toEqual([
+      ["one", true],
+      ["two is cut", false],
+      ["three", true],
+    ]);
+    expect(f.gaps).toMatchObject([{ reason: "rotated", after: f.lines[1]?.time, before: f.lines[2]?.time }]);
+    f.stream.close();
+  });
+
+  test("a clock that goes back while the follow is cut: lines that the server leaves out are found at the end", async () => {
+    let now = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
+    const c = container(() => (now += 300_000_000n)).lines(lineTexts(4));
+    const f = follow(c);
+    await f.seen(4);
+    server.resetConnections();
+    now -= 3_600_000_000_000n;
+    c.lines(lineTexts(4, 4)).exit();
+    c.tell({ ...ended, finishedAt: "2026-11-24T09:00:03Z" });
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(8));
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("a clock that goes back by less than the margin costs nothing", async () => {
+    let now = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
+    const c = container(() => (now += 300_000_000n)).lines(lineTexts(4));
+    const f = follow(c);
+    await f.seen(4);
+    server.resetConnections();
+    now -= 2_000_000_000n;
+    c.lines(lineTexts(4, 4));
+    await f.seen(8);
+    f.stream.close();
+    expect(f.texts()).toEqual(lineTexts(8));
+    expect(f.gaps).toEqual([]);
+  });
+});
+
+describe("restarts", () => {
+  const restarted = (count: number) => ({ restartCount: count, startedAt: "2026-11-25T00:00:00Z" });
+
+  test("the rest of the earlier instance, then the new one", async () => {
+    const c = container().lines(lineTexts(3));
+    const f = follow(c);
+    await f.seen(3);
+    server.resetConnections();
+    c.lines(lineTexts(2, 3)).restart().lines(["again 0", "again 1"]);
+    c.tell(restarted(1));
+    await f.seen(7);
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual([...lineTexts(5), "again 0", "again 1"]);
+    expect(f.gaps).toEqual([]);
+    expect(f.restarts).toEqual([{ podName: c.podName, container: "claude", restartCount: 1 }]);
+    expect(c.requests.filter((query) => query.has("previous")).length).toBe(2);
+  });
+
+  test("the pod tells of the restart only after the new instance's lines have come", async () => {
+    const c = container().lines(lineTexts(3));
+    const f = follow(c);
+    await f.seen(3);
+    server.resetConnections();
+    c.lines(["rest"]).restart().lines(["again"]);
+    await until(() => c.requests.length > 1);
+    await sleep(300);
+    expect(f.lines.length).toBe(3);
+    c.tell({ ...restarted(1), startedAt: "2026-11-24T00:00:01Z" });
+    await f.seen(5);
+    f.stream.close();
+    expect(f.texts()).toEqual([...lineTexts(3), "rest", "again"]);
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("an earlier instance that cannot be read any more is a gap", async () => {
+    const c = container().lines(lineTexts(3));
+    const f = follow(c);
+    await f.seen(3);
+    c.restart().restart().lines(["third life"]);
+    c.tell(restarted(2));
+    await f.seen(4);
+    f.stream.close();
+    expect(f.texts()).toEqual([...lineTexts(3), "third life"]);
+    expect(f.gaps).toMatchObject([{ reason: "restarted", after: f.lines[2]?.time }]);
+  });
+});
+
+describe("where to start, where to stop", () => {
+  test("tailLines, and a cut after it", async () => {
+    const c = container().lines(lineTexts(10));
+    const f = follow(c, { tailLines: 3 });
+    await f.seen(3);
+    server.resetConnections();
+    c.lines(lineTexts(2, 10)).exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(5, 7));
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("tailLines of an empty log: what is printed while the follow is cut is not passed over", async () => {
+    let now = BigInt(Date.now()) * 1_000_000n;
+    const c = container(() => (now += 1_000_000n)).lines(lineTexts(5));
+    // The first line of a follow comes with the headers; here the headers come alone.
+    const f = follow(c, { tailLines: 0 });
+    await until(() => c.requests.length === 1);
+    await sleep(50);
+    server.resetConnections();
+    now += 1_500_000_000n;
+    c.lines(lineTexts(3, 5));
+    await f.seen(3);
+    f.stream.close();
+    expect(f.texts().slice(-3)).toEqual(lineTexts(3, 5));
+  });
+
+  test("since: to the millisecond, though the server counts in seconds", async () => {
+    let now = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
+    const c = container(() => (now += 200_000_000n)).lines(lineTexts(10));
+    const f = follow(c, { since: new Date("2026-11-24T10:00:01.500Z") });
+    await f.seen(3);
+    server.resetConnections();
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(3, 7));
+    expect(f.gaps).toEqual([]);
+  });
+
+  test("limitBytes ends the stream and says so", async () => {
+    const c = container().lines(["12345", "12345", "12345"]);
+    const f = follow(c, { limitBytes: 10 });
+    await f.done;
+    expect(f.texts()).toEqual(["12345", "12345"]);
+    expect(f.gaps).toMatchObject([{ reason: "limit_reached" }]);
+    await until(() => server.openRequests === 0);
+  });
+
+  test("maxLineBytes: the line is cut between characters, the rest is counted", async () => {
+    const c = container()
+      .lines([`${"a".repeat(9)}€${"b".repeat(50_000)}`, "short"])
+      .exit();
+    c.tell(ended);
+    const f = follow(c, { maxLineBytes: 10 });
+    await f.done;
+    expect(f.lines.map(({ text, omittedBytes }) => [text, omittedBytes])).toEqual([
+      ["a".repeat(9), 50_003],
+      ["short", undefined],
+    ]);
+  });
+
+  test("options that make no sense are named", () => {
+    const c = container();
+    expect(() => followLogs(cluster, c, { tailLines: -1 })).toThrow(/tailLines: got -1/);
+    expect(() => followLogs(cluster, c, { limitBytes: Number.NaN })).toThrow(/limitBytes: got NaN/);
+    expect(() => followLogs(cluster, c, { since: new Date("x") })).toThrow(/since: got Invalid Date/);
+  });
+});
+
+describe("re-reads of long lines", () => {
+  test("the tail of a line whose first part is before the second asked for is no line", async () => {
+    let now = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
+    // A second and a half apart, parts too: a resume asks for a second that begins within the long line.
+    const c = container(() => (now += 1_500_000_000n)).lines(["first", "y".repeat(40_000), "third", "fourth"]);
+    const f = follow(c);
+    await f.seen(4);
+    for (let i = 0; i < 3; i++) {
+      server.resetConnections();
+      c.lines([`more ${i}`]);
+      await f.seen(5 + i);
+    }
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(["first", "y".repeat(40_000), "third", "fourth", "more 0", "more 1", "more 2"]);
+    expect(f.gaps).toEqual([]);
+  });
+});
