@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import type { Pod } from "../kubernetes.ts";
-import { followLogs, type LogLine, type LogOptions } from "../logs/index.ts";
+import { followLogs, type LogLine, type LogOptions, type LogStream } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
 import type { Run } from "./run.ts";
 
@@ -11,30 +11,33 @@ import type { Run } from "./run.ts";
 export class RunLogs implements AsyncIterable<LogLine> {
   readonly #cluster: Cluster;
   readonly #run: Run;
-  readonly #options: LogOptions & { container: string; signal?: AbortSignal };
+  readonly #options: LogOptions & { container: string };
+  /** Aborts with the caller's reason, or with EngineStoppedError when the run is released. */
+  readonly #signal: AbortSignal;
   readonly #closed = new AbortController();
+  #stream: LogStream | null = null;
 
-  constructor(cluster: Cluster, run: Run, options: LogOptions & { container: string; signal?: AbortSignal }) {
+  constructor(cluster: Cluster, run: Run, { signal, ...options }: LogOptions & { container: string; signal?: AbortSignal }) {
     this.#cluster = cluster;
     this.#run = run;
     this.#options = options;
+    this.#signal = signal === undefined ? run.closed : AbortSignal.any([signal, run.closed]);
   }
 
-  /** Lines as they arrive, as many at once as there are: cheaper than one by one where there are many. */
+  /**
+   * Lines as they arrive, as many at once as there are: cheaper than one by one where there are many.
+   * @throws ApiError where no further try can help; EngineStoppedError; the signal's reason.
+   */
   async *batches(): AsyncGenerator<readonly LogLine[], void> {
-    const { container, signal, onGap, onRestart, ...options } = this.#options;
-    const ended = signal === undefined ? this.#closed.signal : AbortSignal.any([signal, this.#closed.signal]);
-    let followed: Pod | null = null;
-    while (true) {
-      const pod = await this.#nextPod(followed, container, ended);
-      if (pod === null) break;
-      const { tailLines, since, ...rest } = options;
-      const stream = followLogs(this.#cluster, this.#run.logSource(pod, container), {
-        ...rest,
+    const { container, onGap, onRestart, tailLines, since, ...options } = this.#options;
+    for (let pod = await this.#nextPod(null); pod !== null; pod = await this.#nextPod(pod)) {
+      const isFirst = this.#stream === null;
+      this.#stream = followLogs(this.#cluster, this.#run.logSource(pod, container), {
+        ...options,
         // Where to start is said of the first pod; a later one is read from its beginning.
-        ...(followed === null && tailLines !== undefined ? { tailLines } : {}),
-        ...(followed === null && since !== undefined ? { since } : {}),
-        signal: ended,
+        ...(isFirst && tailLines !== undefined ? { tailLines } : {}),
+        ...(isFirst && since !== undefined ? { since } : {}),
+        signal: this.#signal,
         onGap: (gap) => {
           onGap?.(gap);
           this.#run.reportGap(gap);
@@ -45,13 +48,11 @@ export class RunLogs implements AsyncIterable<LogLine> {
         },
       });
       try {
-        yield* stream.batches();
+        yield* this.#stream.batches();
       } finally {
-        stream.close();
+        this.#stream.close();
       }
-      followed = pod;
     }
-    signal?.throwIfAborted();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<LogLine, void> {
@@ -63,36 +64,47 @@ export class RunLogs implements AsyncIterable<LogLine> {
     const text = async function* (logs: RunLogs) {
       for await (const lines of logs.batches()) yield lines.map((line) => (line.terminated ? `${line.text}\n` : line.text)).join("");
     };
-    return Readable.from(text(this), { objectMode: false }).once("close", () => this.close());
+    const readable = Readable.from(text(this), { objectMode: false });
+    readable.once("close", () => this.close());
+    // Without this, an error that comes when nobody listens (any more) would end the process.
+    return readable.on("error", () => undefined);
   }
 
   toWeb(): ReadableStream<Uint8Array> {
     return Readable.toWeb(this.toReadable()) as ReadableStream<Uint8Array>;
   }
 
-  /** Ends the follow; the iteration ends after the lines that were already read. */
+  /** Ends the follow and its iteration; lines that nobody took yet are dropped. */
   close(): void {
     this.#closed.abort();
+    this.#stream?.close();
   }
 
-  /** The pod after `followed`; null when the run is over, or the wait is. */
-  async #nextPod(followed: Pod | null, container: string, signal: AbortSignal): Promise<Pod | null> {
-    while (!signal.aborted && !this.#run.isReleased) {
+  /** The pod after `followed`; null when no further one will come. */
+  async #nextPod(followed: Pod | null): Promise<Pod | null> {
+    while (true) {
+      this.#signal.throwIfAborted();
+      if (this.#closed.signal.aborted) return null;
       const pod = this.#run.pod();
       if (pod !== null && pod.metadata.uid !== followed?.metadata.uid) return pod;
-      if (this.#run.endOf(container) !== null) return null;
-      await new Promise<void>((resolve) => {
-        const settle = () => {
-          this.#run.off("change", settle);
-          this.#run.off("terminated", settle);
-          signal.removeEventListener("abort", settle);
-          resolve();
-        };
-        this.#run.on("change", settle);
-        this.#run.on("terminated", settle);
-        signal.addEventListener("abort", settle, { once: true });
-      });
+      if (this.#run.endOf(this.#options.container) !== null) return null;
+      await this.#change();
     }
-    return null;
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      const settle = () => {
+        this.#run.off("change", settle);
+        this.#run.off("terminated", settle);
+        this.#signal.removeEventListener("abort", settle);
+        this.#closed.signal.removeEventListener("abort", settle);
+        resolve();
+      };
+      this.#run.on("change", settle);
+      this.#run.on("terminated", settle);
+      this.#signal.addEventListener("abort", settle, { once: true });
+      this.#closed.signal.addEventListener("abort", settle, { once: true });
+    });
   }
 }

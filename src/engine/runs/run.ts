@@ -85,7 +85,7 @@ export class Run extends EventEmitter<RunEvents> {
   readonly #waiters = new Set<Waiter>();
   #timer: NodeJS.Timeout | null = null;
   #lastPhase = "";
-  #isReleased = false;
+  readonly #closing = new AbortController();
   #isGone = false;
 
   /** @internal Runs come from `engine.launch` and `engine.attach`. */
@@ -199,8 +199,8 @@ export class Run extends EventEmitter<RunEvents> {
 
   /** @internal */
   close(error: Error): void {
-    if (this.#isReleased) return;
-    this.#isReleased = true;
+    if (this.isReleased) return;
+    this.#closing.abort(error);
     if (this.#timer !== null) clearTimeout(this.#timer);
     for (const waiter of [...this.#waiters]) waiter.fail(error);
     this.#emit("change");
@@ -208,7 +208,12 @@ export class Run extends EventEmitter<RunEvents> {
   }
 
   get isReleased(): boolean {
-    return this.#isReleased;
+    return this.#closing.signal.aborted;
+  }
+
+  /** Aborts with EngineStoppedError on `release()` and `engine.stop()`. */
+  get closed(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /** @internal The create request was answered: the run is this Job. */
@@ -313,7 +318,7 @@ export class Run extends EventEmitter<RunEvents> {
   #wake(at: number, now: number): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    if (at === Number.POSITIVE_INFINITY || this.#isReleased) return;
+    if (at === Number.POSITIVE_INFINITY || this.isReleased) return;
     this.#timer = setTimeout(() => this.#onTimer(), Math.max(1, Math.min(at - now, 2 ** 31 - 1)));
     this.#timer.unref();
   }
@@ -362,7 +367,7 @@ export class Run extends EventEmitter<RunEvents> {
         fail: (error) => finish(() => reject(error)),
       };
       if (waiter.check()) return;
-      if (this.#isReleased) return waiter.fail(new EngineStoppedError());
+      if (this.isReleased) return waiter.fail(new EngineStoppedError());
       this.#waiters.add(waiter);
       signal?.addEventListener("abort", onAbort, { once: true });
       if (timeoutMs !== undefined) {
