@@ -87,6 +87,8 @@ export class LogServer {
     const podName = url.pathname.split("/")[6] ?? "";
     const container = this.#containers.get(podName);
     this.openRequests++;
+    // Node's server keeps a reset stream until its last write is through, which a stalled client never lets happen.
+    request.on("aborted", () => request.stream?.destroy());
     response.on("close", () => this.openRequests--);
     if (!container) return refuse(response, { status: 404, message: `pods "${podName}" not found` });
     await container.serve(url.searchParams, response);

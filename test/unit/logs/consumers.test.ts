@@ -1,0 +1,255 @@
+import { once } from "node:events";
+import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { followLogs, type LogLine } from "../../../src/engine/logs/index.ts";
+import { Cluster } from "../../../src/engine/transport/index.ts";
+import { LogServer, TestContainer } from "./log-server.ts";
+
+let server: LogServer;
+let cluster: Cluster;
+let names = 0;
+
+beforeAll(async () => {
+  server = await LogServer.start();
+  cluster = new Cluster({ kubeConfig: server.kubeConfig });
+});
+afterAll(async () => {
+  await cluster.close();
+  await server.stop();
+});
+
+const container = () => server.add(new TestContainer(`pod-${names++}`));
+const lineTexts = (count: number) => Array.from({ length: count }, (_, i) => `line ${i}`);
+const over = (c: TestContainer) => {
+  c.exit().tell({ phase: "ended" });
+  return c;
+};
+const noRequestLeft = () => vi.waitFor(() => expect(server.openRequests).toBe(0), { timeout: 5000, interval: 5 });
+
+describe("shapes of consumers", () => {
+  test("by line, by batch, by callback, as streams: the same lines", async () => {
+    const c = over(container().lines(lineTexts(3)).write("without newline"));
+    const expected = [...lineTexts(3), "without newline"];
+
+    const byLine: string[] = [];
+    for await (const line of followLogs(cluster, c)) byLine.push(line.text);
+    expect(byLine).toEqual(expected);
+
+    const byBatch: string[] = [];
+    for await (const lines of followLogs(cluster, c).batches()) byBatch.push(...lines.map((line) => line.text));
+    expect(byBatch).toEqual(expected);
+
+    const byCallback: string[] = [];
+    await followLogs(cluster, c).forEach(async (line) => {
+      await sleep(1);
+      byCallback.push(line.text);
+    });
+    expect(byCallback).toEqual(expected);
+
+    const whole = expected.join("\n");
+    expect(await text(followLogs(cluster, c).toReadable())).toBe(whole);
+    expect(await text(followLogs(cluster, c).toWeb())).toBe(whole);
+
+    const objects: LogLine[] = [];
+    for await (const line of followLogs(cluster, c).toReadable({ lines: true })) objects.push(line);
+    expect(objects.map((line) => line.text)).toEqual(expected);
+    const webObjects: LogLine[] = [];
+    for await (const line of followLogs(cluster, c).toWeb({ lines: true })) webObjects.push(line);
+    expect(webObjects.map((line) => line.text)).toEqual(expected);
+  });
+
+  test("several consumers of one follow get every line over one request; the slowest sets the pace", async () => {
+    const c = container().lines(lineTexts(2));
+    const stream = followLogs(cluster, c);
+    const fast: string[] = [];
+    const slow: string[] = [];
+    const done = Promise.all([
+      stream.forEach((line) => void fast.push(line.text)),
+      stream.forEach(async (line) => {
+        await sleep(10);
+        slow.push(line.text);
+      }),
+      text(stream.toReadable()),
+    ]);
+    await vi.waitFor(() => expect(slow.length).toBe(2));
+    over(c.lines(["end"]));
+    const [, , readable] = await done;
+    expect(fast).toEqual([...lineTexts(2), "end"]);
+    expect(slow).toEqual(fast);
+    expect(readable).toBe(`${fast.join("\n")}\n`);
+    expect(c.requests.length).toBe(2);
+  });
+
+  test("a consumer that is added later gets the lines from then on, and one after the end gets none", async () => {
+    const c = container().lines(["early"]);
+    const stream = followLogs(cluster, c);
+    const first: string[] = [];
+    const done = stream.forEach((line) => void first.push(line.text));
+    await vi.waitFor(() => expect(first.length).toBe(1));
+    const later: string[] = [];
+    const laterDone = stream.forEach((line) => void later.push(line.text));
+    over(c.lines(["late"]));
+    await Promise.all([done, laterDone]);
+    expect(first).toEqual(["early", "late"]);
+    expect(later).toEqual(["late"]);
+    expect(await text(stream.toReadable())).toBe("");
+  });
+
+  test("nothing is requested before the first line is asked for", async () => {
+    const c = container();
+    const stream = followLogs(cluster, c);
+    stream[Symbol.asyncIterator]();
+    await sleep(30);
+    expect(c.requests.length).toBe(0);
+    expect(c.listeners).toBe(0);
+    expect(stream.stats).toMatchObject({ state: "idle", reads: 0 });
+    stream.close();
+  });
+});
+
+describe("back-pressure", () => {
+  test("a stalled consumer stops the server; the rest comes when it goes on", async () => {
+    const c = container();
+    const line = "x".repeat(1000);
+    const count = 40_000;
+    let written = 0;
+    // A container that writes as fast as its reader takes.
+    for (; written < count; written++) c.write(`${written} ${line}\n`);
+    const stream = followLogs(cluster, c);
+    const batches = stream.batches();
+    const first = await batches.next();
+    await sleep(300);
+    const { lines: taken } = stream.stats;
+    await sleep(300);
+    // 40 MB are waiting; nothing more than a chunk or two has been let in.
+    expect(stream.stats.lines).toBe(taken);
+    expect(taken).toBeLessThan(2000);
+    let got = first.value?.length ?? 0;
+    over(c);
+    for await (const lines of batches) got += lines.length;
+    expect(got).toBe(count);
+  }, 60_000);
+
+  test("it stops its own stream only", async () => {
+    const stalled = container();
+    for (let i = 0; i < 20_000; i++) stalled.write(`${"y".repeat(1000)}\n`);
+    const stalledStream = followLogs(cluster, stalled);
+    await stalledStream.batches().next();
+    const c = over(container().lines(lineTexts(5000)));
+    let got = 0;
+    await followLogs(cluster, c).forEach(() => void got++);
+    expect(got).toBe(5000);
+    stalledStream.close();
+    await noRequestLeft();
+  });
+});
+
+describe("leaving", () => {
+  test("break, return, destroy, cancel and close free the request at once, also amid silence", async () => {
+    const leave: ((stream: ReturnType<typeof followLogs>, c: TestContainer) => Promise<void>)[] = [
+      async (stream) => {
+        for await (const _ of stream) break;
+      },
+      async (stream) => {
+        const lines = stream[Symbol.asyncIterator]();
+        await lines.next();
+        const pending = lines.next();
+        await lines.return?.();
+        expect(await pending).toEqual({ value: undefined, done: true });
+      },
+      async (stream) => {
+        const readable = stream.toReadable();
+        await once(readable, "data");
+        readable.destroy();
+      },
+      async (stream) => {
+        const reader = stream.toWeb().getReader();
+        await reader.read();
+        const pending = reader.read();
+        await reader.cancel();
+        expect((await pending).done).toBe(true);
+      },
+      async (stream) => {
+        await stream.forEach(() => {
+          stream.close();
+        });
+      },
+    ];
+    for (const way of leave) {
+      const c = container().lines(["only"]);
+      const stream = followLogs(cluster, c);
+      await way(stream, c);
+      await noRequestLeft();
+      await vi.waitFor(() => expect([stream.stats.state, c.listeners]).toEqual(["ended", 0]));
+      expect(c.requests.length).toBe(1);
+    }
+  });
+
+  test("the last consumer to leave ends the follow, not the first", async () => {
+    const c = container().lines(["a"]);
+    const stream = followLogs(cluster, c);
+    const one = stream.batches();
+    const two = stream.batches();
+    await Promise.all([one.next(), two.next()]);
+    await one.return?.();
+    c.lines(["b"]);
+    expect((await two.next()).value?.[0]?.text).toBe("b");
+    await two.return?.();
+    await noRequestLeft();
+  });
+
+  test("an aborted signal rejects with its reason, once, whatever the follow is doing", async () => {
+    const reason = new Error("cancelled by its user");
+    const waiting = container();
+    waiting.tell({ phase: "waiting" });
+    const resting = container();
+    resting.refuse = () => ({ status: 500, message: "down" });
+    const reading = container().lines(["a"]);
+    for (const c of [waiting, resting, reading]) {
+      const abort = new AbortController();
+      const lines = followLogs(cluster, c, { signal: abort.signal }).batches();
+      if (c === reading) await lines.next();
+      const pending = lines.next();
+      await sleep(30);
+      abort.abort(reason);
+      await expect(pending).rejects.toBe(reason);
+      expect(await lines.next()).toEqual({ value: undefined, done: true });
+      await vi.waitFor(() => expect(c.listeners).toBe(0));
+    }
+    await noRequestLeft();
+    const before = followLogs(cluster, reading, { signal: AbortSignal.abort(reason) });
+    await expect(before.batches().next()).rejects.toBe(reason);
+  });
+
+  test("errors reach whoever consumes, and no one else: no uncaught exception", async () => {
+    const c = container();
+    c.refuse = () => ({ status: 403, message: "forbidden" });
+    // A Readable whose error nobody listens to would end the process.
+    const readable = followLogs(cluster, c).toReadable();
+    readable.resume();
+    await new Promise((resolve) => readable.once("close", resolve));
+    expect(readable.errored).toMatchObject({ status: 403 });
+
+    const gapping = container().lines(["a"]);
+    const stream = followLogs(cluster, gapping, {
+      onGap: () => {
+        throw new Error("listener fails");
+      },
+    });
+    const lines = stream.batches();
+    await lines.next();
+    gapping.refuse = () => ({ status: 500, message: "down" });
+    server.resetConnections();
+    gapping.tell({ phase: "gone" });
+    await expect(lines.next()).rejects.toThrow("listener fails");
+
+    const throwing = container().lines(["a"]);
+    await expect(
+      followLogs(cluster, throwing).forEach(() => {
+        throw new Error("consumer fails");
+      }),
+    ).rejects.toThrow("consumer fails");
+    await noRequestLeft();
+  });
+});
