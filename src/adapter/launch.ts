@@ -2,8 +2,8 @@ import { ApiError, isAlreadyExists, isForbidden, type Run } from "../engine/inde
 import { BootstrapError, reasonOf } from "./errors.ts";
 import type { GuardInput } from "./guard.ts";
 import type { RunManifest } from "./manifest.ts";
-import { createRunSecret } from "./prompt-delivery.ts";
 import { settlesWithin } from "./process-state.ts";
+import { createRunSecret } from "./prompt-delivery.ts";
 import { RivalWatch } from "./rivals.ts";
 
 /** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
@@ -25,7 +25,10 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
     const before = rivals === null ? [] : await rivals.before(run);
     if (before.length > 0) {
       const names = before.map(({ metadata }) => metadata.name).join(", ");
-      guard.say("stdout", `Another process has just started this agent (${names}): Job ${manifest.jobName} is withdrawn`);
+      guard.say(
+        "stdout",
+        `Another process has just started this agent (${names}): Job ${manifest.jobName} is withdrawn`,
+      );
       await withdraw(run);
       return null;
     }
@@ -38,11 +41,21 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
     rivals?.close();
   }
 
-  async function giveSecret(input: GuardInput, { secret, jobName, job }: RunManifest, created: Run, type: string): Promise<void> {
+  async function giveSecret(
+    input: GuardInput,
+    { secret, jobName, job }: RunManifest,
+    created: Run,
+    type: string,
+  ): Promise<void> {
     if (secret === null || created.uid === null) return;
     const runIdLabel = job.metadata.labels["paperclip.io/run-id"] ?? null;
     try {
-      await createRunSecret(engine.cluster, secret, { namespace, jobName, uid: created.uid, adapterType: type, runIdLabel }, signal);
+      await createRunSecret(
+        engine.cluster,
+        secret,
+        { namespace, jobName, uid: created.uid, adapterType: type, runIdLabel },
+        signal,
+      );
     } catch (error) {
       input.signal.throwIfAborted();
       throw new BootstrapError({
@@ -62,7 +75,12 @@ async function createJob({ engine, signal }: GuardInput, { job, jobName, namespa
     if (!(error instanceof ApiError) || error.status === 0 || error.status >= 500) {
       // It may have been carried out all the same: leave no Job behind that waits for a Secret.
       const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
-      const deleted = engine.cluster.json({ method: "DELETE", path, query: { propagationPolicy: "Background" }, timeoutMs: 5_000 });
+      const deleted = engine.cluster.json({
+        method: "DELETE",
+        path,
+        query: { propagationPolicy: "Background" },
+        timeoutMs: 5_000,
+      });
       await settlesWithin(deleted, 5_000);
     }
     signal.throwIfAborted();
@@ -87,10 +105,15 @@ async function createJob({ engine, signal }: GuardInput, { job, jobName, namespa
 function isPermanent(error: unknown): boolean {
   if (!(error instanceof ApiError)) return true;
   if (isForbidden(error) && /quota/i.test(error.message)) return false;
-  return error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 409 && error.status !== 429;
+  return (
+    error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 409 && error.status !== 429
+  );
 }
 
 async function withdraw(run: Run): Promise<void> {
-  await settlesWithin(run.delete().then(() => run.gone({ timeoutMs: WITHDRAW_TIMEOUT_MS })), WITHDRAW_TIMEOUT_MS);
+  await settlesWithin(
+    run.delete().then(() => run.gone({ timeoutMs: WITHDRAW_TIMEOUT_MS })),
+    WITHDRAW_TIMEOUT_MS,
+  );
   run.release();
 }

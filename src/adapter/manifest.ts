@@ -229,13 +229,7 @@ function labelsOf({ type, ctx, config, sessionId }: ManifestInput): {
   return { labels, notices };
 }
 
-function annotationsOf({
-  type,
-  ctx,
-  prepared,
-  sessionId,
-  workingDir,
-}: ManifestInput): Record<string, string> {
+function annotationsOf({ type, ctx, prepared, sessionId, workingDir }: ManifestInput): Record<string, string> {
   return {
     [AnnotationKey.adapterType]: type,
     [AnnotationKey.agentName]: ctx.agent.name ?? "",

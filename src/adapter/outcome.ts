@@ -18,9 +18,14 @@ export interface Evidence {
   readonly conversationContinuation: boolean;
 }
 
-export function withEvidence(result: AdapterExecutionResult, evidence: Evidence, redactor: Redactor): AdapterExecutionResult {
+export function withEvidence(
+  result: AdapterExecutionResult,
+  evidence: Evidence,
+  redactor: Redactor,
+): AdapterExecutionResult {
   const resultJson: Record<string, unknown> = { ...result.resultJson };
-  const isFailure = result.timedOut || (result.exitCode ?? 0) !== 0 || Boolean(result.errorMessage) || Boolean(result.signal);
+  const isFailure =
+    result.timedOut || (result.exitCode ?? 0) !== 0 || Boolean(result.errorMessage) || Boolean(result.signal);
   const full: AdapterExecutionResult = { ...result };
   if (typeof full.errorMessage === "string") full.errorMessage = redactor.text(full.errorMessage);
   if (evidence.cancellationAcknowledged) {
@@ -63,8 +68,15 @@ export function toBootstrapError(error: unknown): BootstrapError {
 }
 
 export function cancelledResult(reason: unknown): AdapterExecutionResult {
-  const said = reason instanceof Error && reason.name !== "AbortError" && reason.message !== "" ? `: ${reason.message}` : "";
-  return { exitCode: null, signal: null, timedOut: false, errorMessage: `Run cancelled${said}`, errorCode: "cancelled" };
+  const said =
+    reason instanceof Error && reason.name !== "AbortError" && reason.message !== "" ? `: ${reason.message}` : "";
+  return {
+    exitCode: null,
+    signal: null,
+    timedOut: false,
+    errorMessage: `Run cancelled${said}`,
+    errorCode: "cancelled",
+  };
 }
 
 /**
@@ -86,7 +98,10 @@ export async function tell(call: (() => Promise<void> | void) | undefined): Prom
   }
 }
 
-export function eventTo(ctx: AdapterExecutionContext, redactor: Redactor): (eventType: string, message: string, payload?: Record<string, unknown>, level?: "info" | "warn" | "error") => void {
+export function eventTo(
+  ctx: AdapterExecutionContext,
+  redactor: Redactor,
+): (eventType: string, message: string, payload?: Record<string, unknown>, level?: "info" | "warn" | "error") => void {
   return (eventType, message, payload, level = "info") => {
     void tell(() =>
       ctx.onEvent?.({

@@ -1,5 +1,6 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import type { Redactor } from "./credentials.ts";
+import { settlesWithin } from "./process-state.ts";
 
 /** The host cuts a longer piece in the middle, which destroys a line of JSON. In UTF-16 units, as the host counts. */
 export const MAX_PIECE = 64 * 1024;
@@ -67,9 +68,9 @@ export class RunLog {
     for (const piece of piecesOf(lines)) await this.#write("stdout", piece);
   }
 
-  /** Resolves when everything said so far was taken. */
-  async flushed(): Promise<void> {
-    await this.#tail;
+  /** Resolves when everything said so far was taken; a host that hangs is given five seconds. */
+  async settled(): Promise<void> {
+    await settlesWithin(this.#tail, 5_000);
   }
 
   #write(stream: "stdout" | "stderr", text: string): Promise<void> {

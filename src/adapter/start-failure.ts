@@ -14,7 +14,12 @@ const MAX_EVENTS = 5;
 const EVENTS_TIMEOUT_MS = 5_000;
 
 /** Why the agent's container never ran: the kubelet's words, then what the cluster's events say of its pod (or its Job). */
-export async function explainStartFailure(cluster: Cluster, run: Run, failure: StartFailure, signal: AbortSignal): Promise<string> {
+export async function explainStartFailure(
+  cluster: Cluster,
+  run: Run,
+  failure: StartFailure,
+  signal: AbortSignal,
+): Promise<string> {
   const subject = failure.podName === null ? `Job ${run.jobName}` : `Pod ${failure.podName}`;
   const where = failure.container === null ? "" : `, container ${failure.container}`;
   const exit = failure.exitCode === null ? "" : ` (exit code ${failure.exitCode})`;
@@ -36,7 +41,10 @@ async function eventsOf(cluster: Cluster, run: Run, signal: AbortSignal): Promis
     });
     const warnings = items.filter((event) => event.type === "Warning");
     warnings.sort((a, b) => timeOf(a) - timeOf(b));
-    const texts = warnings.map(({ reason, message, count = 1 }) => `${reason ?? "?"}: ${message?.trim() ?? ""}${count > 1 ? ` (${count} times)` : ""}`);
+    const texts = warnings.map(
+      ({ reason, message, count = 1 }) =>
+        `${reason ?? "?"}: ${message?.trim() ?? ""}${count > 1 ? ` (${count} times)` : ""}`,
+    );
     return [...new Set(texts)].slice(-MAX_EVENTS);
   } catch {
     return [];

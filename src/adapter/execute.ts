@@ -1,0 +1,252 @@
+import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { BaseConfig } from "./config.ts";
+import { Redactor, secretsOf } from "./credentials.ts";
+import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
+import { apiUrlFor, reachableUrl, taskIdOf } from "./environment.ts";
+import { BootstrapError, reasonOf } from "./errors.ts";
+import { type GuardInput, passGuard } from "./guard.ts";
+import { launchRun } from "./launch.ts";
+import { buildManifest, workingDirOf } from "./manifest.ts";
+import { sanitizeLabelValue } from "./names.ts";
+import { bootstrapResult, cancelledResult, eventTo, tell, toBootstrapError, withEvidence } from "./outcome.ts";
+import { acquireLock, processState } from "./process-state.ts";
+import { readLeftBehind, relabel } from "./reattach.ts";
+import { RunLog } from "./run-log.ts";
+import { RunSession, type Started } from "./run-session.ts";
+import { openSite, type Site } from "./site.ts";
+
+/** What the adapter needs of the process around it. */
+export interface ExecuteOptions {
+  /** Default: `process.env`. */
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/**
+ * One run, from the host's call to its result. Never throws: whatever goes wrong is a result that tells the host whether
+ * the agent had begun.
+ *
+ * Before the Job exists a failure is a `BootstrapError`; afterwards `RunSession` decides.
+ */
+export async function execute<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  definition: AdapterDefinition<Config, Verdict>,
+  ctx: AdapterExecutionContext,
+  { env = process.env }: ExecuteOptions = {},
+): Promise<AdapterExecutionResult> {
+  const redactor = new Redactor();
+  const log = new RunLog(ctx.onLog, redactor);
+  const signal = ctx.signal ?? new AbortController().signal;
+  let site: Site | null = null;
+  try {
+    // Before anything else: from here on the host waits for us when a person presses Stop.
+    await ctx.onCancellationReady?.();
+    signal.throwIfAborted();
+    redactor.add(...secretsOf(ctx, {}));
+    const config = definition.parseConfig(ctx.config);
+    redactor.add(...secretsOf(ctx, config.env));
+    const agentLabel = sanitizeLabelValue(ctx.agent.id);
+    const runLabel = sanitizeLabelValue(ctx.runId);
+    if (agentLabel === null || runLabel === null) {
+      const [what, got] = agentLabel === null ? ["agent id", ctx.agent.id] : ["run id", ctx.runId];
+      throw new BootstrapError({
+        code: "k8s_agent_id_invalid",
+        message: `The ${what} ${JSON.stringify(got)} has no letter or digit that a Kubernetes label could hold.`,
+        family: null,
+      });
+    }
+    site = await openSite({ definition, config, env, signal });
+    const started = await start({ definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel });
+    const session = new RunSession({ definition, ctx, config, site, signal, log, redactor }, started);
+    return await session.result();
+  } catch (error) {
+    if (signal.aborted) {
+      const evidence = { agentStarted: false, cancellationAcknowledged: true, conversationContinuation: false };
+      return withEvidence(cancelledResult(signal.reason), evidence, redactor);
+    }
+    const failure = toBootstrapError(error);
+    log.say("stderr", failure.message);
+    return bootstrapResult(failure, redactor);
+  } finally {
+    site?.close();
+    await log.settled();
+  }
+}
+
+interface StartInput<Config extends BaseConfig, Verdict extends AgentVerdict> {
+  readonly definition: AdapterDefinition<Config, Verdict>;
+  readonly ctx: AdapterExecutionContext;
+  readonly config: Config;
+  readonly site: Site;
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+  readonly log: RunLog;
+  readonly redactor: Redactor;
+  readonly agentLabel: string;
+  readonly runLabel: string;
+}
+
+/**
+ * Guard and creation, one at a time for one agent: between looking and creating nobody of this process comes between.
+ * @throws BootstrapError and everything `toBootstrapError` knows; the signal's reason
+ */
+async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  input: StartInput<Config, Verdict>,
+): Promise<Started> {
+  const { definition, ctx, config, site, signal, log, agentLabel, runLabel } = input;
+  const sessionId = definition.resumeSessionId(ctx, config);
+  const taskId = taskIdOf(ctx.context);
+  const guard: GuardInput = {
+    engine: site.engine,
+    namespace: site.namespace,
+    containerName: definition.containerName,
+    newcomer: {
+      agentId: agentLabel,
+      runId: runLabel,
+      taskId: taskId === null ? null : sanitizeLabelValue(taskId),
+      sessionId: sessionId === null ? null : sanitizeLabelValue(sessionId),
+    },
+    config,
+    signal,
+    say: (stream, text) => log.say(stream, text),
+  };
+  const release = await acquireLock(JSON.stringify([site.engine.cluster.server, site.namespace, agentLabel]), signal);
+  try {
+    while (true) {
+      const passage = await passGuard(guard);
+      const started =
+        passage.kind === "adopt" ? await adopt(input, guard, passage) : await launch(input, guard, sessionId);
+      if (started === null) continue;
+      if (started.run.uid !== null) processState().active.add(started.run.uid);
+      return started;
+    }
+  } finally {
+    release();
+  }
+}
+
+async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { definition, ctx, config, site, signal, log, redactor, runLabel }: StartInput<Config, Verdict>,
+  { newcomer }: GuardInput,
+  { job, isOwnRun, isEnded }: Extract<Awaited<ReturnType<typeof passGuard>>, { kind: "adopt" }>,
+): Promise<Started> {
+  const { namespace, engine } = site;
+  const { name: jobName, uid } = job.metadata;
+  const left = readLeftBehind(job);
+  const prior = left.runId ?? "unknown";
+  if (!isOwnRun) {
+    try {
+      await relabel(
+        engine.cluster,
+        job,
+        { runId: ctx.runId, runIdLabel: runLabel, sessionId: newcomer.sessionId },
+        signal,
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);
+    }
+  }
+  await tell(() =>
+    ctx.onMeta?.({
+      adapterType: definition.type,
+      command: `kubectl job/${jobName}`,
+      cwd: namespace,
+      commandArgs: [],
+      commandNotes: [`Namespace: ${namespace}`, `Reattached to the Job of run ${prior}`, timeoutNote(config)],
+      prompt: "",
+      context: redactor.value(ctx.context) as Record<string, unknown>,
+    }),
+  );
+  const state = isEnded ? "has ended and whose result nobody took" : "is still running";
+  log.say("stdout", `Reattaching to Job ${namespace}/${jobName} of run ${prior}, which ${state}`);
+  eventTo(ctx, redactor)("k8s.job_adopted", `Reattached to Job ${jobName}`, {
+    namespace,
+    jobName,
+    uid,
+    priorRunId: prior,
+  });
+  return {
+    run: engine.attach({ namespace, jobName, uid }),
+    adopted: true,
+    sessionId: left.sessionId,
+    workingDir: left.workingDir ?? workingDirOf(ctx, config),
+    carry: left.carry,
+    secretName: null,
+  };
+}
+
+async function launch<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { definition, ctx, config, site, env, signal, log, redactor }: StartInput<Config, Verdict>,
+  guard: GuardInput,
+  sessionId: string | null,
+): Promise<Started | null> {
+  const { namespace, selfPod, image } = site;
+  const workingDir = workingDirOf(ctx, config);
+  const apiUrl = config.env.PAPERCLIP_API_URL ?? apiUrlFor(selfPod?.env ?? {}, env);
+  const prepared = await definition.prepare({
+    ctx,
+    config,
+    sessionId,
+    workingDir,
+    hasDataVolume: selfPod?.dataVolume != null,
+    reachableUrl: (url) => reachableUrl(url, apiUrl, env),
+    signal,
+  });
+  for (const name of prepared.secretEnv ?? []) redactor.add(prepared.env?.[name]);
+  const manifest = buildManifest({
+    type: definition.type,
+    containerName: definition.containerName,
+    jobNamePrefix: definition.jobNamePrefix,
+    ctx,
+    config,
+    selfPod,
+    namespace,
+    image,
+    sessionId,
+    workingDir,
+    prepared,
+    serverEnv: env,
+  });
+  redactor.add(
+    ...Object.entries(manifest.secret?.data ?? {}).flatMap(([key, value]) => (key.startsWith("env.") ? [value] : [])),
+  );
+  const { jobName } = manifest;
+  await tell(() =>
+    ctx.onMeta?.({
+      adapterType: definition.type,
+      command: `kubectl job/${jobName}`,
+      cwd: namespace,
+      commandArgs: prepared.commandArgs.map((each) => redactor.text(each)),
+      commandNotes: [
+        `Image: ${image}`,
+        `Namespace: ${namespace}`,
+        timeoutNote(config),
+        ...(prepared.commandNotes ?? []),
+      ].map((each) => redactor.text(each)),
+      prompt: redactor.text(prepared.prompt),
+      promptMetrics: prepared.promptMetrics,
+      context: redactor.value(ctx.context) as Record<string, unknown>,
+    }),
+  );
+  for (const { stream, text } of [...(prepared.notices ?? []), ...manifest.notices]) log.say(stream, text);
+  signal.throwIfAborted();
+  await tell(() => ctx.onDispatch?.());
+  const run = await launchRun(guard, manifest, definition.type);
+  if (run === null) return null;
+  log.say(
+    "stdout",
+    `Created Job ${namespace}/${jobName} (image ${image}, deadline ${config.timeoutSec > 0 ? `${config.timeoutSec}s` : "none"})`,
+  );
+  eventTo(ctx, redactor)("k8s.job_created", `Created Job ${jobName}`, { namespace, jobName, uid: run.uid });
+  return {
+    run,
+    adopted: false,
+    sessionId,
+    workingDir,
+    carry: prepared.carry ?? {},
+    secretName: manifest.secret?.name ?? null,
+  };
+}
+
+function timeoutNote({ timeoutSec }: BaseConfig): string {
+  return `Timeout: ${timeoutSec > 0 ? `${timeoutSec}s` : "none"}`;
+}

@@ -1,0 +1,128 @@
+import type { LogGap, LogLine, Run, RunEnd } from "../engine/index.ts";
+import type { AgentEvent, AgentVerdict, ResultParser } from "./definition.ts";
+import { settlesWithin } from "./process-state.ts";
+import type { RunLog } from "./run-log.ts";
+
+export interface Output {
+  lines: number;
+  characters: number;
+  firstLine: string | null;
+  lastLine: string | null;
+  readonly gaps: LogGap[];
+  /** What ended the log before its end, if anything did. */
+  error: unknown;
+  /** The log was read to its end. */
+  isComplete: boolean;
+}
+
+export interface FollowOptions<Verdict extends AgentVerdict> {
+  readonly container: string;
+  readonly log: RunLog;
+  readonly parser: ResultParser<Verdict>;
+  onLines(): void;
+  onEvent(event: AgentEvent): void;
+}
+
+/** Characters of a line that are kept for messages. */
+const MAX_EXCERPT = 500;
+
+/** Without a new line for so long after the container's end, what is missing of the log is given up. */
+const DRAIN_IDLE_MS = 60_000;
+
+/** Reads one run's output into the host's log and the parser: every line once, whole, in order, as fast as the host takes it. */
+export class OutputReader<Verdict extends AgentVerdict> {
+  readonly output: Output = {
+    lines: 0,
+    characters: 0,
+    firstLine: null,
+    lastLine: null,
+    gaps: [],
+    error: null,
+    isComplete: false,
+  };
+  readonly #options: FollowOptions<Verdict>;
+  readonly #stopped = new AbortController();
+  readonly #done: Promise<void>;
+  #progressAt = performance.now();
+
+  constructor(run: Run, options: FollowOptions<Verdict>) {
+    this.#options = options;
+    this.#done = this.#pump(run);
+  }
+
+  /**
+   * After the container's end: waits until its log is read to the end, as long as lines still come or the host is still
+   * taking them.
+   */
+  async drained(signal: AbortSignal): Promise<void> {
+    this.#progressAt = performance.now();
+    while (!signal.aborted) {
+      const leftMs = this.#progressAt + DRAIN_IDLE_MS - performance.now();
+      if (leftMs <= 0) break;
+      const onAbort = Promise.withResolvers<void>();
+      const listener = () => onAbort.resolve();
+      signal.addEventListener("abort", listener, { once: true });
+      const isDone = await settlesWithin(Promise.race([this.#done, onAbort.promise]), leftMs);
+      signal.removeEventListener("abort", listener);
+      if (isDone) break;
+    }
+    await this.stop();
+  }
+
+  /** Stops reading. A host that hangs in `onLog` is not waited for. */
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await settlesWithin(this.#done, 2_000);
+  }
+
+  async #pump(run: Run): Promise<void> {
+    const { container } = this.#options;
+    try {
+      const logs = run.logs({ container, signal: this.#stopped.signal, onGap: (gap) => this.#onGap(gap) });
+      for await (const batch of logs.batches()) await this.#take(batch);
+      this.output.isComplete = !this.#stopped.signal.aborted;
+    } catch (error) {
+      if (!this.#stopped.signal.aborted) this.output.error = error;
+    }
+  }
+
+  async #take(batch: readonly LogLine[]): Promise<void> {
+    const { log, parser, onEvent, onLines } = this.#options;
+    const { output } = this;
+    this.#progressAt = performance.now();
+    onLines();
+    for (const { text } of batch) {
+      output.lines += 1;
+      output.characters += text.length + 1;
+      if (text.trim() !== "") {
+        output.firstLine ??= text.slice(0, MAX_EXCERPT);
+        output.lastLine = text.slice(0, MAX_EXCERPT);
+      }
+      const event = parser.push(text);
+      if (event !== null) onEvent(event);
+    }
+    await log.output(texts(batch));
+    this.#progressAt = performance.now();
+  }
+
+  #onGap(gap: LogGap): void {
+    this.output.gaps.push(gap);
+    this.#options.log.say("stderr", `Lines of the log are missing: ${gap.message}`);
+  }
+}
+
+function* texts(batch: readonly LogLine[]): Generator<string> {
+  for (const { text } of batch) yield text;
+}
+
+/** Did the container itself ever run? */
+export function hasStarted(run: Run, container: string, end: RunEnd | null): boolean {
+  if (end !== null && (end.startedAt !== null || end.exitCode !== null) && end.startFailure === null) return true;
+  const status = run.pod()?.status.containerStatuses?.find((each) => each.name === container);
+  return (
+    status !== undefined &&
+    (status.state?.running !== undefined ||
+      status.state?.terminated?.startedAt !== undefined ||
+      status.restartCount > 0)
+  );
+}

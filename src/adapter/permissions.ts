@@ -1,0 +1,81 @@
+/** What the adapter asks of the API server in the Jobs' namespace: `deploy/rbac.yaml` grants it, the environment test checks it. */
+export interface Permission {
+  /** Of the environment test's check. */
+  readonly code: string;
+  readonly group: string;
+  readonly resource: string;
+  readonly subresource?: string;
+  readonly verb: string;
+  /** What does not work without it. */
+  readonly why: string;
+  /** Runs go on without it, with less. */
+  readonly optional?: true;
+}
+
+const job = (verb: string, why: string): Permission => ({
+  code: `k8s_rbac_job_${verb}`,
+  group: "batch",
+  resource: "jobs",
+  verb,
+  why,
+});
+const core = (name: string, resource: string, verb: string, why: string): Permission => ({
+  code: `k8s_rbac_${name}_${verb}`,
+  group: "",
+  resource,
+  verb,
+  why,
+});
+
+export const PERMISSIONS: readonly Permission[] = [
+  job("create", "runs are Jobs"),
+  job("delete", "a run's Job is deleted after its result was taken, and when the run is cancelled"),
+  job("get", "a Job whose creation was answered by nobody is looked for"),
+  job("list", "what runs is listed before a run starts"),
+  job("watch", "the end of a run is seen by a watch, not by polling"),
+  { ...job("patch", "a run that an earlier process began is relabelled when it is adopted"), optional: true },
+  core("pod", "pods", "list", "pods are what tells that a run has started and ended"),
+  core("pod", "pods", "watch", "pods are what tells that a run has started and ended"),
+  {
+    code: "k8s_rbac_pod_log",
+    group: "",
+    resource: "pods",
+    subresource: "log",
+    verb: "get",
+    why: "the agent's output is its container's log",
+  },
+  core("secret", "secrets", "create", "large prompts, MCP configuration and tokens travel by Secret"),
+  core(
+    "secret",
+    "secrets",
+    "delete",
+    "the Secret of a run that is kept (retainJobs) is deleted; others go with their Job",
+  ),
+  { ...core("secret", "secrets", "list", "Secrets that older versions left behind are found"), optional: true },
+  { ...core("secret", "secrets", "get", "this test looks for the Secret named in secretRef"), optional: true },
+  {
+    ...core("pvc", "persistentvolumeclaims", "get", "this test looks at the access mode of the shared volume"),
+    optional: true,
+  },
+  {
+    ...core("event", "events", "list", "a run that cannot start says why in the words of its pod's events"),
+    optional: true,
+  },
+];
+
+/** Commands that grant one permission, whatever roles there are. */
+export function grantCommand(
+  { group, resource, subresource, verb }: Permission,
+  namespace: string,
+  user: string | null,
+): string {
+  const target =
+    subresource === undefined ? (group === "" ? resource : `${resource}.${group}`) : `${resource}/${subresource}`;
+  const name = `paperclip-${resource}${subresource === undefined ? "" : `-${subresource}`}-${verb}`;
+  const [, , ownNamespace, account] = /^(system:serviceaccount):([^:]+):([^:]+)$/.exec(user ?? "") ?? [];
+  const subject = account === undefined ? `--user=${user ?? "<USER>"}` : `--serviceaccount=${ownNamespace}:${account}`;
+  return (
+    `kubectl -n ${namespace} create role ${name} --verb=${verb} --resource=${target} && ` +
+    `kubectl -n ${namespace} create rolebinding ${name} --role=${name} ${subject}`
+  );
+}

@@ -1,0 +1,363 @@
+import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import {
+  isForbidden,
+  type KeepaliveHandle,
+  type Run,
+  type RunEnd,
+  RunGoneError,
+  type Silence,
+  StartFailedError,
+} from "../engine/index.ts";
+import type { BaseConfig } from "./config.ts";
+import type { Redactor } from "./credentials.ts";
+import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
+import { reasonOf } from "./errors.ts";
+import { hasStarted, OutputReader } from "./follow.ts";
+import { AnnotationKey, secretNameFor } from "./names.ts";
+import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
+import { processState, settlesWithin } from "./process-state.ts";
+import { deleteRunSecret, sweepOrphanedSecrets } from "./prompt-delivery.ts";
+import { markCollected } from "./reattach.ts";
+import type { RunLog } from "./run-log.ts";
+import type { Site } from "./site.ts";
+import { explainStartFailure, isTransientStart } from "./start-failure.ts";
+
+/** A run whose Job exists. */
+export interface Started {
+  readonly run: Run;
+  /** Begun by an earlier process. */
+  readonly adopted: boolean;
+  readonly sessionId: string | null;
+  readonly workingDir: string;
+  readonly carry: Readonly<Record<string, string>>;
+  readonly secretName: string | null;
+}
+
+export interface SessionInput<Config extends BaseConfig, Verdict extends AgentVerdict> {
+  readonly definition: AdapterDefinition<Config, Verdict>;
+  readonly ctx: AdapterExecutionContext;
+  readonly config: Config;
+  readonly site: Site;
+  readonly signal: AbortSignal;
+  readonly log: RunLog;
+  readonly redactor: Redactor;
+}
+
+/** The host waits 60 s for a run that was told to stop; half of it is left for what comes after. */
+const GONE_TIMEOUT_MS = 30_000;
+/** Requests that tidy up do not hold up the result for longer. */
+const CLEANUP_TIMEOUT_MS = 10_000;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** One run from its Job's creation (or adoption) to its result. */
+export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict> {
+  readonly #input: SessionInput<Config, Verdict>;
+  readonly #started: Started;
+  readonly #run: Run;
+  readonly #container: string;
+  readonly #parser: ResultParser<Verdict>;
+  readonly #startedAt = performance.now();
+  readonly #event: ReturnType<typeof eventTo>;
+  #reader: OutputReader<Verdict> | null = null;
+  #keepalive: KeepaliveHandle | null = null;
+
+  constructor(input: SessionInput<Config, Verdict>, started: Started) {
+    this.#input = input;
+    this.#started = started;
+    this.#run = started.run;
+    this.#container = input.definition.containerName;
+    this.#parser = input.definition.createResultParser();
+    this.#event = eventTo(input.ctx, input.redactor);
+  }
+
+  /** Never rejects. */
+  async result(): Promise<AdapterExecutionResult> {
+    const { site, definition, redactor, config, log } = this.#input;
+    const tidying = new AbortController();
+    const sweep = sweepOrphanedSecrets(site.engine, site.namespace, definition.type, tidying.signal).catch(() => []);
+    this.#watchProgress();
+    try {
+      return await this.#follow();
+    } catch (error) {
+      // Nothing above lets an error through that it can name: what comes here is a fault of ours or of the definition's.
+      log.say("stderr", `The run could not be followed: ${reasonOf(error)}`);
+      const failed = {
+        exitCode: null,
+        signal: null,
+        timedOut: false,
+        errorMessage: reasonOf(error),
+        errorCode: "k8s_run_lost",
+      };
+      return withEvidence(failed, this.#evidence(true, false, config.conversationContinuation), redactor);
+    } finally {
+      this.#keepalive?.stop();
+      await this.#reader?.stop();
+      if (this.#run.uid !== null) processState().active.delete(this.#run.uid);
+      this.#run.release();
+      await settlesWithin(sweep, 1_000);
+      tidying.abort();
+    }
+  }
+
+  async #follow(): Promise<AdapterExecutionResult> {
+    const { signal, log } = this.#input;
+    const deadline = new AbortController();
+    const timer = this.#startDeadline(deadline);
+    const stop = AbortSignal.any([signal, deadline.signal]);
+    let end: RunEnd;
+    try {
+      const pod = await this.#run.podReady({ container: this.#container, signal: stop });
+      this.#event("k8s.pod_running", `Pod ${pod.metadata.name} runs`, {
+        podName: pod.metadata.name,
+        nodeName: pod.spec.nodeName,
+      });
+      this.#reader = new OutputReader<Verdict>(this.#run, {
+        container: this.#container,
+        log,
+        parser: this.#parser,
+        onLines: () => this.#keepalive?.touch(),
+        onEvent: ({ eventType, message, payload, level }) => this.#event(eventType, message, payload, level),
+      });
+      end = await this.#run.terminated({ container: this.#container, signal: stop });
+    } catch (error) {
+      if (signal.aborted) return await this.#cancelled();
+      if (deadline.signal.aborted) return await this.#timedOut();
+      if (error instanceof StartFailedError) return await this.#startFailed(error);
+      if (!(error instanceof RunGoneError)) throw error;
+      end = error.end;
+    } finally {
+      clearTimeout(timer);
+    }
+    if (end.kind === "start_failed" && end.startFailure !== null) {
+      return await this.#startFailed(new StartFailedError(this.#run.namespace, this.#run.jobName, end.startFailure));
+    }
+    await this.#reader?.drained(signal);
+    if (signal.aborted) return await this.#cancelled();
+    const result = this.#classified(this.#kindOf(end), end);
+    await this.#cleanUp(end);
+    return result;
+  }
+
+  /** Ours lies behind the Job's own `activeDeadlineSeconds`, should that not end it. */
+  #startDeadline(deadline: AbortController): NodeJS.Timeout | undefined {
+    const { timeoutSec, graceSec } = this.#input.config;
+    const job = this.#started.adopted ? this.#run.job() : null;
+    const limitSec = job?.spec.activeDeadlineSeconds ?? timeoutSec;
+    if (limitSec <= 0) return undefined;
+    const begun =
+      job?.spec.activeDeadlineSeconds === undefined
+        ? Number.NaN
+        : Date.parse(job.status.startTime ?? job.metadata.creationTimestamp);
+    const spentMs = Number.isNaN(begun) ? 0 : Math.max(0, Date.now() - begun);
+    const ms = Math.max(1_000, (limitSec + graceSec) * 1000 - spentMs);
+    const timer = setTimeout(() => deadline.abort(new Error("deadline")), Math.min(ms, MAX_TIMER_MS));
+    timer.unref();
+    return timer;
+  }
+
+  #watchProgress(): void {
+    const { config, log, site } = this.#input;
+    const { namespace, jobName } = this.#run;
+    this.#run.on("phase", ({ phase, text }) => {
+      if (phase !== "unknown" && phase !== "ended" && phase !== "gone") log.say("stdout", text);
+    });
+    this.#run.on("pod", ({ pod, previous }) => {
+      log.say(
+        "stderr",
+        `Pod ${pod.metadata.name} took the place of ${previous.metadata.name}: ${previous.status.reason ?? "it ended early"}`,
+      );
+    });
+    const onSilence = ({ silentMs, liveness, unknownSince }: Silence) => {
+      const silence = `no output for ${Math.round(silentMs / 1000)}s`;
+      const since = unknownSince === null ? "" : ` since ${new Date(unknownSince).toISOString()}`;
+      const state =
+        liveness === "alive"
+          ? "is alive"
+          : `is in an unknown state${since}: the connection to the API server is down, trying again`;
+      log.say("stdout", `Job ${namespace}/${jobName} ${state} (${silence})`);
+    };
+    this.#keepalive = site.engine.keepalive.watch(this.#run, { everyMs: config.keepaliveSec * 1000, onSilence });
+    const { phase, text } = this.#run.phase();
+    if (phase !== "unknown") log.say("stdout", text);
+  }
+
+  #kindOf(end: RunEnd): OutcomeKind {
+    switch (end.kind) {
+      case "deadline":
+        // It had said that it was done before the deadline struck.
+        return this.#parser.finish().hasResult && end.exitCode === 0 ? "ended" : "timed_out";
+      case "job_deleted":
+      case "pod_deleted":
+      case "evicted":
+        return "job_deleted";
+      default:
+        return "ended";
+    }
+  }
+
+  #classified(kind: OutcomeKind, end: RunEnd | null): AdapterExecutionResult {
+    const { definition, ctx, config, redactor, log } = this.#input;
+    const { adopted, sessionId, workingDir, carry } = this.#started;
+    const output = this.#reader?.output ?? {
+      lines: 0,
+      characters: 0,
+      firstLine: null,
+      lastLine: null,
+      gaps: [],
+      error: null,
+      isComplete: false,
+    };
+    if (output.error !== null) {
+      const hint = isForbidden(output.error) ? " Grant `get` on `pods/log`." : "";
+      log.say("stderr", `The log could not be read to its end: ${reasonOf(output.error)}${hint}`);
+    }
+    if (log.failures > 0)
+      log.say("stderr", `The host did not take ${log.failures} piece(s) of the log: ${reasonOf(log.firstError)}`);
+    const result = definition.classify({
+      kind,
+      ctx,
+      config,
+      verdict: this.#parser.finish(),
+      end,
+      sessionId,
+      workingDir,
+      carry,
+      adopted,
+      namespace: this.#run.namespace,
+      jobName: this.#run.jobName,
+      elapsedMs: performance.now() - this.#startedAt,
+      lines: output.lines,
+      characters: output.characters,
+      gaps: output.gaps,
+      firstLine: output.firstLine,
+      lastLine: output.lastLine,
+    });
+    const started = this.#reader !== null || hasStarted(this.#run, this.#container, end);
+    const timedOut: AdapterExecutionResult =
+      kind === "timed_out" ? { ...result, timedOut: true, errorCode: "timeout" } : result;
+    return withEvidence(timedOut, this.#evidence(started, false, config.conversationContinuation), redactor);
+  }
+
+  #evidence(agentStarted: boolean, cancellationAcknowledged: boolean, conversationContinuation: boolean) {
+    return { agentStarted, cancellationAcknowledged, conversationContinuation };
+  }
+
+  /** Deletes Job and pod and waits until they are gone. False when that cannot be told. */
+  async #stopRun(): Promise<boolean> {
+    const { log } = this.#input;
+    const giveUp = AbortSignal.timeout(GONE_TIMEOUT_MS);
+    try {
+      await this.#run.delete({ signal: giveUp });
+      await this.#run.gone({ signal: giveUp });
+      await this.#reader?.stop();
+      return true;
+    } catch (error) {
+      log.say(
+        "stderr",
+        `Job ${this.#run.namespace}/${this.#run.jobName} could not be stopped within ${GONE_TIMEOUT_MS / 1000}s: ${reasonOf(error)}`,
+      );
+      return false;
+    }
+  }
+
+  async #cancelled(): Promise<AdapterExecutionResult> {
+    const { signal, log, config, redactor } = this.#input;
+    const { namespace, jobName } = this.#run;
+    if (isLeaseLoss(signal)) {
+      log.say(
+        "stderr",
+        `The host lost its hold on this run; Job ${namespace}/${jobName} goes on, the next run of the task adopts it`,
+      );
+      const lost = {
+        ...cancelledResult(signal.reason),
+        errorMessage: `The host lost its hold on this run; Job ${jobName} goes on`,
+      };
+      return withEvidence(lost, this.#evidence(true, false, config.conversationContinuation), redactor);
+    }
+    log.say("stdout", `Run cancelled: deleting Job ${namespace}/${jobName}`);
+    const isGone = await this.#stopRun();
+    const end = await this.#lastEnd();
+    const agentStarted = this.#reader !== null || hasStarted(this.#run, this.#container, end);
+    const classified = agentStarted ? this.#classified("cancelled", end) : cancelledResult(signal.reason);
+    const { errorFamily: _, executionRecovery: __, ...kept } = classified;
+    const result = { ...kept, ...cancelledResult(signal.reason) };
+    if (!isGone) result.errorMessage += `; Job ${jobName} could not be seen to stop`;
+    // Without the pod's end nobody can say that the agent did not start.
+    return withEvidence(
+      result,
+      this.#evidence(agentStarted || !isGone, isGone, config.conversationContinuation),
+      redactor,
+    );
+  }
+
+  async #timedOut(): Promise<AdapterExecutionResult> {
+    const { log } = this.#input;
+    log.say("stderr", `Job ${this.#run.namespace}/${this.#run.jobName} is over its time and did not end: deleting it`);
+    await this.#stopRun();
+    const end = await this.#lastEnd();
+    const isDone = this.#parser.finish().hasResult && end?.exitCode === 0;
+    return this.#classified(isDone ? "ended" : "timed_out", end);
+  }
+
+  async #lastEnd(): Promise<RunEnd | null> {
+    return await this.#run.terminated({ container: this.#container, timeoutMs: 500 }).catch(() => null);
+  }
+
+  async #startFailed({ failure }: StartFailedError): Promise<AdapterExecutionResult> {
+    const { site, log, redactor, signal, config } = this.#input;
+    const why = await explainStartFailure(site.engine.cluster, this.#run, failure, signal);
+    log.say("stderr", why);
+    this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
+    // Nobody's result is lost: this Job has never begun.
+    const isGone = config.retainJobs ? false : await this.#stopRun();
+    if (signal.aborted) {
+      const evidence = this.#evidence(!isGone, isGone, config.conversationContinuation);
+      return withEvidence(cancelledResult(signal.reason), evidence, redactor);
+    }
+    const isTimeout = failure.code === "deadline";
+    const result: AdapterExecutionResult = {
+      exitCode: null,
+      signal: null,
+      timedOut: isTimeout,
+      errorMessage: why,
+      errorCode: isTimeout ? "timeout" : this.#started.adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
+      ...(isTransientStart(failure) ? { errorFamily: "transient_upstream" as const } : {}),
+    };
+    // A container that was late may have started while it was being deleted.
+    const agentStarted = hasStarted(this.#run, this.#container, null);
+    return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
+  }
+
+  /** The result is taken: the Job goes, unless it is to be kept or its log could not be read. */
+  async #cleanUp(end: RunEnd): Promise<void> {
+    const { config, log, site } = this.#input;
+    const { namespace, jobName, uid } = this.#run;
+    const { engine } = site;
+    if (uid !== null) processState().collected.set(uid, true);
+    const giveUp = AbortSignal.timeout(CLEANUP_TIMEOUT_MS);
+    const { output } = this.#reader ?? {};
+    try {
+      if (output?.error != null && !this.#parser.finish().hasResult) {
+        log.say(
+          "stderr",
+          `Job ${namespace}/${jobName} is kept: its log was not read to its end (kubectl logs -n ${namespace} job/${jobName})`,
+        );
+      } else if (config.retainJobs) {
+        log.say("stdout", `Job ${namespace}/${jobName} is kept (retainJobs)`);
+        const job = this.#run.job();
+        if (job !== null && end.kind !== "job_deleted") await markCollected(engine.cluster, job, giveUp);
+        await deleteRunSecret(engine.cluster, namespace, secretNameFor(jobName), giveUp);
+      } else {
+        if (end.kind !== "job_deleted") await this.#run.delete({ signal: giveUp });
+        // The Secrets of the adapter of old have no owner.
+        if (this.#isForeign()) await deleteRunSecret(engine.cluster, namespace, secretNameFor(jobName), giveUp);
+      }
+    } catch (error) {
+      log.say("stderr", `Cleaning up after Job ${namespace}/${jobName} failed: ${reasonOf(error)}`);
+    }
+  }
+
+  #isForeign(): boolean {
+    return this.#started.adopted && this.#run.job()?.metadata.annotations?.[AnnotationKey.workingDir] === undefined;
+  }
+}

@@ -1,0 +1,78 @@
+import type { KubeConfig } from "@kubernetes/client-node";
+import { Cluster, leaseEngine, type RunEngine } from "../engine/index.ts";
+import type { BaseConfig } from "./config.ts";
+import { BootstrapError } from "./errors.ts";
+import { loadKubeConfig } from "./kubeconfig.ts";
+import { LabelKey } from "./names.ts";
+import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "./self-pod.ts";
+
+/** Where a run takes place: cluster, namespace, image, and what is inherited from the server's own pod. */
+export interface Site {
+  readonly engine: RunEngine;
+  readonly namespace: string;
+  readonly image: string;
+  readonly selfPod: SelfPod | null;
+  /** Gives the shared engine back. */
+  close(): void;
+}
+
+/** How long the engine's first lists may take: an API server that restarts is back by then. */
+const SYNC_TIMEOUT_MS = 30_000;
+
+/**
+ * The shared engine of the run's cluster and namespace (two watches, however many runs), and the own pod.
+ * @throws ConfigError, SelfPodError, ApiError, BootstrapError; the signal's reason
+ */
+export async function openSite(input: {
+  definition: { readonly type: string };
+  config: BaseConfig;
+  env: NodeJS.ProcessEnv;
+  signal: AbortSignal;
+}): Promise<Site> {
+  const { definition, config, env, signal } = input;
+  const kubeConfig = loadKubeConfig(config.kubeconfig, env);
+  const namespace = config.namespace ?? (await ownPodName(env)).namespace;
+  const limit = AbortSignal.timeout(SYNC_TIMEOUT_MS);
+  const leasing = leaseEngine({
+    kubeConfig,
+    namespace,
+    labels: { [LabelKey.adapterType]: definition.type },
+    policy: {
+      imagePullGraceMs: config.imagePullGraceSec * 1000,
+      configErrorGraceMs: config.configErrorGraceSec * 1000,
+      scheduleTimeoutMs: config.scheduleTimeoutSec * 1000,
+    },
+    signal: AbortSignal.any([signal, limit]),
+  });
+  const lease = await leasing.catch(async (error: unknown) => {
+    signal.throwIfAborted();
+    throw limit.aborted ? await whyUnreachable(kubeConfig, namespace) : error;
+  });
+  try {
+    const { engine } = lease;
+    const selfPod = await readSelfPod(engine.cluster, config, env, signal);
+    const image = config.image ?? selfPod?.image;
+    if (image === undefined) throw new SelfPodError("No image is known for the Job.", ["image"]);
+    return { engine, namespace, image, selfPod, close: () => lease.release() };
+  } catch (error) {
+    lease.release();
+    throw error;
+  }
+}
+
+/** The engine only says that it is still trying: ask once, for the answer's own words. */
+async function whyUnreachable(kubeConfig: KubeConfig, namespace: string): Promise<unknown> {
+  const cluster = new Cluster({ kubeConfig });
+  try {
+    await cluster.json({ path: "/version", timeoutMs: 5_000 });
+  } catch (error) {
+    return error;
+  } finally {
+    await cluster.close();
+  }
+  return new BootstrapError({
+    code: "k8s_api_unreachable",
+    message: `The API server at ${cluster.server} answers, but Jobs and pods of namespace ${namespace} could not be listed within ${SYNC_TIMEOUT_MS / 1000} s.`,
+    family: "transient_upstream",
+  });
+}
