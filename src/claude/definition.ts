@@ -25,7 +25,7 @@ export function claudeDefinition(): AdapterDefinition<ClaudeConfig, ClaudeVerdic
     module: hostModule(),
     parseConfig: parseClaudeConfig,
     resumeSessionId: (ctx, config) => resumeSessionId(ctx, workingDirOf(ctx, config)),
-    prepare: prepareClaude,
+    prepare: (input) => prepareClaude(input),
     createResultParser: () => new ClaudeResultParser(),
     classify: (outcome) => classifyRun(outcome, new Date()),
   };

@@ -22,15 +22,22 @@ import {
 import { PROMPT_BUNDLE_KEY } from "./session.ts";
 import { readSkills, type Skills } from "./skills.ts";
 
-/** Everything that Claude needs in the pod: arguments, prompt, skills, instructions, MCP servers. */
-export async function prepareClaude(input: PrepareInput<ClaudeConfig>): Promise<PreparedCommand> {
+/**
+ * Everything that Claude needs in the pod: arguments, prompt, skills, instructions, MCP servers.
+ *
+ * @param dataDirectory where server and pod have the shared volume
+ */
+export async function prepareClaude(
+  input: PrepareInput<ClaudeConfig>,
+  dataDirectory = DATA_DIRECTORY,
+): Promise<PreparedCommand> {
   const { ctx, config, sessionId } = input;
   const notices: Notice[] = [];
   const files: PreparedFile[] = [];
   const skills = await readSkills(ctx.config);
-  const delivery = await deliverInstructions(input, skills, notices, files);
+  const delivery = await deliverInstructions(input, dataDirectory, skills, notices, files);
 
-  const baseline = await readBaseline(join(DATA_DIRECTORY, ".mcp.json"));
+  const baseline = await readBaseline(join(dataDirectory, ".mcp.json"));
   if (baseline?.problem) notices.push(warning(`MCP servers for all agents are left out: ${baseline.problem}`));
   const assigned = ctx.runtimeMcp?.getServers() ?? [];
   const mcp = mcpConfig(baseline?.servers ?? {}, config.mcpServers, assigned, (url) => input.reachableUrl(url));
@@ -75,6 +82,7 @@ interface Delivery {
  */
 async function deliverInstructions(
   input: PrepareInput<ClaudeConfig>,
+  dataDirectory: string,
   skills: Skills,
   notices: Notice[],
   files: PreparedFile[],
@@ -85,7 +93,7 @@ async function deliverInstructions(
   for (const skill of skills.missing) {
     notices.push(warning(`skill ${skill.key} has no files${skill.missingDetail ? `: ${skill.missingDetail}` : ""}`));
   }
-  const bundle = await tryBundle(input, skills, instructions.text);
+  const bundle = await tryBundle(input, dataDirectory, skills, instructions.text);
   const names = skillNames(skills);
   if (typeof bundle !== "string") {
     for (const problem of bundle.problems) notices.push(warning(problem));
@@ -103,19 +111,20 @@ async function deliverInstructions(
 /** The bundle, or why there can be none. */
 async function tryBundle(
   { ctx, hasDataVolume }: PrepareInput<ClaudeConfig>,
+  dataDirectory: string,
   skills: Skills,
   instructions: string | null,
 ): Promise<PromptBundle | string> {
-  if (!hasDataVolume) return `the pod does not share the server's volume at ${DATA_DIRECTORY}`;
+  if (!hasDataVolume) return `the pod does not share the server's volume at ${dataDirectory}`;
   try {
-    if (!isWithin(promptCacheDirectory(ctx.agent.companyId), DATA_DIRECTORY)) {
-      return `the server's PAPERCLIP_HOME is not on the shared volume at ${DATA_DIRECTORY}`;
+    if (!isWithin(promptCacheDirectory(ctx.agent.companyId), dataDirectory)) {
+      return `the server's PAPERCLIP_HOME is not on the shared volume at ${dataDirectory}`;
     }
     return await preparePromptBundle({
       companyId: ctx.agent.companyId,
       skills: skills.mountable,
       instructions,
-      sharedDirectory: DATA_DIRECTORY,
+      sharedDirectory: dataDirectory,
     });
   } catch (error) {
     return `the prompt bundle cannot be written: ${error instanceof Error ? error.message : String(error)}`;

@@ -1,0 +1,41 @@
+import { describe, expect, test } from "vitest";
+import { resetTime } from "../../../src/claude/reset-time.ts";
+
+const at = (text: string, now: string) => resetTime(text, new Date(now))?.toISOString() ?? null;
+
+describe("when a limit ends", () => {
+  test.each([
+    ["resets 3pm (Europe/Berlin)", "2026-11-24T12:00:00Z", "2026-11-24T14:00:00.000Z"],
+    ["resets 3pm (Europe/Berlin)", "2026-11-24T14:00:00Z", "2026-11-25T14:00:00.000Z"],
+    ["limit reached · resets at 3:30 p.m. (America/New_York).", "2026-07-01T00:00:00Z", "2026-07-01T19:30:00.000Z"],
+    ["resets 15:00 (UTC)", "2026-11-24T12:00:00Z", "2026-11-24T15:00:00.000Z"],
+    ["resets 12am (Asia/Kolkata)", "2026-11-24T12:00:00Z", "2026-11-24T18:30:00.000Z"],
+    ["resets 12pm (Asia/Kolkata)", "2026-11-24T12:00:00Z", "2026-11-25T06:30:00.000Z"],
+    ["resets Dec 9 at 5am (UTC)", "2026-11-24T12:00:00Z", "2026-12-09T05:00:00.000Z"],
+    ["resets December 9, 5:15am (UTC)", "2026-11-24T12:00:00Z", "2026-12-09T05:15:00.000Z"],
+    ["resets Jan 2, 5am (UTC)", "2026-12-31T12:00:00Z", "2027-01-02T05:00:00.000Z"],
+    ["Claude AI usage limit reached|1760000000", "2025-10-09T00:00:00Z", "2025-10-09T08:53:20.000Z"],
+  ])("%s at %s", (text, now, expected) => {
+    expect(at(text, now)).toBe(expected);
+  });
+
+  test("over a change of clocks: 3am of the day after, whatever its offset", () => {
+    // Berlin leaves summer time on 2026-10-25.
+    expect(at("resets 3am (Europe/Berlin)", "2026-10-24T12:00:00Z")).toBe("2026-10-25T02:00:00.000Z");
+    // 02:30 does not exist on 2026-03-29.
+    expect(at("resets 2:30am (Europe/Berlin)", "2026-03-28T12:00:00Z")).toBe("2026-03-29T01:30:00.000Z");
+  });
+
+  test("a zone that nobody knows is the server's", () => {
+    const here = at("resets 3pm", "2026-11-24T12:00:00Z");
+    expect(at("resets 3pm (Middle/Earth)", "2026-11-24T12:00:00Z")).toBe(here);
+    expect(here).not.toBeNull();
+  });
+
+  test.each(["", "resets soon", "resets 3", "resets 25:00", "resets 13pm", "resets 3:99pm", "presets 3pm"])(
+    "%j says no time",
+    (text) => {
+      expect(at(text, "2026-11-24T12:00:00Z")).toBeNull();
+    },
+  );
+});

@@ -1,0 +1,269 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { ClaudeResultParser } from "../../../src/claude/stream-json.ts";
+import { recording, verdictOf } from "./runs.ts";
+
+const init = { type: "system", subtype: "init", session_id: "S-1", model: "claude-x" };
+const said = (text: string, more: object = {}) => ({
+  type: "assistant",
+  session_id: "S-1",
+  message: { id: "m1", stop_reason: null, content: [{ type: "text", text }], usage: { output_tokens: 4 }, ...more },
+});
+const done = {
+  type: "result",
+  subtype: "success",
+  is_error: false,
+  session_id: "S-2",
+  result: "Done.",
+  total_cost_usd: 0.02,
+  usage: { input_tokens: 7, cache_read_input_tokens: 3, output_tokens: 5 },
+};
+
+describe("verdict", () => {
+  test("session, model, usage, cost and summary", () => {
+    expect(verdictOf([init, said("Looking."), done])).toMatchObject({
+      hasResult: true,
+      isSuccess: true,
+      sessionId: "S-2",
+      model: "claude-x",
+      usage: { inputTokens: 7, cachedInputTokens: 3, outputTokens: 5 },
+      costUsd: 0.02,
+      summary: "Done.",
+    });
+  });
+
+  test("nothing at all, blank lines, noise", () => {
+    expect(verdictOf([])).toMatchObject({
+      hasResult: false,
+      hasLines: false,
+      sessionId: null,
+      summary: null,
+      usage: null,
+    });
+    expect(verdictOf(["", "   ", "\r"]).hasLines).toBe(false);
+    const noise = verdictOf([
+      "npm warn something",
+      "[1,2]",
+      "null",
+      '"text"',
+      "{broken",
+      '{"no":"type"}',
+      '{"type":7}',
+    ]);
+    expect(noise).toMatchObject({ hasResult: false, hasLines: true, hasInit: false });
+    expect(noise.firstPlainLine).toBe("npm warn something");
+  });
+
+  test("a carriage return and blanks around an event do not matter", () => {
+    expect(verdictOf([`  ${JSON.stringify(done)}\r`]).hasResult).toBe(true);
+  });
+
+  test("the order of keys and blanks in the JSON do not matter", () => {
+    expect(verdictOf(['{ "result" : "x", "is_error" : false, "type" : "result" }'])).toMatchObject({
+      hasResult: true,
+      summary: "x",
+    });
+  });
+
+  test("a result inside a text is none", () => {
+    expect(verdictOf([said('{"type":"result","subtype":"success"}')]).hasResult).toBe(false);
+  });
+
+  test("the last result counts; what several used is summed", () => {
+    const since = (inputTokens: number, costUSD: number) => ({ m: { inputTokens, outputTokens: 1, costUSD } });
+    const verdict = verdictOf([
+      { ...done, result: "one", model_usage_since_last_result: since(10, 0.25), modelUsage: since(110, 1.25) },
+      { ...done, result: "two", model_usage_since_last_result: since(20, 0.5), modelUsage: since(130, 1.75) },
+    ]);
+    expect(verdict).toMatchObject({ summary: "two", costUsd: 0.75 });
+    expect(verdict.usage).toEqual({ inputTokens: 30, cachedInputTokens: 0, outputTokens: 2 });
+  });
+
+  test("modelUsage counts subagents too, so it is preferred over usage", () => {
+    const modelUsage = {
+      a: { inputTokens: 1, cacheCreationInputTokens: 2, cacheReadInputTokens: 4, outputTokens: 8 },
+      b: { inputTokens: 16, outputTokens: 32 },
+    };
+    expect(verdictOf([{ ...done, modelUsage }])).toMatchObject({
+      usage: { inputTokens: 19, cachedInputTokens: 4, outputTokens: 40 },
+      costUsd: 0.02,
+    });
+    expect(verdictOf([{ ...done, modelUsage: {} }]).usage).toMatchObject({ inputTokens: 7 });
+  });
+
+  test.each(['"1"', "null", "{}", "1e999"])("a cost of %s is not known", (cost) => {
+    const line = JSON.stringify({ ...done, total_cost_usd: 0.02 }).replace("0.02", cost);
+    expect(verdictOf([line])).toMatchObject({ hasResult: true, costUsd: null });
+  });
+
+  test("is_error and error subtypes are no success", () => {
+    expect(verdictOf([{ ...done, is_error: true }]).isSuccess).toBe(false);
+    expect(verdictOf([{ ...done, subtype: "error_during_execution" }]).isSuccess).toBe(false);
+  });
+});
+
+describe("summary without a result", () => {
+  test("texts of all messages; several events of one message are several blocks", () => {
+    expect(verdictOf([said("One."), said("Two."), said("Three.", { id: "m2" })]).summary).toBe(
+      "One.\n\nTwo.\n\nThree.",
+    );
+  });
+
+  test("equal texts of two messages are both kept", () => {
+    expect(verdictOf([said("Same."), said("Same.", { id: "m2" })]).summary).toBe("Same.\n\nSame.");
+  });
+
+  test("a message that is printed again as it grows is one", () => {
+    const grown = said("", {
+      content: [
+        { type: "text", text: "Lo" },
+        { type: "text", text: "king" },
+      ],
+    });
+    expect(verdictOf([said("Lo"), said("Looking"), said("Looking")]).summary).toBe("Looking");
+    expect(verdictOf([said("Lo"), grown]).summary).toBe("Lo\n\nking");
+  });
+
+  test("what subagents say is left out", () => {
+    expect(verdictOf([said("Mine."), { ...said("Its."), parent_tool_use_id: "toolu_1" }]).summary).toBe("Mine.");
+  });
+
+  test("bounded, the latest is kept, no half characters", () => {
+    const parser = new ClaudeResultParser();
+    for (let i = 0; i < 2000; i += 1) parser.push(JSON.stringify(said("🚀".repeat(200), { id: `m${i}` })));
+    const { summary } = parser.finish();
+    expect(summary?.length).toBeLessThanOrEqual(64 * 1024 + 2 * 2000);
+    expect(summary?.startsWith("…🚀")).toBe(true);
+    expect(summary?.isWellFormed()).toBe(true);
+    parser.push(JSON.stringify(said(`x${"🚀".repeat(40_000)}`, { id: "long" })));
+    expect(parser.finish().summary?.isWellFormed()).toBe(true);
+  });
+});
+
+describe("empty and truncated answers", () => {
+  const empty = {
+    type: "assistant",
+    message: { id: "m2", stop_reason: null, content: [], usage: { output_tokens: 0 } },
+  };
+
+  test("no tokens, nothing said, no stop reason: empty", () => {
+    expect(verdictOf([empty])).toMatchObject({ isEmptyResponse: true, hasOutput: false });
+    expect(verdictOf([{ ...empty, message: { ...empty.message, usage: undefined, output_tokens: 0 } }])).toMatchObject({
+      isEmptyResponse: true,
+    });
+  });
+
+  test.each([
+    ["a stop reason", { ...empty, message: { ...empty.message, stop_reason: "end_turn" } }],
+    ["tokens", { ...empty, message: { ...empty.message, usage: { output_tokens: 3 } } }],
+    ["a missing stop reason", { type: "assistant", message: { id: "m", content: [] } }],
+  ])("with %s it is not", (_what, event) => {
+    expect(verdictOf([event]).isEmptyResponse).toBe(false);
+  });
+
+  test("a result, or an answer after it, clears it", () => {
+    expect(verdictOf([empty, done]).isEmptyResponse).toBe(false);
+    expect(verdictOf([empty, said("Better.")])).toMatchObject({ isEmptyResponse: false, hasOutput: true });
+  });
+
+  test("the CLI's own message about a failed request is no output of the model", () => {
+    const synthetic = { ...said("API Error"), message: { ...said("API Error").message, model: "<synthetic>" } };
+    expect(verdictOf([synthetic])).toMatchObject({ hasOutput: false, model: null });
+  });
+});
+
+describe("progress", () => {
+  const retry = {
+    type: "system",
+    subtype: "api_retry",
+    attempt: 2,
+    max_retries: 10,
+    retry_delay_ms: 1234,
+    error_status: 529,
+  };
+
+  test("retries and refusals by rate limits are worth showing, nothing else is", () => {
+    const parser = new ClaudeResultParser();
+    expect(parser.push(JSON.stringify({ ...retry, error: "overloaded" }))).toEqual({
+      eventType: "claude.api_retry",
+      level: "warn",
+      message: "API request failed (HTTP 529, overloaded), retry 2 of 10 in 1.2 s",
+      payload: { attempt: 2, maxRetries: 10, delayMs: 1234, status: 529, error: "overloaded" },
+    });
+    const info = { rateLimitType: "five_hour", status: "rejected", resetsAt: 1_700_000_000 };
+    expect(parser.push(JSON.stringify({ type: "rate_limit_event", rate_limit_info: info }))).toMatchObject({
+      level: "error",
+      message: "Claude rate limit five_hour: rejected, resets 2023-11-14T22:13:20.000Z",
+    });
+    const allowed = { type: "rate_limit_event", rate_limit_info: { ...info, status: "allowed" } };
+    for (const event of [init, said("x"), done, allowed, { type: "stream_event" }]) {
+      expect(parser.push(JSON.stringify(event))).toBeNull();
+    }
+  });
+
+  test("a run that retries for ever does not flood the host", () => {
+    const parser = new ClaudeResultParser();
+    const events = Array.from({ length: 1000 }, () => parser.push(JSON.stringify(retry))).filter(
+      (each) => each !== null,
+    );
+    expect(events).toHaveLength(100);
+  });
+
+  test("an answer after a retry: the request did not fail", () => {
+    expect(verdictOf([{ ...retry, error: "overloaded" }]).apiFailure).not.toBeNull();
+    expect(verdictOf([{ ...retry, error: "overloaded" }, said("x")]).apiFailure).toBeNull();
+  });
+});
+
+describe("hostile lines", () => {
+  test("anything is survived, and what is good between is read", () => {
+    fc.assert(
+      fc.property(fc.array(fc.oneof(fc.string(), fc.json(), fc.string({ unit: "binary" }))), (lines) => {
+        const verdict = verdictOf([init, ...lines.filter((line) => !line.includes('"result"')), done]);
+        expect(verdict).toMatchObject({ hasResult: true, summary: "Done." });
+      }),
+    );
+  });
+
+  test.each([
+    ["a deep object", `{"type":"assistant","message":${'{"a":'.repeat(100_000)}1${"}".repeat(100_000)}}`],
+    ["a deep list of errors", `{"type":"result","errors":[{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}]}`],
+    ["a prototype", '{"type":"assistant","__proto__":{"message":{"content":[{"type":"text","text":"evil"}]}}}'],
+    ["a constructor", '{"type":"constructor","constructor":{"prototype":{"x":1}}}'],
+    ["wrong kinds", '{"type":"assistant","session_id":{},"message":[{"content":"x"}]}'],
+    ["wrong blocks", '{"type":"assistant","message":{"content":[null,1,"x",[],{"type":"text","text":5}]}}'],
+    ["a wrong result", '{"type":"result","result":{},"errors":"x","usage":[],"modelUsage":[1],"total_cost_usd":"y"}'],
+    ["invalid UTF-8", `{"type":"assistant","message":{"content":[{"type":"text","text":"\uFFFD\uD800"}]}}`],
+    ["a time that is none", '{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1e300}}'],
+  ])("%s", (_what, line) => {
+    const verdict = verdictOf([init, line, done]);
+    expect(verdict).toMatchObject({ hasResult: true, isSuccess: true, summary: "Done.", sessionId: "S-2" });
+    expect(({} as Record<string, unknown>).message).toBeUndefined();
+  });
+
+  test("ids of absurd length are no ids", () => {
+    expect(verdictOf([{ ...init, session_id: "x".repeat(10_000), model: "y".repeat(10_000) }])).toMatchObject({
+      sessionId: null,
+      model: null,
+    });
+  });
+
+  test("10 MB in one line, as an event, as text, broken", () => {
+    const long = "x".repeat(10 * 1024 * 1024);
+    const verdict = verdictOf([JSON.stringify(said(long)), long, `{"type":"assistant","message":"${long}`]);
+    expect(verdict.hasOutput).toBe(true);
+    expect(JSON.stringify(verdict).length).toBeLessThan(200_000);
+  });
+
+  test("what is kept does not grow with the output", () => {
+    const parser = new ClaudeResultParser();
+    const tool = recording("tool");
+    const size = () => JSON.stringify(parser.finish()).length;
+    for (let i = 0; i < 50; i += 1)
+      for (const line of [...tool, `stderr line with a session and a limit ${i}`]) parser.push(line);
+    const before = size();
+    for (let i = 0; i < 5000; i += 1)
+      for (const line of [...tool, `stderr line with a session and a limit ${i}`]) parser.push(line);
+    expect(size()).toBeLessThan(before + 1000);
+  });
+});
