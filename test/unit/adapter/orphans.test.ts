@@ -1,0 +1,283 @@
+import { describe, expect, test } from "vitest";
+import { classifyOrphan, decide, type Situation } from "../../../src/adapter/orphans.ts";
+import type { Condition, Job, Pod } from "../../../src/engine/index.ts";
+
+interface JobSpec {
+  name?: string;
+  run?: string;
+  task?: string | null;
+  session?: string;
+  created?: string;
+  conditions?: Condition[];
+  deleting?: boolean;
+  annotations?: Record<string, string>;
+}
+
+function jobOf({
+  name = "old",
+  run = "run-0",
+  task = "T",
+  session,
+  created = "2026-01-01T00:00:00Z",
+  conditions,
+  deleting,
+  annotations,
+}: JobSpec = {}): Job {
+  return {
+    metadata: {
+      name,
+      namespace: "n",
+      uid: `uid-${name}`,
+      resourceVersion: "1",
+      creationTimestamp: created,
+      labels: {
+        "paperclip.io/agent-id": "A",
+        "paperclip.io/run-id": run,
+        ...(task === null ? {} : { "paperclip.io/task-id": task }),
+        ...(session === undefined ? {} : { "paperclip.io/session-id": session }),
+      },
+      ...(annotations === undefined ? {} : { annotations }),
+      ...(deleting === true ? { deletionTimestamp: "2026-01-01T00:01:00Z" } : {}),
+    },
+    spec: { backoffLimit: 0 },
+    status: conditions === undefined ? {} : { conditions },
+  };
+}
+
+type Agent = "running" | "waiting" | number;
+function podOf(jobName: string, agent: Agent, phase: NonNullable<Pod["status"]["phase"]> = "Running"): Pod {
+  const state =
+    typeof agent === "number"
+      ? { terminated: { exitCode: agent } }
+      : agent === "running"
+        ? { running: {} }
+        : { waiting: {} };
+  return {
+    metadata: {
+      name: `${jobName}-x`,
+      namespace: "n",
+      uid: `uid-${jobName}-x`,
+      resourceVersion: "1",
+      creationTimestamp: "2026-01-01T00:00:00Z",
+      labels: { "paperclip.io/agent-id": "A" },
+      ownerReferences: [
+        { apiVersion: "batch/v1", kind: "Job", name: jobName, uid: `uid-${jobName}`, controller: true },
+      ],
+    },
+    spec: { containers: [{ name: "agent" }] },
+    status: { phase, containerStatuses: [{ name: "agent", restartCount: 0, state }] },
+  };
+}
+
+function situation(
+  overrides: Partial<Omit<Situation, "config">> & { config?: Partial<Situation["config"]>; active?: string[] } = {},
+): Situation {
+  const { config, active = [], ...rest } = overrides;
+  return {
+    jobs: [],
+    pods: [],
+    newcomer: { agentId: "A", runId: "run-1", taskId: "T", sessionId: "S" },
+    containerName: "agent",
+    config: { reattachOrphanedJobs: true, concurrencyPolicy: "block", retainJobs: false, ...config },
+    isActiveHere: (uid) => active.includes(uid),
+    isCollected: () => false,
+    ...rest,
+  };
+}
+
+const complete: Condition[] = [{ type: "Complete", status: "True" }];
+const failed: Condition[] = [{ type: "Failed", status: "True", reason: "BackoffLimitExceeded" }];
+const deadline: Condition[] = [{ type: "FailureTarget", status: "True", reason: "DeadlineExceeded" }];
+
+describe("may an orphan be adopted?", () => {
+  test.each([
+    ["same task, same session", "T", "S", "T", "S", "reattach"],
+    ["same task, the orphan has no session (a first run)", "T", undefined, "T", "S", "reattach"],
+    ["same task, the newcomer has no session", "T", "S", "T", null, "reattach"],
+    ["same task, no session at all", "T", undefined, "T", null, "reattach"],
+    ["same task, other session", "T", "S", "T", "S2", "block_session_mismatch"],
+    ["other task", "T", "S", "T2", "S", "block_task_mismatch"],
+    ["other task and other session", "T", "S", "T2", "S2", "block_task_mismatch"],
+    ["the orphan has no task", null, "S", "T", "S", "block_task_unknown"],
+    ["the newcomer has no task", "T", "S", null, "S", "block_task_unknown"],
+    ["nobody has a task", null, "S", null, "S", "block_task_unknown"],
+  ] as const)("%s", (_, task, session, taskId, sessionId, expected) => {
+    expect(classifyOrphan(jobOf({ task, ...(session === undefined ? {} : { session }) }), { taskId, sessionId })).toBe(
+      expected,
+    );
+  });
+});
+
+describe("live runs of the agent", () => {
+  test("none: start", () => expect(decide(situation())).toEqual({ kind: "start" }));
+
+  test("an orphan of the same task is adopted", () => {
+    const job = jobOf();
+    expect(decide(situation({ jobs: [job], pods: [podOf("old", "running")] }))).toEqual({
+      kind: "adopt",
+      job,
+      isOwnRun: false,
+      isEnded: false,
+    });
+  });
+
+  test("a Job whose pod does not exist yet is live", () => {
+    expect(decide(situation({ jobs: [jobOf()] }))).toMatchObject({ kind: "adopt", isEnded: false });
+  });
+
+  test.each([
+    [{ task: "T2" }, "k8s_concurrent_run_blocked"],
+    [{ task: null }, "k8s_orphan_task_unknown"],
+    [{ session: "S2" }, "k8s_orphan_session_mismatch"],
+  ])("%j blocks with its code", (spec, code) => {
+    expect(decide(situation({ jobs: [jobOf(spec)] }))).toMatchObject({
+      kind: "blocked",
+      blockers: [{ code, isActiveHere: false }],
+    });
+  });
+
+  test("of several of the same task the newest is adopted", () => {
+    const jobs = [
+      jobOf({ name: "a", created: "2026-01-01T00:00:00Z" }),
+      jobOf({ name: "b", created: "2026-01-01T00:00:09Z" }),
+    ];
+    expect(decide(situation({ jobs }))).toMatchObject({ kind: "adopt", job: { metadata: { name: "b" } } });
+  });
+
+  test("one that blocks does so though another could be adopted", () => {
+    const jobs = [jobOf({ name: "b", created: "2026-01-01T00:00:09Z" }), jobOf({ name: "a", task: "T2" })];
+    expect(decide(situation({ jobs }))).toMatchObject({ kind: "blocked" });
+  });
+
+  test("followed by this process it is no orphan, though its task is the same", () => {
+    expect(decide(situation({ jobs: [jobOf()], active: ["uid-old"] }))).toMatchObject({
+      kind: "blocked",
+      blockers: [{ isActiveHere: true }],
+    });
+  });
+
+  test("with reattachment off every orphan blocks", () => {
+    expect(decide(situation({ jobs: [jobOf()], config: { reattachOrphanedJobs: false } }))).toMatchObject({
+      kind: "blocked",
+      blockers: [{ code: "k8s_concurrent_run_blocked" }],
+    });
+  });
+
+  test("parallel runs beside those of other tasks, and adopts its own task's", () => {
+    const config = { concurrencyPolicy: "parallel" } as const;
+    expect(decide(situation({ jobs: [jobOf({ task: "T2" })], config }))).toEqual({ kind: "start" });
+    expect(decide(situation({ jobs: [jobOf({ name: "a", task: "T2" }), jobOf()], config }))).toMatchObject({
+      kind: "adopt",
+    });
+  });
+});
+
+describe("pods count, not only Jobs", () => {
+  test("the pod of a deleted Job still runs: wait for it", () => {
+    expect(decide(situation({ pods: [podOf("deleted", "running")] }))).toEqual({
+      kind: "leaving",
+      names: ["deleted-x"],
+    });
+  });
+
+  test.each<[string, Pod]>([
+    ["has ended", podOf("deleted", 0, "Succeeded")],
+    ["lives on with a sidecar after the agent has ended", podOf("deleted", 1)],
+  ])("a pod without Job that %s does not count", (_, pod) =>
+    expect(decide(situation({ pods: [pod] }))).toEqual({ kind: "start" }),
+  );
+
+  test("a Job that is being deleted: wait while its agent may run, not longer", () => {
+    const jobs = [jobOf({ deleting: true })];
+    expect(decide(situation({ jobs, pods: [podOf("old", "running")] }))).toEqual({ kind: "leaving", names: ["old"] });
+    expect(decide(situation({ jobs, pods: [podOf("old", 143, "Failed")] }))).toEqual({ kind: "start" });
+    expect(decide(situation({ jobs }))).toEqual({ kind: "start" });
+  });
+
+  test("over its deadline, the pod in its grace period: wait", () => {
+    expect(decide(situation({ jobs: [jobOf({ conditions: deadline })], pods: [podOf("old", "running")] }))).toEqual({
+      kind: "leaving",
+      names: ["old"],
+    });
+  });
+
+  test("a Job of another task that never completes for its sidecar's sake does not block", () => {
+    expect(decide(situation({ jobs: [jobOf({ task: "T2" })], pods: [podOf("old", 0)] }))).toEqual({ kind: "start" });
+  });
+
+  test("parallel does not wait for what is leaving", () => {
+    expect(
+      decide(situation({ pods: [podOf("deleted", "running")], config: { concurrencyPolicy: "parallel" } })),
+    ).toEqual({ kind: "start" });
+  });
+});
+
+describe("ended runs whose result nobody took", () => {
+  const ended = jobOf({ conditions: complete, annotations: { "paperclip.io/working-dir": "/w" } });
+  const pod = podOf("old", 0, "Succeeded");
+
+  test("are adopted for the same task", () => {
+    expect(decide(situation({ jobs: [ended], pods: [pod] }))).toMatchObject({
+      kind: "adopt",
+      isEnded: true,
+      isOwnRun: false,
+    });
+  });
+
+  test("a live one goes before", () => {
+    const live = jobOf({ name: "live", created: "2025-01-01T00:00:00Z" });
+    expect(decide(situation({ jobs: [ended, live], pods: [pod] }))).toMatchObject({
+      kind: "adopt",
+      job: { metadata: { name: "live" } },
+      isEnded: false,
+    });
+  });
+
+  test.each<[string, Partial<Situation> & { config?: Partial<Situation["config"]> }]>([
+    ["of another task", { jobs: [jobOf({ task: "T2", conditions: complete })] }],
+    ["of another session", { jobs: [jobOf({ session: "S2", conditions: complete })] }],
+    ["that failed", { jobs: [jobOf({ conditions: failed })], pods: [podOf("old", 1, "Failed")] }],
+    ["whose pod is gone, and with it the log", { pods: [] }],
+    [
+      "marked as taken",
+      { jobs: [jobOf({ conditions: complete, annotations: { "paperclip.io/collected-at": "2026-01-01T00:00:00Z" } })] },
+    ],
+    ["taken by this process, should the deletion have failed", { isCollected: () => true }],
+    [
+      "of the adapter of old where Jobs are retained: it leaves no mark",
+      {
+        jobs: [jobOf({ conditions: complete })],
+        config: { retainJobs: true, reattachOrphanedJobs: true, concurrencyPolicy: "block" },
+      },
+    ],
+    [
+      "with reattachment off",
+      { config: { reattachOrphanedJobs: false, retainJobs: false, concurrencyPolicy: "block" } },
+    ],
+  ])("%s are left alone", (_, overrides) => {
+    expect(decide(situation({ jobs: [ended], pods: [pod], ...overrides }))).toEqual({ kind: "start" });
+  });
+});
+
+describe("the same run again", () => {
+  const own = jobOf({ name: "own", run: "run-1" });
+  test("adopts its own Job, live or ended, well or badly", () => {
+    expect(decide(situation({ jobs: [own] }))).toMatchObject({ kind: "adopt", isOwnRun: true, isEnded: false });
+    const failedOwn = jobOf({ name: "own", run: "run-1", conditions: failed });
+    expect(decide(situation({ jobs: [failedOwn], pods: [podOf("own", 1, "Failed")] }))).toMatchObject({
+      kind: "adopt",
+      isOwnRun: true,
+      isEnded: true,
+    });
+  });
+
+  test("is blocked while it is followed here", () => {
+    expect(decide(situation({ jobs: [own], active: ["uid-own"] }))).toMatchObject({ kind: "blocked" });
+  });
+
+  test("waits while its Job is being deleted", () => {
+    expect(decide(situation({ jobs: [jobOf({ name: "own", run: "run-1", deleting: true })] }))).toMatchObject({
+      kind: "leaving",
+    });
+  });
+});
