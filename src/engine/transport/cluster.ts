@@ -3,6 +3,7 @@ import { ApiError, errorFromException, errorFromResponse, type RequestName } fro
 import { type Credential, Credentials } from "./credentials.ts";
 import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
 import { ExchangeError, exchange, type Incoming, type Outgoing, readAll } from "./exchange.ts";
+import { UnseenError } from "./http2-connection.ts";
 import { checkKubeConfig } from "./kube-config.ts";
 import { abortable, LinkedAbort } from "./linked-abort.ts";
 import { RequestCounter } from "./request-counter.ts";
@@ -198,11 +199,20 @@ export class Cluster {
     }
   }
 
-  #exchange(lane: Lane, name: RequestName, outgoing: Outgoing, credential: Credential): Promise<Incoming> {
-    const dispatcher = this.#dispatcher.for(credential, lane);
-    this.requests.count(outgoing.method, outgoing.target);
+  async #exchange(lane: Lane, name: RequestName, outgoing: Outgoing, credential: Credential): Promise<Incoming> {
     const headers = { ...outgoing.headers, ...credential.headers, "user-agent": "k8s-run-informer" };
-    return exchange(dispatcher, { ...outgoing, headers }, (error) => errorFromException(name, error, true));
+    const send = () => {
+      const wire = this.#dispatcher.for(credential, lane);
+      this.requests.count(outgoing.method, outgoing.target);
+      return exchange(wire, { ...outgoing, headers }, (error) => errorFromException(name, error, true));
+    };
+    try {
+      return await send();
+    } catch (error) {
+      // A connection said GOAWAY under the request, as API servers do now and then (--goaway-chance): another takes it.
+      if (error instanceof ExchangeError && error.cause instanceof UnseenError) return send();
+      throw error;
+    }
   }
 
   async #refusal(name: RequestName, { status, headers, body }: Incoming, signal: AbortSignal): Promise<ApiError> {

@@ -1,9 +1,9 @@
-import type { Socket } from "node:net";
-import { type buildConnector, Client, type Dispatcher, Pool } from "undici";
 import { ConnectionError } from "./connection-failure.ts";
-import { type Connector, createConnector } from "./connector.ts";
+import { ConnectionPool } from "./connection-pool.ts";
+import { createConnector } from "./connector.ts";
 import type { Credential } from "./credentials.ts";
 import type { RequestCounter } from "./request-counter.ts";
+import type { Wire } from "./wire.ts";
 
 export interface DispatcherOptions {
   /** `https://host:6443` */
@@ -15,152 +15,74 @@ export interface DispatcherOptions {
   pingTimeoutMs: number;
 }
 
-/** One-shot requests and long ones do not share connections. */
+/** One-shot requests and long ones do not share connections, so that a create never waits behind a thousand log streams. */
 export type Lane = "short" | "long";
 
-/** Our own ceiling; the server's SETTINGS_MAX_CONCURRENT_STREAMS (Kubernetes: 100 or 250) may lower it. */
-const MAX_STREAMS_PER_CONNECTION = 250;
-/** HTTP/1.1 takes a connection a request; one-shots wait for one of these then. */
-const MAX_SHORT_CONNECTIONS = 16;
-const IDLE_MS = 60_000;
+const LANES = {
+  // A list should come at the line's speed; 16 connections are enough for one-shots where HTTP/2 is not spoken.
+  short: { streamWindowBytes: 1024 * 1024, maxHttp1Connections: 16 },
+  // 1 000 logs that nobody reads hold 250 MB at the most.
+  long: { streamWindowBytes: 256 * 1024, maxHttp1Connections: null },
+} as const;
 
-/**
- * The connections to one API server: two undici pools (`short`, `long`) over one connector. HTTP/2 where ALPN agrees to it,
- * with as few sessions as the server's stream limit allows; otherwise HTTP/1.1 with a connection a request.
- *
- * What undici 8.12 does not do is done here:
- * - It sends pings but never misses an answer: `SilenceGuard`.
- * - Its pool would put one-shots behind streams at the limit: two lanes.
- */
+const MAX_STREAMS_PER_CONNECTION = 250;
+const IDLE_TIMEOUT_MS = 60_000;
+
+/** All connections to one API server: a pool a lane, made anew when the client certificate changes. */
 export class ClusterDispatcher {
   readonly #options: DispatcherOptions;
-  #pools: { fingerprint: string; short: Pool; long: Pool } | null = null;
-  /** Of an earlier client certificate; each goes when its last request ends. */
-  readonly #retired = new Set<Pool>();
-  #closed = false;
+  #pools: { fingerprint: string; short: ConnectionPool; long: ConnectionPool } | null = null;
+  /** Of an earlier client certificate: each goes when its last request ends. */
+  readonly #retired = new Set<ConnectionPool>();
+  #closed: ConnectionError | null = null;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
   }
 
-  /** The dispatcher for a request with this credential. New TLS material means new connections; the old ones finish what they carry. */
-  for(credential: Credential, lane: Lane): Dispatcher {
-    if (this.#closed) throw new ConnectionError("ClusterClosed", "this cluster was closed");
+  /** The wire for a request with this credential. */
+  for(credential: Credential, lane: Lane): Wire {
+    if (this.#closed !== null) throw this.#closed;
     if (this.#pools?.fingerprint !== credential.tlsFingerprint) {
       this.#retire();
       this.#pools = {
         fingerprint: credential.tlsFingerprint,
-        short: this.#createPool(credential, MAX_SHORT_CONNECTIONS),
-        long: this.#createPool(credential, null),
+        short: this.#createPool(credential, "short"),
+        long: this.#createPool(credential, "long"),
       };
     }
     return this.#pools[lane];
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#retire();
     const error = new ConnectionError("ClusterClosed", "this cluster was closed");
+    this.#closed ??= error;
+    this.#retire();
     await Promise.all([...this.#retired].map((pool) => pool.destroy(error)));
+    this.#retired.clear();
   }
 
   #retire(): void {
+    for (const pool of this.#retired) if (pool.isEmpty) this.#retired.delete(pool);
     if (this.#pools === null) return;
     for (const pool of [this.#pools.short, this.#pools.long]) {
+      pool.close();
       this.#retired.add(pool);
-      // Rejects when destroyed meanwhile.
-      pool.close().then(
-        () => this.#retired.delete(pool),
-        () => this.#retired.delete(pool),
-      );
     }
     this.#pools = null;
   }
 
-  #createPool({ tls }: Credential, connections: number | null): Pool {
-    const { origin, proxyUrl, connectTimeoutMs, pingIntervalMs } = this.#options;
-    const connector = createConnector({ tls, proxyUrl, connectTimeoutMs });
-    return new Pool(origin, {
-      connections,
-      allowH2: true,
-      // The deadline of each request is the caller's.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      keepAliveTimeout: IDLE_MS,
-      h2Options: { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION, pingInterval: pingIntervalMs },
-      factory: (url: URL, options: object) => this.#createClient(url, options, connector),
+  #createPool({ tls }: Credential, lane: Lane): ConnectionPool {
+    const { origin, proxyUrl, requests, connectTimeoutMs, pingIntervalMs, pingTimeoutMs } = this.#options;
+    return new ConnectionPool({
+      origin,
+      connect: createConnector({ tls, proxyUrl, connectTimeoutMs }),
+      requests,
+      maxStreams: MAX_STREAMS_PER_CONNECTION,
+      pingIntervalMs,
+      pingTimeoutMs,
+      idleTimeoutMs: IDLE_TIMEOUT_MS,
+      ...LANES[lane],
     });
-  }
-
-  /** A client of its own connector, so that a GOAWAY can be told to the guard of the socket that it came over. */
-  #createClient(url: URL, options: object, connector: Connector): Client {
-    const { requests, pingIntervalMs, pingTimeoutMs } = this.#options;
-    let guard: SilenceGuard | null = null;
-    const connect: Connector = (target, callback) => {
-      connector(target, ((error: Error | null, socket: Socket | null) => {
-        if (error !== null || socket === null) {
-          callback(error ?? new ConnectionError("Unknown", "no socket"), null);
-          return;
-        }
-        requests.connected();
-        socket.once("close", () => requests.disconnected());
-        if (isHttp2(socket)) guard = new SilenceGuard(socket, pingIntervalMs, pingTimeoutMs);
-        callback(null, socket);
-      }) as buildConnector.Callback);
-    };
-    const client = new Client(url, { ...options, connect });
-    client.on("disconnect", () => guard?.drain());
-    return client;
-  }
-}
-
-function isHttp2(socket: Socket & { alpnProtocol?: unknown }): boolean {
-  return socket.alpnProtocol === "h2";
-}
-
-/**
- * Ends a connection on which nothing arrives. undici pings every `intervalMs`, so on a live connection at least the answer
- * does; undici itself notices a missing answer never (it only resets requests that have a timeout). Ticks are counted, not
- * time, so that a process that was stopped or blocked does not take its own absence for the server's.
- *
- * After a GOAWAY undici stops pinging while the streams that the server still serves go on: then silence is allowed for five
- * minutes.
- */
-class SilenceGuard {
-  readonly #socket: Socket;
-  readonly #timer: NodeJS.Timeout;
-  readonly #intervalMs: number;
-  #allowedTicks: number;
-  #silentTicks = 0;
-  #bytesRead: number;
-
-  constructor(socket: Socket, intervalMs: number, timeoutMs: number) {
-    this.#socket = socket;
-    this.#intervalMs = intervalMs;
-    this.#bytesRead = socket.bytesRead;
-    // A ping may have left just before a tick, so the answer has a whole interval before silence counts.
-    this.#allowedTicks = Math.max(1, Math.ceil(timeoutMs / intervalMs));
-    this.#timer = setInterval(() => this.#tick(), intervalMs);
-    this.#timer.unref();
-    socket.once("close", () => clearInterval(this.#timer));
-  }
-
-  drain(): void {
-    this.#allowedTicks = Math.max(this.#allowedTicks, Math.ceil(300_000 / this.#intervalMs));
-  }
-
-  #tick(): void {
-    const { bytesRead } = this.#socket;
-    if (bytesRead !== this.#bytesRead) {
-      this.#bytesRead = bytesRead;
-      this.#silentTicks = 0;
-      return;
-    }
-    this.#silentTicks += 1;
-    if (this.#silentTicks <= this.#allowedTicks) return;
-    const ms = this.#silentTicks * this.#intervalMs;
-    this.#socket.destroy(
-      new ConnectionError("ConnectionLost", `the connection was silent for ${ms} ms, not even answering pings`),
-    );
   }
 }

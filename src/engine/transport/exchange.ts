@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
-import type { Dispatcher } from "undici";
 import { ConnectionError } from "./connection-failure.ts";
+import { UnseenError } from "./http2-connection.ts";
+import type { Controller, RequestHandler, Wire } from "./wire.ts";
 
 export interface Outgoing {
   method: string;
@@ -30,17 +31,12 @@ export class ExchangeError extends Error {
 }
 
 /**
- * One HTTP request on a dispatcher. Resolves with the headers of the answer, whatever its status. Rejects with the signal's
- * reason, or with an `ExchangeError`. undici's own `request()` does not reject an aborted request that still waits for a
- * connection, does not say whether a failed one was sent, and may raise an uncaught error from a body that nobody reads.
+ * One HTTP request on a wire. Resolves with the headers of the answer, whatever its status. Rejects with the signal's
+ * reason, at once also while it still waits for a connection, or with an `ExchangeError`.
  *
  * @param wrap makes the error that reading the body throws
  */
-export function exchange(
-  dispatcher: Dispatcher,
-  outgoing: Outgoing,
-  wrap: (error: unknown) => Error,
-): Promise<Incoming> {
+export function exchange(wire: Wire, outgoing: Outgoing, wrap: (error: unknown) => Error): Promise<Incoming> {
   return new Promise((resolve, reject) => {
     if (outgoing.signal?.aborted) {
       reject(outgoing.signal.reason);
@@ -49,20 +45,17 @@ export function exchange(
     const { method, target, headers, body, signal } = outgoing;
     const handler = new ExchangeHandler(outgoing, wrap, resolve, reject);
     signal?.addEventListener("abort", handler, { once: true });
-    dispatcher.dispatch(
-      { path: target, method: method as Dispatcher.HttpMethod, headers, body: body ?? null },
-      handler,
-    );
+    wire.dispatch({ path: target, method, headers, body: body ?? null }, handler);
   });
 }
 
-class ExchangeHandler implements Dispatcher.DispatchHandler {
+class ExchangeHandler implements RequestHandler {
   readonly #signal: AbortSignal | undefined;
   readonly #resolve: (incoming: Incoming) => void;
   readonly #reject: (error: unknown) => void;
   readonly #wrap: (error: unknown) => Error;
   readonly #sendTimer: NodeJS.Timeout;
-  #controller: Dispatcher.DispatchController | null = null;
+  #controller: Controller | null = null;
   #body: ResponseBody | null = null;
   #sent = false;
   /** Set once; what comes later is of no interest. */
@@ -94,22 +87,21 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     this.#fail(this.#signal?.reason);
   }
 
-  /** Again when undici sends the request once more, because a GOAWAY or REFUSED_STREAM said that the server has not seen it. */
-  onRequestStart(controller: Dispatcher.DispatchController): void {
+  onRequestStart(controller: Controller): void {
     this.#controller = controller;
     clearTimeout(this.#sendTimer);
     if (this.#over !== null) controller.abort(asError(this.#over.error));
     else this.#sent = true;
   }
 
-  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Incoming["headers"]): void {
+  onResponseStart(controller: Controller, status: number, headers: Incoming["headers"]): void {
     if (status < 200 || this.#over !== null) return;
     const body = new ResponseBody(controller, (error) => this.#fail(error));
     this.#body = body;
     this.#resolve({ status, headers, body });
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onResponseData(controller: Controller, chunk: Buffer): void {
     if (this.#body?.push(chunk) === false) controller.pause();
   }
 
@@ -118,8 +110,9 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     this.#body?.push(null);
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#fail(this.#body === null ? new ExchangeError(error, this.#sent) : this.#wrap(error));
+  onResponseError(_controller: Controller | null, error: Error): void {
+    const mayHaveBeenSeen = this.#sent && !(error instanceof UnseenError);
+    this.#fail(this.#body === null ? new ExchangeError(error, mayHaveBeenSeen) : this.#wrap(error));
   }
 
   #fail(error: unknown): void {
@@ -138,10 +131,10 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
 }
 
 class ResponseBody extends Readable {
-  readonly #controller: Dispatcher.DispatchController;
+  readonly #controller: Controller;
   readonly #onDestroy: (error: unknown) => void;
 
-  constructor(controller: Dispatcher.DispatchController, onDestroy: (error: unknown) => void) {
+  constructor(controller: Controller, onDestroy: (error: unknown) => void) {
     super({ highWaterMark: 64 * 1024 });
     this.#controller = controller;
     this.#onDestroy = onDestroy;

@@ -1,5 +1,10 @@
 import { once } from "node:events";
-import http2, { type Http2SecureServer, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from "node:http2";
+import http2, {
+  type Http2SecureServer,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { KubeConfig } from "@kubernetes/client-node";
 import { generate } from "selfsigned";
@@ -55,7 +60,13 @@ export interface ApiServer {
 /** A real HTTPS server that speaks HTTP/2, or HTTP/1.1 only. */
 export async function startApiServer(
   handler: Handler,
-  options: { http1Only?: boolean; maxConcurrentStreams?: number; requestCert?: boolean; ca?: string; port?: number } = {},
+  options: {
+    http1Only?: boolean;
+    maxConcurrentStreams?: number;
+    requestCert?: boolean;
+    ca?: string;
+    port?: number;
+  } = {},
 ): Promise<ApiServer> {
   const { cert, key } = await serverCertificate();
   const requests: string[] = [];
@@ -97,7 +108,10 @@ export async function startApiServer(
     sockets,
     requests,
     kubeConfig: (user = {}, cluster = {}) =>
-      kubeConfigOf({ server: `https://127.0.0.1:${port}`, "certificate-authority-data": base64(cert), ...cluster }, user),
+      kubeConfigOf(
+        { server: `https://127.0.0.1:${port}`, "certificate-authority-data": base64(cert), ...cluster },
+        user,
+      ),
     async close() {
       for (const session of sessions) session.destroy();
       for (const socket of sockets) socket.destroy();
@@ -129,7 +143,12 @@ export function base64(text: string): string {
   return Buffer.from(text).toString("base64");
 }
 
-export function sendJson(response: Http2ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
+export function sendJson(
+  response: Http2ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
   response.writeHead(status, { "content-type": "application/json", ...headers });
   response.end(JSON.stringify(body));
 }

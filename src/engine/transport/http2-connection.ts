@@ -1,0 +1,274 @@
+import http2, {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  type IncomingHttpHeaders,
+  type IncomingHttpStatusHeader,
+} from "node:http2";
+import type { Socket } from "node:net";
+import { ConnectionError, connectionFailure } from "./connection-failure.ts";
+import type { Controller, RequestHandler, WireRequest } from "./wire.ts";
+
+const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants;
+
+export interface Http2ConnectionOptions {
+  origin: string;
+  /** Our own ceiling; the server's SETTINGS_MAX_CONCURRENT_STREAMS (Kubernetes: 100 or 250) may lower it. */
+  maxStreams: number;
+  /** What the server may send on one stream before we read it; so much memory may a stream hold that nobody reads. */
+  streamWindowBytes: number;
+  pingIntervalMs: number;
+  pingTimeoutMs: number;
+  /** Without a stream for so long, the connection is closed. */
+  idleTimeoutMs: number;
+  /** `available` or `isOpen` has changed. */
+  onChange(connection: Http2Connection): void;
+}
+
+/** Node gives the connection's window back as bytes arrive, read or not, so this bounds the rate only, never stalls a sibling. */
+const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
+
+/**
+ * One HTTP/2 connection: streams up to the server's limit, pings, GOAWAY. After a GOAWAY it takes no new streams, those that the
+ * server still serves go on, those that it has not seen fail with `UnseenError`.
+ */
+export class Http2Connection {
+  readonly #options: Http2ConnectionOptions;
+  readonly #socket: Socket;
+  readonly #session: ClientHttp2Session;
+  readonly #pingTimer: NodeJS.Timeout;
+  readonly #authority: string;
+  #ackTimer: NodeJS.Timeout | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+  /** 0 until the server's settings have come. */
+  #limit = 0;
+  #streams = 0;
+  #isOpen = true;
+
+  constructor(socket: Socket, options: Http2ConnectionOptions) {
+    this.#options = options;
+    this.#socket = socket;
+    this.#authority = new URL(options.origin).host;
+    const session = http2.connect(options.origin, {
+      createConnection: () => socket,
+      settings: { enablePush: false, initialWindowSize: options.streamWindowBytes },
+      peerMaxConcurrentStreams: options.maxStreams,
+    });
+    this.#session = session;
+    // Errors reach the streams; here they must only not be uncaught.
+    socket.on("error", () => {});
+    session.on("error", () => {});
+    session.once("connect", () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
+    session.on("remoteSettings", ({ maxConcurrentStreams }) => {
+      this.#limit = Math.min(options.maxStreams, maxConcurrentStreams ?? options.maxStreams);
+      options.onChange(this);
+    });
+    // Node itself closes the session now, gracefully after NO_ERROR.
+    session.once("goaway", () => this.#retire());
+    session.once("close", () => {
+      clearInterval(this.#pingTimer);
+      clearTimeout(this.#ackTimer);
+      this.#retire();
+    });
+    this.#pingTimer = setInterval(() => this.#ping(), options.pingIntervalMs);
+    this.#pingTimer.unref();
+    this.#rest();
+  }
+
+  /** It takes new streams, now or when others end. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** How many streams may be opened now. */
+  get available(): number {
+    return this.#isOpen ? Math.max(0, this.#limit - this.#streams) : 0;
+  }
+
+  /** The server's stream limit as far as it binds us; 0 = not yet known. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  send(request: WireRequest, handler: RequestHandler): void {
+    const exchange = new StreamExchange(handler);
+    handler.onRequestStart(exchange);
+    // Was aborted while it waited for its turn.
+    if (exchange.isOver) return;
+    const headers: Record<string, string | number> = {
+      ":method": request.method,
+      ":path": request.path,
+      ":scheme": "https",
+      ":authority": this.#authority,
+      ...request.headers,
+    };
+    if (request.body !== null) headers["content-length"] = Buffer.byteLength(request.body);
+    let stream: ClientHttp2Stream;
+    try {
+      stream = this.#session.request(headers, { endStream: request.body === null });
+    } catch (error) {
+      // The session began to close in this very turn, or a header is no header.
+      const isSessionOver = /^ERR_HTTP2_(INVALID_SESSION|GOAWAY_SESSION|OUT_OF_STREAMS)$/.test(
+        String((error as { code?: unknown }).code),
+      );
+      if (isSessionOver) this.#retire();
+      exchange.fail(isSessionOver ? new UnseenError(error) : error);
+      return;
+    }
+    if (this.#streams === 0) this.#wake();
+    this.#streams += 1;
+    stream.once("close", () => {
+      this.#streams -= 1;
+      if (this.#streams === 0) this.#rest();
+      this.#options.onChange(this);
+    });
+    exchange.attach(stream);
+    if (request.body !== null) stream.end(request.body);
+  }
+
+  /** No new streams; closes with its last one. */
+  close(): void {
+    this.#retire();
+    if (!this.#session.destroyed) this.#session.close();
+  }
+
+  destroy(error: Error): void {
+    this.#retire();
+    this.#session.destroy(error);
+    this.#socket.destroy();
+  }
+
+  #retire(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    clearTimeout(this.#idleTimer);
+    this.#options.onChange(this);
+  }
+
+  #wake(): void {
+    clearTimeout(this.#idleTimer);
+    this.#session.ref();
+  }
+
+  /** Without a stream it must not hold the process. */
+  #rest(): void {
+    if (this.#session.destroyed) return;
+    this.#session.unref();
+    clearTimeout(this.#idleTimer);
+    if (!this.#isOpen) return;
+    this.#idleTimer = setTimeout(() => this.close(), this.#options.idleTimeoutMs);
+    this.#idleTimer.unref();
+  }
+
+  #ping(): void {
+    if (this.#session.destroyed || this.#ackTimer !== undefined) return;
+    const { pingTimeoutMs } = this.#options;
+    const bytesRead = this.#socket.bytesRead;
+    this.#session.ping(() => {
+      clearTimeout(this.#ackTimer);
+      this.#ackTimer = undefined;
+    });
+    this.#ackTimer = setTimeout(() => {
+      // After a blocked event loop or a stopped process the timer comes before what the socket has to say: let it speak first.
+      setImmediate(() => {
+        if (this.#ackTimer === undefined) return;
+        this.#ackTimer = undefined;
+        // Bytes without the answer: it stands behind other data on a slow line.
+        if (this.#socket.bytesRead !== bytesRead) return;
+        this.destroy(
+          new ConnectionError(
+            "ConnectionLost",
+            `the server did not answer a ping within ${pingTimeoutMs} ms; the connection was given up`,
+          ),
+        );
+      });
+    }, pingTimeoutMs);
+    this.#ackTimer.unref();
+  }
+}
+
+/** The server has certainly not acted on the request: refused the stream, or said GOAWAY before it. */
+export class UnseenError extends ConnectionError {
+  constructor(cause?: unknown) {
+    super("ConnectionReset", "the server is closing this connection and has not seen the request", { cause });
+  }
+}
+
+/** One stream under its handler. The handler hears of exactly one end. */
+class StreamExchange implements Controller {
+  readonly #handler: RequestHandler;
+  #stream: ClientHttp2Stream | null = null;
+  #isOver = false;
+  #answered = false;
+
+  constructor(handler: RequestHandler) {
+    this.#handler = handler;
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  attach(stream: ClientHttp2Stream): void {
+    this.#stream = stream;
+    stream.on("response", (headers) => this.#onResponse(stream, headers));
+    // Stays to the end: Node may report a session's error to a stream that was closed before.
+    stream.on("error", (error) => this.fail(this.#explain(stream, error)));
+    stream.once("close", () => this.fail(this.#explain(stream, undefined)));
+  }
+
+  pause(): void {
+    this.#stream?.pause();
+  }
+
+  resume(): void {
+    this.#stream?.resume();
+  }
+
+  abort(reason: Error): void {
+    this.fail(reason);
+  }
+
+  fail(error: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const stream = this.#stream;
+    if (stream !== null && !stream.destroyed) {
+      if (!stream.closed) stream.close(NGHTTP2_CANCEL);
+      // At once, without waiting for data that nobody reads to drain: the RST_STREAM is queued already.
+      stream.destroy();
+    }
+    this.#handler.onResponseError(this, error instanceof Error ? error : new Error(String(error)));
+  }
+
+  #onResponse(stream: ClientHttp2Stream, headers: IncomingHttpHeaders & IncomingHttpStatusHeader): void {
+    if (this.#isOver) return;
+    this.#answered = true;
+    const plain: Record<string, string | string[] | undefined> = {};
+    for (const name of Object.keys(headers)) if (!name.startsWith(":")) plain[name] = headers[name];
+    this.#handler.onResponseStart(this, Number(headers[":status"]), plain);
+    stream.on("data", (chunk: Buffer) => {
+      if (!this.#isOver) this.#handler.onResponseData(this, chunk);
+    });
+    stream.once("end", () => {
+      // Node ends a stream that was reset with CANCEL as if it were complete.
+      if (stream.rstCode !== NGHTTP2_NO_ERROR) {
+        this.fail(this.#explain(stream, undefined));
+        return;
+      }
+      if (this.#isOver) return;
+      this.#isOver = true;
+      this.#handler.onResponseEnd();
+    });
+  }
+
+  #explain(stream: ClientHttp2Stream, error: Error | undefined): Error {
+    if (stream.rstCode === NGHTTP2_REFUSED_STREAM && !this.#answered) return new UnseenError(error);
+    if (error !== undefined && connectionFailure(error).reason !== "Unknown") return error;
+    // Node closes the streams of a lost connection with CANCEL, as if the server had reset each.
+    const isConnectionLost = stream.session === undefined || stream.session.destroyed;
+    const what = isConnectionLost
+      ? "the connection was closed"
+      : `the server reset the stream (HTTP/2 code ${stream.rstCode})`;
+    return new ConnectionError("ConnectionReset", what, { cause: error });
+  }
+}
