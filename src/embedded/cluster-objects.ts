@@ -1,0 +1,79 @@
+import type { NewObject, ObjectStore, ResourceName, StoredObject, StoreEvent } from "./store.ts";
+
+/** The cluster's state, directly and synchronously: for assertions, and for waiting without polling. */
+export class ClusterObjects {
+  readonly #store: ObjectStore;
+
+  constructor(store: ObjectStore) {
+    this.#store = store;
+  }
+
+  get resourceVersion(): number {
+    return this.#store.resourceVersion;
+  }
+
+  get(resource: ResourceName, namespace: string | undefined, name: string): StoredObject | undefined {
+    return this.#store.get(resource, namespace, name);
+  }
+
+  list(resource: ResourceName, namespace?: string): StoredObject[] {
+    return this.#store.list(resource, namespace);
+  }
+
+  /** As a POST to the API would, with the same errors. */
+  create(resource: ResourceName, object: NewObject): StoredObject {
+    return this.#store.create(resource, object);
+  }
+
+  update(
+    resource: ResourceName,
+    namespace: string | undefined,
+    name: string,
+    mutate: (draft: StoredObject) => void,
+  ): StoredObject | undefined {
+    return this.#store.update(resource, namespace, name, mutate);
+  }
+
+  delete(resource: ResourceName, namespace: string | undefined, name: string): void {
+    this.#store.delete(resource, namespace, name, { propagationPolicy: "Background" });
+  }
+
+  /** Called for every change, synchronously and in order. Returns the unsubscribe. */
+  onChange(listener: (event: StoreEvent) => void): () => void {
+    return this.#store.subscribe(listener);
+  }
+
+  /**
+   * Resolves with the first value of `look` that is neither undefined, null nor false; `look` is asked now and after each
+   * change. Rejects with the signal's reason.
+   */
+  until<T>(look: () => T | undefined | null | false, signal?: AbortSignal): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      signal?.throwIfAborted();
+      const now = look();
+      if (now !== undefined && now !== null && now !== false) {
+        resolve(now);
+        return;
+      }
+      const onAbort = () => {
+        unsubscribe();
+        reject(signal?.reason);
+      };
+      const unsubscribe = this.#store.subscribe(() => {
+        let value: T | undefined | null | false;
+        try {
+          value = look();
+        } catch (error) {
+          unsubscribe();
+          reject(error);
+          return;
+        }
+        if (value === undefined || value === null || value === false) return;
+        unsubscribe();
+        signal?.removeEventListener("abort", onAbort);
+        resolve(value);
+      });
+      signal?.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+}

@@ -1,0 +1,263 @@
+import { writeFile } from "node:fs/promises";
+import type { ApiContext, ApiSettings, LogSource } from "./api-context.ts";
+import { ApiGate } from "./api-gate.ts";
+import { ApiServer } from "./api-server.ts";
+import { ADMIN, Authorization, type PolicyRule, type User } from "./authorization.ts";
+import { CertificateAuthority } from "./certificates.ts";
+import { Clock } from "./clock.ts";
+import { ClusterObjects } from "./cluster-objects.ts";
+import { Faults, type FaultTargets } from "./faults.ts";
+import { base64, type KubeConfigFile, type KubeConfigUser, kubeConfigFile } from "./kubeconfig.ts";
+import { Lister } from "./list.ts";
+import type { RequestCounts } from "./request-counts.ts";
+import { ObjectStore } from "./store.ts";
+import { WatchCache } from "./watch-cache.ts";
+
+export interface EmbeddedKubernetesOptions {
+  /** Speed of the cluster's clock: 1 (default) is real time, 20 twenty times as fast. */
+  timeScale?: number;
+  /** Namespaces beside `default` and `kube-system`. */
+  namespaces?: readonly string[];
+  /** Default 127.0.0.1. */
+  host?: string;
+  /** Default 0: any that is free. */
+  port?: number;
+  /** Users with bearer tokens and rules. Without, there is the admin only. More can be added at run time. */
+  users?: readonly UserOptions[];
+  /** For random faults. Default 1. */
+  seed?: number;
+  /** HTTP/2 streams on one connection. Default 100, as kube-apiserver. */
+  maxConcurrentStreams?: number;
+  /** Whether watches can start with `sendInitialEvents`. Default true; false is a server before Kubernetes 1.34. */
+  streamingList?: boolean;
+  /** Changes of a resource that watches from older versions can still get. Default 20 000 and 64 MiB. */
+  watchHistory?: { maxEvents?: number; maxBytes?: number };
+}
+
+export interface UserOptions {
+  name: string;
+  groups?: readonly string[];
+  /** Default: a random one. */
+  token?: string;
+  /** `undefined`: may do nothing. For a cluster admin give the group `system:masters`. */
+  rules?: readonly PolicyRule[];
+}
+
+export interface RestartOptions {
+  /** How long nobody listens, in milliseconds of the cluster's clock. Default 1 000. */
+  downMs?: number;
+  /** `kill` (default): connections reset. `graceful`: new ones are refused at once, open watches and logs end after `drainMs`. */
+  mode?: "kill" | "graceful";
+  /** Default 60 000, as kube-apiserver. */
+  drainMs?: number;
+  /** Whether versions from before the restart are forgotten (410). Default false. */
+  expireVersions?: boolean;
+}
+
+/**
+ * A Kubernetes in this process: an API server over real HTTPS (HTTP/2 and 1.1), the Job controller, scheduler, garbage
+ * collector and kubelet behind it. Containers are scripted programs or local processes.
+ */
+export class EmbeddedKubernetes {
+  /** Failures on demand. */
+  readonly faults: Faults;
+  /** What the server has seen. */
+  readonly requests: RequestCounts;
+  /** The cluster's state, directly. */
+  readonly objects: ClusterObjects;
+  /** Users, tokens and rules. */
+  readonly authorization: Authorization;
+  readonly settings: ApiSettings;
+  readonly clock: Clock;
+  readonly store: ObjectStore;
+  readonly #context: ApiContext;
+  readonly #server: ApiServer;
+  readonly #authority: CertificateAuthority;
+  readonly #watchCache: WatchCache;
+  readonly #gate: ApiGate;
+  readonly #host: string;
+  #admin: KubeConfigUser = {};
+  #stopped = false;
+
+  private constructor(parts: {
+    clock: Clock;
+    store: ObjectStore;
+    authority: CertificateAuthority;
+    server: ApiServer;
+    kubelet: LogSource;
+    gate: ApiGate;
+    options: EmbeddedKubernetesOptions;
+  }) {
+    const { clock, store, authority, server, kubelet, gate, options } = parts;
+    this.clock = clock;
+    this.store = store;
+    this.#authority = authority;
+    this.#server = server;
+    this.#gate = gate;
+    this.#host = options.host ?? "127.0.0.1";
+    this.requests = server.counts;
+    this.objects = new ClusterObjects(store);
+    this.authorization = new Authorization();
+    this.settings = { streamingList: options.streamingList ?? true, maxPendingEvents: 10_000 };
+    const { maxEvents = 20_000, maxBytes = 64 * 1024 * 1024 } = options.watchHistory ?? {};
+    this.#watchCache = new WatchCache(store, { maxEvents, maxBytes });
+    const lister = new Lister(store);
+    const watches: ApiContext["watches"] = new Set();
+    const logs: ApiContext["logs"] = new Set();
+    const targets: FaultTargets = {
+      clock,
+      watches: () => watches,
+      logs: () => logs,
+      expireVersions: () => {
+        this.#watchCache.expire();
+        lister.expire();
+      },
+      resetConnections: (count) => server.closeConnections("reset", count),
+      goAway: () => server.goAway(),
+      freeze: () => {
+        const thaw = server.freeze();
+        const held = [...watches, ...logs].map(({ exchange }) => exchange);
+        for (const exchange of held) exchange.stall();
+        return () => {
+          thaw();
+          for (const exchange of held) exchange.release();
+        };
+      },
+    };
+    this.faults = new Faults(targets, options.seed ?? 1);
+    this.#context = {
+      store,
+      clock,
+      authorization: this.authorization,
+      faults: this.faults,
+      lister,
+      watchCache: this.#watchCache,
+      kubelet,
+      watches,
+      logs,
+      settings: this.settings,
+    };
+  }
+
+  static async start(options: EmbeddedKubernetesOptions = {}): Promise<EmbeddedKubernetes> {
+    const host = options.host ?? "127.0.0.1";
+    const clock = new Clock(options.timeScale ?? 1);
+    const authority = await CertificateAuthority.create();
+    const names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
+    const isAddress = /^[\d.]+$|:/.test(host);
+    const certificate = await authority.server({
+      dns: isAddress ? names : [...new Set([...names, host])],
+      ips: [...new Set(["127.0.0.1", "::1", ...(isAddress && host !== "0.0.0.0" && host !== "::" ? [host] : [])])],
+    });
+    const store = new ObjectStore({ now: () => clock.now() });
+    for (const name of new Set(["default", "kube-system", ...(options.namespaces ?? [])])) {
+      store.create("namespaces", { metadata: { name } });
+      store.create("serviceaccounts", { metadata: { name: "default", namespace: name } });
+    }
+    const server = new ApiServer({
+      host,
+      port: options.port ?? 0,
+      certificate,
+      clientCa: authority.cert,
+      maxConcurrentStreams: options.maxConcurrentStreams ?? 100,
+    });
+    const gate = new ApiGate();
+    const kubelet: LogSource = {
+      logFor: () => {
+        throw new Error("no kubelet");
+      },
+    };
+    const k8s = new EmbeddedKubernetes({ clock, store, authority, server, kubelet, gate, options });
+    const admin = await authority.client(ADMIN.name, ["system:masters"]);
+    k8s.#admin = { "client-certificate-data": base64(admin.cert), "client-key-data": base64(admin.key) };
+    for (const user of options.users ?? []) k8s.addUser(user);
+    await server.listen(k8s.#context);
+    return k8s;
+  }
+
+  /** `https://127.0.0.1:34567` */
+  get url(): string {
+    const host = this.#host === "0.0.0.0" || this.#host === "::" ? "127.0.0.1" : this.#host;
+    return `https://${host.includes(":") ? `[${host}]` : host}:${this.#server.port}`;
+  }
+
+  /** PEM of the cluster's certificate authority. */
+  get ca(): string {
+    return this.#authority.cert;
+  }
+
+  /** The admin's kubeconfig (a client certificate), namespace `default`. */
+  get kubeconfig(): KubeConfigFile {
+    return this.kubeconfigFor({});
+  }
+
+  /** A kubeconfig with a bearer token, or the admin's. */
+  kubeconfigFor(options: { token?: string; userName?: string; namespace?: string }): KubeConfigFile {
+    const { token, namespace = "default" } = options;
+    return kubeConfigFile({
+      server: this.url,
+      ca: this.ca,
+      userName: options.userName ?? (token === undefined ? ADMIN.name : "user"),
+      user: token === undefined ? this.#admin : { token },
+      namespace,
+    });
+  }
+
+  /** A kubeconfig with a client certificate for the user. */
+  async kubeconfigWithCertificate(user: {
+    name: string;
+    groups?: readonly string[];
+    namespace?: string;
+  }): Promise<KubeConfigFile> {
+    const { cert, key } = await this.#authority.client(user.name, user.groups ?? []);
+    return kubeConfigFile({
+      server: this.url,
+      ca: this.ca,
+      userName: user.name,
+      user: { "client-certificate-data": base64(cert), "client-key-data": base64(key) },
+      namespace: user.namespace ?? "default",
+    });
+  }
+
+  /** Writes the admin's kubeconfig (mode 0600). Returns the path. */
+  async writeKubeconfig(path: string, options: { token?: string; namespace?: string } = {}): Promise<string> {
+    await writeFile(path, `${JSON.stringify(this.kubeconfigFor(options), null, 2)}\n`, { mode: 0o600 });
+    return path;
+  }
+
+  /** A user with a bearer token. Returns the token; `authorization` changes and expires it. */
+  addUser({ name, groups = [], token, rules }: UserOptions): string {
+    const user: User = { name, groups: [...groups, "system:authenticated"] };
+    if (rules !== undefined) this.authorization.setRules(name, rules);
+    return this.authorization.addToken(user, token);
+  }
+
+  /** Stops the API server and starts it again on the same port, with the same state. Resolves when it listens again. */
+  async restart(options: RestartOptions = {}): Promise<void> {
+    const { downMs = 1_000, mode = "kill", drainMs = 60_000, expireVersions = false } = options;
+    this.#server.stopListening();
+    if (mode === "graceful") {
+      await this.clock.sleep(drainMs);
+      for (const watch of [...this.#context.watches]) watch.end();
+      await this.clock.sleep(Math.min(1_000, drainMs));
+      this.#server.closeConnections("graceful");
+    } else this.#server.closeConnections("reset");
+    this.#gate.close();
+    await this.#server.close();
+    if (expireVersions) this.faults.expireVersions();
+    await this.clock.sleep(downMs);
+    if (this.#stopped) return;
+    await this.#server.listen(this.#context);
+    this.#gate.open();
+  }
+
+  /** Ends the cluster: connections, timers, programs. Nothing of it is left in the process. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.faults.clear();
+    this.clock.stop();
+    this.#watchCache.close();
+    await this.#server.close();
+  }
+}

@@ -1,0 +1,14 @@
+/** A Kubernetes in this process, for tests, demos and benchmarks: `await EmbeddedKubernetes.start()`. */
+export type { PolicyRule, User } from "./authorization.ts";
+export {
+  EmbeddedKubernetes,
+  type EmbeddedKubernetesOptions,
+  type RestartOptions,
+  type UserOptions,
+} from "./embedded-kubernetes.ts";
+export type { ActiveFault, ErrorRate, Faults, LogCut, LogFailure, RequestMatch, Stall } from "./faults.ts";
+export type { KubeConfigFile } from "./kubeconfig.ts";
+export type { RequestCounts } from "./request-counts.ts";
+export type { RequestInfo } from "./request-info.ts";
+export type { NewObject, ResourceName, StoredObject, StoreEvent } from "./store.ts";
+export type { WatchFrameFault } from "./watch-stream.ts";

@@ -1,0 +1,224 @@
+import { cloneJson, define, equalJson, isRecord } from "./json-object.ts";
+import type { ResourceName } from "./resources.ts";
+import { badRequest, invalid, StatusError } from "./status-error.ts";
+
+export const PATCH_TYPES = [
+  "application/json-patch+json",
+  "application/merge-patch+json",
+  "application/strategic-merge-patch+json",
+  "application/apply-patch+yaml",
+  "application/apply-patch+cbor",
+] as const;
+
+type Fields = Record<string, unknown>;
+
+/** The object with the patch applied, as a new value. Throws `StatusError` 400, 415 or 422. */
+export function applyPatch(resource: ResourceName, name: string, contentType: string, object: unknown, patch: unknown) {
+  switch (contentType) {
+    case "application/json-patch+json":
+      return jsonPatch(resource, name, object, patch);
+    case "application/merge-patch+json":
+      return mergePatch(object, requireObject(patch));
+    case "application/strategic-merge-patch+json":
+    case "application/apply-patch+yaml":
+      return strategicMerge(object, requireObject(patch), "");
+    default:
+      throw new StatusError(
+        415,
+        "UnsupportedMediaType",
+        `the body of the request was in an unknown format - accepted media types include: ${PATCH_TYPES.join(", ")}`,
+        {},
+      );
+  }
+}
+
+function requireObject(patch: unknown): Fields {
+  if (!isRecord(patch)) throw badRequest("the patch must be a JSON object");
+  return patch;
+}
+
+/** RFC 7386. */
+export function mergePatch(target: unknown, patch: unknown): unknown {
+  if (!isRecord(patch)) return cloneJson(patch);
+  const result: Fields = isRecord(target) ? { ...target } : {};
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key];
+    else define(result, key, mergePatch(result[key], value));
+  }
+  return result;
+}
+
+/** The lists of pod specs and metadata that are merged by a key of their items; other lists are replaced. */
+const MERGE_KEYS: Readonly<Record<string, string>> = {
+  conditions: "type",
+  containers: "name",
+  env: "name",
+  ephemeralContainers: "name",
+  hostAliases: "ip",
+  imagePullSecrets: "name",
+  initContainers: "name",
+  ownerReferences: "uid",
+  ports: "containerPort",
+  volumeMounts: "mountPath",
+  volumes: "name",
+};
+
+/** Strategic merge: as a merge patch, but lists with a merge key are merged item by item. */
+function strategicMerge(target: unknown, patch: unknown, field: string): unknown {
+  if (Array.isArray(patch)) {
+    const key = MERGE_KEYS[field];
+    if (field === "finalizers") return [...new Set([...(Array.isArray(target) ? target : []), ...patch])];
+    if (key === undefined || !Array.isArray(target)) return cloneJson(patch.filter((item) => !directive(item)));
+    return mergeList(target, patch, key);
+  }
+  if (!isRecord(patch)) return cloneJson(patch);
+  if (patch.$patch === "replace") {
+    const { $patch: _directive, ...replacement } = patch;
+    return cloneJson(replacement);
+  }
+  const result: Fields = isRecord(target) ? { ...target } : {};
+  for (const [key, value] of Object.entries(patch)) {
+    if (key === "$patch" || key.startsWith("$setElementOrder/") || key === "$retainKeys") continue;
+    if (key.startsWith("$deleteFromPrimitiveList/")) {
+      const list = key.slice(key.indexOf("/") + 1);
+      const gone = Array.isArray(value) ? value : [];
+      if (Array.isArray(result[list])) result[list] = result[list].filter((item) => !gone.includes(item));
+    } else if (value === null) delete result[key];
+    else define(result, key, strategicMerge(result[key], value, key));
+  }
+  if (Array.isArray(patch.$retainKeys)) {
+    for (const key of Object.keys(result)) if (!patch.$retainKeys.includes(key)) delete result[key];
+  }
+  return result;
+}
+
+function directive(item: unknown): boolean {
+  return isRecord(item) && item.$patch !== undefined;
+}
+
+function mergeList(target: readonly unknown[], patch: readonly unknown[], key: string): unknown[] {
+  const result = [...target];
+  for (const item of patch) {
+    if (!isRecord(item)) continue;
+    const index = result.findIndex((other) => isRecord(other) && other[key] === item[key]);
+    if (item.$patch === "delete") {
+      if (index >= 0) result.splice(index, 1);
+    } else if (index < 0) result.push(cloneJson(item));
+    else result[index] = strategicMerge(result[index], item, "");
+  }
+  return result;
+}
+
+/** RFC 6902, with the one freedom that the API server takes: `replace` of a missing member adds it. */
+function jsonPatch(resource: ResourceName, name: string, object: unknown, patch: unknown): unknown {
+  if (!Array.isArray(patch)) throw badRequest("json: cannot unmarshal object into Go value of type jsonpatch.Patch");
+  if (patch.length > 10_000) {
+    throw new StatusError(
+      413,
+      "RequestEntityTooLarge",
+      `The allowed maximum operations in a JSON patch is 10000, got ${patch.length}`,
+    );
+  }
+  let result = cloneJson(object);
+  for (const operation of patch) {
+    if (!isRecord(operation))
+      throw badRequest("json: cannot unmarshal value into Go value of type jsonpatch.Operation");
+    result = applyOperation(resource, name, result, operation);
+  }
+  return result;
+}
+
+function applyOperation(resource: ResourceName, name: string, root: unknown, operation: Fields): unknown {
+  const { op, path, from, value } = operation;
+  const fail = (message: string) => invalid(resource, name, [{ reason: "FieldValueInvalid", message, field: "patch" }]);
+  const pointer = (text: unknown): string[] => {
+    if (text === "") return [];
+    if (typeof text !== "string" || !text.startsWith("/")) {
+      throw fail(
+        `Invalid value: ${JSON.stringify(operation)}: ${String(op)} operation does not apply: path ${JSON.stringify(text)} must start with '/'`,
+      );
+    }
+    return text
+      .slice(1)
+      .split("/")
+      .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+  };
+  const missing = (text: unknown) =>
+    fail(
+      `Invalid value: ${JSON.stringify(operation)}: ${String(op)} operation does not apply: doc is missing path: ${JSON.stringify(text)}: missing value`,
+    );
+  const parentOf = (parts: readonly string[], text: unknown): Fields | unknown[] => {
+    let node: unknown = root;
+    for (const part of parts.slice(0, -1)) {
+      if (Array.isArray(node)) node = node[Number(part)];
+      else if (isRecord(node) && Object.hasOwn(node, part)) node = node[part];
+      else throw missing(text);
+    }
+    if (!isRecord(node) && !Array.isArray(node)) throw missing(text);
+    return node;
+  };
+  const read = (text: unknown): unknown => {
+    const parts = pointer(text);
+    if (parts.length === 0) return root;
+    const parent = parentOf(parts, text);
+    const key = parts.at(-1) as string;
+    if (Array.isArray(parent)) return parent[Number(key)];
+    return Object.hasOwn(parent, key) ? parent[key] : undefined;
+  };
+  const remove = (text: unknown): unknown => {
+    const parts = pointer(text);
+    const parent = parentOf(parts, text);
+    const key = parts.at(-1) as string;
+    if (Array.isArray(parent)) {
+      const index = Number(key);
+      if (!(index >= 0 && index < parent.length)) throw missing(text);
+      return parent.splice(index, 1)[0];
+    }
+    if (!Object.hasOwn(parent, key)) throw missing(text);
+    const old = parent[key];
+    delete parent[key];
+    return old;
+  };
+  const write = (text: unknown, replacement: unknown, replaces: boolean): void => {
+    const parts = pointer(text);
+    if (parts.length === 0) {
+      root = replacement;
+      return;
+    }
+    const parent = parentOf(parts, text);
+    const key = parts.at(-1) as string;
+    if (!Array.isArray(parent)) {
+      define(parent, key, replacement);
+      return;
+    }
+    const index = key === "-" ? parent.length : Number(key);
+    if (!(index >= 0 && index <= parent.length)) throw missing(text);
+    if (replaces) parent[index] = replacement;
+    else parent.splice(index, 0, replacement);
+  };
+  switch (op) {
+    case "add":
+      write(path, cloneJson(value), false);
+      break;
+    case "replace":
+      write(path, cloneJson(value), true);
+      break;
+    case "remove":
+      remove(path);
+      break;
+    case "move":
+      write(path, remove(from), false);
+      break;
+    case "copy":
+      write(path, cloneJson(read(from)), false);
+      break;
+    case "test":
+      if (!equalJson(read(path) ?? null, value ?? null)) {
+        throw fail(`Invalid value: ${JSON.stringify(operation)}: testing value ${String(path)} failed: test failed`);
+      }
+      break;
+    default:
+      throw fail(`Invalid value: ${JSON.stringify(operation)}: Unexpected kind: ${String(op)}`);
+  }
+  return root;
+}
