@@ -1,0 +1,20 @@
+/**
+ * The package root: what Paperclip's plugin loader imports. Published as one file, since the host's reload evaluates the entry
+ * again, but nothing that it imports.
+ */
+import type { AdapterModel, ServerAdapterModule } from "@paperclipai/adapter-utils";
+import { createK8sAdapter } from "./adapter/create-adapter.ts";
+import { claudeDefinition } from "./claude/definition.ts";
+import { modelsFor } from "./claude/models.ts";
+
+export { agentConfigurationDoc } from "./claude/configuration-doc.ts";
+export { label, type } from "./claude/definition.ts";
+export { printClaudeStreamEvent } from "./claude/format-event.ts";
+
+/** Models to choose from, by the credentials in the server's environment; any other id may be typed in. */
+export const models: AdapterModel[] = modelsFor(process.env);
+
+/** The host's module of `claude_k8s`. Makes no request and starts no timer. */
+export function createServerAdapter(): ServerAdapterModule {
+  return createK8sAdapter(claudeDefinition());
+}
