@@ -39,10 +39,18 @@ export class BootstrapError extends Error {
   override readonly name = "BootstrapError";
   readonly code: string;
   readonly family: "transient_upstream" | null;
+  /** Nobody can say for certain that the agent has not started: then the host must not start it again unasked. */
+  agentMayRun = false;
   constructor({ code, message, family, cause }: BootstrapFailure) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.family = family;
+  }
+
+  /** @returns itself */
+  unlessStarted(mayRun: boolean): this {
+    this.agentMayRun = mayRun;
+    return this;
   }
 }
 

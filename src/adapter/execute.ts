@@ -170,7 +170,6 @@ async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
     sessionId: left.sessionId,
     workingDir: left.workingDir ?? workingDirOf(ctx, config),
     carry: left.carry,
-    secretName: null,
   };
 }
 
@@ -243,7 +242,6 @@ async function launch<Config extends BaseConfig, Verdict extends AgentVerdict>(
     sessionId,
     workingDir,
     carry: prepared.carry ?? {},
-    secretName: manifest.secret?.name ?? null,
   };
 }
 

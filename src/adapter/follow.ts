@@ -11,6 +11,7 @@ export interface Output {
   readonly gaps: LogGap[];
   /** What ended the log before its end, if anything did. */
   error: unknown;
+  parserError: unknown;
   /** The log was read to its end. */
   isComplete: boolean;
 }
@@ -38,6 +39,7 @@ export class OutputReader<Verdict extends AgentVerdict> {
     lastLine: null,
     gaps: [],
     error: null,
+    parserError: null,
     isComplete: false,
   };
   readonly #options: FollowOptions<Verdict>;
@@ -58,7 +60,12 @@ export class OutputReader<Verdict extends AgentVerdict> {
     this.#progressAt = performance.now();
     while (!signal.aborted) {
       const leftMs = this.#progressAt + DRAIN_IDLE_MS - performance.now();
-      if (leftMs <= 0) break;
+      if (leftMs <= 0) {
+        this.output.error ??= new Error(
+          `nothing new came of the log for ${DRAIN_IDLE_MS / 1000} s after the container had ended`,
+        );
+        break;
+      }
       const onAbort = Promise.withResolvers<void>();
       const listener = () => onAbort.resolve();
       signal.addEventListener("abort", listener, { once: true });
@@ -87,7 +94,7 @@ export class OutputReader<Verdict extends AgentVerdict> {
   }
 
   async #take(batch: readonly LogLine[]): Promise<void> {
-    const { log, parser, onEvent, onLines } = this.#options;
+    const { log, onLines } = this.#options;
     const { output } = this;
     this.#progressAt = performance.now();
     onLines();
@@ -98,11 +105,21 @@ export class OutputReader<Verdict extends AgentVerdict> {
         output.firstLine ??= text.slice(0, MAX_EXCERPT);
         output.lastLine = text.slice(0, MAX_EXCERPT);
       }
-      const event = parser.push(text);
-      if (event !== null) onEvent(event);
+      this.#parse(text);
     }
     await log.output(texts(batch));
     this.#progressAt = performance.now();
+  }
+
+  /** A parser's fault must not cost the rest of the log. */
+  #parse(text: string): void {
+    const { parser, onEvent } = this.#options;
+    try {
+      const event = parser.push(text);
+      if (event !== null) onEvent(event);
+    } catch (error) {
+      this.output.parserError ??= error;
+    }
   }
 
   #onGap(gap: LogGap): void {

@@ -2,6 +2,7 @@ import { ApiError, isAlreadyExists, isForbidden, type Run } from "../engine/inde
 import { BootstrapError, reasonOf } from "./errors.ts";
 import type { GuardInput } from "./guard.ts";
 import type { RunManifest } from "./manifest.ts";
+import { LabelKey } from "./names.ts";
 import { settlesWithin } from "./process-state.ts";
 import { createRunSecret } from "./prompt-delivery.ts";
 import { RivalWatch } from "./rivals.ts";
@@ -13,11 +14,12 @@ const WITHDRAW_TIMEOUT_MS = 20_000;
  * Creates the Job, makes sure that it is the agent's only one, and gives it its Secret. Until the last step the agent
  * cannot start.
  *
- * @returns null when a rival was first: the guard has to decide again
- * @throws BootstrapError; the signal's reason. The Job is deleted then.
+ * @returns null when a rival was first: the guard has to decide again. A run whose signal aborted on the way comes back as
+ * it is, for its session to stop it.
+ * @throws BootstrapError; the signal's reason when there is no Job yet
  */
 export async function launchRun(guard: GuardInput, manifest: RunManifest, adapterType: string): Promise<Run | null> {
-  const { engine, namespace, signal, config } = guard;
+  const { signal, config } = guard;
   const rivals = config.concurrencyPolicy === "parallel" ? null : new RivalWatch(guard, manifest.jobName);
   let run: Run | null = null;
   try {
@@ -32,47 +34,57 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
       await withdraw(run);
       return null;
     }
-    if (manifest.secret !== null) await giveSecret(guard, manifest, run, adapterType);
+    await giveSecret(guard, manifest, run, adapterType);
     return run;
   } catch (error) {
-    if (run !== null) await withdraw(run);
-    throw error;
+    if (run === null) throw error;
+    if (signal.aborted) return run;
+    const failure = secretFailure(manifest, error);
+    const isGone = await withdraw(run);
+    throw isGone ? failure : failure.unlessStarted(isAmbiguous(error));
   } finally {
     rivals?.close();
   }
-
-  async function giveSecret(
-    input: GuardInput,
-    { secret, jobName, job }: RunManifest,
-    created: Run,
-    type: string,
-  ): Promise<void> {
-    if (secret === null || created.uid === null) return;
-    const runIdLabel = job.metadata.labels["paperclip.io/run-id"] ?? null;
-    try {
-      await createRunSecret(
-        engine.cluster,
-        secret,
-        { namespace, jobName, uid: created.uid, adapterType: type, runIdLabel },
-        signal,
-      );
-    } catch (error) {
-      input.signal.throwIfAborted();
-      throw new BootstrapError({
-        code: "k8s_prompt_secret_create_failed",
-        message: `The Secret ${secret.name} of the run could not be created: ${reasonOf(error)}`,
-        family: isPermanent(error) ? null : "transient_upstream",
-        cause: error,
-      });
-    }
-  }
 }
 
-async function createJob({ engine, signal }: GuardInput, { job, jobName, namespace }: RunManifest): Promise<Run> {
+async function giveSecret(
+  { engine, namespace, signal }: GuardInput,
+  { secret, jobName, job }: RunManifest,
+  run: Run,
+  adapterType: string,
+): Promise<void> {
+  if (secret === null || run.uid === null) return;
+  const runIdLabel = job.metadata.labels[LabelKey.runId] ?? null;
+  await createRunSecret(engine.cluster, secret, { namespace, jobName, uid: run.uid, adapterType, runIdLabel }, signal);
+}
+
+function secretFailure({ secret, jobName }: RunManifest, error: unknown): BootstrapError {
+  if (secret === null) {
+    const message = `Whether Job ${jobName} is the agent's only one could not be seen: ${reasonOf(error)}`;
+    return new BootstrapError({
+      code: "k8s_concurrency_guard_unreachable",
+      message,
+      family: "transient_upstream",
+      cause: error,
+    });
+  }
+  return new BootstrapError({
+    code: "k8s_prompt_secret_create_failed",
+    message: `The Secret ${secret.name} of the run could not be created: ${reasonOf(error)}`,
+    family: isPermanent(error) ? null : "transient_upstream",
+    cause: error,
+  });
+}
+
+async function createJob(
+  { engine, signal }: GuardInput,
+  { job, jobName, namespace, secret }: RunManifest,
+): Promise<Run> {
   try {
     return await engine.launch(job, { signal });
   } catch (error) {
-    if (!(error instanceof ApiError) || error.status === 0 || error.status >= 500) {
+    const isLost = isAmbiguous(error);
+    if (isLost) {
       // It may have been carried out all the same: leave no Job behind that waits for a Secret.
       const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
       const deleted = engine.cluster.json({
@@ -92,13 +104,20 @@ async function createJob({ engine, signal }: GuardInput, { job, jobName, namespa
         cause: error,
       });
     }
-    throw new BootstrapError({
+    const failure = new BootstrapError({
       code: "k8s_job_create_failed",
       message: `Job ${jobName} could not be created: ${reasonOf(error)}`,
       family: isPermanent(error) ? null : "transient_upstream",
       cause: error,
     });
+    // Without a Secret to wait for, a Job that was created after all runs.
+    throw failure.unlessStarted(isLost && secret === null);
   }
+}
+
+/** Nobody can say whether the request was carried out. */
+function isAmbiguous(error: unknown): boolean {
+  return error instanceof ApiError && error.sent && (error.status === 0 || error.status >= 500);
 }
 
 /** The same request would fail again. A quota is answered with 403, too; it may have room later. */
@@ -110,10 +129,16 @@ function isPermanent(error: unknown): boolean {
   );
 }
 
-async function withdraw(run: Run): Promise<void> {
+/** False when it cannot be told whether Job and pod are gone. */
+async function withdraw(run: Run): Promise<boolean> {
+  let isGone = false;
+  const gone = run.delete().then(() => run.gone({ timeoutMs: WITHDRAW_TIMEOUT_MS }));
   await settlesWithin(
-    run.delete().then(() => run.gone({ timeoutMs: WITHDRAW_TIMEOUT_MS })),
+    gone.then(() => {
+      isGone = true;
+    }),
     WITHDRAW_TIMEOUT_MS,
   );
   run.release();
+  return isGone;
 }

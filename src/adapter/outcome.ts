@@ -50,7 +50,7 @@ export function bootstrapResult(error: BootstrapError, redactor: Redactor): Adap
     errorMessage: redactor.text(error.message),
     errorCode: error.code,
     ...(error.family === null ? {} : { errorFamily: error.family }),
-    executionRecovery: { kind: "bootstrap", providerWorkStarted: false },
+    ...(error.agentMayRun ? {} : { executionRecovery: { kind: "bootstrap", providerWorkStarted: false } as const }),
   };
 }
 
@@ -62,7 +62,10 @@ export function toBootstrapError(error: unknown): BootstrapError {
   if (error instanceof ConfigError) return failure("k8s_config_invalid", null);
   if (error instanceof SelfPodError) return failure("k8s_self_pod_unavailable", null);
   if (error instanceof RunSecretTooLargeError) return failure("k8s_prompt_secret_create_failed", null);
-  if (isForbidden(error) || isUnauthorized(error)) return failure("k8s_forbidden", null);
+  if (isForbidden(error) || isUnauthorized(error)) {
+    const message = `${reasonOf(error)}. Grant what deploy/rbac.yaml lists (since this adapter watches: \`watch\` on \`jobs\` and \`pods\`); the environment test names what is missing.`;
+    return new BootstrapError({ code: "k8s_forbidden", family: null, message, cause: error });
+  }
   if (isRetryable(error)) return failure("k8s_api_unreachable", "transient_upstream");
   return failure("k8s_prepare_failed", null);
 }

@@ -2,6 +2,7 @@ import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclip
 import {
   isForbidden,
   type KeepaliveHandle,
+  type Pod,
   type Run,
   type RunEnd,
   RunGoneError,
@@ -30,7 +31,6 @@ export interface Started {
   readonly sessionId: string | null;
   readonly workingDir: string;
   readonly carry: Readonly<Record<string, string>>;
-  readonly secretName: string | null;
 }
 
 export interface SessionInput<Config extends BaseConfig, Verdict extends AgentVerdict> {
@@ -205,12 +205,15 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       lastLine: null,
       gaps: [],
       error: null,
+      parserError: null,
       isComplete: false,
     };
     if (output.error !== null) {
       const hint = isForbidden(output.error) ? " Grant `get` on `pods/log`." : "";
       log.say("stderr", `The log could not be read to its end: ${reasonOf(output.error)}${hint}`);
     }
+    if (output.parserError !== null)
+      log.say("stderr", `The output could not be understood: ${reasonOf(output.parserError)}`);
     if (log.failures > 0)
       log.say("stderr", `The host did not take ${log.failures} piece(s) of the log: ${reasonOf(log.firstError)}`);
     const result = definition.classify({
@@ -308,10 +311,11 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const why = await explainStartFailure(site.engine.cluster, this.#run, failure, signal);
     log.say("stderr", why);
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
-    // Nobody's result is lost: this Job has never begun.
-    const isGone = config.retainJobs ? false : await this.#stopRun();
+    // Kept only when it is over: one that still tries might start an agent that nobody waits for.
+    const isOver = this.#run.liveness() === "ended" || isPodTerminal(this.#run.pod());
+    const isGone = config.retainJobs && isOver ? false : await this.#stopRun();
     if (signal.aborted) {
-      const evidence = this.#evidence(!isGone, isGone, config.conversationContinuation);
+      const evidence = this.#evidence(!isGone && !isOver, isGone, config.conversationContinuation);
       return withEvidence(cancelledResult(signal.reason), evidence, redactor);
     }
     const isTimeout = failure.code === "deadline";
@@ -360,4 +364,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   #isForeign(): boolean {
     return this.#started.adopted && this.#run.job()?.metadata.annotations?.[AnnotationKey.workingDir] === undefined;
   }
+}
+
+function isPodTerminal(pod: Pod | null): boolean {
+  return pod?.status.phase === "Failed" || pod?.status.phase === "Succeeded";
 }

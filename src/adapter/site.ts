@@ -20,6 +20,12 @@ export interface Site {
 const SYNC_TIMEOUT_MS = 30_000;
 
 /**
+ * How long a scheduled pod may take to start, image pull included. A volume that cannot be mounted shows in events only, so
+ * without a limit such a run would wait for ever.
+ */
+const START_TIMEOUT_MS = 10 * 60_000;
+
+/**
  * The shared engine of the run's cluster and namespace (two watches, however many runs), and the own pod.
  * @throws ConfigError, SelfPodError, ApiError, BootstrapError; the signal's reason
  */
@@ -41,6 +47,7 @@ export async function openSite(input: {
       imagePullGraceMs: config.imagePullGraceSec * 1000,
       configErrorGraceMs: config.configErrorGraceSec * 1000,
       scheduleTimeoutMs: config.scheduleTimeoutSec * 1000,
+      startTimeoutMs: START_TIMEOUT_MS,
     },
     signal: AbortSignal.any([signal, limit]),
   });
