@@ -1,0 +1,96 @@
+import { KubeConfig } from "@kubernetes/client-node";
+import { onTestFinished } from "vitest";
+import { EmbeddedKubernetes, type EmbeddedKubernetesOptions, type NewObject } from "../../../src/embedded/index.ts";
+import { Informer, type InformerOptions } from "../../../src/engine/informer/informer.ts";
+import type { StoreChange } from "../../../src/engine/informer/store.ts";
+import { trimPod } from "../../../src/engine/informer/trim.ts";
+import type { Pod } from "../../../src/engine/kubernetes.ts";
+import { Cluster, type ClusterOptions } from "../../../src/engine/transport/index.ts";
+
+export const LABELS = { "example.com/agent": "yes" };
+export const NAMESPACE = "agents";
+
+/** An embedded cluster that is stopped when the test is finished. */
+export async function startKubernetes(options: EmbeddedKubernetesOptions = {}): Promise<EmbeddedKubernetes> {
+  const k8s = await EmbeddedKubernetes.start({ namespaces: [NAMESPACE, "other"], ...options });
+  onTestFinished(() => k8s.stop());
+  return k8s;
+}
+
+export function kubeConfigOf(k8s: EmbeddedKubernetes, token?: string): KubeConfig {
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromString(JSON.stringify(k8s.kubeconfigFor({ namespace: NAMESPACE, ...(token === undefined ? {} : { token }) })));
+  return kubeConfig;
+}
+
+/** An informer of labelled pods that is stopped when the test is finished; quick to come back after errors. */
+export function startInformer(
+  k8s: EmbeddedKubernetes,
+  options: Partial<InformerOptions<Pod>> & { token?: string; transport?: Partial<ClusterOptions> } = {},
+): Informer<Pod> {
+  const { token, transport, ...rest } = options;
+  const cluster = new Cluster({ kubeConfig: kubeConfigOf(k8s, token), ...transport });
+  const informer = new Informer<Pod>({
+    cluster,
+    resource: { plural: "pods", root: "/api/v1", trim: trimPod },
+    namespaces: [NAMESPACE],
+    labelSelector: "example.com/agent=yes",
+    backoff: { baseMs: 20, maxMs: 200 },
+    ...rest,
+  });
+  informer.start();
+  onTestFinished(async () => {
+    await informer.stop();
+    await cluster.close();
+  });
+  return informer;
+}
+
+export function podObject(name: string, labels: Record<string, string> = {}, namespace = NAMESPACE): NewObject {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace, labels: { ...LABELS, ...labels } },
+    // Suspended from scheduling: these pods are objects, nothing runs in them.
+    spec: { schedulingGates: [{ name: "example.com/never" }], containers: [{ name: "main", image: "none" }] },
+  };
+}
+
+/** Collects what an informer tells, and waits for it without polling. */
+export class Story {
+  readonly told: string[] = [];
+  readonly #waiting = new Set<() => void>();
+
+  constructor(informer: Informer<Pod>, describe: (change: StoreChange<Pod>) => string = ({ type, object }) => `${type} ${object.metadata.name}`) {
+    informer.subscribe((change) => {
+      this.told.push(describe(change));
+      for (const check of [...this.#waiting]) check();
+    });
+  }
+
+  /** Resolves when `done` holds; asked after every change. */
+  until(done: (told: readonly string[]) => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const check = () => {
+        if (!done(this.told)) return;
+        this.#waiting.delete(check);
+        resolve();
+      };
+      this.#waiting.add(check);
+      check();
+    });
+  }
+}
+
+/** Resolves at the next `status` of the informer that fits. */
+export function status(informer: Informer<Pod>, fits: () => boolean): Promise<void> {
+  return new Promise((resolve) => {
+    const check = () => {
+      if (!fits()) return;
+      informer.off("status", check);
+      resolve();
+    };
+    informer.on("status", check);
+    check();
+  });
+}
