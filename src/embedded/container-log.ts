@@ -39,9 +39,8 @@ export class ContainerLog {
   readonly #options: ContainerLogOptions;
   readonly #maxSize: number;
   #file = new LogFile();
-  /** Bytes of a line that has not ended: not in the file yet, as the runtime buffers them. */
-  #pending: Uint8Array[] = [];
-  #pendingBytes = 0;
+  readonly #writers: LogWriter[] = [];
+  readonly #output: LogWriter;
   #lastTime = 0n;
   #closed = false;
   readonly #waiting = new Set<() => void>();
@@ -51,6 +50,7 @@ export class ContainerLog {
   constructor(options: ContainerLogOptions) {
     this.#options = options;
     this.#maxSize = options.maxSize ?? 10 * 1024 * 1024;
+    this.#output = this.writer();
   }
 
   get closed(): boolean {
@@ -59,24 +59,25 @@ export class ContainerLog {
 
   /** Output of the container. Without `timeNs` each entry gets the node's time, made distinct. */
   append(output: string | Uint8Array, timeNs?: bigint): void {
-    if (this.#closed) return;
-    const bytes = typeof output === "string" ? Buffer.from(output) : output;
-    let start = 0;
-    for (;;) {
-      const end = bytes.indexOf(newline, start);
-      if (end === -1) break;
-      this.#buffer(bytes.subarray(start, end), timeNs);
-      this.#flush(true, timeNs);
-      start = end + 1;
-    }
-    if (start < bytes.length) this.#buffer(bytes.subarray(start), timeNs);
-    this.#notify();
+    this.#output.append(output, timeNs);
+  }
+
+  /** A stream with an unfinished line of its own: a process has two, and its lines are not mixed. */
+  writer(): LogWriter {
+    const writer: LogWriter = new LogWriter(
+      (parts, endsLine, timeNs) => {
+        if (!this.#closed) this.#write(parts, endsLine, timeNs);
+      },
+      () => this.#notify(),
+    );
+    this.#writers.push(writer);
+    return writer;
   }
 
   /** The container has ended: what is left is written without a newline, and follows end. */
   close(): void {
     if (this.#closed) return;
-    if (this.#pendingBytes > 0) this.#flush(false);
+    for (const writer of this.#writers) writer.end();
     this.#closed = true;
     this.#notify();
   }
@@ -142,28 +143,12 @@ export class ContainerLog {
     return BigInt(Math.floor(new Date(sinceTime).getTime() / 1000)) * 1_000_000_000n;
   }
 
-  #buffer(bytes: Uint8Array, timeNs: bigint | undefined): void {
-    let rest = bytes;
-    while (this.#pendingBytes + rest.length > partBytes) {
-      const part = rest.subarray(0, partBytes - this.#pendingBytes);
-      rest = rest.subarray(part.length);
-      this.#pending.push(part);
-      this.#flush(false, timeNs);
-    }
-    if (rest.length === 0) return;
-    // Callers may reuse their buffer once `append` has returned.
-    this.#pending.push(Uint8Array.prototype.slice.call(rest));
-    this.#pendingBytes += rest.length;
-  }
-
-  #flush(endsLine: boolean, timeNs?: bigint): void {
+  #write(parts: readonly Uint8Array[], endsLine: boolean, timeNs: bigint | undefined): void {
     let time = timeNs ?? this.#options.now();
     if (timeNs === undefined && time <= this.#lastTime) time = this.#lastTime + 1n;
     const sorted = time >= this.#lastTime;
     if (sorted) this.#lastTime = time;
-    this.#file.write(time, this.#pending, endsLine, sorted);
-    this.#pending = [];
-    this.#pendingBytes = 0;
+    this.#file.write(time, parts, endsLine, sorted);
     if (this.#file.size > this.#maxSize) this.rotate();
   }
 
@@ -184,6 +169,63 @@ export class ContainerLog {
       this.#waiting.add(wake);
       signal?.addEventListener("abort", wake, { once: true });
     });
+  }
+}
+
+type WriteEntry = (parts: readonly Uint8Array[], endsLine: boolean, timeNs: bigint | undefined) => void;
+
+/** Cuts a stream into entries: at newlines, and at 16 KiB of a longer line. */
+export class LogWriter {
+  readonly #write: WriteEntry;
+  readonly #written: () => void;
+  /** Bytes of a line that has not ended: not in the file yet, as the runtime buffers them. */
+  #pending: Uint8Array[] = [];
+  #pendingBytes = 0;
+
+  constructor(write: WriteEntry, written: () => void) {
+    this.#write = write;
+    this.#written = written;
+  }
+
+  append(output: string | Uint8Array, timeNs?: bigint): void {
+    const bytes = typeof output === "string" ? Buffer.from(output) : output;
+    let start = 0;
+    for (;;) {
+      const end = bytes.indexOf(newline, start);
+      if (end === -1) break;
+      this.#buffer(bytes.subarray(start, end), timeNs);
+      this.#flush(true, timeNs);
+      start = end + 1;
+    }
+    if (start < bytes.length) {
+      // Callers may reuse their buffer once `append` has returned.
+      this.#buffer(Uint8Array.prototype.slice.call(bytes, start), timeNs);
+    }
+    this.#written();
+  }
+
+  /** What is left becomes an entry that ends no line. */
+  end(): void {
+    if (this.#pendingBytes > 0) this.#flush(false);
+  }
+
+  #buffer(bytes: Uint8Array, timeNs: bigint | undefined): void {
+    let rest = bytes;
+    while (this.#pendingBytes + rest.length > partBytes) {
+      const part = rest.subarray(0, partBytes - this.#pendingBytes);
+      rest = rest.subarray(part.length);
+      this.#pending.push(part);
+      this.#flush(false, timeNs);
+    }
+    if (rest.length === 0) return;
+    this.#pending.push(rest);
+    this.#pendingBytes += rest.length;
+  }
+
+  #flush(endsLine: boolean, timeNs?: bigint): void {
+    this.#write(this.#pending, endsLine, timeNs);
+    this.#pending = [];
+    this.#pendingBytes = 0;
   }
 }
 
