@@ -1,12 +1,13 @@
-/** `npm run build`: everything that is published, into dist/. */
+/** `npm run build [-- <directory>]`: everything that is published, into dist/. */
 import { execFile } from "node:child_process";
 import { chmod, rm } from "node:fs/promises";
+import { resolve } from "node:path";
 import { promisify } from "node:util";
 import { build } from "esbuild";
 import { moduleBuild, uiParserBuild } from "./bundles.ts";
 
 const root = new URL("..", import.meta.url).pathname;
-const outdir = `${root}dist`;
+const outdir = resolve(process.argv[2] ?? `${root}dist`);
 
 await rm(outdir, { recursive: true, force: true });
 const [modules] = await Promise.all([
@@ -26,7 +27,13 @@ for (const [path, { bytes }] of Object.entries(modules.metafile?.outputs ?? {}))
 async function declarations(): Promise<void> {
   const tsc = `${root}node_modules/typescript/bin/tsc`;
   try {
-    await promisify(execFile)(process.execPath, [tsc, "--project", `${root}tsconfig.build.json`]);
+    await promisify(execFile)(process.execPath, [
+      tsc,
+      "--project",
+      `${root}tsconfig.build.json`,
+      "--outDir",
+      `${outdir}/types`,
+    ]);
   } catch (error) {
     throw new Error(`tsc: ${(error as { stdout?: string }).stdout ?? error}`);
   }

@@ -28,8 +28,6 @@ export function moduleBuild(outdir: string): BuildOptions {
     // Packages in CommonJS call `require` for Node's own modules, which an ES module does not have.
     banner: { js: REQUIRE },
     legalComments: "linked",
-    sourcemap: "linked",
-    sourcesContent: false,
     metafile: true,
     logLevel: "warning",
     plugins: [shakeHostPackages],
@@ -64,7 +62,8 @@ export function uiParserBuild(): BuildOptions {
     absWorkingDir: root,
     entryPoints: ["src/claude/ui-parser.ts"],
     bundle: true,
-    platform: "neutral",
+    // For the note at the end by which Node's `import` knows the names that a CommonJS file exports.
+    platform: "node",
     target: "es2020",
     format: "cjs",
     logLevel: "warning",

@@ -1,0 +1,226 @@
+import { execFile } from "node:child_process";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+const run = promisify(execFile);
+const root = new URL("../../..", import.meta.url).pathname;
+const packageJson = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+
+/** A folder with the packed package and its runtime dependencies in node_modules, as `npm install <tarball>` leaves it. */
+let consumer: string;
+let installed: string;
+
+beforeAll(async () => {
+  consumer = mkdtempSync(join(tmpdir(), "consumer-"));
+  const staging = join(consumer, "staging");
+  mkdirSync(staging);
+  await run(process.execPath, [join(root, "scripts/build.ts"), join(staging, "dist")]);
+  cpSync(join(root, "package.json"), join(staging, "package.json"));
+  cpSync(join(root, "deploy"), join(staging, "deploy"), { recursive: true });
+  const npm = ["pack", "--ignore-scripts", "--json", "--pack-destination", consumer];
+  await run("npm", npm, { cwd: staging });
+  const tarball = readdirSync(consumer).find((name) => name.endsWith(".tgz")) ?? "";
+  await run("tar", ["-xzf", join(consumer, tarball), "-C", consumer]);
+  installed = join(consumer, "node_modules", packageJson.name);
+  mkdirSync(dirname(installed), { recursive: true });
+  cpSync(join(consumer, "package"), installed, { recursive: true });
+  // By link: what these depend on is found beside their real place.
+  for (const name of [...Object.keys(packageJson.dependencies), "@types/node"]) {
+    const target = join(consumer, "node_modules", name);
+    mkdirSync(dirname(target), { recursive: true });
+    symlinkSync(join(root, "node_modules", name), target);
+  }
+}, 120_000);
+
+afterAll(() => rmSync(consumer, { recursive: true, force: true }));
+
+async function node(script: string): Promise<string> {
+  const { stdout } = await run(process.execPath, ["--input-type=module", "--eval", script], {
+    cwd: consumer,
+    timeout: 30_000,
+  });
+  return stdout.trim();
+}
+
+/** The host's rules: the entry is `exports["."]`, a text or one level of conditions. */
+function hostEntry(): string {
+  const manifest = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
+  const entry = manifest.exports["."];
+  return resolve(installed, typeof entry === "string" ? entry : (entry.import ?? entry.default));
+}
+
+describe("the host's loader", () => {
+  test("the entry gives an adapter: synchronously, without arguments", async () => {
+    const module = await import(pathToFileURL(hostEntry()).href);
+    const adapter = module.createServerAdapter();
+    expect(adapter).not.toBeInstanceOf(Promise);
+    expect(adapter).toMatchObject({
+      type: "claude_k8s",
+      supportsLocalAgentJwt: true,
+      supportsInstructionsBundle: true,
+      instructionsPathKey: "instructionsFilePath",
+      runtimeToolDelivery: "native_mcp",
+    });
+    for (const name of ["execute", "testEnvironment", "listSkills", "syncSkills", "listModels", "getConfigSchema"]) {
+      expect(adapter[name], name).toBeTypeOf("function");
+    }
+    expect(adapter.models.length).toBeGreaterThan(0);
+    expect(await adapter.listModels()).toEqual(adapter.models);
+    expect(module).toMatchObject({ type: "claude_k8s", label: "Claude (Kubernetes)" });
+    expect(module.models).toEqual(adapter.models);
+    expect(module.agentConfigurationDoc).toContain("claude_k8s");
+    expect(module.printClaudeStreamEvent).toBeTypeOf("function");
+  });
+
+  test("a reload of the entry reloads everything: it imports no file of its own", () => {
+    const source = readFileSync(hostEntry(), "utf8");
+    // What the host itself looks for before it warns about reloads.
+    expect(source).not.toMatch(/(?:from\s*|import\s*\(\s*|require\s*\(\s*)['"]\.\.?\//);
+    const imports = [...source.matchAll(/^import .*? from "([^"]+)";$/gm)].map(([, name]) => name ?? "");
+    expect(imports.length).toBeGreaterThan(3);
+    const allowed = Object.keys(packageJson.dependencies);
+    for (const name of imports) {
+      expect(
+        name.startsWith("node:") || allowed.some((each) => name === each || name.startsWith(`${each}/`)),
+        name,
+      ).toBe(true);
+    }
+  });
+
+  test("importing it, also twice as a reload does, leaves nothing that holds the process", async () => {
+    const url = pathToFileURL(hostEntry()).href;
+    const script = `
+      const first = await import("${url}?t=1");
+      const second = await import("${url}?t=2");
+      first.createServerAdapter(); second.createServerAdapter();
+      console.log(first.createServerAdapter !== second.createServerAdapter);`;
+    expect(await node(script)).toBe("true");
+  });
+
+  test("its UI parser is a file in the package that the browser can evaluate", () => {
+    const { exports, paperclip } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
+    expect(paperclip.adapterUiParser.split(".")[0]).toBe("1");
+    expect(exports["./ui-parser"]).toBeTypeOf("string");
+    const source = readFileSync(resolve(installed, exports["./ui-parser"]), "utf8");
+    const module = { exports: {} as { parseStdoutLine?: (line: string, ts: string) => unknown } };
+    new Function("exports", "module", "self", "globalThis", `"use strict";{${source}\n}`)(module.exports, module);
+    expect(module.exports.parseStdoutLine?.("x", "t")).toEqual([{ kind: "stdout", ts: "t", text: "x" }]);
+    expect(readFileSync(join(installed, "dist/ui-parser.js"), "utf8").split("//# source")[0]).toBe(
+      source.split("//# source")[0],
+    );
+  });
+
+  test("the bundled helpers are whole: a prompt reads as from the source", async () => {
+    const source = readFileSync(hostEntry(), "utf8");
+    const { DEFAULT_PAPERCLIP_AGENT_PROMPT_TEMPLATE: template } = await import(
+      "@paperclipai/adapter-utils/server-utils"
+    );
+    const { CONNECTION_INTENT_AGENT_GUIDANCE: guidance } = await import("@paperclipai/shared");
+    expect(template).toContain(guidance);
+    expect(guidance.length).toBeGreaterThan(100);
+    expect(source).toContain("Execution contract:");
+    for (const line of guidance.split("\n").filter((each: string) => each.length > 40)) {
+      expect(source.replaceAll('\\"', '"')).toContain(line.slice(0, 40));
+    }
+  });
+});
+
+describe("the package", () => {
+  test("every export can be imported, and required", async () => {
+    const script = `
+      import { createRequire } from "node:module";
+      const require = createRequire(import.meta.url);
+      const out = {};
+      for (const name of ["", "/server", "/engine", "/embedded", "/cli", "/ui-parser"]) {
+        const module = await import("${packageJson.name}" + name);
+        require("${packageJson.name}" + name);
+        out[name] = Object.keys(module).filter((each) => each !== "default" && each !== "module.exports").sort();
+      }
+      console.log(JSON.stringify(out));`;
+    const names = JSON.parse(await node(script));
+    expect(names[""]).toEqual(
+      ["agentConfigurationDoc", "createServerAdapter", "label", "models", "printClaudeStreamEvent", "type"].sort(),
+    );
+    expect(names["/server"]).toEqual(["createServerAdapter", "execute", "sessionCodec", "testEnvironment"]);
+    expect(names["/cli"]).toEqual(["printClaudeStreamEvent"]);
+    expect(names["/ui-parser"]).toEqual(["parseStdoutLine"]);
+    expect(names["/engine"]).toEqual(expect.arrayContaining(["RunEngine", "ApiError"]));
+    expect(names["/embedded"]).toEqual(expect.arrayContaining(["EmbeddedKubernetes"]));
+  });
+
+  test("the command runs", async () => {
+    const bin = join(installed, packageJson.bin["k8s-run-informer"]);
+    expect(statSync(bin).mode & 0o111).toBe(0o111);
+    expect(readFileSync(bin, "utf8")).toMatch(/^#!\/usr\/bin\/env node\n/);
+    const { stdout } = await run(process.execPath, [bin, "--help"]);
+    expect(stdout).toContain("k8s-run-informer demo");
+  });
+
+  test("what is installed is small, and nothing of the development is in it", () => {
+    expect(statSync(hostEntry()).size).toBeLessThan(800 * 1024);
+    expect(readdirSync(installed).sort()).toEqual(["deploy", "dist", "package.json"]);
+    expect(existsSync(join(installed, "deploy", "rbac.yaml"))).toBe(true);
+  });
+
+  test("its declarations say what a consumer gets", async () => {
+    writeFileSync(
+      join(consumer, "use.ts"),
+      `
+      import { createServerAdapter, models, type } from "${packageJson.name}";
+      import { sessionCodec } from "${packageJson.name}/server";
+      import { RunEngine, type RunEnd, type LogLine } from "${packageJson.name}/engine";
+      import { EmbeddedKubernetes } from "${packageJson.name}/embedded";
+      import { printClaudeStreamEvent } from "${packageJson.name}/cli";
+      type IsAny<T> = 0 extends 1 & T ? true : false;
+      const no = <T>(value: IsAny<T>) => value;
+      no<RunEngine>(false); no<RunEnd>(false); no<LogLine>(false); no<EmbeddedKubernetes>(false); no<typeof type>(false);
+      export async function use(engine: RunEngine): Promise<number | null> {
+        const run = engine.attach({ jobName: "x" });
+        for await (const line of run.logs({ container: "c" })) no<typeof line.text>(false);
+        printClaudeStreamEvent("x", false);
+        void createServerAdapter; void models; void sessionCodec;
+        // @ts-expect-error: a wrong option is noticed
+        engine.attach({ jobNam: "x" });
+        return (await run.terminated({ container: "c" })).exitCode;
+      }
+      `,
+    );
+    writeFileSync(
+      join(consumer, "tsconfig.json"),
+      JSON.stringify({
+        compilerOptions: {
+          module: "nodenext",
+          target: "es2024",
+          lib: ["es2024", "esnext.disposable"],
+          strict: true,
+          noEmit: true,
+          skipLibCheck: true,
+          types: ["node"],
+        },
+        files: ["use.ts"],
+      }),
+    );
+    writeFileSync(join(consumer, "package.json"), '{"type":"module"}');
+    const tsc = join(root, "node_modules/typescript/bin/tsc");
+    const problems = await run(process.execPath, [tsc, "-p", consumer]).then(
+      () => "",
+      (error: { stdout: string }) => error.stdout,
+    );
+    expect(problems).toBe("");
+  }, 60_000);
+});
