@@ -1,0 +1,270 @@
+/** An embedded cluster with Paperclip's own pod in it, and a small agent CLI to run as Jobs. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { AdapterExecutionContext, AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/adapter-utils";
+import { type BaseConfig, parseBaseConfig } from "../../../src/adapter/config.ts";
+import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
+import type {
+  AdapterDefinition,
+  AgentEvent,
+  AgentVerdict,
+  PreparedCommand,
+  RunOutcome,
+} from "../../../src/adapter/definition.ts";
+import { processState } from "../../../src/adapter/process-state.ts";
+import { forgetSelfPods } from "../../../src/adapter/self-pod.ts";
+import { EmbeddedKubernetes, type EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
+import { stopSharedEngines } from "../../../src/engine/index.ts";
+import { contextOf, rawSelfPod } from "./fixtures.ts";
+
+export const NAMESPACE = "paperclip";
+export const TYPE = "test_k8s";
+
+export interface World {
+  readonly k8s: EmbeddedKubernetes;
+  readonly kubeconfig: string;
+  readonly env: NodeJS.ProcessEnv;
+  kubeconfigFor(token: string): Promise<string>;
+  stop(): Promise<void>;
+}
+
+export async function startWorld(options: EmbeddedKubernetesOptions = {}): Promise<World> {
+  const k8s = await EmbeddedKubernetes.start({ timeScale: 20, namespaces: [NAMESPACE], ...options });
+  const { metadata, spec } = rawSelfPod() as { metadata: { name: string }; spec: Record<string, unknown> };
+  k8s.objects.create("persistentvolumeclaims", {
+    metadata: { name: "paperclip-home", namespace: NAMESPACE },
+    spec: { accessModes: ["ReadWriteMany"], resources: { requests: { storage: "5Gi" } } },
+  });
+  const secrets = {
+    keys: { anthropic: "sk-ant-inherited-0001" },
+    shared: { SHARED_FROM: "envFrom" },
+    "ssh-keys": { id: "x" },
+    "ca-bundle": { "own.pem": "x" },
+  };
+  for (const [name, data] of Object.entries(secrets)) {
+    const encoded = Object.fromEntries(
+      Object.entries(data).map(([key, value]) => [key, Buffer.from(value).toString("base64")]),
+    );
+    k8s.objects.create("secrets", { metadata: { name, namespace: NAMESPACE }, data: encoded });
+  }
+  // Only looked at: it must not be run, nor its node selector matched.
+  k8s.objects.create("pods", {
+    metadata: { name: metadata.name, namespace: NAMESPACE },
+    spec: { ...spec, schedulerName: "none" },
+  });
+  const directory = await mkdtemp(join(tmpdir(), "adapter-test-"));
+  const kubeconfig = await k8s.writeKubeconfig(join(directory, "admin"), { namespace: NAMESPACE });
+  let files = 0;
+  return {
+    k8s,
+    kubeconfig,
+    env: { HOSTNAME: metadata.name, PAPERCLIP_NAMESPACE: NAMESPACE },
+    kubeconfigFor: async (token) =>
+      await k8s.writeKubeconfig(join(directory, `user-${++files}`), { token, namespace: NAMESPACE }),
+    stop: async () => {
+      await stopSharedEngines();
+      forgetSelfPods();
+      processState().swept.clear();
+      await k8s.stop();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+export interface TestVerdict extends AgentVerdict {
+  readonly lines: readonly string[];
+}
+
+export type Outcome = RunOutcome<BaseConfig, TestVerdict>;
+
+/** Lines are JSON: `{session}`, `{progress}`, `{done, ok}`; all else is noise. */
+export function testDefinition(
+  overrides: Partial<AdapterDefinition<BaseConfig, TestVerdict>> & { prepared?: Partial<PreparedCommand> } = {},
+) {
+  const outcomes: Outcome[] = [];
+  const { prepared, ...rest } = overrides;
+  const definition: AdapterDefinition<BaseConfig, TestVerdict> = {
+    type: TYPE,
+    label: "Test",
+    containerName: "agent",
+    jobNamePrefix: "ac",
+    module: { supportsLocalAgentJwt: true },
+    parseConfig: parseBaseConfig,
+    resumeSessionId: (ctx) => ctx.runtime.sessionId,
+    prepare: async ({ ctx }) => ({
+      command: ["sh", "-c", "agent < /tmp/prompt/prompt.txt"],
+      commandArgs: ["--print"],
+      prompt: String(ctx.context.prompt ?? "Do the work."),
+      promptMetrics: { promptChars: 12 },
+      carry: { note: "carried" },
+      ...prepared,
+    }),
+    createResultParser: () => {
+      const lines: string[] = [];
+      let sessionId: string | null = null;
+      let done: { ok: boolean } | null = null;
+      return {
+        push(line): AgentEvent | null {
+          lines.push(line);
+          try {
+            const value = JSON.parse(line) as { session?: string; progress?: string; done?: boolean; ok?: boolean };
+            sessionId = value.session ?? sessionId;
+            if (value.done === true) done = { ok: value.ok === true };
+            if (value.progress !== undefined) return { eventType: "agent.progress", message: value.progress };
+          } catch {
+            // Noise.
+          }
+          return null;
+        },
+        finish: () => ({
+          lines: [...lines],
+          hasResult: done !== null,
+          isSuccess: done?.ok === true,
+          sessionId,
+          model: "m-1",
+          usage: { inputTokens: 1, outputTokens: 2 },
+          costUsd: 0.5,
+          summary: done === null ? null : "Done.",
+        }),
+      };
+    },
+    classify: (outcome) => {
+      outcomes.push(outcome);
+      return classify(outcome);
+    },
+    ...rest,
+  };
+  return { definition, outcomes };
+}
+
+function classify({ kind, verdict, end, sessionId }: Outcome): AdapterExecutionResult {
+  const exitCode = end?.exitCode ?? null;
+  const session = verdict.sessionId ?? sessionId;
+  const isSuccess = kind !== "timed_out" && kind !== "cancelled" && verdict.isSuccess && (exitCode ?? 0) === 0;
+  return {
+    exitCode,
+    signal: null,
+    timedOut: false,
+    usageBasis: "per_run",
+    ...(verdict.usage === null ? {} : { usage: verdict.usage }),
+    costUsd: verdict.costUsd,
+    ...(session === null ? {} : { sessionId: session, sessionParams: { sessionId: session } }),
+    summary: verdict.summary,
+    ...(isSuccess
+      ? {}
+      : {
+          errorMessage: `agent: ${kind}`,
+          errorCode: kind === "job_deleted" ? "k8s_job_deleted_externally" : "agent_failed",
+        }),
+  };
+}
+
+export interface Recorded {
+  readonly ctx: AdapterExecutionContext;
+  readonly result: Promise<AdapterExecutionResult>;
+  /** Everything that reached `onLog`, in order. */
+  readonly log: { stream: string; chunk: string }[];
+  /** The agent's own lines, without the adapter's. */
+  output(): string[];
+  /** The adapter's own lines. */
+  notes(): string[];
+  readonly meta: unknown[];
+  readonly events: { eventType: string; message?: string | undefined; payload?: unknown }[];
+  readonly calls: string[];
+  readonly abort: AbortController;
+  /** Resolves when a chunk that matches has reached `onLog`. */
+  logged(pattern: string | RegExp): Promise<void>;
+}
+
+let runs = 0;
+
+/** Starts one run. Each has a fresh run id unless one is given. */
+export function run(
+  world: World,
+  adapter: ServerAdapterModule,
+  options: {
+    config?: Record<string, unknown>;
+    overrides?: Partial<AdapterExecutionContext>;
+    agentId?: string;
+    taskId?: string | null;
+    sessionId?: string;
+    onLog?: AdapterExecutionContext["onLog"];
+  } = {},
+): Recorded {
+  const log: Recorded["log"] = [];
+  const meta: unknown[] = [];
+  const events: Recorded["events"] = [];
+  const calls: string[] = [];
+  const abort = new AbortController();
+  const waiting = new Set<() => void>();
+  const base = contextOf();
+  const {
+    config = {},
+    overrides = {},
+    agentId = `agent-${++runs}`,
+    taskId = "task-1",
+    sessionId = null,
+    onLog,
+  } = options;
+  const ctx: AdapterExecutionContext = {
+    ...base,
+    runId: `run-${++runs}-${Math.random().toString(36).slice(2, 8)}`,
+    agent: { ...base.agent, id: agentId },
+    runtime: { ...base.runtime, sessionId },
+    config: { kubeconfig: world.kubeconfig, nodeSelector: "{}", tolerations: "[]", ...config },
+    context: taskId === null ? {} : { taskId },
+    authToken: "run-jwt-canary-0001",
+    signal: abort.signal,
+    onCancellationReady: async () => void calls.push("ready"),
+    onDispatch: () => void calls.push("dispatch"),
+    onMeta: async (each) => {
+      calls.push("meta");
+      meta.push(each);
+    },
+    onEvent: async (each) => void events.push(each),
+    onLog: async (stream, chunk) => {
+      log.push({ stream, chunk });
+      for (const check of [...waiting]) check();
+      await onLog?.(stream, chunk);
+    },
+    ...overrides,
+  };
+  const own = (chunk: string) => chunk.startsWith("[paperclip] ");
+  return {
+    ctx,
+    result: adapter.execute(ctx),
+    log,
+    output: () =>
+      log
+        .filter(({ chunk }) => !own(chunk))
+        .map(({ chunk }) => chunk)
+        .join("")
+        .split("\n")
+        .slice(0, -1),
+    notes: () => log.filter(({ chunk }) => own(chunk)).map(({ chunk }) => chunk.trimEnd()),
+    meta,
+    events,
+    calls,
+    abort,
+    logged: (pattern) =>
+      new Promise((resolve) => {
+        const check = () => {
+          if (!log.some(({ chunk }) => (typeof pattern === "string" ? chunk.includes(pattern) : pattern.test(chunk))))
+            return;
+          waiting.delete(check);
+          resolve();
+        };
+        waiting.add(check);
+        check();
+      }),
+  };
+}
+
+export function adapterOf(
+  world: World,
+  overrides: Parameters<typeof testDefinition>[0] = {},
+): { adapter: ServerAdapterModule; outcomes: Outcome[] } {
+  const { definition, outcomes } = testDefinition(overrides);
+  return { adapter: createK8sAdapter(definition, { env: world.env }), outcomes };
+}
