@@ -95,7 +95,8 @@ function endedByItself({ state, container, pod }: Context, terminated: Container
   if (state.podDeletingAt === null || endedAt === undefined) return true;
   if (endedAt !== state.podDeletingAt) return endedAt < state.podDeletingAt;
   const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = pod?.metadata ?? {};
-  if (deletionTimestamp === undefined || terminated.finishedAt === undefined) return false;
+  if (deletionTimestamp === undefined) return true;
+  if (terminated.finishedAt === undefined) return false;
   // deletionTimestamp is when the grace period will be over, not when the deletion was asked for.
   return Date.parse(terminated.finishedAt) < Date.parse(deletionTimestamp) - deletionGracePeriodSeconds * 1000;
 }

@@ -16,9 +16,9 @@ export interface RegistryOptions {
   report: (error: unknown) => void;
 }
 
-/** A Job that is gone, with the last that was known of it and its newest pod. */
+/** The last that was known of a Job that is gone (null: it stands, but its pod is gone) and of its newest pod. */
 interface Tombstone {
-  job: Job;
+  job: Job | null;
   pod: Pod | null;
 }
 
@@ -130,19 +130,25 @@ export class RunRegistry implements RunHost {
       run.frame({ resource: "jobs", type: "applied", object: job, at });
     } else {
       const tombstone = this.#tombstones.get(`${namespace}/${jobName}`);
-      if (tombstone !== undefined && (uid === null || tombstone.job.metadata.uid === uid)) {
+      if (tombstone?.job != null && (uid === null || tombstone.job.metadata.uid === uid)) {
         run.frame({ resource: "jobs", type: "applied", object: tombstone.job, at });
-        if (tombstone.pod !== null) {
-          run.frame({ resource: "pods", type: "applied", object: tombstone.pod, at });
-          const isLive = this.#pods.get(namespace, tombstone.pod.metadata.name)?.metadata.uid === tombstone.pod.metadata.uid;
-          if (!isLive) run.frame({ resource: "pods", type: "deleted", object: tombstone.pod, at });
-        }
+        this.#seedPod(run, tombstone.pod, at);
         run.frame({ resource: "jobs", type: "deleted", object: tombstone.job, at });
+        return;
       }
     }
+    const gone = this.#tombstones.get(`${namespace}/${jobName}`);
+    if (gone !== undefined && gone.job === null) this.#seedPod(run, gone.pod, at);
     const pods = [...this.podsOf(namespace, jobName, run.uid)];
     pods.sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
     for (const object of pods) run.frame({ resource: "pods", type: "applied", object, at });
+  }
+
+  #seedPod(run: Run, pod: Pod | null, at: number): void {
+    if (pod === null || pod.metadata.ownerReferences?.[0]?.uid !== run.uid) return;
+    run.frame({ resource: "pods", type: "applied", object: pod, at });
+    const live = this.#pods.get(pod.metadata.namespace, pod.metadata.name);
+    if (live?.metadata.uid !== pod.metadata.uid) run.frame({ resource: "pods", type: "deleted", object: pod, at });
   }
 
   /** The cache knows no such Job. It may be on its way here, or never have been: the server decides, once. */
@@ -169,29 +175,49 @@ export class RunRegistry implements RunHost {
   #onJob({ type, object, previous }: StoreChange<Job>): void {
     const key = `${object.metadata.namespace}/${object.metadata.name}`;
     const frame = { resource: "jobs", type: type === "deleted" ? "deleted" : "applied", object, at: performance.now() } as const;
-    if (type === "deleted") {
-      const pods = this.podsOf(object.metadata.namespace, object.metadata.name, object.metadata.uid);
-      this.#tombstones.set(key, { job: object, pod: newestOf(pods) ?? this.#tombstones.peek(key)?.pod ?? null });
-    } else if (previous === null) {
-      const old = this.#tombstones.peek(key);
-      if (old !== undefined && old.job.metadata.uid !== object.metadata.uid) this.#tombstones.delete(key);
-    }
+    if (type === "deleted") this.#bury(key, object);
+    else if (previous === null) this.#tombstones.delete(key);
     const runs = this.#runs.get(key);
     if (runs === undefined) return;
     for (const run of [...runs]) this.#deliver(run, frame);
   }
 
-  #onPod({ type, object }: StoreChange<Pod>): void {
+  #onPod({ type, object, previous }: StoreChange<Pod>): void {
     const key = jobKeyOfPod(object);
     if (key === null) return;
-    const tombstone = this.#tombstones.peek(key);
-    if (tombstone !== undefined && tombstone.job.metadata.uid === object.metadata.ownerReferences?.[0]?.uid) {
-      if (tombstone.pod === null || tombstone.pod.metadata.uid === object.metadata.uid) tombstone.pod = object;
-    }
+    this.#remember(key, type, object, previous);
     const runs = this.#runs.get(key);
     if (runs === undefined) return;
     const frame = { resource: "pods", type: type === "deleted" ? "deleted" : "applied", object, at: performance.now() } as const;
     for (const run of [...runs]) this.#deliver(run, frame);
+  }
+
+  #bury(key: string, job: Job): void {
+    const known = this.#tombstones.peek(key)?.pod ?? null;
+    const isOurs = known?.metadata.ownerReferences?.[0]?.uid === job.metadata.uid;
+    const newest = newestOf(this.podsOf(job.metadata.namespace, job.metadata.name, job.metadata.uid));
+    this.#tombstones.set(key, { job, pod: newest ?? (isOurs ? known : null) });
+  }
+
+  /**
+   * How a pod ended is best told by its state before its deletion began; after that, whatever killed it first cannot be told
+   * from the deletion any more. Pods of a Job that is deleted in the foreground are gone before their Job is.
+   */
+  #remember(key: string, type: StoreChange<Pod>["type"], object: Pod, previous: Pod | null): void {
+    const isBeginning = previous !== null && isUndisturbedEnd(previous) && object.metadata.deletionTimestamp !== undefined;
+    const tombstone = this.#tombstones.peek(key);
+    if (tombstone === undefined) {
+      if (isBeginning) this.#tombstones.set(key, { job: null, pod: previous });
+      else if (type === "deleted") this.#tombstones.set(key, { job: null, pod: object });
+      return;
+    }
+    if (tombstone.job !== null && tombstone.job.metadata.uid !== object.metadata.ownerReferences?.[0]?.uid) return;
+    const known = tombstone.pod;
+    const isDisturbed = type === "deleted" || object.metadata.deletionTimestamp !== undefined;
+    if (known !== null && known.metadata.uid === object.metadata.uid && isUndisturbedEnd(known) && isDisturbed) return;
+    if (known === null || known.metadata.uid === object.metadata.uid || known.metadata.creationTimestamp < object.metadata.creationTimestamp) {
+      tombstone.pod = isBeginning ? previous : object;
+    }
   }
 
   #deliver(run: Run, frame: Parameters<Run["frame"]>[0]): void {
@@ -210,6 +236,11 @@ export class RunRegistry implements RunHost {
     this.#freshSince = isFresh ? performance.now() : null;
     this.#unknownSince = isFresh ? null : Date.now();
   }
+}
+
+/** A container has ended before anyone began to delete the pod. */
+function isUndisturbedEnd({ metadata, status }: Pod): boolean {
+  return metadata.deletionTimestamp === undefined && status.containerStatuses?.some(({ state }) => state?.terminated !== undefined) === true;
 }
 
 function newestOf(pods: readonly Pod[]): Pod | null {

@@ -1,0 +1,206 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { EmbeddedKubernetes } from "../embedded/index.ts";
+import { type EngineStats, leaseEngine, loadKubeConfig, stopSharedEngines } from "../engine/index.ts";
+import { createServerAdapter, type as adapterType } from "../index.ts";
+import { type Command, type CommandIo, UsageError } from "./command.ts";
+import { createDemoRun, type DemoRun, executeDemoRun } from "./demo/host.ts";
+import { scriptClaude } from "./demo/scripted-claude.ts";
+import { countRuns, formatCounts, formatLatencies } from "./demo/summary.ts";
+import { openView, type View } from "./demo/view.ts";
+
+const IMAGE = "demo/claude:1";
+const NAMESPACE = "demo";
+
+export const demoCommand: Command = {
+  summary: "run agents through the claude_k8s adapter and show them live",
+  usage: "demo [--runs N] [--faults] [--kubeconfig FILE --image IMAGE [--namespace NS]]",
+  async run(argv, io) {
+    const options = readOptions(argv);
+    const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-demo-"));
+    const embedded = options.kubeconfig === null ? await startEmbedded(options.runs) : null;
+    try {
+      const kubeconfig = options.kubeconfig ?? (await embedded?.writeKubeconfig(join(directory, "kubeconfig"), { namespace: NAMESPACE })) ?? "";
+      return await runAgents({ ...options, kubeconfig }, embedded, io);
+    } finally {
+      await stopSharedEngines();
+      await embedded?.stop();
+      await rm(directory, { recursive: true, force: true });
+    }
+  },
+};
+
+interface DemoOptions {
+  runs: number;
+  faults: boolean;
+  kubeconfig: string | null;
+  image: string;
+  namespace: string;
+}
+
+function readOptions(argv: string[]): DemoOptions {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      runs: { type: "string", default: "20" },
+      faults: { type: "boolean", default: false },
+      kubeconfig: { type: "string" },
+      image: { type: "string" },
+      namespace: { type: "string" },
+    },
+  });
+  const runs = Number(values.runs);
+  if (!Number.isInteger(runs) || runs < 1) throw new UsageError(`--runs must be a whole number of at least 1, got ${values.runs}`);
+  if (values.kubeconfig === undefined) {
+    if (values.image !== undefined) throw new UsageError("--image goes with --kubeconfig: the embedded Kubernetes has no images");
+    return { runs, faults: values.faults, kubeconfig: null, image: IMAGE, namespace: NAMESPACE };
+  }
+  if (values.image === undefined) throw new UsageError("--kubeconfig needs --image: an image with a `claude` executable on its PATH");
+  if (values.faults) throw new UsageError("--faults works on the embedded Kubernetes only: leave --kubeconfig out");
+  const kubeConfig = loadKubeConfig(values.kubeconfig);
+  const namespace = values.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
+  return { runs, faults: false, kubeconfig: values.kubeconfig, image: values.image, namespace };
+}
+
+async function startEmbedded(runs: number): Promise<EmbeddedKubernetes> {
+  const { EmbeddedKubernetes } = await import("../embedded/index.ts");
+  const k8s = await EmbeddedKubernetes.start({ namespaces: [NAMESPACE], delays: "fast" });
+  let started = 0;
+  k8s.addProgram("claude", async function* (container) {
+    const index = started++ % Math.max(runs, 1);
+    const script = scriptClaude(index, 12 + ((index * 7) % 25));
+    for (const { text, afterMs } of script.lines) {
+      await container.sleep(afterMs);
+      yield text;
+    }
+    return script.exitCode;
+  });
+  return k8s;
+}
+
+async function runAgents(options: DemoOptions & { kubeconfig: string }, embedded: EmbeddedKubernetes | null, io: CommandIo): Promise<number> {
+  const { runs: count, kubeconfig, namespace, image } = options;
+  // The same shared engine that the adapter uses: its counts are what the runs have cost.
+  const lease = await leaseEngine({ kubeConfig: loadKubeConfig(kubeconfig), namespace, labels: { "paperclip.io/adapter-type": adapterType }, signal: io.signal });
+  const latencies = embedded === null ? null : measureLatencies(embedded);
+  const runs = Array.from({ length: count }, (_, index) => createDemoRun(index));
+  const where = embedded === null ? `${lease.engine.cluster.server}, namespace ${namespace}` : "the embedded Kubernetes";
+  io.stdout.write(`${count} agents on ${where}${options.faults ? ", with faults" : ""}\n`);
+  const startedAt = performance.now();
+  const view = openView(io.stdout, runs.map(({ row }) => row));
+  const faults = options.faults && embedded !== null ? causeFaults(embedded, view) : null;
+  try {
+    const adapter = createServerAdapter();
+    const config = { kubeconfig, namespace, image, ttlSecondsAfterFinished: 600 };
+    await Promise.all(runs.map((run, index) => executeDemoRun(run, { index, adapter, config, view: () => latencies?.seen(run, view) ?? view, signal: io.signal })));
+  } finally {
+    faults?.end();
+    view.close();
+  }
+  const stats = lease.engine.stats();
+  lease.release();
+  const left = embedded === null ? [] : leftBehind(embedded);
+  return summarize(runs, { stats, latencies, seconds: (performance.now() - startedAt) / 1000, faults: faults?.count ?? null, left }, io);
+}
+
+/** What nobody cleaned up. Pods of deleted Jobs are the garbage collector's. */
+function leftBehind(k8s: EmbeddedKubernetes): string[] {
+  return (["jobs", "secrets"] as const).flatMap((resource) => k8s.objects.list(resource, NAMESPACE).map(({ metadata }) => `${resource}/${metadata.name}`));
+}
+
+interface Latencies {
+  ready: number[];
+  end: number[];
+  seen(run: DemoRun, view: View): View;
+}
+
+/** From the change of the pod in the server's store to what the adapter's host is told. */
+function measureLatencies(k8s: EmbeddedKubernetes): Latencies {
+  const running = new Map<string, number>();
+  const ended = new Map<string, number>();
+  k8s.objects.onChange(({ resource, object }) => {
+    if (resource !== "pods") return;
+    const { containerStatuses } = (object.status ?? {}) as { containerStatuses?: { name: string; state?: Record<string, unknown> }[] };
+    const state = containerStatuses?.find(({ name }) => name === "claude")?.state;
+    const agent = object.metadata.labels?.["paperclip.io/agent-id"] ?? "";
+    if (state?.running !== undefined && !running.has(agent)) running.set(agent, performance.now());
+    if (state?.terminated !== undefined && !ended.has(agent)) ended.set(agent, performance.now());
+  });
+  const latencies: Latencies = { ready: [], end: [], seen: (_run, view) => view };
+  const told = new Map<DemoRun, string>();
+  latencies.seen = (run, view) => ({
+    ...view,
+    note: (text) => view.note(text),
+    close: () => view.close(),
+    update: (row) => {
+      const index = Number(run.row.agent.split("-")[1]) - 1;
+      const at = (times: Map<string, number>) => [...times].find(([agent]) => agent.endsWith(`-agent-${index}`))?.[1];
+      if (told.get(run) !== row.phase) {
+        const since = row.phase === "running" ? at(running) : row.endedAt !== null ? at(ended) : undefined;
+        if (since !== undefined) (row.endedAt === null ? latencies.ready : latencies.end).push((row.endedAt ?? performance.now()) - since);
+        told.set(run, row.phase);
+      }
+      view.update(row);
+    },
+  });
+  return latencies;
+}
+
+/** Breaks everything that can break, several times a second. */
+function causeFaults(k8s: EmbeddedKubernetes, view: View): { count: Record<string, number>; end(): void } {
+  const count: Record<string, number> = {};
+  const happen = (what: string, times: number) => {
+    if (times === 0) return;
+    count[what] = (count[what] ?? 0) + times;
+    view.note(`${what} ×${times}`);
+  };
+  const { faults } = k8s;
+  faults.cutLogs({ everyBytes: 300, how: "random", followOnly: true });
+  faults.errorRate({ rate: 0.05, status: 500, match: { verb: ["get", "list", "watch", "create", "delete"] } });
+  faults.errorRate({ rate: 0.05, status: 429, retryAfterSeconds: 1, match: { verb: ["create", "get"] } });
+  const timers = [
+    setInterval(() => happen("watches cut", faults.cutWatches({ how: "reset" })), 700),
+    setInterval(() => happen("logs cut", faults.cutOpenLogs({ how: "end" })), 500),
+    setInterval(() => {
+      faults.expireVersions();
+      happen("versions expired", 1);
+    }, 1_900),
+    setInterval(() => happen("connections reset", faults.resetConnections(2)), 1_300),
+  ];
+  return {
+    count,
+    end() {
+      for (const timer of timers) clearInterval(timer);
+      faults.clear();
+    },
+  };
+}
+
+interface Outcome {
+  stats: EngineStats;
+  latencies: Latencies | null;
+  seconds: number;
+  faults: Record<string, number> | null;
+  left: string[];
+}
+
+function summarize(runs: readonly DemoRun[], { stats, latencies, seconds, faults, left }: Outcome, io: CommandIo): number {
+  const figures = countRuns(runs);
+  const say = (label: string, text: string) => io.stdout.write(`${label.padEnd(16)} ${text}\n`);
+  io.stdout.write("\n");
+  say("outcomes", `${formatCounts(figures.outcomes)} in ${seconds.toFixed(1)} s`);
+  say("lines", `${figures.delivered} delivered, ${figures.lost} lost, ${figures.doubled} doubled, ${figures.outOfOrder} out of order`);
+  say("requests a run", `${formatCounts(stats.requests.byVerb, runs.length)}; ${stats.requests.connectionsOpened} connections opened in all`);
+  if (latencies !== null) {
+    say("pod ready after", `${formatLatencies(latencies.ready)} (change in the server → told to the host)`);
+    say("run ended after", `${formatLatencies(latencies.end)} (container's end in the server → execute returned: log drained, Job deleted)`);
+  }
+  if (faults !== null) say("faults", `${formatCounts(faults)}, logs cut every 300 bytes, 5 % of requests answered 500, 5 % 429`);
+  if (left.length > 0) say("left behind", left.join(", "));
+  for (const text of figures.broken) say("BROKEN", text);
+  const isBad = figures.lost + figures.doubled + figures.outOfOrder + figures.broken.length + left.length > 0;
+  io.stdout.write(isBad ? "\nSomething was lost.\n" : "\nNothing lost, nothing doubled.\n");
+  return isBad ? 1 : 0;
+}

@@ -1,0 +1,82 @@
+import type { AdapterExecutionContext, AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/adapter-utils";
+import { LineAudit } from "./scripted-claude.ts";
+import type { RunRow, View } from "./view.ts";
+
+export interface DemoRun {
+  row: RunRow;
+  audit: LineAudit;
+  result: AdapterExecutionResult | null;
+  /** What `execute` threw, which it never should. */
+  thrown: unknown;
+}
+
+export interface DemoRunOptions {
+  index: number;
+  adapter: ServerAdapterModule;
+  config: Record<string, unknown>;
+  view: () => View;
+  signal: AbortSignal;
+}
+
+/** Plays the host for one run: calls `execute` as Paperclip does and shows what comes back. */
+export function createDemoRun(index: number): DemoRun {
+  const agent = `agent-${String(index + 1).padStart(2, "0")}`;
+  const row = { agent, phase: "waiting", startedAt: performance.now(), endedAt: null, lines: 0, text: "" };
+  return { row, audit: new LineAudit(), result: null, thrown: null };
+}
+
+export async function executeDemoRun(run: DemoRun, { index, adapter, config, view, signal }: DemoRunOptions): Promise<void> {
+  const { row, audit } = run;
+  row.startedAt = performance.now();
+  const show = (change: Partial<RunRow>) => {
+    Object.assign(row, change);
+    view().update(row);
+  };
+  show({ phase: "starting" });
+  const unique = `${process.pid.toString(36)}${Date.now().toString(36)}`;
+  const ctx: AdapterExecutionContext = {
+    runId: `demo-${unique}-${index}`,
+    agent: { id: `demo-${unique}-agent-${index}`, companyId: "demo", name: row.agent, adapterType: adapter.type, adapterConfig: config },
+    runtime: { sessionId: null, sessionParams: null, sessionDisplayId: null, taskKey: null },
+    config,
+    context: { taskId: `demo-task-${index}`, issueId: `demo-task-${index}` },
+    signal,
+    onCancellationReady: async () => {},
+    onLog: async (stream, chunk) => {
+      audit.push(chunk);
+      if (stream === "stdout") showOutput(chunk, show, row);
+    },
+    onEvent: async ({ eventType }) => {
+      if (eventType === "k8s.pod_running") show({ phase: "running" });
+    },
+  };
+  try {
+    run.result = await adapter.execute(ctx);
+  } catch (error) {
+    run.thrown = error;
+  }
+  const { result } = run;
+  const isWell = result !== null && (result.exitCode ?? 0) === 0 && result.errorMessage == null && !result.timedOut;
+  const text = run.thrown !== null ? String(run.thrown) : (result?.errorMessage ?? result?.summary ?? "");
+  show({ phase: isWell ? "succeeded" : (result?.errorCode ?? "failed"), endedAt: performance.now(), text });
+}
+
+function showOutput(chunk: string, show: (change: Partial<RunRow>) => void, row: RunRow): void {
+  for (const line of chunk.split("\n")) {
+    if (line === "") continue;
+    const text = lastText(line);
+    show({ ...(line.startsWith("{") ? { lines: row.lines + 1 } : {}), ...(text === null ? {} : { text }) });
+  }
+}
+
+/** What a person would want to see of a line of output; null: nothing. */
+function lastText(line: string): string | null {
+  if (!line.startsWith("{")) return line;
+  try {
+    const event = JSON.parse(line);
+    const text: unknown = event.type === "result" ? event.result : event.message?.content?.[0]?.text;
+    return typeof text === "string" ? text : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,392 @@
+import { describe, expect, it, onTestFinished } from "vitest";
+import type { EmbeddedKubernetes, EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
+import {
+  EngineStoppedError,
+  isAlreadyExists,
+  isForbidden,
+  type JobManifest,
+  leaseEngine,
+  type Pod,
+  RunEngine,
+  type RunEngineOptions,
+  RunGoneError,
+  RunTimeoutError,
+  StartFailedError,
+  stopSharedEngines,
+} from "../../../src/engine/index.ts";
+import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+
+const MAIN = { container: "main" };
+
+/** A fast cluster; the container `main` runs the program given. */
+async function start(
+  program: Parameters<EmbeddedKubernetes["addProgram"]>[1],
+  options: EmbeddedKubernetesOptions = {},
+  engineOptions: Partial<RunEngineOptions> = {},
+): Promise<{ k8s: EmbeddedKubernetes; engine: RunEngine }> {
+  const k8s = await startKubernetes({ delays: "fast", ...options });
+  k8s.addProgram("main", program);
+  const engine = await startEngine(k8s, engineOptions);
+  return { k8s, engine };
+}
+
+async function startEngine(k8s: EmbeddedKubernetes, options: Partial<RunEngineOptions> = {}): Promise<RunEngine> {
+  const engine = await RunEngine.start({
+    kubeConfig: kubeConfigOf(k8s),
+    namespace: NAMESPACE,
+    labels: LABELS,
+    backoff: { baseMs: 10, maxMs: 100 },
+    ...options,
+  });
+  onTestFinished(() => engine.stop());
+  return engine;
+}
+
+function job(name: string, spec: Record<string, unknown> = {}, pod: Record<string, unknown> = {}): JobManifest {
+  return {
+    metadata: { name, labels: LABELS },
+    spec: {
+      backoffLimit: 0,
+      ...spec,
+      template: {
+        metadata: { labels: LABELS },
+        spec: { restartPolicy: "Never", terminationGracePeriodSeconds: 1, containers: [{ name: "main", image: "agent" }], ...pod },
+      },
+    },
+  };
+}
+
+/** Runs until it is told to end. */
+const patient = async function* (container: { signal: AbortSignal; sleep(ms: number, o?: { interruptible?: boolean }): Promise<void> }) {
+  yield "started";
+  await container.sleep(1e9, { interruptible: true }).catch(() => undefined);
+  return 143;
+};
+
+describe("a run", () => {
+  it("is ready, prints each line once, ends, is deleted: with four requests of its own", async () => {
+    const { k8s, engine } = await start(async function* () {
+      yield "one";
+      yield "two";
+      return 0;
+    });
+    await engine.pods.whenSynced();
+    k8s.requests.reset();
+    const run = await engine.launch(job("a"));
+    const pod = await run.podReady(MAIN);
+    expect(pod.metadata.name).toMatch(/^a-/);
+    const lines: string[] = [];
+    for await (const line of run.logs(MAIN)) lines.push(line.text);
+    expect(lines).toEqual(["one", "two"]);
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "succeeded", exitCode: 0, container: "main", podName: pod.metadata.name });
+    await run.delete();
+    await run.gone();
+    expect(run.liveness()).toBe("ended");
+    const { byVerb } = k8s.requests;
+    expect(byVerb).toMatchObject({ "create jobs": 1, "delete jobs": 1 });
+    expect(Object.keys(byVerb).sort()).toEqual(["create jobs", "delete jobs", "get pods/log"]);
+  });
+
+  it("is known before its create request is answered", async () => {
+    const { k8s, engine } = await start(async function* () {
+      yield "quick";
+      return 3;
+    });
+    // The answer is late; meanwhile the Job runs and ends, and the watch has told all of it.
+    const original = k8s.objects.onChange(({ type, resource }) => {
+      if (type === "ADDED" && resource === "jobs") original();
+    });
+    const launching = engine.launch(job("late"));
+    const run = await launching;
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 3 });
+  });
+
+  it("is created once though the answer to its creation is lost", async () => {
+    const { k8s, engine } = await start(async function* () {
+      yield "x";
+      return 0;
+    });
+    let created = 0;
+    k8s.objects.onChange(({ type, resource }) => {
+      if (type !== "ADDED" || resource !== "jobs") return;
+      created += 1;
+      // Done, and the connection breaks before anyone hears of it.
+      k8s.faults.resetConnections();
+    });
+    const run = await engine.launch(job("lost"));
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "succeeded" });
+    expect(created).toBe(1);
+  });
+
+  it("does not take another's Job of the same name for its own", async () => {
+    const { k8s, engine } = await start(patient);
+    k8s.objects.create("jobs", { apiVersion: "batch/v1", kind: "Job", ...job("taken"), metadata: { ...job("taken").metadata, namespace: NAMESPACE } });
+    const error = await engine.launch(job("taken")).catch((each: unknown) => each);
+    expect(isAlreadyExists(error)).toBe(true);
+    expect(engine.stats().runs).toBe(0);
+  });
+
+  it("tells people where it stands, each state once", async () => {
+    const { engine } = await start(async function* () {
+      yield "x";
+      return 0;
+    });
+    const run = await engine.launch(job("phases"));
+    const phases: string[] = [];
+    run.on("phase", ({ phase, text }) => phases.push(`${phase}: ${text}`));
+    await run.terminated(MAIN);
+    await run.delete();
+    await run.gone();
+    expect(new Set(phases).size).toBe(phases.length);
+    expect(phases.map((each) => each.split(":")[0])).toEqual(expect.arrayContaining(["running", "ended"]));
+    expect(phases.join("\n")).toContain("main ended with exit code 0");
+  });
+});
+
+describe("how a run ends", () => {
+  it("at its deadline, with everything that was printed before", async () => {
+    const { engine } = await start(
+      async function* (container) {
+        for (let n = 0; ; n += 1) {
+          yield `line ${n}`;
+          await container.sleep(100);
+        }
+      },
+      { timeScale: 10 },
+    );
+    const run = await engine.launch(job("deadline", { activeDeadlineSeconds: 2 }));
+    const lines: string[] = [];
+    const reading = (async () => {
+      for await (const line of run.logs(MAIN)) lines.push(line.text);
+    })();
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "deadline", exitCode: 137, reason: "DeadlineExceeded" });
+    await reading;
+    expect(lines.length).toBeGreaterThan(5);
+    expect(lines).toEqual(lines.map((_, index) => `line ${index}`));
+  });
+
+  it("by deletion of its Job", async () => {
+    const { engine } = await start(patient);
+    const run = await engine.launch(job("deleted"));
+    await run.podReady(MAIN);
+    await run.delete();
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted", exitCode: 143 });
+  });
+
+  it("by deletion of its pod", async () => {
+    const { k8s, engine } = await start(patient);
+    const run = await engine.launch(job("pod-deleted"));
+    const pod = await run.podReady(MAIN);
+    k8s.objects.delete("pods", NAMESPACE, pod.metadata.name);
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "pod_deleted", exitCode: 143 });
+  });
+
+  it("by eviction", async () => {
+    const { k8s, engine } = await start(patient);
+    const run = await engine.launch(job("evicted"));
+    const pod = await run.podReady(MAIN);
+    k8s.evictPod(NAMESPACE, pod.metadata.name);
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "evicted" });
+  });
+
+  it("with its Job's last retry, over pods that replace each other, and logs of all of them", async () => {
+    let attempt = 0;
+    const { engine } = await start(async function* () {
+      attempt += 1;
+      yield `attempt ${attempt}`;
+      return attempt < 3 ? attempt : 0;
+    });
+    const run = await engine.launch(job("retried", { backoffLimit: 2 }));
+    const pods: string[] = [];
+    run.on("pod", ({ pod, previous }) => pods.push(`${previous.metadata.name} → ${pod.metadata.name}`));
+    const lines: string[] = [];
+    for await (const line of run.logs(MAIN)) lines.push(line.text);
+    expect(lines).toEqual(["attempt 1", "attempt 2", "attempt 3"]);
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "succeeded", exitCode: 0 });
+    expect(pods).toHaveLength(2);
+  });
+
+  it("cannot start for want of its image, after the grace, in the kubelet's words", async () => {
+    const { k8s, engine } = await start(patient);
+    k8s.failImagePull("agent");
+    const run = await engine.launch(job("no-image"), { policy: { imagePullGraceMs: 100 } });
+    const error = await run.podReady(MAIN).catch((each: unknown) => each);
+    expect(error).toBeInstanceOf(StartFailedError);
+    expect((error as StartFailedError).failure).toMatchObject({ code: "image_pull", container: "main" });
+    expect((error as Error).message).toContain("agent");
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "start_failed", startFailure: { code: "image_pull" } });
+  });
+
+  it("waits while its Job is suspended, and says so", async () => {
+    const { k8s, engine } = await start(async function* () {
+      yield "x";
+      return 0;
+    });
+    const run = await engine.launch(job("suspended", { suspend: true }), { policy: { scheduleTimeoutMs: 1 } });
+    await expect(run.podReady({ ...MAIN, timeoutMs: 100 })).rejects.toThrow(RunTimeoutError);
+    expect(run.phase()).toMatchObject({ phase: "suspended" });
+    k8s.objects.update("jobs", NAMESPACE, "suspended", (each) => void ((each.spec as { suspend: boolean }).suspend = false));
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "succeeded" });
+  });
+});
+
+describe("attach", () => {
+  it("to a run that another process began", async () => {
+    const { k8s, engine } = await start(patient);
+    const first = await engine.launch(job("shared"));
+    await first.podReady(MAIN);
+    const other = await startEngine(k8s);
+    const run = other.attach({ jobName: "shared" });
+    expect((await run.podReady(MAIN)).metadata.uid).toBe(first.pod()?.metadata.uid);
+    await first.delete();
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted" });
+  });
+
+  it.each(["Background", "Foreground"] as const)("to a run that ended, and to one that is gone already (%s)", async (propagationPolicy) => {
+    const { engine } = await start(async function* () {
+      yield "x";
+      return 7;
+    });
+    const run = await engine.launch(job("over"));
+    await run.terminated(MAIN);
+    expect(await engine.attach({ jobName: "over" }).terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 7 });
+    await run.delete({ propagationPolicy });
+    await run.gone();
+    const late = engine.attach({ jobName: "over" });
+    expect(await late.terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 7 });
+    await late.gone();
+  });
+
+  it("to a Job that never was ends, after the server was asked once", async () => {
+    const { k8s, engine } = await start(patient);
+    const run = engine.attach({ jobName: "never" });
+    await expect(run.podReady(MAIN)).rejects.toThrow(RunGoneError);
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted", exitCode: null });
+    expect(k8s.requests.count("get jobs")).toBe(1);
+  });
+
+  it("by uid is not fooled by a newer Job of the same name", async () => {
+    const { engine } = await start(patient);
+    await engine.launch(job("reused"));
+    const run = engine.attach({ jobName: "reused", uid: "00000000-0000-0000-0000-000000000000" });
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted" });
+  });
+});
+
+describe("waiting", () => {
+  it("ends with the caller's signal, timeout, release, or the engine's stop; each with its own error", async () => {
+    const { engine } = await start(patient);
+    const run = await engine.launch(job("waits"));
+    const abort = new AbortController();
+    const aborted = run.terminated({ ...MAIN, signal: abort.signal });
+    abort.abort(new Error("mine"));
+    await expect(aborted).rejects.toThrow("mine");
+    await expect(run.terminated({ ...MAIN, timeoutMs: 20 })).rejects.toThrow(/the end did not happen within 20 ms/);
+    const other = engine.attach({ jobName: "waits" });
+    const released = other.terminated(MAIN);
+    other.release();
+    await expect(released).rejects.toThrow(EngineStoppedError);
+    const stopped = run.terminated(MAIN);
+    const reading = (async () => {
+      for await (const _ of run.logs(MAIN));
+    })();
+    const both = Promise.allSettled([stopped, reading]);
+    await engine.stop();
+    expect((await both).map((each) => each.status === "rejected" && each.reason instanceof EngineStoppedError)).toEqual([true, true]);
+    await expect(engine.launch(job("after"))).rejects.toThrow(EngineStoppedError);
+  });
+
+  it("survives anything that the watches go through", async () => {
+    const { k8s, engine } = await start(async function* (container) {
+      yield "a";
+      await container.sleep(300);
+      yield "b";
+      return 0;
+    });
+    const run = await engine.launch(job("tossed"));
+    const ends = run.terminated(MAIN);
+    await run.podReady(MAIN);
+    k8s.faults.cutWatches({ how: "reset" });
+    k8s.faults.expireVersions();
+    k8s.faults.errorRate({ status: 500, match: { verb: ["list", "watch"] }, count: 3 });
+    await k8s.restart({ downMs: 50, expireVersions: true });
+    expect(await ends).toMatchObject({ kind: "succeeded" });
+  });
+});
+
+describe("an engine", () => {
+  it("says at once which verb it lacks", async () => {
+    const rules = [{ apiGroups: ["batch"], resources: ["jobs"], verbs: ["list", "watch"] }, { apiGroups: [""], resources: ["pods"], verbs: ["list"] }];
+    const k8s = await startKubernetes({ users: [{ name: "u", token: "t", rules }] });
+    const error = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s, "t"), namespace: NAMESPACE, labels: LABELS }).catch((each: unknown) => each);
+    expect(isForbidden(error)).toBe(true);
+    expect((error as Error).message).toContain('cannot watch resource "pods"');
+  });
+
+  it.each([
+    [{ labels: {} }, /labels must name at least one label/],
+    [{ namespace: "Not_Valid" }, /namespace must be .* got "Not_Valid"/],
+    [{ policy: { settleMs: -1 } }, /policy\.settleMs must be .* got -1/],
+    [{ policy: { graceMs: 1 } as never }, /policy\.graceMs is not a policy; known: /],
+  ])("refuses %j and names it", async (options, message) => {
+    const k8s = await startKubernetes();
+    await expect(RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS, ...options })).rejects.toThrow(message);
+  });
+
+  it("refuses a Job that its watches would not see", async () => {
+    const { engine } = await start(patient);
+    const bare = job("bare");
+    await expect(engine.launch({ ...bare, metadata: { name: "bare" } })).rejects.toThrow(/metadata\.labels\["example\.com\/agent"\] must be "yes"/);
+    await expect(engine.launch({ ...bare, metadata: { ...bare.metadata, namespace: "other" } })).rejects.toThrow(/namespace "other" is not watched/);
+    await expect(engine.launch({ ...bare, metadata: { labels: LABELS } as never })).rejects.toThrow(/metadata\.name must be/);
+  });
+
+  it("makes no request but its two watches while nothing happens", async () => {
+    const { k8s } = await start(patient, { timeScale: 100 });
+    // Two minutes of the cluster's time: bookmarks came meanwhile.
+    await k8s.clock.sleep(120_000);
+    expect(k8s.requests.byVerb).toEqual({ "watch jobs": 1, "watch pods": 1 });
+  });
+
+  it("is shared by everyone with the same credentials and scope, and stops when nobody uses it", async () => {
+    const k8s = await startKubernetes();
+    onTestFinished(() => stopSharedEngines());
+    const options = { namespace: NAMESPACE, labels: LABELS };
+    const leases = await Promise.all(Array.from({ length: 50 }, () => leaseEngine({ ...options, kubeConfig: kubeConfigOf(k8s) })));
+    expect(new Set(leases.map(({ engine }) => engine)).size).toBe(1);
+    expect(k8s.requests.byVerb).toEqual({ "watch jobs": 1, "watch pods": 1 });
+    const other = await leaseEngine({ ...options, namespace: "other", kubeConfig: kubeConfigOf(k8s) });
+    expect(other.engine).not.toBe(leases[0]?.engine);
+    for (const lease of leases) lease.release();
+    const again = await leaseEngine({ ...options, kubeConfig: kubeConfigOf(k8s) });
+    expect(again.engine).toBe(leases[0]?.engine);
+    await stopSharedEngines();
+    expect(again.engine.isStopped).toBe(true);
+  });
+
+  it("tells of silence from one timer, and of a watch that is down", async () => {
+    const { k8s, engine } = await start(patient);
+    const run = await engine.launch(job("silent"));
+    await run.podReady(MAIN);
+    const silences: string[] = [];
+    await new Promise<void>((resolve) => {
+      engine.keepalive.watch(run, {
+        everyMs: 40,
+        onSilence: ({ liveness, unknownSince }) => {
+          silences.push(liveness);
+          if (liveness === "alive" && silences.length === 1) {
+            k8s.faults.errorRate({ status: 503, match: { verb: "watch" } });
+            k8s.faults.cutWatches();
+          }
+          if (unknownSince !== null) resolve();
+        },
+      });
+    });
+    expect(silences[0]).toBe("alive");
+    expect(silences.at(-1)).toBe("unknown");
+    expect(engine.stats().keepalives).toBe(1);
+  });
+});
+
+/** Keeps the import of a type that only documents what `podReady` resolves with. */
+export type { Pod };
