@@ -36,6 +36,8 @@ export interface AdapterDefinition<Config extends BaseConfig, Verdict extends Ag
   /** May read and write the server's own disk (prompt bundle). A throw is a failure before the Job exists. */
   prepare(input: PrepareInput<Config>): Promise<PreparedCommand>;
   createResultParser(): ResultParser<Verdict>;
+  /** Is this the line that the agent prints last, when all goes well? Saves the request that confirms the end of the log. */
+  isLastLine?(line: string): boolean;
   /** The host's result of a run whose Job existed. Pure; the adapter adds cancellation and continuation evidence. */
   classify(outcome: RunOutcome<Config, Verdict>): AdapterExecutionResult;
   /** Further checks for `testEnvironment`, after those of the cluster. */

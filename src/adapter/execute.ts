@@ -13,12 +13,14 @@ import { acquireLock, processState } from "./process-state.ts";
 import { readLeftBehind, relabel } from "./reattach.ts";
 import { RunLog } from "./run-log.ts";
 import { RunSession, type Started } from "./run-session.ts";
-import { openSite, type Site } from "./site.ts";
+import { openSite, policyOf, type Site } from "./site.ts";
 
 /** What the adapter needs of the process around it. */
 export interface ExecuteOptions {
   /** Default: `process.env`. */
   readonly env?: NodeJS.ProcessEnv;
+  /** How long the API server may take to be there and give the first lists. Default 30 000 ms. */
+  readonly connectTimeoutMs?: number;
 }
 
 /**
@@ -30,7 +32,7 @@ export interface ExecuteOptions {
 export async function execute<Config extends BaseConfig, Verdict extends AgentVerdict>(
   definition: AdapterDefinition<Config, Verdict>,
   ctx: AdapterExecutionContext,
-  { env = process.env }: ExecuteOptions = {},
+  { env = process.env, connectTimeoutMs }: ExecuteOptions = {},
 ): Promise<AdapterExecutionResult> {
   const redactor = new Redactor();
   const log = new RunLog(ctx.onLog, redactor);
@@ -53,7 +55,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
         family: null,
       });
     }
-    site = await openSite({ definition, config, env, signal });
+    site = await openSite({ definition, config, env, signal, connectTimeoutMs });
     const started = await start({ definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel });
     const session = new RunSession({ definition, ctx, config, site, signal, log, redactor }, started);
     return await session.result();
@@ -165,7 +167,7 @@ async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
     priorRunId: prior,
   });
   return {
-    run: engine.attach({ namespace, jobName, uid }),
+    run: engine.attach({ namespace, jobName, uid, policy: policyOf(config) }),
     adopted: true,
     sessionId: left.sessionId,
     workingDir: left.workingDir ?? workingDirOf(ctx, config),

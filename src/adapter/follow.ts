@@ -20,6 +20,7 @@ export interface FollowOptions<Verdict extends AgentVerdict> {
   readonly container: string;
   readonly log: RunLog;
   readonly parser: ResultParser<Verdict>;
+  readonly isLastLine: ((line: string) => boolean) | undefined;
   onLines(): void;
   onEvent(event: AgentEvent): void;
 }
@@ -83,9 +84,14 @@ export class OutputReader<Verdict extends AgentVerdict> {
   }
 
   async #pump(run: Run): Promise<void> {
-    const { container } = this.#options;
+    const { container, isLastLine } = this.#options;
     try {
-      const logs = run.logs({ container, signal: this.#stopped.signal, onGap: (gap) => this.#onGap(gap) });
+      const logs = run.logs({
+        container,
+        signal: this.#stopped.signal,
+        ...(isLastLine === undefined ? {} : { isLastLine }),
+        onGap: (gap) => this.#onGap(gap),
+      });
       for await (const batch of logs.batches()) await this.#take(batch);
       this.output.isComplete = !this.#stopped.signal.aborted;
     } catch (error) {

@@ -6,6 +6,7 @@ import { LabelKey } from "./names.ts";
 import { settlesWithin } from "./process-state.ts";
 import { createRunSecret } from "./prompt-delivery.ts";
 import { RivalWatch } from "./rivals.ts";
+import { policyOf } from "./site.ts";
 
 /** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
 const WITHDRAW_TIMEOUT_MS = 20_000;
@@ -77,11 +78,11 @@ function secretFailure({ secret, jobName }: RunManifest, error: unknown): Bootst
 }
 
 async function createJob(
-  { engine, signal }: GuardInput,
+  { engine, signal, config }: GuardInput,
   { job, jobName, namespace, secret }: RunManifest,
 ): Promise<Run> {
   try {
-    return await engine.launch(job, { signal });
+    return await engine.launch(job, { signal, policy: policyOf(config) });
   } catch (error) {
     const isLost = isAmbiguous(error);
     if (isLost) {

@@ -115,6 +115,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
         container: this.#container,
         log,
         parser: this.#parser,
+        isLastLine: this.#input.definition.isLastLine?.bind(this.#input.definition),
         onLines: () => this.#keepalive?.touch(),
         onEvent: ({ eventType, message, payload, level }) => this.#event(eventType, message, payload, level),
       });

@@ -1,5 +1,5 @@
 import type { KubeConfig } from "@kubernetes/client-node";
-import { Cluster, leaseEngine, type RunEngine } from "../engine/index.ts";
+import { Cluster, leaseEngine, type RunEngine, type RunPolicy } from "../engine/index.ts";
 import type { BaseConfig } from "./config.ts";
 import { BootstrapError } from "./errors.ts";
 import { loadKubeConfig } from "./kubeconfig.ts";
@@ -17,7 +17,7 @@ export interface Site {
 }
 
 /** How long the engine's first lists may take: an API server that restarts is back by then. */
-const SYNC_TIMEOUT_MS = 30_000;
+const CONNECT_TIMEOUT_MS = 30_000;
 
 /**
  * How long a scheduled pod may take to start, image pull included. A volume that cannot be mounted shows in events only, so
@@ -34,26 +34,21 @@ export async function openSite(input: {
   config: BaseConfig;
   env: NodeJS.ProcessEnv;
   signal: AbortSignal;
+  connectTimeoutMs?: number | undefined;
 }): Promise<Site> {
-  const { definition, config, env, signal } = input;
+  const { definition, config, env, signal, connectTimeoutMs = CONNECT_TIMEOUT_MS } = input;
   const kubeConfig = loadKubeConfig(config.kubeconfig, env);
   const namespace = config.namespace ?? (await ownPodName(env)).namespace;
-  const limit = AbortSignal.timeout(SYNC_TIMEOUT_MS);
+  const limit = AbortSignal.timeout(connectTimeoutMs);
   const leasing = leaseEngine({
     kubeConfig,
     namespace,
     labels: { [LabelKey.adapterType]: definition.type },
-    policy: {
-      imagePullGraceMs: config.imagePullGraceSec * 1000,
-      configErrorGraceMs: config.configErrorGraceSec * 1000,
-      scheduleTimeoutMs: config.scheduleTimeoutSec * 1000,
-      startTimeoutMs: START_TIMEOUT_MS,
-    },
     signal: AbortSignal.any([signal, limit]),
   });
   const lease = await leasing.catch(async (error: unknown) => {
     signal.throwIfAborted();
-    throw limit.aborted ? await whyUnreachable(kubeConfig, namespace) : error;
+    throw limit.aborted ? await whyUnreachable(kubeConfig, namespace, connectTimeoutMs) : error;
   });
   try {
     const { engine } = lease;
@@ -68,7 +63,7 @@ export async function openSite(input: {
 }
 
 /** The engine only says that it is still trying: ask once, for the answer's own words. */
-async function whyUnreachable(kubeConfig: KubeConfig, namespace: string): Promise<unknown> {
+async function whyUnreachable(kubeConfig: KubeConfig, namespace: string, timeoutMs: number): Promise<unknown> {
   const cluster = new Cluster({ kubeConfig });
   try {
     await cluster.json({ path: "/version", timeoutMs: 5_000 });
@@ -79,7 +74,17 @@ async function whyUnreachable(kubeConfig: KubeConfig, namespace: string): Promis
   }
   return new BootstrapError({
     code: "k8s_api_unreachable",
-    message: `The API server at ${cluster.server} answers, but Jobs and pods of namespace ${namespace} could not be listed within ${SYNC_TIMEOUT_MS / 1000} s.`,
+    message: `The API server at ${cluster.server} answers, but Jobs and pods of namespace ${namespace} could not be listed within ${timeoutMs / 1000} s.`,
     family: "transient_upstream",
   });
+}
+
+/** How patient a run of this agent is. Policies belong to runs, so that all agents of a namespace share two watches. */
+export function policyOf(config: BaseConfig): Partial<RunPolicy> {
+  return {
+    imagePullGraceMs: config.imagePullGraceSec * 1000,
+    configErrorGraceMs: config.configErrorGraceSec * 1000,
+    scheduleTimeoutMs: config.scheduleTimeoutSec * 1000,
+    startTimeoutMs: START_TIMEOUT_MS,
+  };
 }

@@ -9,6 +9,7 @@ import { modelsFor } from "./models.ts";
 import { prepareClaude } from "./prepare.ts";
 import { resumeSessionId } from "./session.ts";
 import { sessionCodec } from "./session-codec.ts";
+import { isResultLine } from "./result-event.ts";
 import { skillSnapshot } from "./skills.ts";
 import { ClaudeResultParser, type ClaudeVerdict } from "./stream-json.ts";
 
@@ -27,6 +28,7 @@ export function claudeDefinition(): AdapterDefinition<ClaudeConfig, ClaudeVerdic
     resumeSessionId: (ctx, config) => resumeSessionId(ctx, workingDirOf(ctx, config)),
     prepare: (input) => prepareClaude(input),
     createResultParser: () => new ClaudeResultParser(),
+    isLastLine: isResultLine,
     classify: (outcome) => classifyRun(outcome, new Date()),
   };
 }

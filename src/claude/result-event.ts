@@ -23,6 +23,16 @@ const MAX_ERRORS = 20;
 const MAX_ERROR = 2000;
 const MAX_MODELS = 20;
 
+/** The CLI prints its `result` event last; what may follow it (stderr) makes it the last line no more. */
+export function isResultLine(line: string): boolean {
+  if (!line.startsWith("{") || !line.includes('"result"')) return false;
+  try {
+    return field(JSON.parse(line), "type") === "result";
+  } catch {
+    return false;
+  }
+}
+
 export function readResult(event: JsonObject): ClaudeResult {
   const errors = readErrors(field(event, "errors"));
   const answer = text(field(event, "result"), MAX_ANSWER);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { EmbeddedKubernetes } from "../embedded/index.ts";
 import { type EngineStats, leaseEngine, loadKubeConfig, stopSharedEngines } from "../engine/index.ts";
-import { createServerAdapter, type as adapterType } from "../index.ts";
+import { type as adapterType, createServerAdapter } from "../index.ts";
 import { type Command, type CommandIo, UsageError } from "./command.ts";
 import { createDemoRun, type DemoRun, executeDemoRun } from "./demo/host.ts";
 import { scriptClaude } from "./demo/scripted-claude.ts";
@@ -22,7 +22,10 @@ export const demoCommand: Command = {
     const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-demo-"));
     const embedded = options.kubeconfig === null ? await startEmbedded(options.runs) : null;
     try {
-      const kubeconfig = options.kubeconfig ?? (await embedded?.writeKubeconfig(join(directory, "kubeconfig"), { namespace: NAMESPACE })) ?? "";
+      const kubeconfig =
+        options.kubeconfig ??
+        (await embedded?.writeKubeconfig(join(directory, "kubeconfig"), { namespace: NAMESPACE })) ??
+        "";
       return await runAgents({ ...options, kubeconfig }, embedded, io);
     } finally {
       await stopSharedEngines();
@@ -52,21 +55,25 @@ function readOptions(argv: string[]): DemoOptions {
     },
   });
   const runs = Number(values.runs);
-  if (!Number.isInteger(runs) || runs < 1) throw new UsageError(`--runs must be a whole number of at least 1, got ${values.runs}`);
+  if (!Number.isInteger(runs) || runs < 1)
+    throw new UsageError(`--runs must be a whole number of at least 1, got ${values.runs}`);
   if (values.kubeconfig === undefined) {
-    if (values.image !== undefined) throw new UsageError("--image goes with --kubeconfig: the embedded Kubernetes has no images");
+    if (values.image !== undefined)
+      throw new UsageError("--image goes with --kubeconfig: the embedded Kubernetes has no images");
     return { runs, faults: values.faults, kubeconfig: null, image: IMAGE, namespace: NAMESPACE };
   }
-  if (values.image === undefined) throw new UsageError("--kubeconfig needs --image: an image with a `claude` executable on its PATH");
+  if (values.image === undefined)
+    throw new UsageError("--kubeconfig needs --image: an image with a `claude` executable on its PATH");
   if (values.faults) throw new UsageError("--faults works on the embedded Kubernetes only: leave --kubeconfig out");
   const kubeConfig = loadKubeConfig(values.kubeconfig);
-  const namespace = values.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
+  const namespace =
+    values.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
   return { runs, faults: false, kubeconfig: values.kubeconfig, image: values.image, namespace };
 }
 
 async function startEmbedded(runs: number): Promise<EmbeddedKubernetes> {
   const { EmbeddedKubernetes } = await import("../embedded/index.ts");
-  const k8s = await EmbeddedKubernetes.start({ namespaces: [NAMESPACE], delays: "fast" });
+  const k8s = await EmbeddedKubernetes.start({ namespaces: [NAMESPACE] });
   let started = 0;
   k8s.addProgram("claude", async function* (container) {
     const index = started++ % Math.max(runs, 1);
@@ -80,21 +87,44 @@ async function startEmbedded(runs: number): Promise<EmbeddedKubernetes> {
   return k8s;
 }
 
-async function runAgents(options: DemoOptions & { kubeconfig: string }, embedded: EmbeddedKubernetes | null, io: CommandIo): Promise<number> {
+async function runAgents(
+  options: DemoOptions & { kubeconfig: string },
+  embedded: EmbeddedKubernetes | null,
+  io: CommandIo,
+): Promise<number> {
   const { runs: count, kubeconfig, namespace, image } = options;
   // The same shared engine that the adapter uses: its counts are what the runs have cost.
-  const lease = await leaseEngine({ kubeConfig: loadKubeConfig(kubeconfig), namespace, labels: { "paperclip.io/adapter-type": adapterType }, signal: io.signal });
+  const lease = await leaseEngine({
+    kubeConfig: loadKubeConfig(kubeconfig),
+    namespace,
+    labels: { "paperclip.io/adapter-type": adapterType },
+    signal: io.signal,
+  });
   const latencies = embedded === null ? null : measureLatencies(embedded);
   const runs = Array.from({ length: count }, (_, index) => createDemoRun(index));
-  const where = embedded === null ? `${lease.engine.cluster.server}, namespace ${namespace}` : "the embedded Kubernetes";
+  const where =
+    embedded === null ? `${lease.engine.cluster.server}, namespace ${namespace}` : "the embedded Kubernetes";
   io.stdout.write(`${count} agents on ${where}${options.faults ? ", with faults" : ""}\n`);
   const startedAt = performance.now();
-  const view = openView(io.stdout, runs.map(({ row }) => row));
+  const view = openView(
+    io.stdout,
+    runs.map(({ row }) => row),
+  );
   const faults = options.faults && embedded !== null ? causeFaults(embedded, view) : null;
   try {
     const adapter = createServerAdapter();
     const config = { kubeconfig, namespace, image, ttlSecondsAfterFinished: 600 };
-    await Promise.all(runs.map((run, index) => executeDemoRun(run, { index, adapter, config, view: () => latencies?.seen(run, view) ?? view, signal: io.signal })));
+    await Promise.all(
+      runs.map((run, index) =>
+        executeDemoRun(run, {
+          index,
+          adapter,
+          config,
+          view: () => latencies?.seen(run, view) ?? view,
+          signal: io.signal,
+        }),
+      ),
+    );
   } finally {
     faults?.end();
     view.close();
@@ -102,12 +132,18 @@ async function runAgents(options: DemoOptions & { kubeconfig: string }, embedded
   const stats = lease.engine.stats();
   lease.release();
   const left = embedded === null ? [] : leftBehind(embedded);
-  return summarize(runs, { stats, latencies, seconds: (performance.now() - startedAt) / 1000, faults: faults?.count ?? null, left }, io);
+  return summarize(
+    runs,
+    { stats, latencies, seconds: (performance.now() - startedAt) / 1000, faults: faults?.count ?? null, left },
+    io,
+  );
 }
 
 /** What nobody cleaned up. Pods of deleted Jobs are the garbage collector's. */
 function leftBehind(k8s: EmbeddedKubernetes): string[] {
-  return (["jobs", "secrets"] as const).flatMap((resource) => k8s.objects.list(resource, NAMESPACE).map(({ metadata }) => `${resource}/${metadata.name}`));
+  return (["jobs", "secrets"] as const).flatMap((resource) =>
+    k8s.objects.list(resource, NAMESPACE).map(({ metadata }) => `${resource}/${metadata.name}`),
+  );
 }
 
 interface Latencies {
@@ -122,7 +158,9 @@ function measureLatencies(k8s: EmbeddedKubernetes): Latencies {
   const ended = new Map<string, number>();
   k8s.objects.onChange(({ resource, object }) => {
     if (resource !== "pods") return;
-    const { containerStatuses } = (object.status ?? {}) as { containerStatuses?: { name: string; state?: Record<string, unknown> }[] };
+    const { containerStatuses } = (object.status ?? {}) as {
+      containerStatuses?: { name: string; state?: Record<string, unknown> }[];
+    };
     const state = containerStatuses?.find(({ name }) => name === "claude")?.state;
     const agent = object.metadata.labels?.["paperclip.io/agent-id"] ?? "";
     if (state?.running !== undefined && !running.has(agent)) running.set(agent, performance.now());
@@ -139,7 +177,8 @@ function measureLatencies(k8s: EmbeddedKubernetes): Latencies {
       const at = (times: Map<string, number>) => [...times].find(([agent]) => agent.endsWith(`-agent-${index}`))?.[1];
       if (told.get(run) !== row.phase) {
         const since = row.phase === "running" ? at(running) : row.endedAt !== null ? at(ended) : undefined;
-        if (since !== undefined) (row.endedAt === null ? latencies.ready : latencies.end).push((row.endedAt ?? performance.now()) - since);
+        if (since !== undefined)
+          (row.endedAt === null ? latencies.ready : latencies.end).push((row.endedAt ?? performance.now()) - since);
         told.set(run, row.phase);
       }
       view.update(row);
@@ -186,18 +225,32 @@ interface Outcome {
   left: string[];
 }
 
-function summarize(runs: readonly DemoRun[], { stats, latencies, seconds, faults, left }: Outcome, io: CommandIo): number {
+function summarize(
+  runs: readonly DemoRun[],
+  { stats, latencies, seconds, faults, left }: Outcome,
+  io: CommandIo,
+): number {
   const figures = countRuns(runs);
   const say = (label: string, text: string) => io.stdout.write(`${label.padEnd(16)} ${text}\n`);
   io.stdout.write("\n");
   say("outcomes", `${formatCounts(figures.outcomes)} in ${seconds.toFixed(1)} s`);
-  say("lines", `${figures.delivered} delivered, ${figures.lost} lost, ${figures.doubled} doubled, ${figures.outOfOrder} out of order`);
-  say("requests a run", `${formatCounts(stats.requests.byVerb, runs.length)}; ${stats.requests.connectionsOpened} connections opened in all`);
+  say(
+    "lines",
+    `${figures.delivered} delivered, ${figures.lost} lost, ${figures.doubled} doubled, ${figures.outOfOrder} out of order`,
+  );
+  say(
+    "requests a run",
+    `${formatCounts(stats.requests.byVerb, runs.length)}; ${stats.requests.connectionsOpened} connections opened in all`,
+  );
   if (latencies !== null) {
     say("pod ready after", `${formatLatencies(latencies.ready)} (change in the server → told to the host)`);
-    say("run ended after", `${formatLatencies(latencies.end)} (container's end in the server → execute returned: log drained, Job deleted)`);
+    say(
+      "run ended after",
+      `${formatLatencies(latencies.end)} (container's end in the server → execute returned: log drained, Job deleted)`,
+    );
   }
-  if (faults !== null) say("faults", `${formatCounts(faults)}, logs cut every 300 bytes, 5 % of requests answered 500, 5 % 429`);
+  if (faults !== null)
+    say("faults", `${formatCounts(faults)}, logs cut every 300 bytes, 5 % of requests answered 500, 5 % 429`);
   if (left.length > 0) say("left behind", left.join(", "));
   for (const text of figures.broken) say("BROKEN", text);
   const isBad = figures.lost + figures.doubled + figures.outOfOrder + figures.broken.length + left.length > 0;

@@ -31,7 +31,8 @@ async function main([name, ...argv]: string[]): Promise<number> {
     return await command.run(argv, { stdout: process.stdout, stderr: process.stderr, signal: interrupt.signal });
   } catch (error) {
     if (interrupt.signal.aborted && error === interrupt.signal.reason) return 130;
-    const isUsage = error instanceof UsageError || (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS") === true;
+    const isUsage =
+      error instanceof UsageError || (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS") === true;
     process.stderr.write(`k8s-run-informer ${name}: ${error instanceof Error ? error.message : error}\n`);
     if (isUsage) process.stderr.write(`usage: k8s-run-informer ${(await load()).usage}\n`);
     return isUsage ? 2 : 1;

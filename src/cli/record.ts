@@ -17,9 +17,11 @@ export const recordCommand: Command = {
         raw: { type: "boolean", default: false },
       },
     });
-    if (values.labels === undefined) throw new UsageError("--labels is required, e.g. --labels paperclip.io/adapter-type=claude_k8s");
+    if (values.labels === undefined)
+      throw new UsageError("--labels is required, e.g. --labels paperclip.io/adapter-type=claude_k8s");
     const kubeConfig = loadKubeConfig(values.kubeconfig);
-    const namespace = values.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
+    const namespace =
+      values.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
     const cluster = new Cluster({ kubeConfig });
     let start: number | null = null;
     const record = (resource: string) => (frame: WatchFrame) => {
@@ -35,7 +37,14 @@ export const recordCommand: Command = {
         labelSelector: values.labels as string,
         trim: (raw) => raw as KubeObject,
         tap: record(resource),
-        handler: { init() {}, initApply() {}, initDone() {}, apply() {}, delete() {}, status: () => tellTrouble(resource, reflector.status.error) },
+        handler: {
+          init() {},
+          initApply() {},
+          initDone() {},
+          apply() {},
+          delete() {},
+          status: () => tellTrouble(resource, reflector.status.error),
+        },
       });
       return reflector;
     };

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { classify } from "../engine/runs/classify.ts";
 import { trimJob, trimPod } from "../engine/informer/trim.ts";
+import { classify } from "../engine/runs/classify.ts";
 import { DEFAULT_POLICY } from "../engine/runs/policy.ts";
 import { INITIAL_STATE, type RunState, reduceRun } from "../engine/runs/run-state.ts";
 import type { RunEnd, StartFailureCode } from "../engine/runs/types.ts";
@@ -26,8 +26,10 @@ export const replayCommand: Command = {
       options: { container: { type: "string" }, json: { type: "boolean", default: false } },
     });
     const [file, ...rest] = positionals;
-    if (file === undefined || rest.length > 0) throw new UsageError("replay takes one file, e.g. replay trace.jsonl --container claude");
-    if (values.container === undefined) throw new UsageError("--container is required: the name of the container whose end is the run's end");
+    if (file === undefined || rest.length > 0)
+      throw new UsageError("replay takes one file, e.g. replay trace.jsonl --container claude");
+    if (values.container === undefined)
+      throw new UsageError("--container is required: the name of the container whose end is the run's end");
     const runs = replay(await readFile(file, "utf8"), values.container);
     for (const run of runs) io.stdout.write(`${values.json ? JSON.stringify(run) : forPeople(run)}\n`);
     return 0;
@@ -47,13 +49,15 @@ export function replay(trace: string, container: string): ReplayedRun[] {
     const type = frame.type === "DELETED" ? "deleted" : "applied";
     if (frame.resource === "jobs") {
       const object = trimJob(frame.object);
-      if (object === null) throw new UsageError(`line ${index + 1} is a Job without metadata.name, uid or resourceVersion`);
+      if (object === null)
+        throw new UsageError(`line ${index + 1} is a Job without metadata.name, uid or resourceVersion`);
       const run = runs.get(object.metadata.uid) ?? new Replay(object.metadata.name, container);
       runs.set(object.metadata.uid, run);
       run.frame({ resource: "jobs", type, object, at: frame.ms });
     } else {
       const object = trimPod(frame.object);
-      if (object === null) throw new UsageError(`line ${index + 1} is a pod without metadata.name, uid or resourceVersion`);
+      if (object === null)
+        throw new UsageError(`line ${index + 1} is a pod without metadata.name, uid or resourceVersion`);
       const owner = object.metadata.ownerReferences?.[0];
       if (owner?.kind !== "Job") continue;
       // The two watches are not ordered: the pod may be told of before its Job.
@@ -114,8 +118,14 @@ function parseFrame(line: string, number: number): Frame {
   } catch (error) {
     throw new UsageError(`line ${number} is not JSON: ${error instanceof Error ? error.message : error}`);
   }
-  if (typeof frame?.ms !== "number" || typeof frame.type !== "string" || (frame.resource !== "jobs" && frame.resource !== "pods")) {
-    throw new UsageError(`line ${number} is not a frame {ms, resource: "jobs"|"pods", type, object}: ${line.slice(0, 80)}`);
+  if (
+    typeof frame?.ms !== "number" ||
+    typeof frame.type !== "string" ||
+    (frame.resource !== "jobs" && frame.resource !== "pods")
+  ) {
+    throw new UsageError(
+      `line ${number} is not a frame {ms, resource: "jobs"|"pods", type, object}: ${line.slice(0, 80)}`,
+    );
   }
   return frame as Frame;
 }
@@ -123,8 +133,14 @@ function parseFrame(line: string, number: number): Frame {
 function forPeople({ job, ready, startFailure, terminated, podChanges }: ReplayedRun): string {
   const parts = [job];
   if (ready !== null) parts.push(`ready at ${ready.ms} ms`);
-  if (startFailure !== null) parts.push(`cannot start (${startFailure.code}) since ${startFailure.ms} ms: ${startFailure.reason}: ${startFailure.message}`);
-  else if (terminated !== null) parts.push(`${terminated.kind} at ${terminated.ms} ms: ${terminated.reason}, exit code ${terminated.exitCode ?? "unknown"}`);
+  if (startFailure !== null)
+    parts.push(
+      `cannot start (${startFailure.code}) since ${startFailure.ms} ms: ${startFailure.reason}: ${startFailure.message}`,
+    );
+  else if (terminated !== null)
+    parts.push(
+      `${terminated.kind} at ${terminated.ms} ms: ${terminated.reason}, exit code ${terminated.exitCode ?? "unknown"}`,
+    );
   else parts.push("had not ended when the recording did");
   if (podChanges > 0) parts.push(`pod replaced ${podChanges}×`);
   return parts.join("; ");

@@ -117,7 +117,13 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     this.jobs = new Informer({ ...common, resource: JOBS });
     this.pods = new Informer({ ...common, resource: PODS, indexers: { [PODS_BY_JOB]: jobKeyOfPod } });
     this.keepalive = new Keepalive(report);
-    this.#registry = new RunRegistry({ cluster: this.cluster, jobs: this.jobs, pods: this.pods, policy: resolved, report });
+    this.#registry = new RunRegistry({
+      cluster: this.cluster,
+      jobs: this.jobs,
+      pods: this.pods,
+      policy: resolved,
+      report,
+    });
     this.#tellProblems("jobs", this.jobs);
     this.#tellProblems("pods", this.pods);
     this.jobs.start();
@@ -160,12 +166,20 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   }
 
   /** Asks the server, not the cache: for guards that need certainty. `labels` come on top of the engine's own. */
-  async listJobs(namespace: string, labels: Readonly<Record<string, string>> = {}, signal?: AbortSignal): Promise<Job[]> {
+  async listJobs(
+    namespace: string,
+    labels: Readonly<Record<string, string>> = {},
+    signal?: AbortSignal,
+  ): Promise<Job[]> {
     return await this.#list(JOBS, namespace, labels, signal);
   }
 
   /** Asks the server, not the cache. `labels` come on top of the engine's own. */
-  async listPods(namespace: string, labels: Readonly<Record<string, string>> = {}, signal?: AbortSignal): Promise<Pod[]> {
+  async listPods(
+    namespace: string,
+    labels: Readonly<Record<string, string>> = {},
+    signal?: AbortSignal,
+  ): Promise<Pod[]> {
     return await this.#list(PODS, namespace, labels, signal);
   }
 
@@ -197,7 +211,12 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     this.removeAllListeners();
   }
 
-  async #list<T>(resource: Resource<T>, namespace: string, labels: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<T[]> {
+  async #list<T>(
+    resource: Resource<T>,
+    namespace: string,
+    labels: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<T[]> {
     this.#throwIfStopped();
     const found: T[] = [];
     let next: string | undefined;
@@ -218,21 +237,30 @@ export class RunEngine extends EventEmitter<EngineEvents> {
 
   #checkManifest(job: JobManifest, namespace: string): void {
     if (typeof job.metadata?.name !== "string" || job.metadata.name === "") {
-      throw new TypeError(`metadata.name must be a non-empty string, got ${JSON.stringify(job.metadata?.name)} (generateName is not supported)`);
+      throw new TypeError(
+        `metadata.name must be a non-empty string, got ${JSON.stringify(job.metadata?.name)} (generateName is not supported)`,
+      );
     }
     this.#checkScope(namespace);
-    const labelled = { "metadata.labels": job.metadata.labels, "spec.template.metadata.labels": job.spec?.template?.metadata?.labels };
+    const labelled = {
+      "metadata.labels": job.metadata.labels,
+      "spec.template.metadata.labels": job.spec?.template?.metadata?.labels,
+    };
     for (const [field, labels] of Object.entries(labelled)) {
       for (const [key, value] of Object.entries(this.labels)) {
         if (labels?.[key] === value) continue;
-        throw new TypeError(`${field}[${JSON.stringify(key)}] must be ${JSON.stringify(value)}, which the watches select by; got ${JSON.stringify(labels?.[key])}`);
+        throw new TypeError(
+          `${field}[${JSON.stringify(key)}] must be ${JSON.stringify(value)}, which the watches select by; got ${JSON.stringify(labels?.[key])}`,
+        );
       }
     }
   }
 
   #checkScope(namespace: string): void {
     if (this.namespaces === null || this.namespaces.includes(namespace)) return;
-    throw new TypeError(`namespace ${JSON.stringify(namespace)} is not watched by this engine; it watches ${this.namespaces.join(", ")}`);
+    throw new TypeError(
+      `namespace ${JSON.stringify(namespace)} is not watched by this engine; it watches ${this.namespaces.join(", ")}`,
+    );
   }
 
   #defaultNamespace(): string {
@@ -257,15 +285,20 @@ export class RunEngine extends EventEmitter<EngineEvents> {
 
   #report(error: unknown): void {
     if (this.listenerCount("listenerError") > 0) this.emit("listenerError", error);
-    else process.emitWarning(error instanceof Error ? error : new Error(String(error)), { type: "RunEngineListenerError" });
+    else
+      process.emitWarning(error instanceof Error ? error : new Error(String(error)), {
+        type: "RunEngineListenerError",
+      });
   }
 }
 
 function selectorOf(labels: Readonly<Record<string, string>>): string {
   const entries = Object.entries(labels ?? {});
-  if (entries.length === 0) throw new TypeError("labels must name at least one label that the Jobs and their pods carry, got {}");
+  if (entries.length === 0)
+    throw new TypeError("labels must name at least one label that the Jobs and their pods carry, got {}");
   for (const [key, value] of entries) {
-    if (typeof value !== "string") throw new TypeError(`labels[${JSON.stringify(key)}] must be a string, got ${JSON.stringify(value)}`);
+    if (typeof value !== "string")
+      throw new TypeError(`labels[${JSON.stringify(key)}] must be a string, got ${JSON.stringify(value)}`);
   }
   return entries.map(([key, value]) => `${key}=${value}`).join(",");
 }
@@ -273,10 +306,17 @@ function selectorOf(labels: Readonly<Record<string, string>>): string {
 function namespacesOf({ namespace, kubeConfig }: RunEngineOptions): readonly string[] | null {
   if (namespace === "*") return null;
   const context = kubeConfig.getContextObject(kubeConfig.getCurrentContext());
-  const names = namespace === undefined ? [context?.namespace ?? "default"] : typeof namespace === "string" ? [namespace] : [...new Set(namespace)];
+  const names =
+    namespace === undefined
+      ? [context?.namespace ?? "default"]
+      : typeof namespace === "string"
+        ? [namespace]
+        : [...new Set(namespace)];
   for (const name of names) {
     if (typeof name !== "string" || !/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
-      throw new TypeError(`namespace must be a Kubernetes namespace name, a list of them, or "*"; got ${JSON.stringify(name)}`);
+      throw new TypeError(
+        `namespace must be a Kubernetes namespace name, a list of them, or "*"; got ${JSON.stringify(name)}`,
+      );
     }
   }
   if (names.length === 0) throw new TypeError('namespace must not be an empty list; use "*" for all namespaces');

@@ -8,7 +8,14 @@ export {
   type RunOptions,
   type StartOptions,
 } from "./engine.ts";
-export { Informer, type InformerOptions, type InformerStats, type Freshness, type Resource, type SubscribeOptions } from "./informer/informer.ts";
+export {
+  type Freshness,
+  Informer,
+  type InformerOptions,
+  type InformerStats,
+  type Resource,
+  type SubscribeOptions,
+} from "./informer/informer.ts";
 export type { StoreChange } from "./informer/store.ts";
 export { Keepalive, type KeepaliveHandle, type KeepaliveOptions, type Silence } from "./keepalive/keepalive.ts";
 export type * from "./kubernetes.ts";

@@ -86,7 +86,9 @@ function releaseOnce(key: string, entry: Shared): () => void {
 
 async function stop(entry: Shared): Promise<void> {
   const engine = await entry.starting.catch(() => null);
-  await engine?.stop().catch((error: unknown) => process.emitWarning(error instanceof Error ? error : new Error(String(error))));
+  await engine
+    ?.stop()
+    .catch((error: unknown) => process.emitWarning(error instanceof Error ? error : new Error(String(error))));
 }
 
 async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
@@ -105,11 +107,21 @@ async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined
 }
 
 function keyOf({ kubeConfig, namespace, labels, policy }: RunEngineOptions): string {
-  const scope = { namespace: namespace ?? null, labels: Object.entries(labels ?? {}).sort(), policy: Object.entries(policy ?? {}).sort() };
-  return createHash("sha256").update(JSON.stringify([identityOf(kubeConfig), scope])).digest("base64");
+  const scope = {
+    namespace: namespace ?? null,
+    labels: Object.entries(labels ?? {}).sort(),
+    policy: Object.entries(policy ?? {}).sort(),
+  };
+  return createHash("sha256")
+    .update(JSON.stringify([identityOf(kubeConfig), scope]))
+    .digest("base64");
 }
 
 /** Whose credentials, on which cluster. Hashed at once: it holds secrets. */
 function identityOf(kubeConfig: KubeConfig): unknown {
-  return [kubeConfig.getCurrentCluster(), kubeConfig.getCurrentUser(), kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace];
+  return [
+    kubeConfig.getCurrentCluster(),
+    kubeConfig.getCurrentUser(),
+    kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace,
+  ];
 }

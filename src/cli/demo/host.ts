@@ -25,7 +25,10 @@ export function createDemoRun(index: number): DemoRun {
   return { row, audit: new LineAudit(), result: null, thrown: null };
 }
 
-export async function executeDemoRun(run: DemoRun, { index, adapter, config, view, signal }: DemoRunOptions): Promise<void> {
+export async function executeDemoRun(
+  run: DemoRun,
+  { index, adapter, config, view, signal }: DemoRunOptions,
+): Promise<void> {
   const { row, audit } = run;
   row.startedAt = performance.now();
   const show = (change: Partial<RunRow>) => {
@@ -36,7 +39,13 @@ export async function executeDemoRun(run: DemoRun, { index, adapter, config, vie
   const unique = `${process.pid.toString(36)}${Date.now().toString(36)}`;
   const ctx: AdapterExecutionContext = {
     runId: `demo-${unique}-${index}`,
-    agent: { id: `demo-${unique}-agent-${index}`, companyId: "demo", name: row.agent, adapterType: adapter.type, adapterConfig: config },
+    agent: {
+      id: `demo-${unique}-agent-${index}`,
+      companyId: "demo",
+      name: row.agent,
+      adapterType: adapter.type,
+      adapterConfig: config,
+    },
     runtime: { sessionId: null, sessionParams: null, sessionDisplayId: null, taskKey: null },
     config,
     context: { taskId: `demo-task-${index}`, issueId: `demo-task-${index}` },

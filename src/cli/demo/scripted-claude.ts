@@ -27,10 +27,18 @@ const THOUGHTS = [
 export function scriptClaude(index: number, lineCount: number): ScriptedRun {
   const fails = index % 10 === 9;
   const session = `00000000-0000-4000-8000-${String(index).padStart(12, "0")}`;
-  const events: Record<string, unknown>[] = [{ type: "system", subtype: "init", session_id: session, model: "claude-scripted", cwd: "/paperclip", tools: [] }];
+  const events: Record<string, unknown>[] = [
+    { type: "system", subtype: "init", session_id: session, model: "claude-scripted", cwd: "/paperclip", tools: [] },
+  ];
   for (let step = 0; events.length < lineCount - 1; step += 1) {
     const text = THOUGHTS[(index + step) % THOUGHTS.length] ?? "";
-    const message = { id: `msg_${step}`, role: "assistant", stop_reason: null, usage: { input_tokens: 10, output_tokens: 20 }, content: [{ type: "text", text }] };
+    const message = {
+      id: `msg_${step}`,
+      role: "assistant",
+      stop_reason: null,
+      usage: { input_tokens: 10, output_tokens: 20 },
+      content: [{ type: "text", text }],
+    };
     events.push({ type: "assistant", session_id: session, message });
   }
   events.push({
@@ -46,7 +54,10 @@ export function scriptClaude(index: number, lineCount: number): ScriptedRun {
   });
   return {
     exitCode: fails ? 1 : 0,
-    lines: events.map((event, seq) => ({ text: JSON.stringify({ ...event, demo_seq: seq }), afterMs: 40 + ((index * 37 + seq * 53) % 260) })),
+    lines: events.map((event, seq) => ({
+      text: JSON.stringify({ ...event, demo_seq: seq }),
+      afterMs: 40 + ((index * 37 + seq * 53) % 260),
+    })),
   };
 }
 

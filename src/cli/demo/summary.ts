@@ -29,7 +29,9 @@ export function countRuns(runs: readonly DemoRun[]): DemoFigures {
 export function formatCounts(counts: Readonly<Record<string, number>>, divisor = 1): string {
   return Object.entries(counts)
     .sort(([, a], [, b]) => b - a)
-    .map(([name, count]) => `${name} ${divisor === 1 ? count : (count / divisor).toFixed(count / divisor < 10 ? 2 : 0)}`)
+    .map(
+      ([name, count]) => `${name} ${divisor === 1 ? count : (count / divisor).toFixed(count / divisor < 10 ? 2 : 0)}`,
+    )
     .join(", ");
 }
 
@@ -37,6 +39,7 @@ export function formatCounts(counts: Readonly<Record<string, number>>, divisor =
 export function formatLatencies(samples: readonly number[]): string {
   if (samples.length === 0) return "–";
   const sorted = [...samples].sort((a, b) => a - b);
-  const at = (share: number) => (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0).toFixed(1);
+  const at = (share: number) =>
+    (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0).toFixed(1);
   return `median ${at(0.5)} ms, p99 ${at(0.99)} ms`;
 }

@@ -39,7 +39,9 @@ class PlainView implements View {
   update(row: RunRow): void {
     if (this.#phases.get(row) === row.phase) return;
     this.#phases.set(row, row.phase);
-    this.note(`${row.agent} ${row.phase}${row.endedAt === null ? "" : ` after ${seconds(row)} s, ${row.lines} lines: ${row.text}`}`);
+    this.note(
+      `${row.agent} ${row.phase}${row.endedAt === null ? "" : ` after ${seconds(row)} s, ${row.lines} lines: ${row.text}`}`,
+    );
   }
 
   note(text: string): void {
@@ -80,10 +82,18 @@ class LiveView implements View {
     // The last line stays free, else the terminal scrolls and the cursor comes back to the wrong place.
     const room = Math.max(1, height - 3);
     const running = this.#rows.filter((row) => row.endedAt === null);
-    const shown = this.#rows.length <= room ? this.#rows : [...running, ...this.#rows.filter((row) => row.endedAt !== null)].slice(0, room);
+    const shown =
+      this.#rows.length <= room
+        ? this.#rows
+        : [...running, ...this.#rows.filter((row) => row.endedAt !== null)].slice(0, room);
     const hidden = this.#rows.length - shown.length;
     const lines = shown.map((row) => format(row, width));
-    lines.push(`${this.#rows.length - running.length} of ${this.#rows.length} ended${hidden > 0 ? `, ${hidden} not shown` : ""}${this.#note === "" ? "" : `; ${this.#note}`}`.slice(0, width - 1));
+    lines.push(
+      `${this.#rows.length - running.length} of ${this.#rows.length} ended${hidden > 0 ? `, ${hidden} not shown` : ""}${this.#note === "" ? "" : `; ${this.#note}`}`.slice(
+        0,
+        width - 1,
+      ),
+    );
     const up = this.#drawn === 0 ? "" : `\x1b[${this.#drawn}A`;
     this.#output.write(`${up}\r${lines.map((line) => `\x1b[2K${line}`).join("\n")}\n\x1b[0J`);
     this.#drawn = lines.length;

@@ -13,7 +13,8 @@ export interface Resource<T> {
   trim: Trim<T>;
 }
 
-export interface InformerOptions<T extends KubeObject> extends Pick<ReflectorOptions<T>, "progressTimeoutMs" | "pageSize" | "maxFrameBytes" | "backoff"> {
+export interface InformerOptions<T extends KubeObject>
+  extends Pick<ReflectorOptions<T>, "progressTimeoutMs" | "pageSize" | "maxFrameBytes" | "backoff"> {
   cluster: Cluster;
   resource: Resource<T>;
   /** One watch a namespace; null = one watch over all namespaces. */
@@ -104,9 +105,13 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
   }
 
   /** Returns the function that ends the subscription. What `onChange` throws reaches `onSubscriberError` and nobody else. */
-  subscribe(onChange: (change: StoreChange<T>) => void, { filter, replay = true }: SubscribeOptions<T> = {}): () => void {
+  subscribe(
+    onChange: (change: StoreChange<T>) => void,
+    { filter, replay = true }: SubscribeOptions<T> = {},
+  ): () => void {
     const deliver = filter === undefined ? onChange : filtered(onChange, filter);
-    if (replay) for (const object of this.#store.values()) this.#call(deliver, { type: "added", object, previous: null });
+    if (replay)
+      for (const object of this.#store.values()) this.#call(deliver, { type: "added", object, previous: null });
     this.#subscribers.add(deliver);
     return () => {
       this.#subscribers.delete(deliver);
@@ -149,7 +154,10 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     const freshness: Freshness = { synced: this.synced, connected: true, ageMs: 0, error: null };
     for (const { status } of this.#reflectors) {
       freshness.connected &&= status.connected && status.state === "Watching";
-      freshness.ageMs = Math.max(freshness.ageMs, status.lastProgressAt === 0 ? Number.POSITIVE_INFINITY : now - status.lastProgressAt);
+      freshness.ageMs = Math.max(
+        freshness.ageMs,
+        status.lastProgressAt === 0 ? Number.POSITIVE_INFINITY : now - status.lastProgressAt,
+      );
       freshness.error ??= status.error;
     }
     return freshness;

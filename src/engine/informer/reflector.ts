@@ -1,6 +1,15 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { KubeObject, Status } from "../kubernetes.ts";
-import { ApiError, type ApiStream, type Cluster, FrameError, isForbidden, isGone, JsonLinesDecoder, retryAfterMs } from "../transport/index.ts";
+import {
+  ApiError,
+  type ApiStream,
+  type Cluster,
+  FrameError,
+  isForbidden,
+  isGone,
+  JsonLinesDecoder,
+  retryAfterMs,
+} from "../transport/index.ts";
 import { Backoff, type BackoffOptions } from "./backoff.ts";
 import type { Trim } from "./trim.ts";
 
@@ -81,7 +90,15 @@ export interface ReflectorCounts {
 
 export class Reflector<T extends KubeObject> {
   readonly status: ReflectorStatus = { state: "Empty", connected: false, lastProgressAt: 0, error: null };
-  readonly counts: ReflectorCounts = { lists: 0, watches: 0, frames: 0, bookmarks: 0, bytes: 0, badFrames: 0, errors: 0 };
+  readonly counts: ReflectorCounts = {
+    lists: 0,
+    watches: 0,
+    frames: 0,
+    bookmarks: 0,
+    bytes: 0,
+    badFrames: 0,
+    errors: 0,
+  };
   readonly #options: ReflectorOptions<T>;
   readonly #backoff: Backoff;
   readonly #abort = new AbortController();
@@ -196,9 +213,11 @@ export class Reflector<T extends KubeObject> {
       clearTimeout(deadline);
       this.#setStatus({ connected: false });
     }
-    if (this.#state.name !== "Watching") throw new WatchProtocolError(`the watch of ${path} ended before its initial list was complete`);
+    if (this.#state.name !== "Watching")
+      throw new WatchProtocolError(`the watch of ${path} ended before its initial list was complete`);
     // client-go's "very short watch": a server or proxy that closes at once would be asked in a tight loop.
-    if (!this.#hadFrame && performance.now() - openedAt < 1_000) throw new WatchProtocolError(`the watch of ${path} ended at once`);
+    if (!this.#hadFrame && performance.now() - openedAt < 1_000)
+      throw new WatchProtocolError(`the watch of ${path} ended at once`);
     return this.#state;
   }
 
@@ -235,13 +254,16 @@ export class Reflector<T extends KubeObject> {
         const metadata = (frame.object as Partial<KubeObject> | undefined)?.metadata;
         if (typeof metadata?.resourceVersion !== "string") return;
         if (this.#state.name === "Watching") this.#advance(metadata.resourceVersion);
-        else if (metadata.annotations?.["k8s.io/initial-events-end"] === "true") this.#enter(this.#listed(metadata.resourceVersion));
+        else if (metadata.annotations?.["k8s.io/initial-events-end"] === "true")
+          this.#enter(this.#listed(metadata.resourceVersion));
         break;
       }
       case "ERROR":
         throw new ErrorFrame(this.#options.path, (frame.object ?? {}) as Status);
       default:
-        throw new WatchProtocolError(`a frame of the watch of ${this.#options.path} has the type ${JSON.stringify(frame?.type)}`);
+        throw new WatchProtocolError(
+          `a frame of the watch of ${this.#options.path} has the type ${JSON.stringify(frame?.type)}`,
+        );
     }
     this.#progress();
   }
@@ -283,7 +305,11 @@ export class Reflector<T extends KubeObject> {
     this.#setStatus({ error });
     if (isGone(error instanceof ErrorFrame ? error.status : error)) {
       // An expired continue token may expire again while a long list is paged: the next list comes in one piece.
-      this.#enter(from.name === "InitPage" && from.continueToken !== null ? { name: "InitPage", continueToken: null, pageSize: 0 } : EMPTY);
+      this.#enter(
+        from.name === "InitPage" && from.continueToken !== null
+          ? { name: "InitPage", continueToken: null, pageSize: 0 }
+          : EMPTY,
+      );
       this.#goneInRow += 1;
       return this.#goneInRow === 1 ? 0 : this.#backoff.next();
     }
@@ -297,7 +323,8 @@ export class Reflector<T extends KubeObject> {
       return this.#backoff.next(retryAfterMs(error) ?? 0);
     }
     // Refused connections and 5xx answers say nothing about our version; a watch that opens and yields nothing might.
-    const isBarren = error instanceof StalledError || error instanceof WatchProtocolError || error instanceof FrameError;
+    const isBarren =
+      error instanceof StalledError || error instanceof WatchProtocolError || error instanceof FrameError;
     if (isBarren && !this.#hadFrame) this.#barren += 1;
     if (this.#barren >= (error instanceof StalledError ? 2 : 3)) {
       this.#barren = 0;
@@ -334,7 +361,9 @@ export class WatchProtocolError extends Error {
 export class ErrorFrame extends WatchProtocolError {
   readonly status: Status;
   constructor(path: string, status: Status) {
-    super(`the watch of ${path} was ended by the server: ${status.code ?? "?"} ${status.reason ?? ""}: ${status.message ?? ""}`);
+    super(
+      `the watch of ${path} was ended by the server: ${status.code ?? "?"} ${status.reason ?? ""}: ${status.message ?? ""}`,
+    );
     this.status = status;
   }
 }

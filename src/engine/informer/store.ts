@@ -39,7 +39,8 @@ export class Store<T extends KubeObject> {
   /** @throws RangeError when there is no such index. */
   byIndex(index: string, key: string): readonly T[] {
     const found = this.#indices.get(index);
-    if (found === undefined) throw new RangeError(`no index ${index}; there are: ${[...this.#indices.keys()].join(", ")}`);
+    if (found === undefined)
+      throw new RangeError(`no index ${index}; there are: ${[...this.#indices.keys()].join(", ")}`);
     return found.get(key) ?? NOTHING;
   }
 

@@ -1,4 +1,13 @@
-import type { Condition, Container, ContainerState, ContainerStatus, Job, ObjectMeta, OwnerReference, Pod } from "../kubernetes.ts";
+import type {
+  Condition,
+  Container,
+  ContainerState,
+  ContainerStatus,
+  Job,
+  ObjectMeta,
+  OwnerReference,
+  Pod,
+} from "../kubernetes.ts";
 
 /**
  * What the cache keeps of an object: what classification, guards and people read. A pod frame has 5–9 KB of JSON, a third
@@ -70,7 +79,8 @@ function trimMetadata(raw: unknown): ObjectMeta | null {
     creationTimestamp: typeof creationTimestamp === "string" ? creationTimestamp : "",
   };
   if (typeof meta.deletionTimestamp === "string") kept.deletionTimestamp = meta.deletionTimestamp;
-  if (typeof meta.deletionGracePeriodSeconds === "number") kept.deletionGracePeriodSeconds = meta.deletionGracePeriodSeconds;
+  if (typeof meta.deletionGracePeriodSeconds === "number")
+    kept.deletionGracePeriodSeconds = meta.deletionGracePeriodSeconds;
   const labels = trimStrings(meta.labels, isDerivedLabel);
   if (labels !== undefined) kept.labels = labels;
   const annotations = trimStrings(meta.annotations, isForeignAnnotation);
@@ -128,7 +138,10 @@ function trimConditions(raw: unknown): Condition[] | undefined {
     const source = asRecord(each);
     if (source === null || typeof source.type !== "string") continue;
     const { type, status, reason, message } = source;
-    const condition: Condition = { type: intern(type), status: status === "True" ? "True" : status === "False" ? "False" : "Unknown" };
+    const condition: Condition = {
+      type: intern(type),
+      status: status === "True" ? "True" : status === "False" ? "False" : "Unknown",
+    };
     if (typeof reason === "string" && reason !== "") condition.reason = intern(reason);
     if (typeof message === "string" && message !== "") condition.message = intern(message);
     kept.push(condition);
@@ -180,7 +193,8 @@ function trimState(raw: unknown): ContainerState | undefined {
     return { waiting: kept };
   }
   const running = asRecord(source.running);
-  if (running !== null) return { running: typeof running.startedAt === "string" ? { startedAt: running.startedAt } : {} };
+  if (running !== null)
+    return { running: typeof running.startedAt === "string" ? { startedAt: running.startedAt } : {} };
   const ended = asRecord(source.terminated);
   if (ended === null) return undefined;
   const kept: ContainerState["terminated"] = { exitCode: typeof ended.exitCode === "number" ? ended.exitCode : -1 };
@@ -193,11 +207,15 @@ function trimState(raw: unknown): ContainerState | undefined {
 }
 
 function isPhase(value: unknown): value is NonNullable<Pod["status"]["phase"]> {
-  return value === "Pending" || value === "Running" || value === "Succeeded" || value === "Failed" || value === "Unknown";
+  return (
+    value === "Pending" || value === "Running" || value === "Succeeded" || value === "Failed" || value === "Unknown"
+  );
 }
 
 function asRecord(value: unknown): Record<string, unknown> | null {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : null;
 }
 
 /**

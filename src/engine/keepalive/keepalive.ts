@@ -44,7 +44,8 @@ export class Keepalive {
 
   /** @throws RangeError when `everyMs` is not a positive number. */
   watch(run: Run, options: KeepaliveOptions): KeepaliveHandle {
-    if (!(options.everyMs > 0)) throw new RangeError(`everyMs must be a positive number of milliseconds, got ${options.everyMs}`);
+    if (!(options.everyMs > 0))
+      throw new RangeError(`everyMs must be a positive number of milliseconds, got ${options.everyMs}`);
     const now = performance.now();
     const entry: Entry = { ...options, run, touchedAt: now, toldAt: now };
     this.#entries.add(entry);

@@ -46,6 +46,8 @@ export interface FollowState {
   everAnswered: boolean;
   /** How long the container has been known to have ended, in milliseconds; 0: it has not. */
   endedMs: number;
+  /** The last line delivered marks the end of the output. */
+  lastLineSeen: boolean;
 }
 
 export type FollowStep =
@@ -100,6 +102,7 @@ function whileRunning(state: FollowState, last: Answered, random: () => number):
 
 function afterContainerEnd(state: FollowState, last: Answered, random: () => number): FollowStep {
   if (last.end === "clean") {
+    if (state.lastLineSeen && last.caughtUp && !last.unfinished) return { do: "end", gap: null };
     if (!last.final) return { do: "read", follow: false };
     // Complete when one more read brings nothing new: a clean end alone may be a kubelet's restart.
     if (last.confirmed) return { do: "end", gap: null };

@@ -53,6 +53,14 @@ export class LogFollower {
   /** Server's clock at the first answer; where a follow of the tail began. */
   #tailFrom: number | null = null;
   #lastTime: string | null = null;
+  /** Of the last read, if it was refused. */
+  #error: unknown = null;
+  #lastText: string | null = null;
+
+  #isLastLineSeen(): boolean {
+    const { isLastLine } = this.#options;
+    return isLastLine !== undefined && this.#lastText !== null && !this.#previous && isLastLine(this.#lastText);
+  }
   readonly stats: LogStats = { state: "idle", lines: 0, bytes: 0, reads: 0, repeated: 0, gaps: 0, restarts: 0 };
 
   constructor(transport: LogTransport, source: LogSource, options: LogOptions, sink: LogSink, signal: AbortSignal) {
@@ -96,12 +104,15 @@ export class LogFollower {
       idleReads: instance.idleReads,
       rested: instance.rested,
       everAnswered: this.#everAnswered,
+      lastLineSeen: this.#isLastLineSeen(),
       endedMs: instance.endedAt === null ? 0 : Math.max(1, performance.now() - instance.endedAt),
     });
     switch (step.do) {
       case "wait":
         this.stats.state = "waiting";
         await this.#watch.change();
+        // An event is what the wait was for: no rest on top of it.
+        instance.rested = true;
         return true;
       case "rest":
         this.stats.state = "resting";
@@ -124,8 +135,6 @@ export class LogFollower {
         return false;
     }
   }
-
-  #error: unknown = null;
 
   #view(): ContainerView {
     const view = this.#source.view();
@@ -190,7 +199,10 @@ export class LogFollower {
     instance.last = outcome;
     instance.rested = false;
     instance.idleReads = outcome.delivered > 0 ? 0 : instance.idleReads + 1;
-    if (outcome.end === "refused") return;
+    if (outcome.end === "refused") {
+      if (outcome.delivered > 0) instance.cleanlyRead = false;
+      return;
+    }
     instance.cleanlyRead = outcome.end === "clean" && outcome.caughtUp;
     if (result.unfinished) {
       instance.unfinished = result.unfinished;
@@ -222,8 +234,9 @@ export class LogFollower {
     const resume = position.resumeSeconds;
     if (resume === null) {
       if (!first || tailLines === undefined) return request;
-      // Nothing was delivered of the tail: asking for it again would pass over what was printed meanwhile.
-      return this.#tailFrom === null ? { ...request, tailLines } : { ...request, since: this.#tailFrom };
+      // There was no tail to deliver: asking for it again would pass over what was printed meanwhile.
+      const isEmpty = tailLines === 0 || (last !== null && last.openMs > EMPTY_TAIL_MS);
+      return isEmpty && this.#tailFrom !== null ? { ...request, since: this.#tailFrom } : { ...request, tailLines };
     }
     // The margin is for a node whose clock goes back while the follow is cut: the server leaves out lines by their time.
     // If the last read did not even get through what it repeated, it has to be as short as can be.
@@ -258,6 +271,7 @@ export class LogFollower {
       this.stats.lines++;
       this.stats.bytes += line.bytes;
       this.#lastTime = line.time;
+      if (this.#options.isLastLine !== undefined) this.#lastText = line.text;
     }
     const room = batch.length > 0 ? this.#sink.lines(batch) : undefined;
     if (!this.#limited) return room;
@@ -343,6 +357,8 @@ export class LogFollower {
 
 const DEFAULT_MAX_LINE_BYTES = 4 * 1024 * 1024;
 const CLOCK_MARGIN_SECONDS = 2;
+/** A read of the tail that has shown no line for so long has found none. */
+const EMPTY_TAIL_MS = 1000;
 /** The pod's restart count can be this much later than the new instance's first line. */
 const RESTART_SETTLE_MS = 2000;
 /** A stream whose container is over, and which brings nothing for so long, is held open by something that is dead. */

@@ -80,6 +80,12 @@ export interface LogOptions {
   limitBytes?: number;
   /** Longest line in bytes; what is beyond is left out and counted in `omittedBytes`. Default 4 MiB. */
   maxLineBytes?: number;
+  /**
+   * Does this line, if it is the last one delivered, show that the output is complete? When the stream then ends cleanly and
+   * the container has ended, the read that would otherwise confirm the end is saved. Default: always confirm, since a clean
+   * end of stream alone may be a kubelet's restart.
+   */
+  isLastLine?: (text: string) => boolean;
   onGap?: (gap: LogGap) => void;
   onRestart?: (restart: LogRestart) => void;
 }

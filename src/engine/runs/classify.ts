@@ -1,6 +1,13 @@
 import type { Condition, ContainerStateTerminated, Pod } from "../kubernetes.ts";
 import type { RunPolicy } from "./policy.ts";
-import { condition, containerStatus, isPodTerminal, type RunState, type StartProblem, terminalCondition } from "./run-state.ts";
+import {
+  condition,
+  containerStatus,
+  isPodTerminal,
+  type RunState,
+  type StartProblem,
+  terminalCondition,
+} from "./run-state.ts";
 import type { RunEnd, RunEndKind, StartFailure } from "./types.ts";
 
 /** What `classify` makes of a state. At most one of `wakeAt` and `end` is set. */
@@ -132,7 +139,12 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
   }
   if (job === null && mayRetry(run)) return null;
   const said = job === null ? "" : `; the Job says ${job.reason ?? job.type}`;
-  const cause: Cause = { kind: "pod_deleted", at: deletingAt, reason: "PodDeleted", message: `the pod was deleted${said}` };
+  const cause: Cause = {
+    kind: "pod_deleted",
+    at: deletingAt,
+    reason: "PodDeleted",
+    message: `the pod was deleted${said}`,
+  };
   // Deadline, deletion of the Job and suspension all begin by deleting the pod: let the Job's watch have its word.
   return job === null ? { ...cause, guess: true } : cause;
 }
@@ -147,7 +159,13 @@ function disruption(pod: Pod): { reason?: string; message?: string } | null {
   const target = condition(pod.status.conditions, "DisruptionTarget");
   if (target?.status === "True") return target;
   const { reason, message } = pod.status;
-  if (reason === "Evicted" || reason === "Preempting" || reason === "NodeLost" || reason === "NodeShutdown" || reason === "Terminated") {
+  if (
+    reason === "Evicted" ||
+    reason === "Preempting" ||
+    reason === "NodeLost" ||
+    reason === "NodeShutdown" ||
+    reason === "Terminated"
+  ) {
     return message === undefined ? { reason } : { reason, message };
   }
   return null;
@@ -158,7 +176,9 @@ function settle(run: Context, cause: Cause): Outcome {
   const { state, pod, policy, now } = run;
   // A pod that the Job counted but that this watch has not shown yet may still bring the exit code.
   const isEnded =
-    pod === null ? cause.kind === "job_deleted" : run.terminated !== undefined || !run.ran || state.podDeletedAt !== null;
+    pod === null
+      ? cause.kind === "job_deleted"
+      : run.terminated !== undefined || !run.ran || state.podDeletedAt !== null;
   if (isEnded && cause.guess !== true) return finish(run, cause.kind, cause.reason, cause.message);
   const endedAt = state.endedAt.get(run.container) ?? state.podDeletedAt;
   const due = isEnded
@@ -181,7 +201,8 @@ function mayRetry({ state, pod }: Context): boolean {
   const job = state.job;
   if (job === null || state.jobDeletedAt !== null || job.metadata.deletionTimestamp !== undefined) return false;
   if (terminalCondition(job) !== null) return false;
-  if (pod !== null && pod.spec.restartPolicy === "OnFailure" && state.podDeletingAt === null && !isPodTerminal(pod)) return true;
+  if (pod !== null && pod.spec.restartPolicy === "OnFailure" && state.podDeletingAt === null && !isPodTerminal(pod))
+    return true;
   return (job.spec.backoffLimit ?? 6) > 0 || job.spec.podFailurePolicy !== undefined;
 }
 
@@ -196,11 +217,17 @@ function startFailureOf(run: Context): Outcome {
   const { state, pod, policy, now } = run;
   if (run.ran || state.job === null || isSuspended(run)) return null;
   if (pod === null || state.podDeletedAt !== null) {
-    return after(run, state.podDeletedAt ?? state.jobSeenAt ?? now, Math.max(policy.scheduleTimeoutMs, CONTROLLERS_MS), {
-      code: "unschedulable",
-      reason: "NoPod",
-      message: "the Job controller has made no pod: a quota, an admission webhook or the controller itself holds it back (see the Job's events)",
-    });
+    return after(
+      run,
+      state.podDeletedAt ?? state.jobSeenAt ?? now,
+      Math.max(policy.scheduleTimeoutMs, CONTROLLERS_MS),
+      {
+        code: "unschedulable",
+        reason: "NoPod",
+        message:
+          "the Job controller has made no pod: a quota, an admission webhook or the controller itself holds it back (see the Job's events)",
+      },
+    );
   }
   if (state.podDeletingAt !== null) return null;
   const failed = failedInit(pod);
@@ -216,7 +243,8 @@ function startFailureOf(run: Context): Outcome {
       message: "no scheduler has looked at the pod",
     });
   }
-  let due = policy.startTimeoutMs === 0 ? null : after(run, state.scheduledAt, policy.startTimeoutMs, startTimeout(pod));
+  let due =
+    policy.startTimeoutMs === 0 ? null : after(run, state.scheduledAt, policy.startTimeoutMs, startTimeout(pod));
   for (const [name, problem] of state.problems) {
     if (!blocks(pod, name, run.container)) continue;
     const outcome = after(run, problem.since, graceOf(problem, policy), { ...problem, container: name });
@@ -273,7 +301,11 @@ function startTimeout(pod: Pod): { code: StartFailure["code"]; reason: string; m
   const reason = waiting?.state?.waiting?.reason ?? "ContainerCreating";
   return sandbox?.status === "False"
     ? { code: "volume", reason, message: "the pod's volumes or network are not ready (see the pod's events)" }
-    : { code: "start_timeout", reason, message: waiting?.state?.waiting?.message ?? "the container did not start in time" };
+    : {
+        code: "start_timeout",
+        reason,
+        message: waiting?.state?.waiting?.message ?? "the container did not start in time",
+      };
 }
 
 function after(

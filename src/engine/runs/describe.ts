@@ -6,11 +6,15 @@ import type { PhaseChange } from "./types.ts";
 export function describe(state: RunState, container: string | null): PhaseChange {
   const { job, pod } = state;
   if (job === null && pod === null) return { phase: "unknown", text: "waiting for the Job to be seen" };
-  if (state.jobDeletedAt !== null && (pod === null || state.podDeletedAt !== null)) return { phase: "gone", text: "Job and pod are deleted" };
+  if (state.jobDeletedAt !== null && (pod === null || state.podDeletedAt !== null))
+    return { phase: "gone", text: "Job and pod are deleted" };
   if (pod === null || (state.podDeletedAt !== null && state.jobDeletedAt === null)) return describeJob(state);
   if (state.podDeletingAt !== null) {
     const ended = ofContainer(pod, container);
-    return { phase: "deleting", text: `pod ${pod.metadata.name} is being deleted${ended === null ? "" : `; ${ended}`}` };
+    return {
+      phase: "deleting",
+      text: `pod ${pod.metadata.name} is being deleted${ended === null ? "" : `; ${ended}`}`,
+    };
   }
   return describePod(pod, container);
 }
@@ -19,7 +23,10 @@ function describeJob({ job, podDeletedAt }: RunState): PhaseChange {
   const end = job === null ? null : terminalCondition(job);
   if (end !== null) return { phase: "ended", text: `Job ${end.type}: ${end.reason ?? ""}` };
   if (job?.spec.suspend === true) return { phase: "suspended", text: "Job is suspended; it starts when it is resumed" };
-  return { phase: "created", text: podDeletedAt === null ? "Job created; waiting for its pod" : "pod is deleted; waiting for the Job" };
+  return {
+    phase: "created",
+    text: podDeletedAt === null ? "Job created; waiting for its pod" : "pod is deleted; waiting for the Job",
+  };
 }
 
 function describePod(pod: Pod, container: string | null): PhaseChange {
@@ -37,10 +44,15 @@ function describePod(pod: Pod, container: string | null): PhaseChange {
     return { phase: "pending", text: `pod ${name} waits for a node${why === "" ? "" : `: ${why}`}` };
   }
   const inits = pod.status.initContainerStatuses ?? [];
-  const isDone = (each: ContainerStatus) => each.state?.terminated?.exitCode === 0 || (each.started === true && isSidecar(pod, each.name));
+  const isDone = (each: ContainerStatus) =>
+    each.state?.terminated?.exitCode === 0 || (each.started === true && isSidecar(pod, each.name));
   const init = inits.find((each) => !isDone(each));
   if (init !== undefined) return { phase: "initializing", text: `pod ${name}: ${ofStatus(init)}` };
-  return { phase: "starting", text: status === undefined ? `pod ${name} is on node ${pod.spec.nodeName ?? "?"}` : `pod ${name}: ${ofStatus(status)}` };
+  return {
+    phase: "starting",
+    text:
+      status === undefined ? `pod ${name} is on node ${pod.spec.nodeName ?? "?"}` : `pod ${name}: ${ofStatus(status)}`,
+  };
 }
 
 function isSidecar(pod: Pod, name: string): boolean {

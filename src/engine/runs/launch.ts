@@ -32,13 +32,22 @@ const ATTEMPTS = 6;
  * stands there before it is sent again. `signal` is honoured until the request has left and between attempts.
  * @throws ApiError; `AlreadyExists` when a Job of that name was created by someone else.
  */
-export async function createJob(cluster: Cluster, namespace: string, manifest: JobManifest, signal?: AbortSignal): Promise<Job> {
+export async function createJob(
+  cluster: Cluster,
+  namespace: string,
+  manifest: JobManifest,
+  signal?: AbortSignal,
+): Promise<Job> {
   const launchId = randomUUID();
   const body = {
     ...manifest,
     apiVersion: "batch/v1",
     kind: "Job",
-    metadata: { ...manifest.metadata, namespace, annotations: { ...manifest.metadata.annotations, [LAUNCH_ID_ANNOTATION]: launchId } },
+    metadata: {
+      ...manifest.metadata,
+      namespace,
+      annotations: { ...manifest.metadata.annotations, [LAUNCH_ID_ANNOTATION]: launchId },
+    },
   };
   const collection = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs`;
   const path = `${collection}/${encodeURIComponent(manifest.metadata.name)}`;
@@ -53,7 +62,9 @@ export async function createJob(cluster: Cluster, namespace: string, manifest: J
       const found = await find(error);
       if (found !== null) return found;
       if (attempt >= ATTEMPTS) throw error;
-      await delay(backoff.next(retryAfterMs(error) ?? 0), undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+      await delay(backoff.next(retryAfterMs(error) ?? 0), undefined, signal === undefined ? {} : { signal }).catch(
+        () => undefined,
+      );
     }
   }
 

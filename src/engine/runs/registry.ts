@@ -174,7 +174,12 @@ export class RunRegistry implements RunHost {
 
   #onJob({ type, object, previous }: StoreChange<Job>): void {
     const key = `${object.metadata.namespace}/${object.metadata.name}`;
-    const frame = { resource: "jobs", type: type === "deleted" ? "deleted" : "applied", object, at: performance.now() } as const;
+    const frame = {
+      resource: "jobs",
+      type: type === "deleted" ? "deleted" : "applied",
+      object,
+      at: performance.now(),
+    } as const;
     if (type === "deleted") this.#bury(key, object);
     else if (previous === null) this.#tombstones.delete(key);
     const runs = this.#runs.get(key);
@@ -188,7 +193,12 @@ export class RunRegistry implements RunHost {
     this.#remember(key, type, object, previous);
     const runs = this.#runs.get(key);
     if (runs === undefined) return;
-    const frame = { resource: "pods", type: type === "deleted" ? "deleted" : "applied", object, at: performance.now() } as const;
+    const frame = {
+      resource: "pods",
+      type: type === "deleted" ? "deleted" : "applied",
+      object,
+      at: performance.now(),
+    } as const;
     for (const run of [...runs]) this.#deliver(run, frame);
   }
 
@@ -204,7 +214,8 @@ export class RunRegistry implements RunHost {
    * from the deletion any more. Pods of a Job that is deleted in the foreground are gone before their Job is.
    */
   #remember(key: string, type: StoreChange<Pod>["type"], object: Pod, previous: Pod | null): void {
-    const isBeginning = previous !== null && isUndisturbedEnd(previous) && object.metadata.deletionTimestamp !== undefined;
+    const isBeginning =
+      previous !== null && isUndisturbedEnd(previous) && object.metadata.deletionTimestamp !== undefined;
     const tombstone = this.#tombstones.peek(key);
     if (tombstone === undefined) {
       if (isBeginning) this.#tombstones.set(key, { job: null, pod: previous });
@@ -215,7 +226,11 @@ export class RunRegistry implements RunHost {
     const known = tombstone.pod;
     const isDisturbed = type === "deleted" || object.metadata.deletionTimestamp !== undefined;
     if (known !== null && known.metadata.uid === object.metadata.uid && isUndisturbedEnd(known) && isDisturbed) return;
-    if (known === null || known.metadata.uid === object.metadata.uid || known.metadata.creationTimestamp < object.metadata.creationTimestamp) {
+    if (
+      known === null ||
+      known.metadata.uid === object.metadata.uid ||
+      known.metadata.creationTimestamp < object.metadata.creationTimestamp
+    ) {
       tombstone.pod = isBeginning ? previous : object;
     }
   }
@@ -240,7 +255,10 @@ export class RunRegistry implements RunHost {
 
 /** A container has ended before anyone began to delete the pod. */
 function isUndisturbedEnd({ metadata, status }: Pod): boolean {
-  return metadata.deletionTimestamp === undefined && status.containerStatuses?.some(({ state }) => state?.terminated !== undefined) === true;
+  return (
+    metadata.deletionTimestamp === undefined &&
+    status.containerStatuses?.some(({ state }) => state?.terminated !== undefined) === true
+  );
 }
 
 function newestOf(pods: readonly Pod[]): Pod | null {

@@ -17,7 +17,11 @@ export class RunLogs implements AsyncIterable<LogLine> {
   readonly #closed = new AbortController();
   #stream: LogStream | null = null;
 
-  constructor(cluster: Cluster, run: Run, { signal, ...options }: LogOptions & { container: string; signal?: AbortSignal }) {
+  constructor(
+    cluster: Cluster,
+    run: Run,
+    { signal, ...options }: LogOptions & { container: string; signal?: AbortSignal },
+  ) {
     this.#cluster = cluster;
     this.#run = run;
     this.#options = options;
@@ -62,7 +66,8 @@ export class RunLogs implements AsyncIterable<LogLine> {
   /** Each line with its newline, as a Node stream of UTF-8 text. Destroying it ends the follow. */
   toReadable(): Readable {
     const text = async function* (logs: RunLogs) {
-      for await (const lines of logs.batches()) yield lines.map((line) => (line.terminated ? `${line.text}\n` : line.text)).join("");
+      for await (const lines of logs.batches())
+        yield lines.map((line) => (line.terminated ? `${line.text}\n` : line.text)).join("");
     };
     const readable = Readable.from(text(this), { objectMode: false });
     readable.once("close", () => this.close());

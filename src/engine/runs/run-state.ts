@@ -82,7 +82,8 @@ function reduceJob(state: RunState, { type, object: job, at }: Extract<RunFrame,
 function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame, { resource: "pods" }>): RunState {
   const known = state.pod;
   const isSame = known !== null && known.metadata.uid === pod.metadata.uid;
-  if (known !== null && !isSame && (type === "deleted" || !isNewer(pod, known, state.podDeletedAt !== null))) return state;
+  if (known !== null && !isSame && (type === "deleted" || !isNewer(pod, known, state.podDeletedAt !== null)))
+    return state;
   const base: RunState = isSame
     ? state
     : {
@@ -101,7 +102,8 @@ function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame,
     ...base,
     pod,
     podDeletedAt: type === "deleted" ? (base.podDeletedAt ?? at) : base.podDeletedAt,
-    podDeletingAt: base.podDeletingAt ?? (pod.metadata.deletionTimestamp === undefined && type !== "deleted" ? null : at),
+    podDeletingAt:
+      base.podDeletingAt ?? (pod.metadata.deletionTimestamp === undefined && type !== "deleted" ? null : at),
     scheduledAt: base.scheduledAt ?? (isScheduled(pod) ? at : null),
     podTerminalAt: base.podTerminalAt ?? (isPodTerminal(pod) ? at : null),
     problems: problemsOf(pod, base.problems, at),

@@ -6,7 +6,15 @@ import { classify } from "./classify.ts";
 import { describe } from "./describe.ts";
 import type { RunPolicy } from "./policy.ts";
 import { RunLogs } from "./run-logs.ts";
-import { containerStatus, INITIAL_STATE, isPodTerminal, type RunFrame, type RunState, reduceRun, terminalCondition } from "./run-state.ts";
+import {
+  containerStatus,
+  INITIAL_STATE,
+  isPodTerminal,
+  type RunFrame,
+  type RunState,
+  reduceRun,
+  terminalCondition,
+} from "./run-state.ts";
 import {
   EngineStoppedError,
   type PhaseChange,
@@ -89,7 +97,10 @@ export class Run extends EventEmitter<RunEvents> {
   #isGone = false;
 
   /** @internal Runs come from `engine.launch` and `engine.attach`. */
-  constructor(host: RunHost, ref: { namespace: string; jobName: string; uid: string | null; policy: RunPolicy; isLaunching?: boolean }) {
+  constructor(
+    host: RunHost,
+    ref: { namespace: string; jobName: string; uid: string | null; policy: RunPolicy; isLaunching?: boolean },
+  ) {
     super();
     this.#host = host;
     this.namespace = ref.namespace;
@@ -133,7 +144,8 @@ export class Run extends EventEmitter<RunEvents> {
     return this.#wait(options, "the pod being ready", (watched) => {
       if (watched.ready !== null) return watched.ready;
       if (watched.end === null) return null;
-      if (watched.end.startFailure !== null) throw new StartFailedError(this.namespace, this.jobName, watched.end.startFailure);
+      if (watched.end.startFailure !== null)
+        throw new StartFailedError(this.namespace, this.jobName, watched.end.startFailure);
       throw new RunGoneError(this.namespace, this.jobName, watched.end);
     });
   }
@@ -151,7 +163,9 @@ export class Run extends EventEmitter<RunEvents> {
    * @throws RunTimeoutError, EngineStoppedError, or the signal's reason.
    */
   gone(options: Omit<WaitOptions, "container"> = {}): Promise<void> {
-    return this.#settle(options, "the deletion of Job and pods", () => (this.#checkGone() ? { value: undefined } : null));
+    return this.#settle(options, "the deletion of Job and pods", () =>
+      this.#checkGone() ? { value: undefined } : null,
+    );
   }
 
   /** Every line of the container once, in order, over pods that replace each other. Starts when the container does. */
@@ -165,7 +179,12 @@ export class Run extends EventEmitter<RunEvents> {
     const { job, pod, jobDeletedAt, podDeletedAt } = this.#state;
     for (const { end } of this.#watched.values()) if (end !== null) return "ended";
     if (jobDeletedAt !== null && (pod === null || podDeletedAt !== null)) return "ended";
-    if (job !== null && terminalCondition(job) !== null && (pod === null || isPodTerminal(pod) || podDeletedAt !== null)) return "ended";
+    if (
+      job !== null &&
+      terminalCondition(job) !== null &&
+      (pod === null || isPodTerminal(pod) || podDeletedAt !== null)
+    )
+      return "ended";
     if (this.#host.unknownSince() !== null || (job === null && pod === null)) return "unknown";
     return "alive";
   }
@@ -181,7 +200,11 @@ export class Run extends EventEmitter<RunEvents> {
    * @throws ApiError
    */
   async delete(
-    options: { propagationPolicy?: "Background" | "Foreground"; gracePeriodSeconds?: number; signal?: AbortSignal } = {},
+    options: {
+      propagationPolicy?: "Background" | "Foreground";
+      gracePeriodSeconds?: number;
+      signal?: AbortSignal;
+    } = {},
   ): Promise<void> {
     const { propagationPolicy = "Background", gracePeriodSeconds, signal } = options;
     await deleteJob(this.#host.cluster, this, {
@@ -266,8 +289,12 @@ export class Run extends EventEmitter<RunEvents> {
       podName,
       container,
       view: () => {
-        const current = this.#state.pod?.metadata.uid === uid && this.#state.podDeletedAt === null ? this.#state.pod : this.#host.pod(namespace, podName);
-        if (current === undefined || current.metadata.uid !== uid) return { phase: "gone", restartCount: 0, startedAt: null, finishedAt: null };
+        const current =
+          this.#state.pod?.metadata.uid === uid && this.#state.podDeletedAt === null
+            ? this.#state.pod
+            : this.#host.pod(namespace, podName);
+        if (current === undefined || current.metadata.uid !== uid)
+          return { phase: "gone", restartCount: 0, startedAt: null, finishedAt: null };
         return viewOf(current, containerStatus(current, container));
       },
       onChange: (listener) => {
@@ -342,7 +369,11 @@ export class Run extends EventEmitter<RunEvents> {
   }
 
   /** `take` answers null while there is nothing to say, and may throw. */
-  #settle<T>({ signal, timeoutMs }: Omit<WaitOptions, "container">, what: string, take: () => { value: T } | null): Promise<T> {
+  #settle<T>(
+    { signal, timeoutMs }: Omit<WaitOptions, "container">,
+    what: string,
+    take: () => { value: T } | null,
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason);
       let timer: NodeJS.Timeout | null = null;
@@ -438,16 +469,25 @@ function ownerUid(pod: Pod): string | null {
 function isStale(state: RunState, frame: RunFrame): boolean {
   if (frame.type === "deleted") return false;
   const known = frame.resource === "jobs" ? state.job : state.pod;
-  return known !== null && known.metadata.uid === frame.object.metadata.uid && known.metadata.resourceVersion === frame.object.metadata.resourceVersion;
+  return (
+    known !== null &&
+    known.metadata.uid === frame.object.metadata.uid &&
+    known.metadata.resourceVersion === frame.object.metadata.resourceVersion
+  );
 }
 
 function viewOf(pod: Pod, status: ContainerStatus | undefined): ReturnType<LogSource["view"]> {
   const running = status?.state?.running;
   const terminated = status?.state?.terminated;
   const restartCount = status?.restartCount ?? 0;
-  if (running !== undefined) return { phase: "running", restartCount, startedAt: running.startedAt ?? null, finishedAt: null };
+  if (running !== undefined)
+    return { phase: "running", restartCount, startedAt: running.startedAt ?? null, finishedAt: null };
   if (terminated !== undefined) {
-    const isRestarted = !isPodTerminal(pod) && pod.spec.restartPolicy === "OnFailure" && terminated.exitCode !== 0 && pod.metadata.deletionTimestamp === undefined;
+    const isRestarted =
+      !isPodTerminal(pod) &&
+      pod.spec.restartPolicy === "OnFailure" &&
+      terminated.exitCode !== 0 &&
+      pod.metadata.deletionTimestamp === undefined;
     return {
       phase: isRestarted ? "waiting" : "ended",
       restartCount,
@@ -469,7 +509,12 @@ async function deleteJob(
     await cluster.json({
       method: "DELETE",
       path: `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`,
-      body: { apiVersion: "v1", kind: "DeleteOptions", ...deleteOptions, ...(uid === null ? {} : { preconditions: { uid } }) },
+      body: {
+        apiVersion: "v1",
+        kind: "DeleteOptions",
+        ...deleteOptions,
+        ...(uid === null ? {} : { preconditions: { uid } }),
+      },
       ...(signal === undefined ? {} : { signal }),
     });
   } catch (error) {

@@ -90,7 +90,11 @@ export class StartFailedError extends RunError {
   readonly failure: StartFailure;
   constructor(namespace: string, jobName: string, failure: StartFailure) {
     const where = failure.container === null ? "" : ` (container ${failure.container})`;
-    super(namespace, jobName, `Job ${namespace}/${jobName} cannot start${where}: ${failure.reason}: ${failure.message}`);
+    super(
+      namespace,
+      jobName,
+      `Job ${namespace}/${jobName} cannot start${where}: ${failure.reason}: ${failure.message}`,
+    );
     this.failure = failure;
   }
 }
@@ -99,7 +103,11 @@ export class StartFailedError extends RunError {
 export class RunGoneError extends RunError {
   readonly end: RunEnd;
   constructor(namespace: string, jobName: string, end: RunEnd) {
-    super(namespace, jobName, `Job ${namespace}/${jobName} ended before its container ran: ${end.kind}: ${end.message || end.reason}`);
+    super(
+      namespace,
+      jobName,
+      `Job ${namespace}/${jobName} ended before its container ran: ${end.kind}: ${end.message || end.reason}`,
+    );
     this.end = end;
   }
 }

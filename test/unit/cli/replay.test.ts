@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { withoutSecrets } from "../../../src/cli/record.ts";
 import { replay } from "../../../src/cli/replay.ts";
 
-const trace = (name: string) => readFileSync(new URL(`../../fixtures/traces/kubernetes-1.36/${name}.jsonl`, import.meta.url), "utf8");
+const trace = (name: string) =>
+  readFileSync(new URL(`../../fixtures/traces/kubernetes-1.36/${name}.jsonl`, import.meta.url), "utf8");
 
 describe("replay", () => {
   it("prints per Job what was known and when", () => {
@@ -48,9 +49,15 @@ describe("replay", () => {
   });
 
   it("names the line that is not a frame", () => {
-    expect(() => replay('{"ms":1,"resource":"pods","type":"BOOKMARK","object":{}}\n{"ms":', "claude")).toThrow(/line 2 is not JSON/);
-    expect(() => replay('{"ms":1,"resource":"nodes","type":"ADDED"}', "claude")).toThrow(/line 1 is not a frame .*nodes/);
-    expect(() => replay('{"ms":1,"resource":"pods","type":"ADDED","object":{}}', "claude")).toThrow(/line 1 is a pod without/);
+    expect(() => replay('{"ms":1,"resource":"pods","type":"BOOKMARK","object":{}}\n{"ms":', "claude")).toThrow(
+      /line 2 is not JSON/,
+    );
+    expect(() => replay('{"ms":1,"resource":"nodes","type":"ADDED"}', "claude")).toThrow(
+      /line 1 is not a frame .*nodes/,
+    );
+    expect(() => replay('{"ms":1,"resource":"pods","type":"ADDED","object":{}}', "claude")).toThrow(
+      /line 1 is a pod without/,
+    );
   });
 });
 
@@ -58,7 +65,17 @@ describe("a recording", () => {
   it("leaves out values of environment variables and manifests in annotations", () => {
     const pod = {
       metadata: { annotations: { "kubectl.kubernetes.io/last-applied-configuration": "canary", kept: "yes" } },
-      spec: { containers: [{ name: "c", env: [{ name: "A", value: "canary" }, { name: "B", valueFrom: { secretKeyRef: { name: "s" } } }] }] },
+      spec: {
+        containers: [
+          {
+            name: "c",
+            env: [
+              { name: "A", value: "canary" },
+              { name: "B", valueFrom: { secretKeyRef: { name: "s" } } },
+            ],
+          },
+        ],
+      },
     };
     expect(JSON.stringify(withoutSecrets(pod))).not.toContain("canary");
     expect(withoutSecrets(pod)).toMatchObject({

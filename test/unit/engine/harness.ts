@@ -19,7 +19,9 @@ export async function startKubernetes(options: EmbeddedKubernetesOptions = {}): 
 
 export function kubeConfigOf(k8s: EmbeddedKubernetes, token?: string): KubeConfig {
   const kubeConfig = new KubeConfig();
-  kubeConfig.loadFromString(JSON.stringify(k8s.kubeconfigFor({ namespace: NAMESPACE, ...(token === undefined ? {} : { token }) })));
+  kubeConfig.loadFromString(
+    JSON.stringify(k8s.kubeconfigFor({ namespace: NAMESPACE, ...(token === undefined ? {} : { token }) })),
+  );
   return kubeConfig;
 }
 
@@ -61,7 +63,10 @@ export class Story {
   readonly told: string[] = [];
   readonly #waiting = new Set<() => void>();
 
-  constructor(informer: Informer<Pod>, describe: (change: StoreChange<Pod>) => string = ({ type, object }) => `${type} ${object.metadata.name}`) {
+  constructor(
+    informer: Informer<Pod>,
+    describe: (change: StoreChange<Pod>) => string = ({ type, object }) => `${type} ${object.metadata.name}`,
+  ) {
     informer.subscribe((change) => {
       this.told.push(describe(change));
       for (const check of [...this.#waiting]) check();

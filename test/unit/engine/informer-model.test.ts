@@ -20,7 +20,8 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
     if (type === "added" && live.has(uid)) wrong.push(`${name} added twice`);
     if (type !== "added" && !live.has(uid)) wrong.push(`${name} ${type} though not live`);
     // A deletion that was missed comes with the last version known.
-    if (type !== "deleted" && version <= (newest.get(uid) ?? -1n)) wrong.push(`${name} told again or older: ${version}`);
+    if (type !== "deleted" && version <= (newest.get(uid) ?? -1n))
+      wrong.push(`${name} told again or older: ${version}`);
     newest.set(uid, version);
     if (type === "deleted") live.delete(uid);
     else live.add(uid);
@@ -35,7 +36,17 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
     {
       weight: 5,
       arbitrary: fc.record({
-        do: fc.constantFrom("cut" as const, "reset" as const, "expire" as const, "stall" as const, "connections" as const, "garbage" as const, "refuse" as const, "page" as const, "breathe" as const),
+        do: fc.constantFrom(
+          "cut" as const,
+          "reset" as const,
+          "expire" as const,
+          "stall" as const,
+          "connections" as const,
+          "garbage" as const,
+          "refuse" as const,
+          "page" as const,
+          "breathe" as const,
+        ),
         name,
       }),
     },
@@ -50,7 +61,13 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
             if (known === undefined) k8s.objects.create("pods", podObject(each.name));
             break;
           case "change":
-            if (known !== undefined) k8s.objects.update("pods", NAMESPACE, each.name, (pod) => void (pod.metadata.annotations = { serial: String(serial++) }));
+            if (known !== undefined)
+              k8s.objects.update(
+                "pods",
+                NAMESPACE,
+                each.name,
+                (pod) => void (pod.metadata.annotations = { serial: String(serial++) }),
+              );
             break;
           case "delete":
             if (known !== undefined) k8s.objects.delete("pods", NAMESPACE, each.name);
@@ -102,7 +119,9 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
   expect(informer.stats().lists).toBeGreaterThan(5);
 
   function agrees(): boolean {
-    const truth = k8s.objects.list("pods", NAMESPACE).map((pod) => `${pod.metadata.uid}@${pod.metadata.resourceVersion}`);
+    const truth = k8s.objects
+      .list("pods", NAMESPACE)
+      .map((pod) => `${pod.metadata.uid}@${pod.metadata.resourceVersion}`);
     const cached = informer.list().map((pod) => `${pod.metadata.uid}@${pod.metadata.resourceVersion}`);
     return truth.sort().join() === cached.sort().join();
   }

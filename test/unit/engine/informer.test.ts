@@ -3,7 +3,8 @@ import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { isForbidden, isUnauthorized } from "../../../src/engine/transport/index.ts";
 import { NAMESPACE, podObject, Story, startInformer, startKubernetes, status } from "./harness.ts";
 
-const create = (k8s: EmbeddedKubernetes, ...names: string[]) => names.map((name) => k8s.objects.create("pods", podObject(name)));
+const create = (k8s: EmbeddedKubernetes, ...names: string[]) =>
+  names.map((name) => k8s.objects.create("pods", podObject(name)));
 const change = (k8s: EmbeddedKubernetes, name: string, value: string) =>
   k8s.objects.update("pods", NAMESPACE, name, (pod) => {
     pod.metadata.annotations = { ...pod.metadata.annotations, value };
@@ -39,7 +40,11 @@ describe("an informer", () => {
     const k8s = await startKubernetes({ streamingList: false });
     create(k8s, "a", "b", "c");
     // Forgets all versions after the first page was served.
-    const expired = k8s.faults.errorRate({ status: 410, match: { verb: "list", where: (request) => request.query.has("continue") }, count: 1 });
+    const expired = k8s.faults.errorRate({
+      status: 410,
+      match: { verb: "list", where: (request) => request.query.has("continue") },
+      count: 1,
+    });
     const informer = startInformer(k8s, { pageSize: 2 });
     await informer.whenSynced();
     expired.remove();
@@ -47,44 +52,59 @@ describe("an informer", () => {
     expect(k8s.requests.count("list pods")).toBe(3);
   });
 
-  it.each(["end", "reset"] as const)("resumes after a watch's %s from the last version, and tells what it missed once", async (how) => {
-    const k8s = await startKubernetes();
-    create(k8s, "a", "b");
-    const informer = startInformer(k8s);
-    const story = new Story(informer);
-    await informer.whenSynced();
-    k8s.faults.cutWatches({ how });
-    change(k8s, "a", "1");
-    remove(k8s, "b");
-    create(k8s, "c");
-    await story.until(last("c"));
-    expect(story.told).toEqual(["added a", "added b", "updated a", "updated b", "deleted b", "added c"]);
-    expect(informer.stats().lists).toBe(1);
-  });
+  it.each(["end", "reset"] as const)(
+    "resumes after a watch's %s from the last version, and tells what it missed once",
+    async (how) => {
+      const k8s = await startKubernetes();
+      create(k8s, "a", "b");
+      const informer = startInformer(k8s);
+      const story = new Story(informer);
+      await informer.whenSynced();
+      k8s.faults.cutWatches({ how });
+      change(k8s, "a", "1");
+      remove(k8s, "b");
+      create(k8s, "c");
+      await story.until(last("c"));
+      expect(story.told).toEqual(["added a", "added b", "updated a", "updated b", "deleted b", "added c"]);
+      expect(informer.stats().lists).toBe(1);
+    },
+  );
 
-  it.each(["status", "frame"] as const)("compares a list after 410 (%s) with the cache: only the difference is told", async (form) => {
-    const k8s = await startKubernetes();
-    create(k8s, "same", "changed", "gone", "reborn");
-    const informer = startInformer(k8s);
-    const story = new Story(informer, ({ type, object }) => `${type} ${object.metadata.name} ${object.metadata.annotations?.value ?? ""}`);
-    await informer.whenSynced();
-    story.told.length = 0;
-    const stall = k8s.faults.stallWatches();
-    change(k8s, "gone", "last seen by nobody");
-    change(k8s, "changed", "1");
-    remove(k8s, "gone");
-    remove(k8s, "reborn");
-    create(k8s, "reborn", "new");
-    if (form === "status") k8s.faults.errorRate({ status: 410, match: { verb: "watch" }, count: 1 });
-    else k8s.faults.expireVersions();
-    k8s.faults.cutWatches({ how: "reset" });
-    stall.release();
-    await story.until((told) => told.includes("deleted gone "));
-    // The deletion carries the last state that was known here.
-    expect([...story.told].sort()).toEqual(["added new ", "added reborn ", "deleted gone ", "deleted reborn ", "updated changed 1"]);
-    expect(story.told.indexOf("deleted reborn ")).toBeLessThan(story.told.indexOf("added reborn "));
-    expect(informer.stats().lists).toBe(2);
-  });
+  it.each(["status", "frame"] as const)(
+    "compares a list after 410 (%s) with the cache: only the difference is told",
+    async (form) => {
+      const k8s = await startKubernetes();
+      create(k8s, "same", "changed", "gone", "reborn");
+      const informer = startInformer(k8s);
+      const story = new Story(
+        informer,
+        ({ type, object }) => `${type} ${object.metadata.name} ${object.metadata.annotations?.value ?? ""}`,
+      );
+      await informer.whenSynced();
+      story.told.length = 0;
+      const stall = k8s.faults.stallWatches();
+      change(k8s, "gone", "last seen by nobody");
+      change(k8s, "changed", "1");
+      remove(k8s, "gone");
+      remove(k8s, "reborn");
+      create(k8s, "reborn", "new");
+      if (form === "status") k8s.faults.errorRate({ status: 410, match: { verb: "watch" }, count: 1 });
+      else k8s.faults.expireVersions();
+      k8s.faults.cutWatches({ how: "reset" });
+      stall.release();
+      await story.until((told) => told.includes("deleted gone "));
+      // The deletion carries the last state that was known here.
+      expect([...story.told].sort()).toEqual([
+        "added new ",
+        "added reborn ",
+        "deleted gone ",
+        "deleted reborn ",
+        "updated changed 1",
+      ]);
+      expect(story.told.indexOf("deleted reborn ")).toBeLessThan(story.told.indexOf("added reborn "));
+      expect(informer.stats().lists).toBe(2);
+    },
+  );
 
   it("notices a watch on which nothing arrives, and replaces it", async () => {
     const k8s = await startKubernetes();
@@ -290,7 +310,12 @@ describe("scopes", () => {
     k8s.objects.create("pods", podObject("y", {}, "default"));
     const informer = startInformer(k8s, { namespaces: [NAMESPACE, "other"] });
     await informer.whenSynced();
-    expect(informer.list().map((pod) => pod.metadata.name).sort()).toEqual(["a", "x"]);
+    expect(
+      informer
+        .list()
+        .map((pod) => pod.metadata.name)
+        .sort(),
+    ).toEqual(["a", "x"]);
     const story = new Story(informer);
     k8s.faults.expireVersions();
     k8s.faults.cutWatches({ match: { namespace: "other" } });

@@ -50,14 +50,22 @@ function job(name: string, spec: Record<string, unknown> = {}, pod: Record<strin
       ...spec,
       template: {
         metadata: { labels: LABELS },
-        spec: { restartPolicy: "Never", terminationGracePeriodSeconds: 1, containers: [{ name: "main", image: "agent" }], ...pod },
+        spec: {
+          restartPolicy: "Never",
+          terminationGracePeriodSeconds: 1,
+          containers: [{ name: "main", image: "agent" }],
+          ...pod,
+        },
       },
     },
   };
 }
 
 /** Runs until it is told to end. */
-const patient = async function* (container: { signal: AbortSignal; sleep(ms: number, o?: { interruptible?: boolean }): Promise<void> }) {
+const patient = async function* (container: {
+  signal: AbortSignal;
+  sleep(ms: number, o?: { interruptible?: boolean }): Promise<void>;
+}) {
   yield "started";
   await container.sleep(1e9, { interruptible: true }).catch(() => undefined);
   return 143;
@@ -78,7 +86,12 @@ describe("a run", () => {
     const lines: string[] = [];
     for await (const line of run.logs(MAIN)) lines.push(line.text);
     expect(lines).toEqual(["one", "two"]);
-    expect(await run.terminated(MAIN)).toMatchObject({ kind: "succeeded", exitCode: 0, container: "main", podName: pod.metadata.name });
+    expect(await run.terminated(MAIN)).toMatchObject({
+      kind: "succeeded",
+      exitCode: 0,
+      container: "main",
+      podName: pod.metadata.name,
+    });
     await run.delete();
     await run.gone();
     expect(run.liveness()).toBe("ended");
@@ -120,7 +133,12 @@ describe("a run", () => {
 
   it("does not take another's Job of the same name for its own", async () => {
     const { k8s, engine } = await start(patient);
-    k8s.objects.create("jobs", { apiVersion: "batch/v1", kind: "Job", ...job("taken"), metadata: { ...job("taken").metadata, namespace: NAMESPACE } });
+    k8s.objects.create("jobs", {
+      apiVersion: "batch/v1",
+      kind: "Job",
+      ...job("taken"),
+      metadata: { ...job("taken").metadata, namespace: NAMESPACE },
+    });
     const error = await engine.launch(job("taken")).catch((each: unknown) => each);
     expect(isAlreadyExists(error)).toBe(true);
     expect(engine.stats().runs).toBe(0);
@@ -225,7 +243,12 @@ describe("how a run ends", () => {
     const run = await engine.launch(job("suspended", { suspend: true }), { policy: { scheduleTimeoutMs: 1 } });
     await expect(run.podReady({ ...MAIN, timeoutMs: 100 })).rejects.toThrow(RunTimeoutError);
     expect(run.phase()).toMatchObject({ phase: "suspended" });
-    k8s.objects.update("jobs", NAMESPACE, "suspended", (each) => void ((each.spec as { suspend: boolean }).suspend = false));
+    k8s.objects.update(
+      "jobs",
+      NAMESPACE,
+      "suspended",
+      (each) => void ((each.spec as { suspend: boolean }).suspend = false),
+    );
     expect(await run.terminated(MAIN)).toMatchObject({ kind: "succeeded" });
   });
 });
@@ -242,20 +265,23 @@ describe("attach", () => {
     expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted" });
   });
 
-  it.each(["Background", "Foreground"] as const)("to a run that ended, and to one that is gone already (%s)", async (propagationPolicy) => {
-    const { engine } = await start(async function* () {
-      yield "x";
-      return 7;
-    });
-    const run = await engine.launch(job("over"));
-    await run.terminated(MAIN);
-    expect(await engine.attach({ jobName: "over" }).terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 7 });
-    await run.delete({ propagationPolicy });
-    await run.gone();
-    const late = engine.attach({ jobName: "over" });
-    expect(await late.terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 7 });
-    await late.gone();
-  });
+  it.each(["Background", "Foreground"] as const)(
+    "to a run that ended, and to one that is gone already (%s)",
+    async (propagationPolicy) => {
+      const { engine } = await start(async function* () {
+        yield "x";
+        return 7;
+      });
+      const run = await engine.launch(job("over"));
+      await run.terminated(MAIN);
+      expect(await engine.attach({ jobName: "over" }).terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 7 });
+      await run.delete({ propagationPolicy });
+      await run.gone();
+      const late = engine.attach({ jobName: "over" });
+      expect(await late.terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 7 });
+      await late.gone();
+    },
+  );
 
   it("to a Job that never was ends, after the server was asked once", async () => {
     const { k8s, engine } = await start(patient);
@@ -292,7 +318,9 @@ describe("waiting", () => {
     })();
     const both = Promise.allSettled([stopped, reading]);
     await engine.stop();
-    expect((await both).map((each) => each.status === "rejected" && each.reason instanceof EngineStoppedError)).toEqual([true, true]);
+    expect((await both).map((each) => each.status === "rejected" && each.reason instanceof EngineStoppedError)).toEqual(
+      [true, true],
+    );
     await expect(engine.launch(job("after"))).rejects.toThrow(EngineStoppedError);
   });
 
@@ -316,9 +344,16 @@ describe("waiting", () => {
 
 describe("an engine", () => {
   it("says at once which verb it lacks", async () => {
-    const rules = [{ apiGroups: ["batch"], resources: ["jobs"], verbs: ["list", "watch"] }, { apiGroups: [""], resources: ["pods"], verbs: ["list"] }];
+    const rules = [
+      { apiGroups: ["batch"], resources: ["jobs"], verbs: ["list", "watch"] },
+      { apiGroups: [""], resources: ["pods"], verbs: ["list"] },
+    ];
     const k8s = await startKubernetes({ users: [{ name: "u", token: "t", rules }] });
-    const error = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s, "t"), namespace: NAMESPACE, labels: LABELS }).catch((each: unknown) => each);
+    const error = await RunEngine.start({
+      kubeConfig: kubeConfigOf(k8s, "t"),
+      namespace: NAMESPACE,
+      labels: LABELS,
+    }).catch((each: unknown) => each);
     expect(isForbidden(error)).toBe(true);
     expect((error as Error).message).toContain('cannot watch resource "pods"');
   });
@@ -330,15 +365,23 @@ describe("an engine", () => {
     [{ policy: { graceMs: 1 } as never }, /policy\.graceMs is not a policy; known: /],
   ])("refuses %j and names it", async (options, message) => {
     const k8s = await startKubernetes();
-    await expect(RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS, ...options })).rejects.toThrow(message);
+    await expect(
+      RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS, ...options }),
+    ).rejects.toThrow(message);
   });
 
   it("refuses a Job that its watches would not see", async () => {
     const { engine } = await start(patient);
     const bare = job("bare");
-    await expect(engine.launch({ ...bare, metadata: { name: "bare" } })).rejects.toThrow(/metadata\.labels\["example\.com\/agent"\] must be "yes"/);
-    await expect(engine.launch({ ...bare, metadata: { ...bare.metadata, namespace: "other" } })).rejects.toThrow(/namespace "other" is not watched/);
-    await expect(engine.launch({ ...bare, metadata: { labels: LABELS } as never })).rejects.toThrow(/metadata\.name must be/);
+    await expect(engine.launch({ ...bare, metadata: { name: "bare" } })).rejects.toThrow(
+      /metadata\.labels\["example\.com\/agent"\] must be "yes"/,
+    );
+    await expect(engine.launch({ ...bare, metadata: { ...bare.metadata, namespace: "other" } })).rejects.toThrow(
+      /namespace "other" is not watched/,
+    );
+    await expect(engine.launch({ ...bare, metadata: { labels: LABELS } as never })).rejects.toThrow(
+      /metadata\.name must be/,
+    );
   });
 
   it("makes no request but its two watches while nothing happens", async () => {
@@ -352,7 +395,9 @@ describe("an engine", () => {
     const k8s = await startKubernetes();
     onTestFinished(() => stopSharedEngines());
     const options = { namespace: NAMESPACE, labels: LABELS };
-    const leases = await Promise.all(Array.from({ length: 50 }, () => leaseEngine({ ...options, kubeConfig: kubeConfigOf(k8s) })));
+    const leases = await Promise.all(
+      Array.from({ length: 50 }, () => leaseEngine({ ...options, kubeConfig: kubeConfigOf(k8s) })),
+    );
     expect(new Set(leases.map(({ engine }) => engine)).size).toBe(1);
     expect(k8s.requests.byVerb).toEqual({ "watch jobs": 1, "watch pods": 1 });
     const other = await leaseEngine({ ...options, namespace: "other", kubeConfig: kubeConfigOf(k8s) });

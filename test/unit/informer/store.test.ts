@@ -11,7 +11,8 @@ const thing = (name: string, uid: string, version: number, group: string | null 
   metadata: { name, namespace: "n", uid, resourceVersion: String(version), creationTimestamp: "" },
   group,
 });
-const types = (changes: { type: string; object: KubeObject }[]) => changes.map(({ type, object }) => `${type} ${object.metadata.uid}@${object.metadata.resourceVersion}`);
+const types = (changes: { type: string; object: KubeObject }[]) =>
+  changes.map(({ type, object }) => `${type} ${object.metadata.uid}@${object.metadata.resourceVersion}`);
 
 describe("a store", () => {
   it("takes a newer version, and neither the same nor an older one", () => {
@@ -32,7 +33,9 @@ describe("a store", () => {
   });
 
   it("names the indices there are", () => {
-    expect(() => new Store<Thing>({ group: (each) => each.group }).byIndex("groop", "x")).toThrow("no index groop; there are: group");
+    expect(() => new Store<Thing>({ group: (each) => each.group }).byIndex("groop", "x")).toThrow(
+      "no index groop; there are: group",
+    );
   });
 
   it("agrees with a model, indices included, whatever comes", () => {
@@ -55,13 +58,18 @@ describe("a store", () => {
             if (known?.metadata.uid === object.metadata.uid) model.delete(name);
           } else {
             store.apply(object);
-            const isNews = known === undefined || known.metadata.uid !== object.metadata.uid || Number(known.metadata.resourceVersion) < version;
+            const isNews =
+              known === undefined ||
+              known.metadata.uid !== object.metadata.uid ||
+              Number(known.metadata.resourceVersion) < version;
             if (isNews) model.set(name, object);
           }
         }
         expect(new Set(store.values())).toEqual(new Set(model.values()));
         for (const key of ["x", "y"]) {
-          expect(new Set(store.byIndex("group", key))).toEqual(new Set([...model.values()].filter((each) => each.group === key)));
+          expect(new Set(store.byIndex("group", key))).toEqual(
+            new Set([...model.values()].filter((each) => each.group === key)),
+          );
         }
       }),
     );

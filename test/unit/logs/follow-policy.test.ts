@@ -50,12 +50,23 @@ const step = (phase: Phase, last: ReadOutcome | null, of: Partial<FollowState> =
       rested: false,
       everAnswered: last !== null && last.end !== "refused",
       endedMs: phase === "ended" ? 1 : 0,
+      lastLineSeen: false,
       ...of,
     },
     () => 1,
   );
 
 describe("nextStep", () => {
+  test("a line that marks the end of the output saves the confirming read, unless the stream broke, or amid a line", () => {
+    const marked = { lastLineSeen: true };
+    expect(step("ended", clean(), marked)).toEqual({ do: "end", gap: null });
+    expect(step("ended", clean({ unfinished: true }), marked)).toEqual({ do: "read", follow: false });
+    expect(step("ended", clean({ caughtUp: false }), marked)).toEqual({ do: "read", follow: false });
+    expect(step("ended", broken(), marked)).not.toEqual({ do: "end", gap: null });
+    expect(step("running", clean(), marked)).not.toEqual({ do: "end", gap: null });
+    expect(step("ended", clean())).toEqual({ do: "read", follow: false });
+  });
+
   test("first read: by the pod's phase", () => {
     expect(step("waiting", null)).toEqual({ do: "wait" });
     expect(step("running", null)).toEqual({ do: "read", follow: true });

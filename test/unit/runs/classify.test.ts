@@ -14,7 +14,14 @@ class Story {
     this.#policy = { ...DEFAULT_POLICY, ...policy };
   }
 
-  job(at: number, { conditions = [], ...spec }: { conditions?: Condition[]; suspend?: boolean; backoffLimit?: number; podFailurePolicy?: boolean } = {}, type: "applied" | "deleted" = "applied"): this {
+  job(
+    at: number,
+    {
+      conditions = [],
+      ...spec
+    }: { conditions?: Condition[]; suspend?: boolean; backoffLimit?: number; podFailurePolicy?: boolean } = {},
+    type: "applied" | "deleted" = "applied",
+  ): this {
     this.#state = reduceRun(this.#state, { resource: "jobs", type, at, object: this.#job(spec, conditions) });
     return this;
   }
@@ -34,7 +41,13 @@ class Story {
 
   #job(spec: object, conditions: Condition[]): Job {
     return {
-      metadata: { name: "j", namespace: "n", uid: "job-uid", resourceVersion: String(this.#version++), creationTimestamp: "2026-01-01T00:00:00Z" },
+      metadata: {
+        name: "j",
+        namespace: "n",
+        uid: "job-uid",
+        resourceVersion: String(this.#version++),
+        creationTimestamp: "2026-01-01T00:00:00Z",
+      },
       spec: { backoffLimit: 0, ...spec },
       status: { conditions },
     };
@@ -59,7 +72,11 @@ interface PodSpec {
 
 function podOf(p: PodSpec, resourceVersion: string): Pod {
   const statuses = [
-    { name: "claude", restartCount: p.restartCount ?? 0, state: p.claude ?? { waiting: { reason: "ContainerCreating" } } },
+    {
+      name: "claude",
+      restartCount: p.restartCount ?? 0,
+      state: p.claude ?? { waiting: { reason: "ContainerCreating" } },
+    },
     ...(p.sidecar === undefined ? [] : [{ name: "mesh", restartCount: 0, state: p.sidecar }]),
   ];
   return {
@@ -69,14 +86,18 @@ function podOf(p: PodSpec, resourceVersion: string): Pod {
       uid: p.uid ?? "1",
       resourceVersion,
       creationTimestamp: p.created ?? "2026-01-01T00:00:00Z",
-      ...(p.deleting === undefined ? {} : { deletionTimestamp: p.deleting, deletionGracePeriodSeconds: p.graceSeconds ?? 2 }),
+      ...(p.deleting === undefined
+        ? {}
+        : { deletionTimestamp: p.deleting, deletionGracePeriodSeconds: p.graceSeconds ?? 2 }),
       ownerReferences: [{ apiVersion: "batch/v1", kind: "Job", name: "j", uid: "job-uid", controller: true }],
     },
     spec: {
       nodeName: "node",
       restartPolicy: p.restartPolicy ?? "Never",
       containers: [{ name: "claude" }],
-      initContainers: [{ name: "init", ...(p.initRestartPolicy === undefined ? {} : { restartPolicy: p.initRestartPolicy }) }],
+      initContainers: [
+        { name: "init", ...(p.initRestartPolicy === undefined ? {} : { restartPolicy: p.initRestartPolicy }) },
+      ],
     },
     status: {
       phase: p.phase ?? "Pending",
@@ -89,10 +110,19 @@ function podOf(p: PodSpec, resourceVersion: string): Pod {
 }
 
 const RUNNING: ContainerState = { running: { startedAt: "2026-01-01T00:00:01Z" } };
-const exit = (exitCode: number, reason = exitCode === 0 ? "Completed" : "Error", finishedAt = "2026-01-01T00:01:00Z"): ContainerState => ({
+const exit = (
+  exitCode: number,
+  reason = exitCode === 0 ? "Completed" : "Error",
+  finishedAt = "2026-01-01T00:01:00Z",
+): ContainerState => ({
   terminated: { exitCode, reason, startedAt: "2026-01-01T00:00:01Z", finishedAt },
 });
-const failure = (type: "FailureTarget" | "Failed", reason: string): Condition => ({ type, status: "True", reason, message: reason });
+const failure = (type: "FailureTarget" | "Failed", reason: string): Condition => ({
+  type,
+  status: "True",
+  reason,
+  message: reason,
+});
 const running = (story: Story) => story.job(0).pod(10).pod(1_000, { phase: "Running", claude: RUNNING });
 
 describe("the end of a run that nobody disturbs", () => {
@@ -108,18 +138,28 @@ describe("the end of a run that nobody disturbs", () => {
 
   it("stands whatever the Job's condition says later", () => {
     const story = running(new Story()).pod(5_000, { phase: "Succeeded", claude: exit(0) });
-    story.job(7_000, { conditions: [failure("Failed", "DeadlineExceeded")] }).pod(7_001, { claude: exit(0), deleting: "2026-01-01T00:02:00Z" });
+    story
+      .job(7_000, { conditions: [failure("Failed", "DeadlineExceeded")] })
+      .pod(7_001, { claude: exit(0), deleting: "2026-01-01T00:02:00Z" });
     expect(story.verdict(7_001).end).toMatchObject({ kind: "succeeded" });
   });
 
   it("is known of a Job that was complete before anyone looked", () => {
-    const story = new Story().job(0, { conditions: [{ type: "Complete", status: "True", reason: "CompletionsReached" }] }).pod(0, { phase: "Succeeded", claude: exit(0) });
-    expect(story.verdict(0)).toMatchObject({ ready: { metadata: { uid: "1" } }, end: { kind: "succeeded", jobCondition: { type: "Complete" } } });
+    const story = new Story()
+      .job(0, { conditions: [{ type: "Complete", status: "True", reason: "CompletionsReached" }] })
+      .pod(0, { phase: "Succeeded", claude: exit(0) });
+    expect(story.verdict(0)).toMatchObject({
+      ready: { metadata: { uid: "1" } },
+      end: { kind: "succeeded", jobCondition: { type: "Complete" } },
+    });
   });
 });
 
 describe("a pod that is being deleted", () => {
-  const killed = (story: Story) => story.pod(5_000, { phase: "Running", claude: RUNNING, deleting: "2026-01-01T00:01:02Z" }).pod(7_000, { phase: "Failed", claude: exit(137), deleting: "2026-01-01T00:01:02Z" });
+  const killed = (story: Story) =>
+    story
+      .pod(5_000, { phase: "Running", claude: RUNNING, deleting: "2026-01-01T00:01:02Z" })
+      .pod(7_000, { phase: "Failed", claude: exit(137), deleting: "2026-01-01T00:01:02Z" });
 
   it("waits for the Job's word on why", () => {
     const story = killed(running(new Story()));
@@ -136,7 +176,10 @@ describe("a pod that is being deleted", () => {
   it("is not an end while the Job is suspended", () => {
     const story = killed(running(new Story())).job(7_100, { suspend: true });
     expect(story.verdict(60_000)).toMatchObject({ end: null, wakeAt: null });
-    story.pod(8_000, { deleting: "2026-01-01T00:01:02Z" }, "deleted").job(90_000, {}).pod(90_100, { uid: "2", created: "2026-01-01T00:05:00Z", phase: "Running", claude: RUNNING });
+    story
+      .pod(8_000, { deleting: "2026-01-01T00:01:02Z" }, "deleted")
+      .job(90_000, {})
+      .pod(90_100, { uid: "2", created: "2026-01-01T00:05:00Z", phase: "Running", claude: RUNNING });
     expect(story.verdict(90_100)).toMatchObject({ ready: { metadata: { uid: "2" } }, end: null });
   });
 
@@ -146,17 +189,32 @@ describe("a pod that is being deleted", () => {
       claude: RUNNING,
       deleting: "2026-01-01T00:01:30Z",
       graceSeconds: 30,
-      conditions: [{ type: "PodScheduled", status: "True" }, { type: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager", message: "node is gone" }],
+      conditions: [
+        { type: "PodScheduled", status: "True" },
+        { type: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager", message: "node is gone" },
+      ],
     });
     expect(story.verdict(5_000)).toMatchObject({ end: null, wakeAt: 40_000 });
-    expect(story.verdict(40_000).end).toMatchObject({ kind: "evicted", exitCode: null, reason: "DeletionByTaintManager" });
+    expect(story.verdict(40_000).end).toMatchObject({
+      kind: "evicted",
+      exitCode: null,
+      reason: "DeletionByTaintManager",
+    });
   });
 
   it("ended by itself first, says the node's clock, when both came in one frame", () => {
     const deleting = "2026-01-01T00:01:02Z";
-    const early = running(new Story()).pod(5_000, { phase: "Succeeded", claude: exit(0, "Completed", "2026-01-01T00:00:59Z"), deleting });
+    const early = running(new Story()).pod(5_000, {
+      phase: "Succeeded",
+      claude: exit(0, "Completed", "2026-01-01T00:00:59Z"),
+      deleting,
+    });
     expect(early.verdict(5_000).end).toMatchObject({ kind: "succeeded" });
-    const late = running(new Story()).pod(5_000, { phase: "Failed", claude: exit(143, "Error", "2026-01-01T00:01:01Z"), deleting });
+    const late = running(new Story()).pod(5_000, {
+      phase: "Failed",
+      claude: exit(143, "Error", "2026-01-01T00:01:01Z"),
+      deleting,
+    });
     expect(late.verdict(5_000)).toMatchObject({ end: null, wakeAt: 10_000 });
   });
 });
@@ -169,14 +227,22 @@ describe("eviction", () => {
 
   it("by the API, with the exit code when it comes", () => {
     const conditions: Condition[] = [{ type: "DisruptionTarget", status: "True", reason: "EvictionByEvictionAPI" }];
-    const story = running(new Story()).pod(5_000, { phase: "Running", claude: RUNNING, deleting: "2026-01-01T00:01:02Z", conditions });
+    const story = running(new Story()).pod(5_000, {
+      phase: "Running",
+      claude: RUNNING,
+      deleting: "2026-01-01T00:01:02Z",
+      conditions,
+    });
     expect(story.verdict(5_000).end).toBeNull();
     story.pod(6_000, { phase: "Failed", claude: exit(143), deleting: "2026-01-01T00:01:02Z", conditions });
     expect(story.verdict(6_000).end).toMatchObject({ kind: "evicted", exitCode: 143, reason: "EvictionByEvictionAPI" });
   });
 
   it("is not the end where the Job may replace the pod", () => {
-    const story = new Story().job(0, { podFailurePolicy: true }).pod(10, { phase: "Running", claude: RUNNING }).pod(5_000, { phase: "Failed", reason: "Evicted", claude: exit(137) });
+    const story = new Story()
+      .job(0, { podFailurePolicy: true })
+      .pod(10, { phase: "Running", claude: RUNNING })
+      .pod(5_000, { phase: "Failed", reason: "Evicted", claude: exit(137) });
     expect(story.verdict(60_000).end).toBeNull();
     story.pod(60_001, { uid: "2", created: "2026-01-01T00:01:00Z", phase: "Running", claude: RUNNING });
     story.pod(70_000, { uid: "2", created: "2026-01-01T00:01:00Z", phase: "Succeeded", claude: exit(0) });
@@ -197,7 +263,9 @@ describe("a Job with retries", () => {
 
   it("ignores a late frame of the older pod", () => {
     const story = new Story().job(0, { backoffLimit: 1 }).pod(10, { phase: "Failed", claude: exit(1) });
-    story.pod(20, { uid: "2", created: "2026-01-01T00:00:30Z", phase: "Running", claude: RUNNING }).pod(30, { phase: "Failed", claude: exit(1) }, "deleted");
+    story
+      .pod(20, { uid: "2", created: "2026-01-01T00:00:30Z", phase: "Running", claude: RUNNING })
+      .pod(30, { phase: "Failed", claude: exit(1) }, "deleted");
     expect(story.verdict(30).ready?.metadata.uid).toBe("2");
     expect(story.podChanges).toBe(1);
   });
@@ -228,7 +296,14 @@ describe("a start that takes time", () => {
   });
 
   it("names a missing claim a volume failure", () => {
-    const conditions: Condition[] = [{ type: "PodScheduled", status: "False", reason: "Unschedulable", message: '0/1 nodes: persistentvolumeclaim "x" not found' }];
+    const conditions: Condition[] = [
+      {
+        type: "PodScheduled",
+        status: "False",
+        reason: "Unschedulable",
+        message: '0/1 nodes: persistentvolumeclaim "x" not found',
+      },
+    ];
     const story = new Story({ scheduleTimeoutMs: 0 }).job(0).pod(10, { conditions });
     expect(story.verdict(10).end?.startFailure).toMatchObject({ code: "volume", reason: "Unschedulable" });
   });
@@ -241,12 +316,20 @@ describe("a start that takes time", () => {
 
   it("that the deadline cuts short is a failed start of the kind deadline", () => {
     const story = new Story().job(0).pod(10, { claude: { waiting: { reason: "ImagePullBackOff" } } });
-    story.pod(5_000, { claude: { waiting: { reason: "ImagePullBackOff" } }, deleting: "2026-01-01T00:01:02Z" }).job(5_001, { conditions: [failure("FailureTarget", "DeadlineExceeded")] });
-    expect(story.verdict(5_001).end).toMatchObject({ kind: "deadline", exitCode: null, startFailure: { code: "deadline" } });
+    story
+      .pod(5_000, { claude: { waiting: { reason: "ImagePullBackOff" } }, deleting: "2026-01-01T00:01:02Z" })
+      .job(5_001, { conditions: [failure("FailureTarget", "DeadlineExceeded")] });
+    expect(story.verdict(5_001).end).toMatchObject({
+      kind: "deadline",
+      exitCode: null,
+      startFailure: { code: "deadline" },
+    });
   });
 
   it("is not failed by a native sidecar that was killed", () => {
-    const story = new Story().job(0).pod(10, { init: exit(137), initRestartPolicy: "Always", phase: "Running", claude: RUNNING });
+    const story = new Story()
+      .job(0)
+      .pod(10, { init: exit(137), initRestartPolicy: "Always", phase: "Running", claude: RUNNING });
     expect(story.verdict(10)).toMatchObject({ ready: { metadata: { uid: "1" } }, end: null });
   });
 
@@ -270,7 +353,10 @@ describe("a container whose status was lost", () => {
 
 describe("a Job that is gone", () => {
   it("before its pod ran has nothing to wait for", () => {
-    expect(new Story().job(0).pod(10).job(20, {}, "deleted").verdict(20).end).toMatchObject({ kind: "job_deleted", exitCode: null });
+    expect(new Story().job(0).pod(10).job(20, {}, "deleted").verdict(20).end).toMatchObject({
+      kind: "job_deleted",
+      exitCode: null,
+    });
   });
   it("while its pod runs ends with the pod's exit code, or after a bounded wait without", () => {
     const story = running(new Story()).job(5_000, {}, "deleted");
@@ -278,7 +364,9 @@ describe("a Job that is gone", () => {
     expect(story.verdict(40_000).end).toMatchObject({ kind: "job_deleted", exitCode: null });
   });
   it("after its pod had ended is as the pod ended", () => {
-    const story = running(new Story()).pod(5_000, { phase: "Succeeded", claude: exit(0) }).job(9_000, {}, "deleted");
+    const story = running(new Story())
+      .pod(5_000, { phase: "Succeeded", claude: exit(0) })
+      .job(9_000, {}, "deleted");
     expect(story.verdict(9_000).end).toMatchObject({ kind: "succeeded" });
   });
 });

@@ -25,7 +25,9 @@ function replay(name: string, policy: Partial<RunPolicy> = {}, container = "clau
     if (ready !== null) verdict.ready ??= now;
     if (end !== null) verdict.end ??= { ...end, at: now };
   };
-  for (const line of readFileSync(new URL(`${name}.jsonl`, TRACES), "utf8").trim().split("\n")) {
+  for (const line of readFileSync(new URL(`${name}.jsonl`, TRACES), "utf8")
+    .trim()
+    .split("\n")) {
     const { ms, resource, type, object } = JSON.parse(line);
     if (wakeAt !== null && wakeAt <= ms) look(wakeAt);
     const frameType = type === "DELETED" ? "deleted" : "applied";
@@ -39,7 +41,13 @@ function replay(name: string, policy: Partial<RunPolicy> = {}, container = "clau
 }
 
 describe("recorded traces give the verdict at its moment", () => {
-  const ended = (at: number, kind: string, exitCode: number | null, reason: string) => ({ at, kind, exitCode, reason, startFailure: null });
+  const ended = (at: number, kind: string, exitCode: number | null, reason: string) => ({
+    at,
+    kind,
+    exitCode,
+    reason,
+    startFailure: null,
+  });
   it.each([
     // The container's end, 2 s before the Job's condition.
     ["succeeds", 3392, ended(6153, "succeeded", 0, "Completed")],
@@ -68,7 +76,12 @@ describe("recorded traces give the verdict at its moment", () => {
   ])("%s cannot start", (name, at, code, reason, container, exitCode) => {
     const { ready, end } = replay(name);
     expect(ready).toBeNull();
-    expect(end).toMatchObject({ at, kind: "start_failed", exitCode: null, startFailure: { code, reason, container, exitCode } });
+    expect(end).toMatchObject({
+      at,
+      kind: "start_failed",
+      exitCode: null,
+      startFailure: { code, reason, container, exitCode },
+    });
     expect(end?.startFailure?.message).not.toBe("");
   });
 
@@ -83,7 +96,16 @@ describe("recorded traces give the verdict at its moment", () => {
   });
 
   it("has an expectation for every recording", () => {
-    const known = ["succeeds", "fails", "fails-at-once", "native-sidecar", "deadline", "deleted", "pod-deleted", "unschedulable"];
+    const known = [
+      "succeeds",
+      "fails",
+      "fails-at-once",
+      "native-sidecar",
+      "deadline",
+      "deleted",
+      "pod-deleted",
+      "unschedulable",
+    ];
     const failing = ["init-fails", "image-missing", "init-image-missing", "bad-config"];
     const files = readdirSync(TRACES).filter((file) => file.endsWith(".jsonl") && file !== "bookmarks.jsonl");
     expect(files.map((file) => file.replace(".jsonl", "")).sort()).toEqual([...known, ...failing].sort());
