@@ -1,19 +1,22 @@
 import { writeFile } from "node:fs/promises";
-import type { ApiContext, ApiSettings, LogSource } from "./api-context.ts";
-import { ApiGate } from "./api-gate.ts";
+import type { ApiContext, ApiSettings } from "./api-context.ts";
 import { ApiServer } from "./api-server.ts";
 import { ADMIN, Authorization, type PolicyRule, type User } from "./authorization.ts";
 import { CertificateAuthority } from "./certificates.ts";
 import { Clock } from "./clock.ts";
 import { ClusterObjects } from "./cluster-objects.ts";
+import { type Controllers, type ControllersOptions, startControllers } from "./controllers.ts";
 import { Faults, type FaultTargets } from "./faults.ts";
+import type { ImageFailure, ImageRegistry } from "./image-registry.ts";
 import { base64, type KubeConfigFile, type KubeConfigUser, kubeConfigFile } from "./kubeconfig.ts";
 import { Lister } from "./list.ts";
+import type { Nodes } from "./nodes.ts";
+import type { Program } from "./programs.ts";
 import type { RequestCounts } from "./request-counts.ts";
 import { ObjectStore } from "./store.ts";
 import { WatchCache } from "./watch-cache.ts";
 
-export interface EmbeddedKubernetesOptions {
+export interface EmbeddedKubernetesOptions extends Omit<ControllersOptions, "store" | "clock"> {
   /** Speed of the cluster's clock: 1 (default) is real time, 20 twenty times as fast. */
   timeScale?: number;
   /** Namespaces beside `default` and `kube-system`. */
@@ -74,7 +77,7 @@ export class EmbeddedKubernetes {
   readonly #server: ApiServer;
   readonly #authority: CertificateAuthority;
   readonly #watchCache: WatchCache;
-  readonly #gate: ApiGate;
+  readonly #controllers: Controllers;
   readonly #host: string;
   #admin: KubeConfigUser = {};
   #stopped = false;
@@ -84,16 +87,15 @@ export class EmbeddedKubernetes {
     store: ObjectStore;
     authority: CertificateAuthority;
     server: ApiServer;
-    kubelet: LogSource;
-    gate: ApiGate;
+    controllers: Controllers;
     options: EmbeddedKubernetesOptions;
   }) {
-    const { clock, store, authority, server, kubelet, gate, options } = parts;
+    const { clock, store, authority, server, controllers, options } = parts;
     this.clock = clock;
     this.store = store;
     this.#authority = authority;
     this.#server = server;
-    this.#gate = gate;
+    this.#controllers = controllers;
     this.#host = options.host ?? "127.0.0.1";
     this.requests = server.counts;
     this.objects = new ClusterObjects(store);
@@ -114,6 +116,7 @@ export class EmbeddedKubernetes {
       },
       resetConnections: (count) => server.closeConnections("reset", count),
       goAway: () => server.goAway(),
+      rotateLogs: (namespace, pod, container) => controllers.rotateLogs(namespace, pod, container),
       freeze: () => {
         const thaw = server.freeze();
         const held = [...watches, ...logs].map(({ exchange }) => exchange);
@@ -132,7 +135,7 @@ export class EmbeddedKubernetes {
       faults: this.faults,
       lister,
       watchCache: this.#watchCache,
-      kubelet,
+      kubelet: controllers,
       watches,
       logs,
       settings: this.settings,
@@ -161,13 +164,8 @@ export class EmbeddedKubernetes {
       clientCa: authority.cert,
       maxConcurrentStreams: options.maxConcurrentStreams ?? 100,
     });
-    const gate = new ApiGate();
-    const kubelet: LogSource = {
-      logFor: () => {
-        throw new Error("no kubelet");
-      },
-    };
-    const k8s = new EmbeddedKubernetes({ clock, store, authority, server, kubelet, gate, options });
+    const controllers = startControllers({ ...options, store, clock });
+    const k8s = new EmbeddedKubernetes({ clock, store, authority, server, controllers, options });
     const admin = await authority.client(ADMIN.name, ["system:masters"]);
     k8s.#admin = { "client-certificate-data": base64(admin.cert), "client-key-data": base64(admin.key) };
     for (const user of options.users ?? []) k8s.addUser(user);
@@ -232,6 +230,59 @@ export class EmbeddedKubernetes {
     return this.authorization.addToken(user, token);
   }
 
+  /**
+   * What runs in place of an image: by `image/container`, container name, image (with or without its tag), or `*` for all
+   * others. A generator of lines whose return value is the exit code, or `{ kind: "process" }` for the container's own command.
+   */
+  addProgram(name: string, program: Program): void {
+    this.#controllers.programs.add(name, program);
+  }
+
+  /** The cluster's nodes: lose and recover one, restart its kubelet, set its clock skew. */
+  get nodes(): Nodes {
+    return this.#controllers.nodes;
+  }
+
+  /** Which images cannot be pulled. */
+  get images(): ImageRegistry {
+    return this.#controllers.images;
+  }
+
+  /** Watches that are open now. */
+  get openWatches(): number {
+    return this.#context.watches.size;
+  }
+
+  /** Log requests that are being answered now. */
+  get openLogs(): number {
+    return this.#context.logs.size;
+  }
+
+  /** Pulling the image fails from now on, or so many `times`. */
+  failImagePull(image: string, failure: ImageFailure = {}): void {
+    this.images.fail(image, failure);
+  }
+
+  /** The kernel kills a running container for its memory: exit code 137, reason OOMKilled. */
+  oomKill(namespace: string, podName: string, container: string): void {
+    this.#controllers.oomKill(namespace, podName, container);
+  }
+
+  /** The kubelet evicts the pod: Failed, reason Evicted. */
+  evictPod(namespace: string, podName: string, message?: string): void {
+    this.#controllers.evictPod(namespace, podName, message);
+  }
+
+  /** Starts a new log file, as at 10 MiB: what was not read is lost. */
+  rotateLogs(namespace: string, podName: string, container: string): void {
+    this.#controllers.rotateLogs(namespace, podName, container);
+  }
+
+  /** The node dies, with its containers. */
+  loseNode(name = this.nodes.names()[0] ?? "", options?: { evictAfterMs?: number }): void {
+    this.nodes.lose(name, options);
+  }
+
   /** Stops the API server and starts it again on the same port, with the same state. Resolves when it listens again. */
   async restart(options: RestartOptions = {}): Promise<void> {
     const { downMs = 1_000, mode = "kill", drainMs = 60_000, expireVersions = false } = options;
@@ -242,13 +293,13 @@ export class EmbeddedKubernetes {
       await this.clock.sleep(Math.min(1_000, drainMs));
       this.#server.closeConnections("graceful");
     } else this.#server.closeConnections("reset");
-    this.#gate.close();
+    this.#controllers.pause();
     await this.#server.close();
     if (expireVersions) this.faults.expireVersions();
     await this.clock.sleep(downMs);
     if (this.#stopped) return;
     await this.#server.listen(this.#context);
-    this.#gate.open();
+    this.#controllers.resume();
   }
 
   /** Ends the cluster: connections, timers, programs. Nothing of it is left in the process. */
@@ -256,6 +307,7 @@ export class EmbeddedKubernetes {
     if (this.#stopped) return;
     this.#stopped = true;
     this.faults.clear();
+    this.#controllers.stop();
     this.clock.stop();
     this.#watchCache.close();
     await this.#server.close();

@@ -76,6 +76,7 @@ export interface FaultTargets {
   resetConnections(count: number): number;
   /** HTTP/2 GOAWAY on every connection: streams that are open go on. */
   goAway(): number;
+  rotateLogs(namespace: string, podName: string, container: string): void;
   /** Stops reading from and writing to every connection, as SIGSTOP does. Returns the undo. */
   freeze(): () => void;
 }
@@ -254,6 +255,11 @@ export class Faults {
       cut++;
     }
     return cut;
+  }
+
+  /** Starts a new log file for the container, as at 10 MiB: what was not read is lost. */
+  rotateLogs(namespace: string, podName: string, container: string): void {
+    this.#targets.rotateLogs(namespace, podName, container);
   }
 
   /** The log endpoint answers as one whose kubelet is down, has just started, or has not started the container. */

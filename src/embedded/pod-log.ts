@@ -1,9 +1,9 @@
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
 import type { LogReadOptions } from "./container-log.ts";
+import { chooseContainer } from "./kubelet.ts";
 import { isTrue } from "./request-info.ts";
 import { badRequest, invalid, notFound, StatusError } from "./status-error.ts";
-
-type Named = { name: string };
+import { podOf } from "./workloads.ts";
 
 /** GET of `pods/{name}/log`. */
 export async function readPodLog(context: ApiContext, { request, exchange }: ObjectRequest): Promise<void> {
@@ -11,13 +11,13 @@ export async function readPodLog(context: ApiContext, { request, exchange }: Obj
   const options = logOptions(name, query);
   const pod = context.store.get("pods", namespace, name);
   if (pod === undefined) throw notFound("pods", name);
-  const spec = pod.spec as { nodeName?: string; containers: Named[]; initContainers?: Named[] };
-  const container = chooseContainer(name, query.get("container") ?? "", spec);
+  const { name: container } = chooseContainer(podOf(pod), query.get("container") ?? undefined);
   const failure = context.faults.forLogRequest(request, container);
   if (failure !== undefined) throw failure;
   const headers = { "content-type": "text/plain", "cache-control": "no-cache, private" };
-  if (!spec.nodeName) {
-    exchange.respond(200, headers, []);
+  if (!podOf(pod).spec.nodeName) {
+    // No host yet, and so nowhere to read: not an error on the real server.
+    exchange.respond(204, { "cache-control": "no-cache, private" }, []);
     return;
   }
   const log = context.kubelet.logFor(namespace, name, container, isTrue(query.get("previous")));
@@ -44,18 +44,6 @@ export async function readPodLog(context: ApiContext, { request, exchange }: Obj
     // A reset right behind the bytes would overtake them.
     setTimeout(() => exchange.reset(), 5).unref();
   } else exchange.end();
-}
-
-function chooseContainer(pod: string, wanted: string, spec: { containers: Named[]; initContainers?: Named[] }): string {
-  const names = spec.containers.map((container) => container.name);
-  const initial = (spec.initContainers ?? []).map((container) => container.name);
-  if (wanted !== "") {
-    if (names.includes(wanted) || initial.includes(wanted)) return wanted;
-    throw badRequest(`container ${wanted} is not valid for pod ${pod}`);
-  }
-  if (names.length === 1 && initial.length === 0) return names[0] as string;
-  const init = initial.length > 0 ? ` or one of the init containers: [${initial.join(" ")}]` : "";
-  throw badRequest(`a container name must be specified for pod ${pod}, choose one of: [${names.join(" ")}]${init}`);
 }
 
 function logOptions(pod: string, query: URLSearchParams): LogReadOptions {
