@@ -8,10 +8,9 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { KubeConfig } from "@kubernetes/client-node";
 import { followLogs, type LogStream } from "../src/engine/logs/index.ts";
 import { Cluster } from "../src/engine/transport/index.ts";
-import { LogServer, TestContainer } from "../test/unit/logs/log-server.ts";
+import { kubeConfigOf, LogServer, type ServerAddress, TestContainer } from "../test/unit/logs/log-server.ts";
 
 const follows = Number(process.argv.slice(2).find((arg) => /^\d+$/.test(arg)) ?? 500);
 
@@ -27,8 +26,7 @@ async function serve(): Promise<void> {
     const stalled = server.add(new TestContainer(`stalled-${i}`));
     for (let line = 0; line < 4000; line++) stalled.write(`${waiting}\n`);
   }
-  const cluster = server.kubeConfig.getCurrentCluster();
-  process.send?.({ server: cluster?.server, caData: cluster?.caData });
+  process.send?.(server.address);
   await once(process, "disconnect");
   await server.stop();
   process.exit(0);
@@ -37,15 +35,8 @@ async function serve(): Promise<void> {
 async function measure(): Promise<void> {
   if (!globalThis.gc) throw new Error("run it with node --expose-gc");
   const child = fork(import.meta.filename, [String(follows)], { execArgv: [] });
-  const [address] = (await once(child, "message")) as [{ server: string; caData: string }];
-  const kubeConfig = new KubeConfig();
-  kubeConfig.loadFromOptions({
-    clusters: [{ name: "bench", ...address }],
-    users: [{ name: "bench" }],
-    contexts: [{ name: "bench", cluster: "bench", user: "bench" }],
-    currentContext: "bench",
-  });
-  const cluster = new Cluster({ kubeConfig });
+  const [address] = (await once(child, "message")) as [ServerAddress];
+  const cluster = new Cluster({ kubeConfig: kubeConfigOf(address) });
   // The connections, the parser and the code are there before anything is counted.
   const warm = await open(cluster, "idle", 10);
   for (const stream of warm) stream.close();

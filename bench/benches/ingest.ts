@@ -1,0 +1,96 @@
+import { type Bench, inTurns } from "../harness/bench.ts";
+import { Child, type CpuSample } from "../harness/child.ts";
+import { type Replay, startReplay, watchersOpen } from "../harness/replay.ts";
+import { formatSpread, median, ratio, spread } from "../harness/stats.ts";
+import type { CacheKind } from "../peers/caches.ts";
+import type { Opened } from "../subjects/cache.ts";
+
+const CONTESTANTS = ["floor-http2", "floor-http1", "ours", "client-node", "fluent-client"] as const;
+const CACHE = new URL("../subjects/cache.ts", import.meta.url);
+
+interface Ingest {
+  frames: number;
+  bytes: number;
+  sample: CpuSample;
+}
+
+/** A burst of MODIFIED frames on an open watch of 2 000 pods. */
+export const ingest: Bench = {
+  name: "ingest",
+  title: "Watch frames taken in",
+  run: async (context) => {
+    const pods = context.quick ? 200 : 2_000;
+    const frames = context.quick ? 1_000 : 20_000;
+    const replay = await startReplay({ pods });
+    try {
+      const results = await inTurns(CONTESTANTS, context, (kind) => measure(replay, kind, frames));
+      const cpuUs = (kind: CacheKind) => results[kind].map(({ sample }) => (sample.cpuMs * 1000) / frames);
+      const perSecond = (kind: CacheKind) => results[kind].map(({ sample }) => (frames / sample.wallMs) * 1000);
+      const floor = median(cpuUs("floor-http2"));
+      const ours = median(cpuUs("ours"));
+      const best = Math.min(median(cpuUs("client-node")), median(cpuUs("fluent-client")));
+      const frameBytes = Math.round((results.ours[0]?.bytes ?? 0) / frames);
+      return {
+        tables: [
+          {
+            title: `${frames.toLocaleString("en-US")} MODIFIED frames of ${frameBytes.toLocaleString("en-US")} bytes (recorded pods), cache of ${pods.toLocaleString("en-US")}`,
+            columns: ["client", "CPU µs a frame", "against the floor", "frames/s"],
+            rows: CONTESTANTS.map((kind) => [
+              NAMES[kind],
+              formatSpread(spread(cpuUs(kind))),
+              ratio(median(cpuUs(kind)) / floor),
+              formatSpread(spread(perSecond(kind))),
+            ]),
+          },
+        ],
+        goals: [
+          {
+            what: "CPU a frame against bare reading and JSON.parse of the same bytes",
+            goal: "≤ 1.3×",
+            figure: ratio(ours / floor),
+            met: ours <= 1.3 * floor,
+          },
+          {
+            what: "CPU a frame against the better of the two other informers",
+            goal: "< 1×",
+            figure: ratio(ours / best),
+            met: ours < best,
+          },
+        ],
+        notes: [
+          "The floor keeps nothing: it splits lines and parses them. client-node and fluent-client speak HTTP/1.1, the others HTTP/2 as a Kubernetes client should.",
+        ],
+      };
+    } finally {
+      await replay.child.stop();
+    }
+  },
+};
+
+export const NAMES: Record<CacheKind, string> = {
+  ours: "k8s-run-informer",
+  "client-node": "client-node makeInformer",
+  "fluent-client": "kubernetes-fluent-client",
+  "floor-http2": "floor: undici (HTTP/2) + JSON.parse",
+  "floor-http1": "floor: undici (HTTP/1.1) + JSON.parse",
+};
+
+async function measure(replay: Replay, kind: CacheKind, frames: number): Promise<Ingest> {
+  const subject = new Child(CACHE);
+  try {
+    await subject.call<Opened>("open", { kind, endpoint: replay.endpoint });
+    await watchersOpen(replay, "pods", 1);
+    // A part first, so that the engine's compilers have seen the code.
+    await burst(replay, subject, Math.round(frames / 5));
+    return { frames, ...(await burst(replay, subject, frames)) };
+  } finally {
+    await subject.stop();
+    await watchersOpen(replay, "pods", 0);
+  }
+}
+
+async function burst(replay: Replay, subject: Child, count: number): Promise<{ bytes: number; sample: CpuSample }> {
+  const expected = subject.call<CpuSample>("expect", count);
+  const { bytes } = await replay.child.call<{ bytes: number }>("modify", { count });
+  return { bytes, sample: await expected };
+}

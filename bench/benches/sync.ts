@@ -1,0 +1,70 @@
+import { type Bench, type Goal, inTurns, type Series, type Table } from "../harness/bench.ts";
+import { Child } from "../harness/child.ts";
+import { type Replay, startReplay, watchersOpen } from "../harness/replay.ts";
+import { format, formatBytes, formatSpread, median, ratio, spread } from "../harness/stats.ts";
+import type { CacheKind } from "../peers/caches.ts";
+import type { Opened } from "../subjects/cache.ts";
+import { NAMES } from "./ingest.ts";
+
+const CONTESTANTS = ["floor-http2", "ours", "client-node", "fluent-client"] as const;
+const CACHE = new URL("../subjects/cache.ts", import.meta.url);
+
+/** From nothing to a complete cache. */
+export const sync: Bench = {
+  name: "sync",
+  title: "Cold start",
+  run: async (context) => {
+    const sizes = context.quick ? [200, 1_000] : [1_000, 10_000, 50_000];
+    const tables: Table[] = [];
+    const goals: Goal[] = [];
+    const growth: Record<string, Series> = {};
+    for (const pods of sizes) {
+      const replay = await startReplay({ pods });
+      try {
+        const results = await inTurns(CONTESTANTS, context, (kind) => measure(replay, kind, pods));
+        const of = (kind: CacheKind, key: keyof Opened) => results[kind as "ours"].map((opened) => opened[key]);
+        const floor = median(of("floor-http2", "wallMs"));
+        tables.push({
+          title: `${pods.toLocaleString("en-US")} pods, ${formatBytes(replay.bytes.pods)} of JSON`,
+          columns: ["client", "ms until complete", "against the floor", "CPU ms", "peak memory above an idle process"],
+          rows: CONTESTANTS.map((kind) => [
+            NAMES[kind],
+            formatSpread(spread(of(kind, "wallMs"))),
+            ratio(median(of(kind, "wallMs")) / floor),
+            format(median(of(kind, "cpuMs"))),
+            formatBytes(median(of(kind, "peakBytes"))),
+          ]),
+        });
+        const figure = median(of("ours", "wallMs")) / floor;
+        goals.push({
+          what: `cold start with ${pods.toLocaleString("en-US")} pods against bare list and parse`,
+          goal: "≤ 1.3×",
+          figure: ratio(figure),
+          met: figure <= 1.3,
+        });
+        for (const kind of CONTESTANTS) {
+          growth[kind] ??= { name: NAMES[kind], size: "pods", unit: "ms", points: [] };
+          growth[kind]?.points.push([pods, median(of(kind, "wallMs"))]);
+        }
+      } finally {
+        await replay.child.stop();
+      }
+    }
+    const notes = [
+      "The floor is one list without pages, read whole and parsed; the fluent client gives up after ten pages of what it asks for.",
+    ];
+    return { tables, goals, series: Object.values(growth), notes };
+  },
+};
+
+async function measure(replay: Replay, kind: CacheKind, pods: number): Promise<Opened> {
+  const subject = new Child(CACHE, { execArgv: ["--max-old-space-size=8192"] });
+  try {
+    const opened = await subject.call<Opened>("open", { kind, endpoint: replay.endpoint });
+    if (opened.pods !== pods) throw new Error(`${kind} told of ${opened.pods} pods instead of ${pods}`);
+    return opened;
+  } finally {
+    await subject.stop();
+    await watchersOpen(replay, "pods", 0);
+  }
+}

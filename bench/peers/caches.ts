@@ -1,0 +1,128 @@
+import { CoreV1Api, makeInformer } from "@kubernetes/client-node";
+import { Pool } from "undici";
+import { Cluster, Informer, type Pod } from "../../src/engine/index.ts";
+import { trimPod } from "../../src/engine/informer/trim.ts";
+import { jobKeyOfPod, PODS_BY_JOB } from "../../src/engine/runs/registry.ts";
+import { type Endpoint, kubeConfigFor } from "./kube-config.ts";
+
+/** Something that keeps up with all pods of a namespace, as each contestant does it. */
+export interface PodCache {
+  /** Objects in the cache; 0 where there is none. */
+  size(): number;
+  stop(): Promise<void>;
+}
+
+export type CacheKind = "ours" | "client-node" | "fluent-client" | "floor-http2" | "floor-http1";
+type OnPod = () => void;
+
+/** Resolves when the cache is complete; `onPod` is called for each object listed and each change. */
+export function openCache(kind: CacheKind, endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
+  switch (kind) {
+    case "ours":
+      return ours(endpoint, onPod);
+    case "client-node":
+      return clientNode(endpoint, onPod);
+    case "fluent-client":
+      return fluentClient(endpoint, onPod);
+    case "floor-http2":
+      return floor(endpoint, onPod, true);
+    case "floor-http1":
+      return floor(endpoint, onPod, false);
+  }
+}
+
+async function ours(endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
+  const cluster = new Cluster({ kubeConfig: kubeConfigFor(endpoint) });
+  const informer = new Informer<Pod>({
+    cluster,
+    resource: { plural: "pods", root: "/api/v1", trim: trimPod },
+    indexers: { [PODS_BY_JOB]: jobKeyOfPod },
+    namespaces: [endpoint.namespace],
+    labelSelector: "app.kubernetes.io/managed-by=paperclip",
+  });
+  informer.subscribe(onPod);
+  informer.start();
+  await informer.whenSynced();
+  return {
+    size: () => informer.size,
+    stop: async () => {
+      await informer.stop();
+      await cluster.close();
+    },
+  };
+}
+
+async function clientNode(endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
+  const kubeConfig = kubeConfigFor(endpoint);
+  const core = kubeConfig.makeApiClient(CoreV1Api);
+  const { namespace } = endpoint;
+  let isListed: () => void = () => undefined;
+  const listed = new Promise<void>((resolve) => {
+    isListed = resolve;
+  });
+  const informer = makeInformer(kubeConfig, `/api/v1/namespaces/${namespace}/pods`, () =>
+    core.listNamespacedPod({ namespace }),
+  );
+  for (const verb of ["add", "update", "delete"] as const) informer.on(verb, onPod);
+  informer.on("connect", () => isListed());
+  informer.on("error", (error) => console.error("client-node informer:", error));
+  await informer.start();
+  await listed;
+  return { size: () => informer.list(namespace).length, stop: async () => void informer.stop() };
+}
+
+/** Installed apart, since its own client-node would hide ours. */
+const FLUENT_CLIENT = new URL("../third-party/node_modules/kubernetes-fluent-client/dist/index.js", import.meta.url);
+
+/** The part of it that is used. */
+interface FluentClient {
+  K8s(kind: unknown): { InNamespace(name: string): { Watch(onPod: OnPod, options?: object): FluentWatcher } };
+  kind: { Pod: unknown };
+}
+interface FluentWatcher {
+  start(): Promise<AbortController>;
+  close(): void;
+}
+
+/** So that loading a package is no part of its cold start: the others are loaded with this file. */
+export async function load(kind: CacheKind): Promise<void> {
+  if (kind === "fluent-client") await import(FLUENT_CLIENT.href);
+}
+
+async function fluentClient(endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
+  const { K8s, kind } = (await import(FLUENT_CLIENT.href)) as FluentClient;
+  const watcher = K8s(kind.Pod).InNamespace(endpoint.namespace).Watch(onPod);
+  await watcher.start();
+  return { size: () => 0, stop: async () => watcher.close() };
+}
+
+/** As little as can be done with undici and `JSON.parse`: one list, one watch, each line parsed and forgotten. */
+async function floor({ url, ca, namespace }: Endpoint, onPod: OnPod, allowH2: boolean): Promise<PodCache> {
+  const pool = new Pool(url, { connect: { ca }, allowH2, headersTimeout: 0, bodyTimeout: 0 });
+  const path = `/api/v1/namespaces/${namespace}/pods`;
+  const headers = { authorization: "Bearer bench" };
+  const list = await pool.request({ method: "GET", path, headers });
+  const { items, metadata } = (await list.body.json()) as { items: unknown[]; metadata: { resourceVersion: string } };
+  items.forEach(onPod);
+  const watch = await pool.request({
+    method: "GET",
+    path: `${path}?watch=true&resourceVersion=${metadata.resourceVersion}`,
+    headers,
+  });
+  const read = async () => {
+    let rest: Buffer = Buffer.alloc(0);
+    for await (const chunk of watch.body as AsyncIterable<Buffer>) {
+      const buffer = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      let start = 0;
+      for (let end = buffer.indexOf(10); end !== -1; end = buffer.indexOf(10, start)) {
+        JSON.parse(buffer.toString("utf8", start, end));
+        onPod();
+        start = end + 1;
+      }
+      rest = buffer.subarray(start);
+    }
+  };
+  // Ends with the pool.
+  read().catch(() => undefined);
+  return { size: () => items.length, stop: () => pool.destroy() };
+}

@@ -1,0 +1,91 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import type { Bench, BenchContext, BenchReport } from "./harness/bench.ts";
+import { renderChart } from "./harness/chart.ts";
+import { renderGoals, renderReport } from "./harness/report.ts";
+
+/** In the order in which they run. */
+const BENCHES: Record<string, () => Promise<Bench>> = {
+  ingest: async () => (await import("./benches/ingest.ts")).ingest,
+  sync: async () => (await import("./benches/sync.ts")).sync,
+};
+
+const USAGE = `npm run bench -- [NAME …] [--quick] [--rounds N] [--json]
+
+  NAME      ${Object.keys(BENCHES).join(", ")}; all of them without one
+  --quick   small sizes and one round: shows that everything runs, not how fast
+  --rounds  measured rounds of each contestant, after one that warms up (default 3)
+  --json    write bench/results/NAME.json and growth.svg as well
+`;
+
+const HERE = new URL("./", import.meta.url);
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: "boolean", default: false },
+      rounds: { type: "string" },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  const unknown = positionals.filter((name) => !(name in BENCHES));
+  if (values.help || unknown.length > 0) {
+    if (unknown.length > 0) console.error(`no bench ${unknown.join(", ")}`);
+    console.error(USAGE);
+    return unknown.length > 0 ? 2 : 0;
+  }
+  const rounds = values.rounds === undefined ? (values.quick ? 1 : 3) : Number(values.rounds);
+  if (!Number.isSafeInteger(rounds) || rounds < 1)
+    throw new TypeError(`--rounds must be a positive integer, got ${values.rounds}`);
+  installPeers();
+  const context: BenchContext = { quick: values.quick, rounds, log: (text) => console.error(text) };
+  const reports: Record<string, BenchReport> = {};
+  console.log(machine());
+  for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHES)) {
+    const bench = await BENCHES[name]?.();
+    if (bench === undefined) continue;
+    console.error(name);
+    const startedAt = performance.now();
+    const report = await bench.run(context);
+    reports[name] = report;
+    console.log(`\n${renderReport(`${name}: ${bench.title}`, report)}`);
+    console.error(`  ${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
+    if (values.json) save(name, { machine: machine(), rounds, quick: values.quick, ...report });
+  }
+  const goals = Object.values(reports).flatMap((report) => report.goals);
+  if (Object.keys(reports).length > 1) console.log(`\n## Goals\n\n${renderGoals(goals)}`);
+  if (values.json) {
+    const panels = Object.entries(reports).map(([name, { series = [] }]) => ({ title: name, series }));
+    if (panels.some(({ series }) => series.length > 0))
+      writeFileSync(new URL("results/growth.svg", HERE), renderChart(panels));
+  }
+  return 0;
+}
+
+/** The clients to compare with are no dependencies of the package: they are installed beside the benches, once. */
+function installPeers(): void {
+  if (existsSync(new URL("third-party/node_modules/kubernetes-fluent-client/package.json", HERE))) return;
+  console.error("installing the clients to compare with (npm ci --prefix bench/third-party)");
+  execFileSync(
+    "npm",
+    ["ci", "--prefix", fileURLToPath(new URL("third-party/", HERE)), "--no-audit", "--no-fund", "--ignore-scripts"],
+    { stdio: ["ignore", "ignore", "inherit"] },
+  );
+}
+
+function save(name: string, content: object): void {
+  mkdirSync(new URL("results/", HERE), { recursive: true });
+  writeFileSync(new URL(`results/${name}.json`, HERE), `${JSON.stringify(content, null, 1)}\n`);
+}
+
+function machine(): string {
+  const [cpu] = cpus();
+  return `Node ${process.version}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}, ${process.platform} ${process.arch}`;
+}
+
+process.exitCode = await main();
