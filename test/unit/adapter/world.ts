@@ -15,6 +15,7 @@ import type {
 import { processState } from "../../../src/adapter/process-state.ts";
 import { forgetSelfPods } from "../../../src/adapter/self-pod.ts";
 import { EmbeddedKubernetes, type EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
+import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { contextOf, rawSelfPod } from "./fixtures.ts";
 
@@ -25,6 +26,8 @@ export interface World {
   readonly k8s: EmbeddedKubernetes;
   readonly kubeconfig: string;
   readonly env: NodeJS.ProcessEnv;
+  /** What the agent of an agent id does; others say hello and are done. */
+  readonly agents: Map<string, ScriptedProgram>;
   kubeconfigFor(token: string): Promise<string>;
   stop(): Promise<void>;
 }
@@ -56,9 +59,14 @@ export async function startWorld(options: EmbeddedKubernetesOptions = {}): Promi
   const directory = await mkdtemp(join(tmpdir(), "adapter-test-"));
   const kubeconfig = await k8s.writeKubeconfig(join(directory, "admin"), { namespace: NAMESPACE });
   let files = 0;
+  const agents = new Map<string, ScriptedProgram>();
+  const program: ScriptedProgram = (container) =>
+    (agents.get(container.pod.labels["paperclip.io/agent-id"] ?? "") ?? hello)(container);
+  k8s.addProgram("agent", program);
   return {
     k8s,
     kubeconfig,
+    agents,
     env: { HOSTNAME: metadata.name, PAPERCLIP_NAMESPACE: NAMESPACE },
     kubeconfigFor: async (token) =>
       await k8s.writeKubeconfig(join(directory, `user-${++files}`), { token, namespace: NAMESPACE }),
@@ -71,6 +79,13 @@ export async function startWorld(options: EmbeddedKubernetesOptions = {}): Promi
     },
   };
 }
+
+const hello: ScriptedProgram = async function* () {
+  yield '{"session":"S-new"}';
+  yield '{"text":"hello"}';
+  yield '{"done":true,"ok":true}';
+  return 0;
+};
 
 export interface TestVerdict extends AgentVerdict {
   readonly lines: readonly string[];
@@ -129,6 +144,7 @@ export function testDefinition(
         }),
       };
     },
+    isLastLine: (line) => line.startsWith('{"done":true'),
     classify: (outcome) => {
       outcomes.push(outcome);
       return classify(outcome);
@@ -262,9 +278,9 @@ export function run(
 }
 
 export function adapterOf(
-  world: World,
+  world: Pick<World, "env">,
   overrides: Parameters<typeof testDefinition>[0] = {},
 ): { adapter: ServerAdapterModule; outcomes: Outcome[] } {
   const { definition, outcomes } = testDefinition(overrides);
-  return { adapter: createK8sAdapter(definition, { env: world.env }), outcomes };
+  return { adapter: createK8sAdapter(definition, { env: world.env, connectTimeoutMs: 3_000 }), outcomes };
 }

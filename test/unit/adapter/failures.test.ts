@@ -1,0 +1,418 @@
+/** Every way in which a run can fail before or without an answer of the agent, and what the host is told. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
+import type { PolicyRule } from "../../../src/embedded/index.ts";
+import { adapterOf, NAMESPACE, run, startWorld, testDefinition, type World } from "./world.ts";
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.stop());
+
+const BOOTSTRAP = { kind: "bootstrap", providerWorkStarted: false };
+const jobsOf = (agentId: string, of: World = world) =>
+  of.k8s.objects
+    .list("jobs", NAMESPACE)
+    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
+const podsOf = (agentId: string) =>
+  world.k8s.objects
+    .list("pods", NAMESPACE)
+    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
+
+let agents = 0;
+const fresh = () => `fails-${++agents}`;
+
+describe("before there is a Job: the host may start the run again", () => {
+  test("k8s_config_invalid names key and value", async () => {
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { config: { tolerations: "[{]" } }).result;
+    expect(result).toMatchObject({ errorCode: "k8s_config_invalid", executionRecovery: BOOTSTRAP, exitCode: null });
+    expect(result.errorMessage).toContain("tolerations");
+    expect(result).not.toHaveProperty("errorFamily");
+  });
+
+  test("k8s_agent_id_invalid", async () => {
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { agentId: "???" }).result;
+    expect(result).toMatchObject({ errorCode: "k8s_agent_id_invalid", executionRecovery: BOOTSTRAP });
+  });
+
+  test("k8s_api_unreachable is transient and says what the connection said; once it is back the next run goes well", async () => {
+    const away = await startWorld();
+    const back = away.k8s.restart({ downMs: 160_000 });
+    const { adapter } = adapterOf(away);
+    const result = await run(away, adapter).result;
+    expect(result).toMatchObject({
+      errorCode: "k8s_api_unreachable",
+      errorFamily: "transient_upstream",
+      executionRecovery: BOOTSTRAP,
+    });
+    expect(result.errorMessage).toMatch(/refused/i);
+    await back;
+    expect(await run(away, createK8sAdapter(testDefinition().definition, { env: away.env })).result).toMatchObject({
+      exitCode: 0,
+    });
+    await away.stop();
+  });
+
+  test("k8s_forbidden names verb and resource: an installation from before the watch", async () => {
+    const rules: PolicyRule[] = [
+      {
+        apiGroups: ["", "batch"],
+        resources: ["jobs", "pods", "pods/log", "secrets"],
+        verbs: ["get", "list", "create", "delete"],
+      },
+    ];
+    const kubeconfig = await world.kubeconfigFor(world.k8s.addUser({ name: "old-install", rules }));
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { config: { kubeconfig } }).result;
+    expect(result).toMatchObject({ errorCode: "k8s_forbidden", executionRecovery: BOOTSTRAP });
+    expect(result.errorMessage).toMatch(/watch.*(jobs|pods).*deploy\/rbac\.yaml/s);
+  });
+
+  test("k8s_self_pod_unavailable says which keys make it unnecessary; with them the run goes well", async () => {
+    const outside = { env: { HOSTNAME: "laptop", PAPERCLIP_NAMESPACE: NAMESPACE } };
+    const { adapter } = adapterOf(outside);
+    const result = await run(world, adapter, { config: { namespace: NAMESPACE } }).result;
+    expect(result).toMatchObject({ errorCode: "k8s_self_pod_unavailable", executionRecovery: BOOTSTRAP });
+    expect(result.errorMessage).toMatch(/laptop.*`image`/);
+    expect(await run(world, adapter, { config: { namespace: NAMESPACE, image: "agent:1" } }).result).toMatchObject({
+      exitCode: 0,
+    });
+  });
+
+  test("k8s_concurrency_guard_unreachable: who cannot look does not start", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    await run(world, adapter).result;
+    const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "list", resource: "jobs" } });
+    const result = await run(world, adapter, { agentId }).result;
+    fault.remove();
+    expect(result).toMatchObject({
+      errorCode: "k8s_concurrency_guard_unreachable",
+      errorFamily: "transient_upstream",
+      executionRecovery: BOOTSTRAP,
+    });
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("k8s_prepare_failed", async () => {
+    const { adapter } = adapterOf(world, { prepare: () => Promise.reject(new Error("no disk")) });
+    expect(await run(world, adapter).result).toMatchObject({
+      errorCode: "k8s_prepare_failed",
+      errorMessage: "no disk",
+      executionRecovery: BOOTSTRAP,
+    });
+  });
+
+  test.each([
+    [422, "Invalid", undefined],
+    [403, "Forbidden", undefined],
+    [429, "TooManyRequests", "transient_upstream"],
+  ])("k8s_job_create_failed on %i", async (status, reason, family) => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const fault = world.k8s.faults.errorRate({ status, reason, match: { verb: "create", resource: "jobs" } });
+    const result = await run(world, adapter, { agentId }).result;
+    fault.remove();
+    expect(result).toMatchObject({ errorCode: "k8s_job_create_failed", executionRecovery: BOOTSTRAP });
+    expect(result.errorFamily).toBe(family);
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("a full quota is answered with 403 and passes", async () => {
+    const { adapter } = adapterOf(world);
+    const fault = world.k8s.faults.errorRate({
+      status: 403,
+      reason: "Forbidden",
+      message: 'jobs.batch "x" is forbidden: exceeded quota: q',
+      match: { verb: "create", resource: "jobs" },
+    });
+    expect(await run(world, adapter).result).toMatchObject({
+      errorCode: "k8s_job_create_failed",
+      errorFamily: "transient_upstream",
+    });
+    fault.remove();
+  });
+
+  test("k8s_prompt_secret_create_failed: the Job is gone before the result, and the agent has not run", async () => {
+    const agentId = fresh();
+    let ran = false;
+    world.agents.set(agentId, async () => {
+      ran = true;
+    });
+    const { adapter } = adapterOf(world);
+    const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "create", resource: "secrets" } });
+    const result = await run(world, adapter, { agentId }).result;
+    fault.remove();
+    expect(result).toMatchObject({ errorCode: "k8s_prompt_secret_create_failed", executionRecovery: BOOTSTRAP });
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(podsOf(agentId)).toEqual([]);
+    expect(ran).toBe(false);
+  });
+
+  test("a prompt that no Secret holds", async () => {
+    const { adapter } = adapterOf(world, { prepared: { prompt: "x".repeat(1_100_000) } });
+    const result = await run(world, adapter).result;
+    expect(result).toMatchObject({ errorCode: "k8s_prompt_secret_create_failed", executionRecovery: BOOTSTRAP });
+    expect(result.errorMessage).toContain("Shorten the prompt");
+  });
+
+  test("an answer to the Job's create that is lost does not make two, nor fail the run", async () => {
+    const agentId = fresh();
+    let created = 0;
+    const stop = world.k8s.objects.onChange(({ type, resource, object }) => {
+      if (type === "ADDED" && resource === "jobs" && object.metadata.labels?.["paperclip.io/agent-id"] === agentId)
+        created += 1;
+    });
+    const { adapter } = adapterOf(world);
+    const fault = world.k8s.faults.errorRate({ status: 500, count: 1, match: { verb: "create", resource: "jobs" } });
+    expect(await run(world, adapter, { agentId }).result).toMatchObject({ exitCode: 0 });
+    fault.remove();
+    stop();
+    expect(created).toBe(1);
+  });
+});
+
+describe("the container never runs: the kubelet's words, the pod's events", () => {
+  test("an image that cannot be pulled, after its grace", async () => {
+    const agentId = fresh();
+    world.k8s.failImagePull("ghcr.io/none:1");
+    const { adapter } = adapterOf(world);
+    world.k8s.requests.reset();
+    const each = run(world, adapter, { agentId, config: { image: "ghcr.io/none:1", imagePullGraceSec: 1 } });
+    const result = await each.result;
+    expect(result).toMatchObject({
+      errorCode: "k8s_pod_schedule_failed",
+      errorFamily: "transient_upstream",
+      executionRecovery: BOOTSTRAP,
+      timedOut: false,
+    });
+    expect(result.errorMessage).toMatch(/container agent: (ErrImagePull|ImagePullBackOff).*Events: .*Failed/s);
+    expect(world.k8s.requests.count("list events")).toBe(1);
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("an image name that is none: someone must change it, so not transient", async () => {
+    const { adapter } = adapterOf(world);
+    world.k8s.failImagePull("Not A Name", { message: "couldn't parse image reference" });
+    const result = await run(world, adapter, { config: { image: "Not A Name", imagePullGraceSec: 1 } }).result;
+    expect(result).toMatchObject({ errorCode: "k8s_pod_schedule_failed", executionRecovery: BOOTSTRAP });
+    if (/InvalidImageName/.test(result.errorMessage ?? "")) expect(result).not.toHaveProperty("errorFamily");
+  });
+
+  test("the init container fails: its exit code", async () => {
+    world.k8s.addProgram("busybox:1.36/write-prompt", async () => 3);
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { config: { retainJobs: true }, agentId: "init-fails" }).result;
+    expect(result).toMatchObject({ errorCode: "k8s_pod_schedule_failed", executionRecovery: BOOTSTRAP });
+    expect(result.errorMessage).toMatch(/container write-prompt.*exit code 3/s);
+    // It is over, so that it may be kept for who wants to look.
+    expect(jobsOf("init-fails")).toHaveLength(1);
+    world.k8s.addProgram("busybox:1.36/write-prompt", async function* ({ env, files }) {
+      files.write("/tmp/prompt/prompt.txt", env.PROMPT_CONTENT ?? "");
+      yield* [];
+    });
+  });
+
+  test("no node fits: the scheduler's words", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { agentId, config: { nodeSelector: "disk=none", scheduleTimeoutSec: 1 } })
+      .result;
+    expect(result).toMatchObject({
+      errorCode: "k8s_pod_schedule_failed",
+      errorFamily: "transient_upstream",
+      executionRecovery: BOOTSTRAP,
+    });
+    expect(result.errorMessage).toMatch(/Unschedulable/);
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("a Secret that the container names is not there", async () => {
+    world.k8s.objects.delete("secrets", NAMESPACE, "shared");
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { config: { configErrorGraceSec: 1 } }).result;
+    world.k8s.objects.create("secrets", { metadata: { name: "shared", namespace: NAMESPACE }, data: {} });
+    expect(result).toMatchObject({ errorCode: "k8s_pod_schedule_failed", executionRecovery: BOOTSTRAP });
+    expect(result.errorMessage).toMatch(/CreateContainerConfigError.*shared/s);
+    expect(result).not.toHaveProperty("errorFamily");
+  });
+});
+
+describe("after the agent has begun: no bootstrap evidence, the conversation may go on", () => {
+  const CONTINUE = { conversationContinuation: "continue_conversation_v1" };
+
+  test("a crash at once is no failure to start: its output is read", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async function* () {
+      yield "No conversation found with session ID: S-old";
+      return 1;
+    });
+    const { adapter, outcomes } = adapterOf(world);
+    const each = run(world, adapter, { agentId });
+    const result = await each.result;
+    expect(result).toMatchObject({ exitCode: 1, errorCode: "agent_failed", resultJson: CONTINUE });
+    expect(result).not.toHaveProperty("executionRecovery");
+    expect(outcomes[0]).toMatchObject({
+      kind: "ended",
+      firstLine: "No conversation found with session ID: S-old",
+      end: { exitCode: 1 },
+    });
+    expect(each.output()).toEqual(["No conversation found with session ID: S-old"]);
+  });
+
+  test("with the continuation off the host is told nothing that is not documented", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async () => 1);
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { agentId, config: { conversationContinuation: false } }).result;
+    expect(result.exitCode).toBe(1);
+    expect(result).not.toHaveProperty("resultJson");
+  });
+
+  test("max turns are continued by the host itself", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async () => 1);
+    const classify = () => ({
+      exitCode: 1,
+      signal: null,
+      timedOut: false,
+      errorCode: "max_turns_exhausted",
+      errorMessage: "max turns",
+    });
+    const { adapter } = adapterOf(world, { classify });
+    expect(await run(world, adapter, { agentId }).result).not.toHaveProperty("resultJson");
+  });
+
+  test("timeout: the Job's own deadline", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async function* (container) {
+      yield '{"session":"S-1"}';
+      await container.sleep(3_600_000);
+    });
+    const { adapter, outcomes } = adapterOf(world);
+    const each = run(world, adapter, { agentId, config: { timeoutSec: 20 } });
+    expect(await each.result).toMatchObject({
+      timedOut: true,
+      errorCode: "timeout",
+      sessionId: "S-1",
+      resultJson: CONTINUE,
+    });
+    expect(each.output()).toEqual(['{"session":"S-1"}']);
+    expect(outcomes[0]).toMatchObject({ kind: "timed_out" });
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("timeout: the adapter's own clock, where the Job's deadline does not end it", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async function* (container) {
+      yield '{"n":0}';
+      await container.sleep(3_600_000);
+    });
+    const stop = world.k8s.objects.onChange(({ type, resource, object }) => {
+      if (type !== "ADDED" || resource !== "jobs" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId)
+        return;
+      queueMicrotask(() =>
+        world.k8s.objects.update("jobs", NAMESPACE, object.metadata.name, (draft) => {
+          delete (draft.spec as { activeDeadlineSeconds?: number }).activeDeadlineSeconds;
+        }),
+      );
+    });
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { agentId, config: { timeoutSec: 1, graceSec: 1 } }).result;
+    stop();
+    expect(result).toMatchObject({ timedOut: true, errorCode: "timeout" });
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("k8s_job_deleted_externally", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async function* (container) {
+      yield '{"n":0}';
+      await container.sleep(3_600_000);
+    });
+    const { adapter, outcomes } = adapterOf(world);
+    const each = run(world, adapter, { agentId });
+    await each.logged('{"n":0}');
+    world.k8s.objects.delete("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "");
+    const result = await each.result;
+    expect(result).toMatchObject({ errorCode: "k8s_job_deleted_externally", resultJson: CONTINUE });
+    expect(outcomes[0]).toMatchObject({ kind: "job_deleted", end: { kind: "job_deleted" } });
+    expect(result).not.toHaveProperty("executionRecovery");
+  });
+
+  test("an evicted pod", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async function* (container) {
+      yield '{"n":0}';
+      await container.sleep(3_600_000);
+    });
+    const { adapter, outcomes } = adapterOf(world);
+    const each = run(world, adapter, { agentId });
+    await each.logged('{"n":0}');
+    world.k8s.evictPod(NAMESPACE, podsOf(agentId)[0]?.metadata.name ?? "", "The node was low on resource: memory.");
+    await each.result;
+    expect(outcomes[0]).toMatchObject({ kind: "job_deleted", end: { kind: "evicted" } });
+  });
+
+  test("a Job deleted before its container ran has not begun", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const each = run(world, adapter, { agentId, config: { nodeSelector: "disk=none" } });
+    await world.k8s.objects.until(() => podsOf(agentId).length > 0);
+    world.k8s.objects.delete("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "");
+    expect(await each.result).toMatchObject({ errorCode: "k8s_job_deleted_externally", executionRecovery: BOOTSTRAP });
+  });
+
+  test("a log that may not be read is said, and the Job is kept", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const fault = world.k8s.faults.errorRate({ status: 403, match: { resource: "pods/log" } });
+    const each = run(world, adapter, { agentId });
+    await each.result;
+    fault.remove();
+    expect(each.notes().join("\n")).toMatch(/could not be read to its end.*pods\/log/);
+    expect(jobsOf(agentId)).toHaveLength(1);
+  });
+
+  test("a parser that fails costs its opinion, not the log", async () => {
+    const { adapter } = adapterOf(world, {
+      createResultParser: () => ({
+        push: () => {
+          throw new Error("parser fault");
+        },
+        finish: () => ({
+          lines: [],
+          hasResult: false,
+          isSuccess: false,
+          sessionId: null,
+          model: null,
+          usage: null,
+          costUsd: null,
+          summary: null,
+        }),
+      }),
+    });
+    const each = run(world, adapter);
+    await each.result;
+    expect(each.output()).toHaveLength(3);
+    expect(each.notes().join("\n")).toContain("parser fault");
+  });
+
+  test("a definition that fails in classify still gives a result", async () => {
+    const { adapter } = adapterOf(world, {
+      classify: () => {
+        throw new Error("classify fault");
+      },
+    });
+    expect(await run(world, adapter).result).toMatchObject({
+      errorCode: "k8s_run_lost",
+      errorMessage: "classify fault",
+      resultJson: CONTINUE,
+    });
+  });
+});
