@@ -5,7 +5,18 @@ export default defineConfig({
   test: {
     projects: [
       { test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 30_000 } },
-      { test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000 } },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          globalSetup: "test/e2e/global-setup.ts",
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // One file at a time, since some restart the cluster's API server; the cases of a file run side by side.
+          fileParallelism: false,
+          maxConcurrency: 40,
+        },
+      },
     ],
   },
 });

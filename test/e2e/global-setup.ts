@@ -1,0 +1,77 @@
+import { mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import type { TestProject } from "vitest/node";
+import { provision } from "./provision.ts";
+import { startRelay } from "./relay.ts";
+import { isOnPath } from "./support/shell.ts";
+import { dockerEngine } from "./targets/docker.ts";
+import { startEmbedded } from "./targets/embedded.ts";
+import { startK3s } from "./targets/k3s.ts";
+import { startKind } from "./targets/kind.ts";
+import { useKubeconfig } from "./targets/kubeconfig.ts";
+import { selectTarget } from "./targets/select.ts";
+import { OPERATION_NAMES, type Target, type TargetName } from "./targets/target.ts";
+
+const STARTERS: Record<TargetName, (env: NodeJS.ProcessEnv) => Promise<Target>> = {
+  kubeconfig: useKubeconfig,
+  kind: startKind,
+  k3s: startK3s,
+  embedded: startEmbedded,
+};
+
+/** Before the first test: the cluster. Returns what takes it away again, which a signal does too. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const { env } = process;
+  const { target: name, why } = await selectTarget({ env, docker: dockerEngine, has: isOnPath });
+  console.log(`e2e target: ${name} (${why})`);
+  const cleanups: (() => Promise<void>)[] = [];
+  let cleaning: Promise<void> | null = null;
+  const cleanUp = (): Promise<void> => {
+    cleaning ??= (async () => {
+      for (const clean of cleanups.reverse()) await clean();
+    })();
+    return cleaning;
+  };
+  const onSignal = (signal: NodeJS.Signals) => {
+    console.log(`${signal}: cleaning up`);
+    cleanUp().then(
+      () => process.exit(130),
+      (error: unknown) => {
+        console.error("cleaning up failed:", error);
+        process.exit(1);
+      },
+    );
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.prependListener(signal, onSignal);
+  cleanups.push(async () => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
+  });
+  try {
+    const target = await STARTERS[name](env);
+    cleanups.push(() => target.stop());
+    const relay = await startRelay(target.operations);
+    cleanups.push(() => relay.close());
+    const { remove, ...provided } = await provision(target);
+    cleanups.push(remove);
+    const traceDirectory = resolve(env.E2E_TRACES || join(tmpdir(), `k8s-run-informer-e2e-${provided.suiteRun}`));
+    await mkdir(traceDirectory, { recursive: true });
+    project.provide("e2e", {
+      target: name,
+      kubeconfig: target.kubeconfig,
+      image: target.image,
+      missingImage: target.missingImage,
+      timeScale: target.timeScale,
+      ...provided,
+      relayUrl: relay.url,
+      operations: OPERATION_NAMES.filter((each) => target.operations[each] !== undefined),
+      unavailable: target.unavailable,
+      traceDirectory,
+    });
+    console.log(`e2e namespace: ${provided.namespace}, image: ${target.image}, server: ${target.kubeconfig}`);
+    return cleanUp;
+  } catch (error) {
+    await cleanUp().catch((problem: unknown) => console.error("cleaning up failed:", problem));
+    throw error;
+  }
+}

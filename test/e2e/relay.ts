@@ -1,0 +1,53 @@
+import { randomBytes } from "node:crypto";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { OperationName, Operations } from "./targets/target.ts";
+
+/**
+ * Tests run in worker processes, the target lives in vitest's main one: this carries the target's operations between them,
+ * over loopback, for whoever knows the path.
+ */
+export interface Relay {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+export async function startRelay(operations: Partial<Operations>): Promise<Relay> {
+  const secret = randomBytes(16).toString("hex");
+  const server = createServer(async (request, response) => {
+    const answer = (status: number, body: unknown) => {
+      response.writeHead(status, { "content-type": "application/json", connection: "close" });
+      response.end(JSON.stringify(body));
+    };
+    try {
+      const name = request.url?.startsWith(`/${secret}/`) ? request.url.slice(secret.length + 2) : "";
+      const operation = operations[name as OperationName] as ((input: unknown) => Promise<unknown>) | undefined;
+      if (operation === undefined) return answer(404, { error: `no operation ${JSON.stringify(name)}` });
+      let body = "";
+      for await (const chunk of request) body += chunk;
+      answer(200, { result: await operation(JSON.parse(body)) });
+    } catch (error) {
+      answer(500, { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    }
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${secret}/`,
+    close: () => new Promise((resolve) => server.close(() => resolve())),
+  };
+}
+
+/** In a worker: does something to the cluster. @throws Error with the operation's own stack */
+export async function operate<Name extends OperationName>(
+  relayUrl: string,
+  name: Name,
+  input: Parameters<Operations[Name]>[0],
+): Promise<Awaited<ReturnType<Operations[Name]>>> {
+  const response = await fetch(relayUrl + name, { method: "POST", body: JSON.stringify(input) });
+  const { result, error } = (await response.json()) as { result?: unknown; error?: string };
+  if (!response.ok) throw new Error(`operation ${name} failed: ${error}`);
+  return result as Awaited<ReturnType<Operations[Name]>>;
+}

@@ -1,0 +1,189 @@
+import { randomBytes } from "node:crypto";
+import { afterAll, beforeAll, inject, type TestContext, test } from "vitest";
+import {
+  type Cluster,
+  loadKubeConfig,
+  type Run,
+  RunEngine,
+  type RunPolicy,
+  stopSharedEngines,
+} from "../../../src/engine/index.ts";
+import { type E2eContext, RUN_LABEL } from "../context.ts";
+import { operate } from "../relay.ts";
+import type { OperationName, Operations } from "../targets/target.ts";
+import { diagnose } from "./diagnosis.ts";
+import { CONTAINER, type JobInput, jobManifest } from "./jobs.ts";
+import { ReceivedLines } from "./lines.ts";
+import { Recorder } from "./recorder.ts";
+
+export interface CaseOptions {
+  /** Operations on the cluster that the case cannot do without. */
+  readonly needs?: readonly OperationName[];
+  /** Why it cannot run here, or null. */
+  readonly skip?: (context: E2eContext) => string | null;
+  /** Not beside other cases: it does something to the whole cluster. */
+  readonly alone?: boolean;
+  readonly timeoutMs?: number;
+}
+
+/** The cases of one file: one engine, one recording, all at once unless they say otherwise. */
+export class Suite {
+  #engine: RunEngine | null = null;
+  #recorder: Recorder | null = null;
+
+  constructor() {
+    beforeAll(async () => {
+      const { kubeconfig, namespace, suiteRun } = this.context;
+      this.#recorder = new Recorder(this.context);
+      this.#engine = await RunEngine.start({
+        kubeConfig: loadKubeConfig(kubeconfig),
+        namespace,
+        labels: { [RUN_LABEL]: suiteRun },
+      });
+    });
+    afterAll(async () => {
+      await stopSharedEngines();
+      await this.#engine?.stop();
+      await this.#recorder?.stop();
+    });
+  }
+
+  get context(): E2eContext {
+    return inject("e2e");
+  }
+
+  get engine(): RunEngine {
+    if (this.#engine === null) throw new Error("the engine starts before the first case");
+    return this.#engine;
+  }
+
+  get recorder(): Recorder {
+    if (this.#recorder === null) throw new Error("the recorder starts before the first case");
+    return this.#recorder;
+  }
+
+  /** A case. Its name is the guarantee. */
+  case(guarantee: string, check: (scene: Scene) => Promise<void>, options: CaseOptions = {}): void {
+    const run = async (testContext: TestContext) => {
+      const reason = this.#whyNot(options);
+      if (reason !== null) {
+        console.log(`skipped on ${this.context.target}: ${guarantee}: ${reason}`);
+        testContext.skip(reason);
+      }
+      const scene = new Scene(this, testContext.signal);
+      try {
+        await check(scene);
+      } catch (error) {
+        console.error(`FAILED: ${guarantee}\n${await scene.diagnosis()}`);
+        throw error;
+      } finally {
+        await scene.close();
+      }
+    };
+    const settings = options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs };
+    if (options.alone === true) test(guarantee, settings, run);
+    else test.concurrent(guarantee, settings, run);
+  }
+
+  #whyNot({ needs = [], skip }: CaseOptions): string | null {
+    const { operations, unavailable } = this.context;
+    for (const name of needs) {
+      if (!operations.includes(name)) return unavailable[name] ?? `there is no operation ${name} here`;
+    }
+    return skip?.(this.context) ?? null;
+  }
+}
+
+/** One case's part of the cluster. */
+export class Scene {
+  readonly suite: Suite;
+  readonly signal: AbortSignal;
+  /** Of names in the cluster; unique in it. */
+  readonly id = `e2e-${randomBytes(4).toString("hex")}`;
+  readonly #runs: Run[] = [];
+  readonly #jobNames = new Set<string>();
+
+  constructor(suite: Suite, signal: AbortSignal) {
+    this.suite = suite;
+    this.signal = signal;
+  }
+
+  get context(): E2eContext {
+    return this.suite.context;
+  }
+
+  get engine(): RunEngine {
+    return this.suite.engine;
+  }
+
+  /** With the admin's credentials. */
+  get cluster(): Cluster {
+    return this.engine.cluster;
+  }
+
+  get namespace(): string {
+    return this.context.namespace;
+  }
+
+  /** Milliseconds here for so many of the cluster's. */
+  ms(clusterMs: number): number {
+    return clusterMs / this.context.timeScale;
+  }
+
+  /** Seconds for a script to sleep, given in the cluster's. */
+  seconds(clusterSeconds: number): string {
+    return (clusterSeconds / this.context.timeScale).toFixed(3);
+  }
+
+  manifest(input: Omit<JobInput, "name"> & { name?: string }) {
+    return jobManifest(this.context, { name: this.id, ...input });
+  }
+
+  async launch(input: Omit<JobInput, "name"> & { name?: string }, policy: Partial<RunPolicy> = {}): Promise<Run> {
+    const manifest = this.manifest(input);
+    this.watchJob(manifest.metadata.name);
+    const run = await this.engine.launch(manifest, { policy, signal: this.signal });
+    this.#runs.push(run);
+    return run;
+  }
+
+  /** Shown when the case fails. */
+  watchJob(name: string): void {
+    this.#jobNames.add(name);
+  }
+
+  /** Reads the log to its end. */
+  follow(run: Run): { lines: ReceivedLines; done: Promise<ReceivedLines>; gaps: string[] } {
+    const lines = new ReceivedLines();
+    const gaps: string[] = [];
+    const read = async () => {
+      for await (const { text } of run.logs({
+        container: CONTAINER,
+        signal: this.signal,
+        onGap: ({ message }) => gaps.push(message),
+      })) {
+        lines.pushLine(text);
+      }
+      return lines;
+    };
+    const done = read();
+    // Awaited later, or not at all when the case has failed before.
+    done.catch(() => {});
+    return { lines, done, gaps };
+  }
+
+  operate<Name extends OperationName>(name: Name, input: Parameters<Operations[Name]>[0]) {
+    return operate(this.context.relayUrl, name, input);
+  }
+
+  diagnosis(): Promise<string> {
+    return diagnose(this.cluster, this.suite.recorder, this.namespace, this.#jobNames);
+  }
+
+  async close(): Promise<void> {
+    for (const run of this.#runs) {
+      await run.delete().catch((error: unknown) => console.error(`Job ${run.jobName} could not be deleted:`, error));
+      run.release();
+    }
+  }
+}

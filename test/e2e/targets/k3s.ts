@@ -1,0 +1,69 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { K3sContainer, type StartedK3sContainer } from "@testcontainers/k3s";
+import { run } from "../support/shell.ts";
+import { commandHooks } from "./command-hooks.ts";
+import { dockerEngine } from "./docker.ts";
+import { buildFixtureImage, FIXTURE_IMAGE, INIT_IMAGE } from "./fixture-image.ts";
+import { rbacUsers } from "./rbac-users.ts";
+import { type Target, TargetUnavailableError } from "./target.ts";
+
+const DEFAULT_K3S_IMAGE = "rancher/k3s:v1.36.2-k3s1";
+
+/** A cluster of one container, for machines with Docker and no kind. */
+export async function startK3s(env: NodeJS.ProcessEnv): Promise<Target> {
+  const engine = await dockerEngine();
+  if ("missing" in engine) throw new TargetUnavailableError("k3s", engine.missing);
+  await buildFixtureImage([FIXTURE_IMAGE, INIT_IMAGE]).catch((error: unknown) => {
+    throw new TargetUnavailableError("k3s", `the fixture image could not be built: ${String(error)}`, { cause: error });
+  });
+  const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-k3s-"));
+  const images = join(directory, "images.tar");
+  await run("docker", ["save", "--output", images, FIXTURE_IMAGE, INIT_IMAGE]);
+  const container = await startContainer(env.E2E_K3S_IMAGE?.trim() || DEFAULT_K3S_IMAGE, images, directory);
+  const kubeconfig = join(directory, "kubeconfig");
+  await writeFile(kubeconfig, container.getKubeConfig(), { mode: 0o600 });
+  const hooks = commandHooks(env, kubeconfig);
+  const users = await rbacUsers(kubeconfig);
+  return {
+    kubeconfig,
+    image: FIXTURE_IMAGE,
+    namespace: env.E2E_NAMESPACE || null,
+    missingImage: "localhost:1/missing/none:1",
+    timeScale: 1,
+    operations: { ...hooks.operations, ...users.operations },
+    unavailable: { ...hooks.unavailable, ...users.unavailable },
+    stop: async () => {
+      if (env.E2E_KEEP) {
+        console.log(`E2E_KEEP is set: the container ${container.getName()} is left, kubeconfig ${kubeconfig}`);
+        return;
+      }
+      await container.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function startContainer(image: string, images: string, directory: string): Promise<StartedK3sContainer> {
+  try {
+    return await new K3sContainer(image)
+      .withCommand([
+        "server",
+        "--disable=traefik",
+        "--disable=metrics-server",
+        "--kubelet-arg=container-log-max-size=1Mi",
+      ])
+      // k3s imports what lies there when it starts.
+      .withCopyFilesToContainer([{ source: images, target: "/var/lib/rancher/k3s/agent/images/e2e.tar" }])
+      .start();
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    const message = error instanceof Error ? error.message : String(error);
+    throw new TargetUnavailableError(
+      "k3s",
+      `the container of ${image} could not be started: ${message}. Where no registry can be reached, load the image beforehand (\`docker load\`) and name it in E2E_K3S_IMAGE, or use E2E_TARGET=embedded.`,
+      { cause: error },
+    );
+  }
+}
