@@ -41,7 +41,8 @@ describe("before there is a Job: the host may start the run again", () => {
   test("k8s_api_unreachable is transient and says what the connection said; once it is back the next run goes well", async () => {
     const away = await startWorld();
     const back = away.k8s.restart({ downMs: 160_000 });
-    const { adapter } = adapterOf(away);
+    const { definition } = testDefinition();
+    const adapter = createK8sAdapter(definition, { env: away.env, connectTimeoutMs: 500 });
     const result = await run(away, adapter).result;
     expect(result).toMatchObject({
       errorCode: "k8s_api_unreachable",
@@ -50,7 +51,7 @@ describe("before there is a Job: the host may start the run again", () => {
     });
     expect(result.errorMessage).toMatch(/refused/i);
     await back;
-    expect(await run(away, createK8sAdapter(testDefinition().definition, { env: away.env })).result).toMatchObject({
+    expect(await run(away, createK8sAdapter(definition, { env: away.env })).result).toMatchObject({
       exitCode: 0,
     });
     await away.stop();
