@@ -1,0 +1,159 @@
+/** The adapter as the host has it, over an embedded cluster whose `claude` prints what the real one was recorded to print. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type {
+  AdapterExecutionContext,
+  AdapterExecutionResult,
+  AdapterInvocationMeta,
+} from "@paperclipai/adapter-utils";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type ContainerContext, EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import { stopSharedEngines } from "../../../src/engine/index.ts";
+import { createServerAdapter } from "../../../src/index.ts";
+import { contextOf, recordedEnd, recording } from "./runs.ts";
+
+const NAMESPACE = "agents";
+let k8s: EmbeddedKubernetes;
+let directory: string;
+let kubeconfig: string;
+let started: ContainerContext | null = null;
+
+beforeAll(async () => {
+  k8s = await EmbeddedKubernetes.start({ timeScale: 20, delays: "fast", namespaces: [NAMESPACE] });
+  k8s.addProgram("claude", async function* (container) {
+    started = container;
+    const name = container.env.RECORDING ?? "";
+    const { exitCode, stderr } = recordedEnd(name);
+    if (stderr !== "") yield stderr;
+    for (const line of recording(name)) {
+      yield line;
+      await container.sleep(20);
+    }
+    return exitCode;
+  });
+  directory = await mkdtemp(join(tmpdir(), "claude-execute-"));
+  kubeconfig = await k8s.writeKubeconfig(join(directory, "kubeconfig"), { namespace: NAMESPACE });
+});
+
+afterAll(async () => {
+  await stopSharedEngines();
+  await k8s.stop();
+  await rm(directory, { recursive: true });
+});
+
+let runs = 0;
+
+async function execute(
+  name: string,
+  overrides: Partial<AdapterExecutionContext> = {},
+  config: Record<string, unknown> = {},
+) {
+  const id = ++runs;
+  const output: string[] = [];
+  const events: string[] = [];
+  const meta: AdapterInvocationMeta[] = [];
+  const result: AdapterExecutionResult = await createServerAdapter().execute(
+    contextOf({
+      runId: `run-${id}`,
+      agent: { id: `agent-${id}`, companyId: "company-1", name: "Ada", adapterType: "claude_k8s", adapterConfig: {} },
+      config: {
+        paperclipRuntimeSkills: [],
+        kubeconfig,
+        namespace: NAMESPACE,
+        image: "claude:1",
+        env: { RECORDING: name },
+        ...config,
+      },
+      context: { taskId: "task-1" },
+      signal: new AbortController().signal,
+      onLog: async (_stream, chunk) => void output.push(chunk),
+      onEvent: async ({ eventType }) => void events.push(eventType),
+      onMeta: async (each) => void meta.push(each),
+      ...overrides,
+    }),
+  );
+  const lines = output
+    .join("")
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("[paperclip] "));
+  return { result, lines, events, meta };
+}
+
+describe("every recording, through the whole adapter", () => {
+  const success = {
+    exitCode: 0,
+    summary: "I will look — ünïcödé 🚀",
+    usageBasis: "per_run",
+    costUsd: expect.any(Number),
+  };
+  const expected: [string, object][] = [
+    ["text", success],
+    ["tool", success],
+    ["partial-messages", success],
+    ["resumed", { ...success, costUsd: 0.0004672 }],
+    ["max-turns", { exitCode: 1, errorCode: "max_turns_exhausted", clearSession: true }],
+    ["auth-error", { exitCode: 1, errorCode: "claude_auth_required" }],
+    ["model-not-found", { exitCode: 1, errorCode: "model_not_found" }],
+    ["unknown-session", { exitCode: 1, errorCode: "session_unavailable", clearSession: true }],
+  ];
+
+  test.each(expected)("%s", async (name, fields) => {
+    const { result, lines, meta } = await execute(name);
+    expect(result).toMatchObject(fields);
+    // The host's transcript is made of these: raw, whole, once.
+    const { stderr } = recordedEnd(name);
+    expect(lines).toEqual([...(stderr === "" ? [] : [stderr]), ...recording(name)]);
+    expect(meta).toHaveLength(1);
+    expect(meta[0]?.commandArgs?.slice(0, 5)).toEqual(["--print", "-", "--output-format", "stream-json", "--verbose"]);
+    expect(JSON.stringify(result.resultJson).length).toBeLessThan(4000);
+  });
+
+  test("a retry of the API shows as an event", async () => {
+    const { events } = await execute("auth-error");
+    expect(events).toContain("claude.api_retry");
+  });
+});
+
+describe("what reaches the container", () => {
+  test("prompt, arguments and MCP servers; tokens in no manifest and no meta", async () => {
+    const runtimeMcp = {
+      getServers: () => [
+        { name: "apps", url: "http://paperclip:3100/mcp", token: "mcp-canary-token", connectionId: "c-1" },
+      ],
+    };
+    const { result, meta } = await execute(
+      "text",
+      { runtimeMcp },
+      { promptTemplate: "Do {{context.taskId}}.", model: "m-1" },
+    );
+    expect(result.exitCode).toBe(0);
+    const container = started as ContainerContext;
+    expect(container.command.join(" ")).toContain("exec claude '--print' '-'");
+    expect(container.files.readText("/tmp/prompt/prompt.txt")).toBe("Do task-1.");
+    expect(JSON.parse(container.files.readText("/tmp/prompt/mcp.json"))).toMatchObject({
+      mcpServers: { apps: { headers: { Authorization: "Bearer mcp-canary-token" } } },
+    });
+    expect(JSON.stringify([container.command, container.env, meta, result])).not.toContain("mcp-canary-token");
+  });
+
+  test("a session is resumed where it was", async () => {
+    const sessionId = "84d28dd4-d4ec-4783-aaef-d24caf95d578";
+    const runtime = {
+      sessionId,
+      sessionParams: { sessionId, cwd: "/paperclip" },
+      sessionDisplayId: sessionId,
+      taskKey: null,
+    };
+    const { result } = await execute("resumed", { runtime });
+    expect(started?.command.join(" ")).toContain(`'--resume' '${sessionId}'`);
+    expect(result.sessionParams).toMatchObject({ sessionId, cwd: "/paperclip" });
+  });
+
+  test("a wrong key is an error that names it, before any Job", async () => {
+    const { result } = await execute("text", {}, { maxTurnsPerRun: "many" });
+    expect(result.errorMessage).toContain("maxTurnsPerRun");
+    expect(result.executionRecovery).toEqual({ kind: "bootstrap", providerWorkStarted: false });
+    expect(k8s.objects.list("jobs", NAMESPACE)).toEqual([]);
+  });
+});
