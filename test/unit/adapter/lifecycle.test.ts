@@ -1,0 +1,492 @@
+/** Stop, restart, adoption, and several runs of one agent. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { processState } from "../../../src/adapter/process-state.ts";
+import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
+import { oldJob } from "./old-jobs.ts";
+import { adapterOf, NAMESPACE, type Recorded, run, startWorld, TYPE, type World } from "./world.ts";
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.stop());
+
+const jobsOf = (agentId: string) =>
+  world.k8s.objects
+    .list("jobs", NAMESPACE)
+    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
+const podsOf = (agentId: string) =>
+  world.k8s.objects
+    .list("pods", NAMESPACE)
+    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
+
+let agents = 0;
+const fresh = () => `lives-${++agents}`;
+
+const lines = Array.from({ length: 40 }, (_, i) => `{"n":${i}}`);
+/** About a second of real time, then done. */
+const works: ScriptedProgram = async function* (container) {
+  for (const line of lines) {
+    yield line;
+    await container.sleep(500);
+  }
+  yield '{"done":true,"ok":true}';
+};
+const forever: ScriptedProgram = async function* (container) {
+  yield '{"session":"S-1"}';
+  await container.sleep(3_600_000);
+};
+
+/** As a process that dies: the run is left alone, and nobody of this process follows it any more. */
+async function crash(each: Recorded): Promise<void> {
+  each.abort.abort(new Error("Legacy controller lease lost"));
+  await each.result;
+}
+
+describe("stopped by a person", () => {
+  test("while the agent runs: pod and Job are gone before the acknowledgment, session and cost are kept", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, forever);
+    const { adapter, outcomes } = adapterOf(world);
+    const each = run(world, adapter, { agentId });
+    await each.logged("S-1");
+    each.abort.abort();
+    const result = await each.result;
+    expect(result).toMatchObject({
+      errorCode: "cancelled",
+      exitCode: null,
+      timedOut: false,
+      sessionId: "S-1",
+      costUsd: 0.5,
+      resultJson: {
+        executionCancellation: { state: "acknowledged" },
+        conversationContinuation: "continue_conversation_v1",
+      },
+    });
+    expect(result).not.toHaveProperty("executionRecovery");
+    expect(result).not.toHaveProperty("errorFamily");
+    expect(outcomes).toMatchObject([{ kind: "cancelled" }]);
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test.each<[string, (each: Recorded, agentId: string) => Promise<unknown>]>([
+    ["before anything", async () => undefined],
+    ["while the Job is being created", async (_, agentId) => world.k8s.objects.until(() => jobsOf(agentId).length > 0)],
+    ["while the pod waits for a node", async (_, agentId) => world.k8s.objects.until(() => podsOf(agentId).length > 0)],
+  ])("%s: no agent has run, acknowledged", async (_, moment) => {
+    const agentId = fresh();
+    let ran = false;
+    world.agents.set(agentId, async () => {
+      ran = true;
+    });
+    const { adapter } = adapterOf(world);
+    const each = run(world, adapter, { agentId, config: { nodeSelector: "disk=none" } });
+    await moment(each, agentId);
+    each.abort.abort();
+    expect(await each.result).toMatchObject({
+      errorCode: "cancelled",
+      executionRecovery: { kind: "bootstrap", providerWorkStarted: false },
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(ran).toBe(false);
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("already stopped when it begins: no request at all", async () => {
+    const { adapter } = adapterOf(world);
+    world.k8s.requests.reset();
+    const abort = AbortSignal.abort();
+    expect(await run(world, adapter, { overrides: { signal: abort } }).result).toMatchObject({
+      errorCode: "cancelled",
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(world.k8s.requests.total).toBe(0);
+  });
+
+  test("a host that hangs in onLog does not keep the run from being stopped", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, forever);
+    const { adapter } = adapterOf(world);
+    const each = run(world, adapter, {
+      agentId,
+      onLog: (_, chunk) => (chunk.includes("S-1") ? new Promise(() => undefined) : Promise.resolve()),
+    });
+    await each.logged("S-1");
+    each.abort.abort();
+    expect(await each.result).toMatchObject({
+      errorCode: "cancelled",
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("the API server does not answer: nothing is acknowledged that was not seen", async () => {
+    const other = await startWorld();
+    try {
+      other.agents.set("away", forever);
+      const { adapter } = adapterOf(other);
+      const each = run(other, adapter, { agentId: "away" });
+      await each.logged("S-1");
+      const fault = other.k8s.faults.errorRate({ status: 403, match: { verb: "delete", resource: "jobs" } });
+      each.abort.abort();
+      const result = await each.result;
+      fault.remove();
+      expect(result.errorCode).toBe("cancelled");
+      expect(result.resultJson).not.toHaveProperty("executionCancellation");
+      expect(result).not.toHaveProperty("executionRecovery");
+    } finally {
+      await other.stop();
+    }
+  });
+});
+
+describe("the process goes away and another comes", () => {
+  test("the run goes on, and the next run of the task gets all of it", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter, outcomes } = adapterOf(world);
+    const first = run(world, adapter, { agentId, sessionId: "S-old" });
+    await first.logged('{"n":10}');
+    await crash(first);
+    expect(jobsOf(agentId)).toHaveLength(1);
+
+    const next = run(world, adapter, { agentId, sessionId: "S-old" });
+    await next.logged('{"n":20}');
+    const [job] = jobsOf(agentId);
+    expect(job?.metadata.labels).toMatchObject({
+      "paperclip.io/run-id": next.ctx.runId,
+      "paperclip.io/session-id": "S-old",
+    });
+    expect(job?.metadata.annotations).toMatchObject({
+      "paperclip.io/run-id": next.ctx.runId,
+      "paperclip.io/adopted-at": expect.any(String),
+    });
+    expect(await next.result).toMatchObject({ exitCode: 0, summary: "Done." });
+    expect(next.output().slice(0, -1)).toEqual(lines);
+    expect(outcomes.at(-1)).toMatchObject({
+      adopted: true,
+      sessionId: "S-old",
+      workingDir: "/paperclip",
+      carry: { note: "carried" },
+    });
+    expect(next.calls).toEqual(["ready", "meta"]);
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("it ended while nobody was there: its result is taken once", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId });
+    await first.logged('{"n":5}');
+    await crash(first);
+    await world.k8s.objects.until(
+      () => jobsOf(agentId)[0]?.status && JSON.stringify(jobsOf(agentId)[0]?.status).includes('"Complete"'),
+    );
+    const next = run(world, adapter, { agentId });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    expect(next.output().slice(0, -1)).toEqual(lines);
+    expect(next.notes().join("\n")).toContain("has ended and whose result nobody took");
+    const third = run(world, adapter, { agentId });
+    await third.result;
+    expect(third.notes().join("\n")).not.toContain("Reattaching");
+  });
+
+  test("the same run again adopts its own Job without touching its labels", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId, taskId: null });
+    await first.logged('{"n":5}');
+    await crash(first);
+    world.k8s.requests.reset();
+    const again = run(world, adapter, { agentId, taskId: null, overrides: { runId: first.ctx.runId } });
+    expect(await again.result).toMatchObject({ exitCode: 0 });
+    expect(again.output().slice(0, -1)).toEqual(lines);
+    expect(world.k8s.requests.count("patch jobs")).toBe(0);
+  });
+
+  test("without the right to patch it is adopted all the same", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId });
+    await first.logged('{"n":5}');
+    await crash(first);
+    const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "patch", resource: "jobs" } });
+    const next = run(world, adapter, { agentId });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    fault.remove();
+    expect(next.notes().join("\n")).toContain("keeps the labels of run");
+  });
+
+  test("an adopted run is stopped like any other", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, forever);
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId });
+    await first.logged("S-1");
+    await crash(first);
+    const next = run(world, adapter, { agentId });
+    await next.logged("S-1");
+    next.abort.abort();
+    expect(await next.result).toMatchObject({
+      errorCode: "cancelled",
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("a kept Job (retainJobs) is marked, its Secret deleted, and nobody takes its result again", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const config = { retainJobs: true };
+    await run(world, adapter, { agentId, config }).result;
+    const [job] = jobsOf(agentId);
+    expect(job?.metadata.annotations).toHaveProperty(["paperclip.io/collected-at"]);
+    expect(world.k8s.objects.get("secrets", NAMESPACE, `${job?.metadata.name}-prompt`)).toBeUndefined();
+    processState().collected.clear();
+    const next = run(world, adapter, { agentId, config });
+    await next.result;
+    expect(next.notes().join("\n")).not.toContain("Reattaching");
+    expect(jobsOf(agentId)).toHaveLength(2);
+  });
+});
+
+describe.each(["0.1.30", "0.2.5"] as const)("a Job that %s created", (version) => {
+  const create = (agentId: string) => {
+    const name = `ac-${agentId}-old`;
+    const job = oldJob({
+      version,
+      name,
+      namespace: NAMESPACE,
+      adapterType: TYPE,
+      containerName: "agent",
+      agentId,
+      runId: "run-of-old",
+      taskId: "task-1",
+    });
+    world.k8s.objects.create("jobs", job);
+    // The first of them had Secrets without owner.
+    world.k8s.objects.create("secrets", { metadata: { name: `${name}-prompt`, namespace: NAMESPACE }, data: {} });
+    return name;
+  };
+
+  test("is adopted in the middle of its work: every line once, the result, nothing left behind", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const name = create(agentId);
+    await world.k8s.objects.until(() => JSON.stringify(podsOf(agentId)[0]?.status ?? {}).includes('"running"'));
+    const { adapter, outcomes } = adapterOf(world);
+    const each = run(world, adapter, { agentId });
+    expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done." });
+    expect(each.output().slice(0, -1)).toEqual(lines);
+    expect(outcomes[0]).toMatchObject({ adopted: true, jobName: name, workingDir: "/paperclip", carry: {} });
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(world.k8s.objects.get("secrets", NAMESPACE, `${name}-prompt`)).toBeUndefined();
+  });
+
+  test("of another task blocks", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    create(agentId);
+    const { adapter } = adapterOf(world);
+    expect(await run(world, adapter, { agentId, taskId: "task-2" }).result).toMatchObject({
+      errorCode: "k8s_concurrent_run_blocked",
+    });
+    expect(jobsOf(agentId)).toHaveLength(1);
+  });
+});
+
+describe("several runs of one agent", () => {
+  const blocked = {
+    errorFamily: "transient_upstream",
+    executionRecovery: { kind: "bootstrap", providerWorkStarted: false },
+  };
+
+  test.each([
+    ["k8s_concurrent_run_blocked", { taskId: "task-2" }],
+    ["k8s_orphan_task_unknown", { taskId: null }],
+    ["k8s_orphan_session_mismatch", { sessionId: "S-other" }],
+  ])("%s", async (errorCode, options) => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId, sessionId: "S-first" });
+    await first.logged('{"n":3}');
+    await crash(first);
+    const result = await run(world, adapter, { agentId, ...options }).result;
+    expect(result).toMatchObject({ errorCode, ...blocked });
+    expect(result.errorMessage).toContain(jobsOf(agentId)[0]?.metadata.name);
+    expect(jobsOf(agentId)).toHaveLength(1);
+  });
+
+  test("one that this process follows is not taken over by the next", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId });
+    await first.logged('{"n":3}');
+    expect(await run(world, adapter, { agentId }).result).toMatchObject({
+      errorCode: "k8s_concurrent_run_blocked",
+      ...blocked,
+    });
+    expect(await first.result).toMatchObject({ exitCode: 0 });
+  });
+
+  test("block: twenty at once, one runs", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const results = await Promise.all(Array.from({ length: 20 }, () => run(world, adapter, { agentId }).result));
+    expect(results.filter(({ exitCode }) => exitCode === 0)).toHaveLength(1);
+    expect(results.filter(({ errorCode }) => errorCode === "k8s_concurrent_run_blocked")).toHaveLength(19);
+  });
+
+  test("wait: five at once, one after the other, all run", async () => {
+    const agentId = fresh();
+    let live = 0;
+    let most = 0;
+    world.agents.set(agentId, async function* (container) {
+      live += 1;
+      most = Math.max(most, live);
+      await container.sleep(2_000);
+      live -= 1;
+      yield '{"done":true,"ok":true}';
+    });
+    const { adapter } = adapterOf(world);
+    const started = Array.from({ length: 5 }, (_, i) =>
+      run(world, adapter, { agentId, taskId: `task-${i}`, config: { concurrencyPolicy: "wait" } }),
+    );
+    const results = await Promise.all(started.map(({ result }) => result));
+    expect(results.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0, 0, 0]);
+    expect(most).toBe(1);
+  });
+
+  test("wait: one that waits can be stopped", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const config = { concurrencyPolicy: "wait" };
+    const first = run(world, adapter, { agentId, config });
+    await first.logged('{"n":3}');
+    const second = run(world, adapter, { agentId, config });
+    await second.logged("Waiting for the agent's other run");
+    const third = run(world, adapter, { agentId, config });
+    third.abort.abort();
+    second.abort.abort();
+    expect(await second.result).toMatchObject({ errorCode: "cancelled", executionRecovery: { kind: "bootstrap" } });
+    expect(await third.result).toMatchObject({ errorCode: "cancelled" });
+    expect(await first.result).toMatchObject({ exitCode: 0 });
+    expect(processState().locks.size).toBe(0);
+  });
+
+  test("parallel: side by side", async () => {
+    const agentId = fresh();
+    let live = 0;
+    let most = 0;
+    world.agents.set(agentId, async function* (container) {
+      live += 1;
+      most = Math.max(most, live);
+      await container.sleep(4_000);
+      live -= 1;
+      yield '{"done":true,"ok":true}';
+    });
+    const { adapter } = adapterOf(world);
+    const results = await Promise.all(
+      [1, 2, 3].map(() => run(world, adapter, { agentId, config: { concurrencyPolicy: "parallel" } }).result),
+    );
+    expect(results.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0]);
+    expect(most).toBe(3);
+  });
+
+  test("deleteMismatchedOrphans: the other is gone, pod and all, before the new one starts", async () => {
+    const agentId = fresh();
+    let live = 0;
+    let most = 0;
+    world.agents.set(agentId, async function* (container) {
+      live += 1;
+      most = Math.max(most, live);
+      yield '{"session":"S-1"}';
+      try {
+        await container.sleep(container.pod.labels["paperclip.io/task-id"] === "task-1" ? 3_600_000 : 100);
+      } finally {
+        live -= 1;
+      }
+      yield '{"done":true,"ok":true}';
+    });
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId });
+    await first.logged("S-1");
+    await crash(first);
+    const next = run(world, adapter, { agentId, taskId: "task-2", config: { deleteMismatchedOrphans: true } });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    expect(next.notes().join("\n")).toContain("Deleting 1 run(s) of an earlier process");
+    expect(most).toBe(1);
+  });
+
+  test("the pod of a deleted Job still runs: the next one waits for it", async () => {
+    const agentId = fresh();
+    let live = 0;
+    let most = 0;
+    world.agents.set(agentId, async function* (container) {
+      live += 1;
+      most = Math.max(most, live);
+      yield '{"session":"S-1"}';
+      try {
+        // Does not look at SIGTERM: lives through its grace period.
+        await container.sleep(container.pod.labels["paperclip.io/task-id"] === "task-1" ? 3_600_000 : 100);
+      } finally {
+        live -= 1;
+      }
+      yield '{"done":true,"ok":true}';
+    });
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId });
+    await first.logged("S-1");
+    await crash(first);
+    world.k8s.objects.delete("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "");
+    expect(live).toBe(1);
+    expect(await run(world, adapter, { agentId, taskId: "task-2" }).result).toMatchObject({ exitCode: 0 });
+    expect(most).toBe(1);
+  });
+});
+
+describe("Secrets that nobody owns", () => {
+  const labels = { "app.kubernetes.io/managed-by": "paperclip", "paperclip.io/adapter-type": TYPE };
+  const names = () =>
+    world.k8s.objects
+      .list("secrets", NAMESPACE)
+      .map(({ metadata }) => metadata.name)
+      .filter((name) => name.startsWith("sweep-"));
+
+  test("are deleted once they are a quarter of an hour old and their Job is gone, and not looked for again soon", async () => {
+    const old = new Date(Date.now() - 16 * 60_000).toISOString();
+    const create = (name: string, creationTimestamp: string, more: Record<string, unknown> = {}) => {
+      world.k8s.objects.create("secrets", { metadata: { name, namespace: NAMESPACE, labels, ...more }, data: {} });
+      world.k8s.objects.update("secrets", NAMESPACE, name, (draft) => {
+        draft.metadata.creationTimestamp = creationTimestamp;
+      });
+    };
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    create("sweep-orphan-prompt", old);
+    create("sweep-young-prompt", new Date().toISOString());
+    create("sweep-other", old);
+    create("sweep-owned-prompt", old, {
+      ownerReferences: [{ apiVersion: "v1", kind: "Namespace", name: NAMESPACE, uid: "x" }],
+    });
+    world.k8s.objects.update("secrets", NAMESPACE, "sweep-owned-prompt", () => undefined);
+    processState().swept.clear();
+    world.k8s.requests.reset();
+    const { adapter } = adapterOf(world);
+    await run(world, adapter, { agentId }).result;
+    expect(names()).toEqual(expect.arrayContaining(["sweep-young-prompt", "sweep-other"]));
+    expect(names()).not.toContain("sweep-orphan-prompt");
+    await run(world, adapter, { agentId }).result;
+    expect(world.k8s.requests.count("list secrets")).toBe(1);
+  });
+});
