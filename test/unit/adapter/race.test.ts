@@ -1,0 +1,98 @@
+/** Two server processes that start the same agent at the same moment. */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { NAMESPACE, startWorld, type World } from "./world.ts";
+
+interface Answer {
+  errorCode: string | null;
+  exitCode: number | null;
+}
+
+class Child {
+  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+  #errors = "";
+
+  constructor(world: World) {
+    const script = fileURLToPath(new URL("./race-child.ts", import.meta.url));
+    this.#process = spawn(process.execPath, [script, world.kubeconfig, JSON.stringify(world.env)]);
+    this.#process.stderr.on("data", (text) => {
+      this.#errors += text;
+    });
+    this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
+  }
+
+  async run(order: object): Promise<Answer> {
+    this.#process.stdin.write(`${JSON.stringify(order)}\n`);
+    const { value, done } = await this.#lines.next();
+    if (done === true) throw new Error(`the child ended: ${this.#errors}`);
+    return JSON.parse(value) as Answer;
+  }
+
+  async end(): Promise<number | null> {
+    this.#process.stdin.end();
+    const [code] = await once(this.#process, "exit");
+    return code as number | null;
+  }
+}
+
+let world: World;
+let children: Child[];
+let live = 0;
+let most = 0;
+beforeAll(async () => {
+  world = await startWorld();
+  world.k8s.addProgram("agent", async function* (container) {
+    live += 1;
+    most = Math.max(most, live);
+    await container.sleep(2_000);
+    live -= 1;
+    yield '{"done":true,"ok":true}';
+  });
+  children = [new Child(world), new Child(world)];
+  // Their engines are warm: from here on only the race counts.
+  await Promise.all(children.map((child, i) => child.run({ agentId: `warm-${i}`, runId: `warm-${i}`, taskId: "t" })));
+}, 60_000);
+afterAll(async () => {
+  expect(await Promise.all(children.map((child) => child.end()))).toEqual([0, 0]);
+  await world.stop();
+});
+
+const ROUNDS = 12;
+
+function order(round: number, i: number, policy: string) {
+  return {
+    agentId: `race-${policy}-${round}`,
+    runId: `r-${policy}-${round}-${i}`,
+    taskId: `task-${i}`,
+    config: { concurrencyPolicy: policy },
+  };
+}
+
+test("block: never two agents at once, and hardly ever none", async () => {
+  most = 0;
+  let won = 0;
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const answers = await Promise.all(children.map((child, i) => child.run(order(round, i, "block"))));
+    for (const { errorCode, exitCode } of answers) {
+      if (exitCode === 0) won += 1;
+      else expect(errorCode).toBe("k8s_concurrent_run_blocked");
+    }
+    await world.k8s.objects.until(() => world.k8s.objects.list("jobs", NAMESPACE).length === 0);
+  }
+  expect(most).toBe(1);
+  // Who withdraws looks again and is then blocked by the other, unless both were created in one frame of the watch.
+  expect(won).toBeGreaterThanOrEqual(ROUNDS - 2);
+});
+
+test("wait: both run, one after the other", async () => {
+  most = 0;
+  for (let round = 0; round < 4; round += 1) {
+    const answers = await Promise.all(children.map((child, i) => child.run(order(round, i, "wait"))));
+    expect(answers.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
+  }
+  expect(most).toBe(1);
+});
