@@ -179,13 +179,13 @@ function endedOf(pod: Pod, known: ReadonlyMap<string, number>, at: number): Read
 }
 
 function notStartedOf(pod: Pod, known: ReadonlySet<string>): ReadonlySet<string> {
-  let waiting: Set<string> | null = null;
+  const waiting = new Set<string>();
   for (const { name, state, restartCount } of pod.status.containerStatuses ?? []) {
     const isWaiting = state?.running === undefined && state?.terminated === undefined && restartCount === 0;
     const isLost = state?.terminated?.reason === "ContainerStatusUnknown" && known.has(name);
-    if (isWaiting || isLost) (waiting ??= new Set()).add(name);
+    if (isWaiting || isLost) waiting.add(name);
   }
-  return waiting ?? NONE_WAITING;
+  return waiting.size === 0 ? NONE_WAITING : waiting;
 }
 
 export function condition(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {

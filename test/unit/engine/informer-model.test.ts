@@ -62,12 +62,9 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
             break;
           case "change":
             if (known !== undefined)
-              k8s.objects.update(
-                "pods",
-                NAMESPACE,
-                each.name,
-                (pod) => void (pod.metadata.annotations = { serial: String(serial++) }),
-              );
+              k8s.objects.update("pods", NAMESPACE, each.name, (pod) => {
+                pod.metadata.annotations = { serial: String(serial++) };
+              });
             break;
           case "delete":
             if (known !== undefined) k8s.objects.delete("pods", NAMESPACE, each.name);

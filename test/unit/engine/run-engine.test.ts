@@ -6,7 +6,6 @@ import {
   isForbidden,
   type JobManifest,
   leaseEngine,
-  type Pod,
   RunEngine,
   type RunEngineOptions,
   RunGoneError,
@@ -243,12 +242,9 @@ describe("how a run ends", () => {
     const run = await engine.launch(job("suspended", { suspend: true }), { policy: { scheduleTimeoutMs: 1 } });
     await expect(run.podReady({ ...MAIN, timeoutMs: 100 })).rejects.toThrow(RunTimeoutError);
     expect(run.phase()).toMatchObject({ phase: "suspended" });
-    k8s.objects.update(
-      "jobs",
-      NAMESPACE,
-      "suspended",
-      (each) => void ((each.spec as { suspend: boolean }).suspend = false),
-    );
+    k8s.objects.update("jobs", NAMESPACE, "suspended", (each) => {
+      (each.spec as { suspend: boolean }).suspend = false;
+    });
     expect(await run.terminated(MAIN)).toMatchObject({ kind: "succeeded" });
   });
 });
@@ -432,6 +428,3 @@ describe("an engine", () => {
     expect(engine.stats().keepalives).toBe(1);
   });
 });
-
-/** Keeps the import of a type that only documents what `podReady` resolves with. */
-export type { Pod };
