@@ -7,9 +7,9 @@ import { configSchema } from "./config-schema.ts";
 import { agentConfigurationDoc } from "./configuration-doc.ts";
 import { modelsFor } from "./models.ts";
 import { prepareClaude } from "./prepare.ts";
+import { isResultLine } from "./result-event.ts";
 import { resumeSessionId } from "./session.ts";
 import { sessionCodec } from "./session-codec.ts";
-import { isResultLine } from "./result-event.ts";
 import { skillSnapshot } from "./skills.ts";
 import { ClaudeResultParser, type ClaudeVerdict } from "./stream-json.ts";
 

@@ -1,5 +1,8 @@
 import { spawnSync } from "node:child_process";
-import { describe, expect, test } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ArgvInput, claudeArgs, claudeCommand, shellWord } from "../../../src/claude/argv.ts";
 import { parseClaudeConfig } from "../../../src/claude/config.ts";
 
@@ -90,11 +93,22 @@ describe("command", () => {
     },
   );
 
-  test("the exit status is that of the program", () => {
-    const [, , script = ""] = claudeCommand(["7"]);
-    const replaced = script
-      .replace("exec claude", "exec sh -c 'exit $0'")
-      .replace("/tmp/prompt/prompt.txt", "/dev/null");
-    expect(spawnSync("sh", ["-c", replaced]).status).toBe(7);
+  describe("run by a real shell", () => {
+    let directory: string;
+    beforeAll(() => {
+      directory = mkdtempSync(join(tmpdir(), "argv-"));
+      writeFileSync(join(directory, "prompt.txt"), "the prompt");
+      writeFileSync(join(directory, "claude"), '#!/bin/sh\necho "$$ $1 $(cat)"\nexit 7\n', { mode: 0o755 });
+    });
+    afterAll(() => rmSync(directory, { recursive: true }));
+
+    test("Claude has the shell's process id, so that SIGTERM reaches it; the prompt on stdin; its own exit status", () => {
+      const [shell = "", flag = "", script = ""] = claudeCommand(["it's"]);
+      const local = script.replace("/tmp/prompt", directory);
+      const env = { ...process.env, PATH: `${directory}:${process.env.PATH}` };
+      const { pid, status, stdout } = spawnSync(shell, [flag, local], { encoding: "utf8", env });
+      expect(stdout).toBe(`${pid} it's the prompt\n`);
+      expect(status).toBe(7);
+    });
   });
 });

@@ -1,0 +1,239 @@
+/**
+ * The real Claude Code CLI as the program of a container: a local process of the embedded kubelet that talks to a stand-in for
+ * the Messages API on loopback. Everything between – Job, prompt, command, log, exit code, classification – is the adapter's.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { EmbeddedKubernetes } from "../../src/embedded/index.ts";
+import { stopSharedEngines } from "../../src/engine/index.ts";
+import { createServerAdapter } from "../../src/index.ts";
+import { type Answer, type Asked, MessagesApi } from "./messages-api.ts";
+
+const NAMESPACE = "agents";
+const API_KEY = "sk-ant-canary-0001";
+let k8s: EmbeddedKubernetes;
+let directory: string;
+let kubeconfig: string;
+let api: MessagesApi;
+let answers: (asked: Asked) => Answer;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "claude-cli-"));
+  // The CLI takes its own time, so the cluster's clock must not run faster than it.
+  k8s = await EmbeddedKubernetes.start({ delays: "fast", namespaces: [NAMESPACE] });
+  kubeconfig = await k8s.writeKubeconfig(join(directory, "kubeconfig"), { namespace: NAMESPACE });
+  k8s.addProgram("claude", {
+    kind: "process",
+    // There is no image: the CLI of this folder, and a directory in place of /paperclip.
+    env: {
+      PATH: [join(import.meta.dirname, "node_modules/.bin"), process.env.PATH].join(delimiter),
+      HOME: join(directory, "home"),
+      // Claude Code refuses to skip permissions as root outside of a sandbox; a pod runs as user 1000.
+      IS_SANDBOX: "1",
+    },
+    cwd: directory,
+  });
+});
+
+afterAll(async () => {
+  await stopSharedEngines();
+  await k8s.stop();
+  await rm(directory, { recursive: true, force: true });
+});
+
+beforeEach(async () => {
+  api = await MessagesApi.start((asked) => answers(asked));
+});
+
+afterEach(async () => {
+  await api.stop();
+});
+
+const text = (answer: string): Answer => ({ kind: "text", text: answer });
+const error = (status: number, type: string, message: string, headers?: Record<string, string>): Answer => ({
+  kind: "error",
+  status,
+  type,
+  message,
+  ...(headers ? { headers } : {}),
+});
+
+interface Done {
+  readonly result: AdapterExecutionResult;
+  readonly log: string;
+  readonly events: readonly string[];
+}
+
+let runs = 0;
+
+interface Options {
+  readonly config?: Record<string, unknown>;
+  readonly env?: Record<string, string>;
+  readonly sessionId?: string;
+  readonly signal?: AbortSignal;
+}
+
+async function run({ config = {}, env = {}, sessionId, signal }: Options = {}): Promise<Done> {
+  const id = ++runs;
+  let log = "";
+  const events: string[] = [];
+  const ctx: AdapterExecutionContext = {
+    runId: `run-${id}`,
+    agent: { id: `agent-${id}`, companyId: "company-1", name: "Ada", adapterType: "claude_k8s", adapterConfig: {} },
+    runtime: { sessionId: sessionId ?? null, sessionParams: null, sessionDisplayId: null, taskKey: null },
+    config: {
+      kubeconfig,
+      namespace: NAMESPACE,
+      image: "claude:1",
+      paperclipRuntimeSkills: [],
+      promptTemplate: "Say hello — ünïcödé 🚀, it's {{agent.name}}.",
+      env: {
+        ANTHROPIC_API_KEY: API_KEY,
+        ANTHROPIC_BASE_URL: api.url,
+        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
+        CLAUDE_CODE_MAX_RETRIES: "1",
+        DISABLE_AUTOUPDATER: "1",
+        ...env,
+      },
+      ...config,
+    },
+    context: { taskId: "task-1" },
+    signal: signal ?? new AbortController().signal,
+    onCancellationReady: async () => {},
+    onLog: async (_stream, chunk) => {
+      log += chunk;
+    },
+    onEvent: async ({ eventType }) => void events.push(eventType),
+  };
+  const result = await createServerAdapter().execute(ctx);
+  expect(log + JSON.stringify(result)).not.toContain(API_KEY);
+  return { result, log, events };
+}
+
+describe("Claude Code", () => {
+  test("an answer: prompt in, text, usage, cost and session out", async () => {
+    answers = () => text("Hello from the stand-in — ünïcödé 🚀");
+    const { result } = await run();
+    expect(result).toMatchObject({
+      exitCode: 0,
+      timedOut: false,
+      summary: "Hello from the stand-in — ünïcödé 🚀",
+      usage: { inputTokens: 30, cachedInputTokens: 11, outputTokens: 17 },
+      usageBasis: "per_run",
+      provider: "anthropic",
+    });
+    expect(result.errorMessage ?? null).toBeNull();
+    expect(result.sessionId).toMatch(/^[0-9a-f-]{36}$/);
+    expect(result.costUsd).toBeGreaterThan(0);
+    expect(api.asked.at(-1)?.body).toContain("Say hello — ünïcödé 🚀, it's Ada.");
+  });
+
+  test("a tool: the command runs in the container, its failure is no failure of the run", async () => {
+    answers = ({ body }) =>
+      body.includes("tool_result") ? text("Done.") : { kind: "tool", command: "echo from-the-pod; exit 3" };
+    const { result, log } = await run();
+    expect(result).toMatchObject({ exitCode: 0, summary: "Done." });
+    expect(log).toContain("from-the-pod");
+    expect(log).toContain('"is_error":true');
+  });
+
+  test("a session goes on: same id, the former exchange is sent again, usage of this run only", async () => {
+    answers = () => text("First answer.");
+    const first = await run();
+    answers = () => text("Second answer.");
+    const second = await run({ sessionId: first.result.sessionId ?? "" });
+    expect(second.result).toMatchObject({ exitCode: 0, summary: "Second answer.", sessionId: first.result.sessionId });
+    expect(api.asked.at(-1)?.body).toContain("First answer.");
+    expect(second.result.usage).toEqual(first.result.usage);
+    expect(second.result.costUsd).toBeCloseTo(first.result.costUsd ?? 0, 9);
+  });
+
+  test("a session that is not there: the host is told to forget it", async () => {
+    answers = () => text("never asked");
+    const { result } = await run({ sessionId: "11111111-2222-3333-4444-555555555555" });
+    expect(result).toMatchObject({ exitCode: 1, errorCode: "session_unavailable", clearSession: true });
+    expect(api.asked).toEqual([]);
+  });
+
+  test("max turns", async () => {
+    answers = () => ({ kind: "tool", command: "true" });
+    const { result } = await run({ config: { maxTurnsPerRun: 2 } });
+    expect(result).toMatchObject({ exitCode: 1, errorCode: "max_turns_exhausted", clearSession: true });
+  });
+
+  test("the model of the configuration is asked", async () => {
+    answers = () => text("ok");
+    await run({ config: { model: "claude-opus-4-6" } });
+    expect(api.asked.at(-1)?.model).toBe("claude-opus-4-6");
+  });
+
+  test.each([
+    ["401", error(401, "authentication_error", "invalid x-api-key"), "claude_auth_required", undefined],
+    ["404", error(404, "not_found_error", "model: claude-nowhere"), "model_not_found", undefined],
+    ["429", error(429, "rate_limit_error", "slow down"), "claude_transient_upstream", "transient_upstream"],
+    ["529", error(529, "overloaded_error", "Overloaded"), "claude_transient_upstream", "transient_upstream"],
+    ["500", error(500, "api_error", "Internal server error"), "claude_transient_upstream", "transient_upstream"],
+  ])("%s of the API", async (_status, answer, errorCode, errorFamily) => {
+    answers = () => answer;
+    const { result } = await run();
+    expect(result).toMatchObject({ exitCode: 1, errorCode, ...(errorFamily ? { errorFamily } : {}) });
+    if (errorFamily === undefined) expect(result.errorFamily ?? null).toBeNull();
+    expect(result.errorMessage).toBeTruthy();
+  });
+
+  test("a request that is retried with success: shown as progress, no failure", async () => {
+    answers = ({ number }) => (number === 1 ? error(529, "overloaded_error", "Overloaded") : text("At last."));
+    const { result, events } = await run();
+    expect(result).toMatchObject({ exitCode: 0, summary: "At last." });
+    expect(events).toContain("claude.api_retry");
+  });
+
+  test("an answer that is cut off every time", async () => {
+    answers = () => ({ kind: "cut", text: "Half an ans" });
+    const { result } = await run();
+    expect(result.exitCode).toBe(1);
+    expect(result).toMatchObject({ errorCode: "claude_transient_upstream", errorFamily: "transient_upstream" });
+  });
+
+  test("Stop: SIGTERM reaches Claude, which ends at once, and the pod is gone", async () => {
+    answers = () => ({ kind: "silence" });
+    const abort = new AbortController();
+    const asked = api.nextRequest();
+    const running = run({ signal: abort.signal });
+    await asked;
+    const stoppedAt = performance.now();
+    abort.abort(new Error("stopped by the board"));
+    const { result } = await running;
+    expect(result).toMatchObject({
+      errorCode: "cancelled",
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    // Its grace is 30 s.
+    expect(performance.now() - stoppedAt).toBeLessThan(10_000);
+    expect(k8s.objects.list("pods", NAMESPACE)).toEqual([]);
+    expect(result.sessionId).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  test("a deadline of the Job", async () => {
+    answers = () => ({ kind: "silence" });
+    const { result } = await run({ config: { timeoutSec: 3 } });
+    expect(result).toMatchObject({ timedOut: true, errorCode: "timeout", errorMessage: "Timed out after 3s" });
+  });
+
+  test("a prompt of 300 KiB arrives whole", async () => {
+    answers = () => text("Read.");
+    const end = "the very end";
+    const { result } = await run({ config: { promptTemplate: `${"Look. ".repeat(50_000)}${end}` } });
+    expect(result).toMatchObject({ exitCode: 0, summary: "Read." });
+    expect(api.asked.some(({ body }) => body.includes(end))).toBe(true);
+  });
+
+  test("MCP servers of the configuration are known to Claude", async () => {
+    answers = () => text("ok");
+    const { log } = await run({ config: { mcpServers: { nowhere: { type: "http", url: "http://127.0.0.1:9/mcp" } } } });
+    expect(log).toContain('"mcp_servers":[{"name":"nowhere"');
+  });
+});
