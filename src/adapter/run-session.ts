@@ -6,19 +6,18 @@ import {
   type Run,
   type RunEnd,
   RunGoneError,
-  type Silence,
   StartFailedError,
 } from "../engine/index.ts";
+import { cleanUp } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
 import type { Redactor } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
 import { reasonOf } from "./errors.ts";
 import { hasStarted, OutputReader } from "./follow.ts";
-import { AnnotationKey, secretNameFor } from "./names.ts";
 import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
 import { processState, settlesWithin } from "./process-state.ts";
-import { deleteRunSecret, sweepOrphanedSecrets } from "./prompt-delivery.ts";
-import { markCollected } from "./reattach.ts";
+import { tellProgress } from "./progress.ts";
+import { sweepOrphanedSecrets } from "./prompt-delivery.ts";
 import type { RunLog } from "./run-log.ts";
 import type { Site } from "./site.ts";
 import { explainStartFailure, isTransientStart } from "./start-failure.ts";
@@ -45,8 +44,6 @@ export interface SessionInput<Config extends BaseConfig, Verdict extends AgentVe
 
 /** The host waits 60 s for a run that was told to stop; half of it is left for what comes after. */
 const GONE_TIMEOUT_MS = 30_000;
-/** Requests that tidy up do not hold up the result for longer. */
-const CLEANUP_TIMEOUT_MS = 10_000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** One run from its Job's creation (or adoption) to its result. */
@@ -75,7 +72,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const { site, definition, redactor, config, log } = this.#input;
     const tidying = new AbortController();
     const sweep = sweepOrphanedSecrets(site.engine, site.namespace, definition.type, tidying.signal).catch(() => []);
-    this.#watchProgress();
+    this.#keepalive = tellProgress(this.#run, site.engine, log, config.keepaliveSec);
     try {
       return await this.#follow();
     } catch (error) {
@@ -100,7 +97,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   }
 
   async #follow(): Promise<AdapterExecutionResult> {
-    const { signal, log } = this.#input;
+    const { signal, log, site, config } = this.#input;
     const deadline = new AbortController();
     const timer = this.#startDeadline(deadline);
     const stop = AbortSignal.any([signal, deadline.signal]);
@@ -135,7 +132,9 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     await this.#reader?.drained(signal);
     if (signal.aborted) return await this.#cancelled();
     const result = this.#classified(this.#kindOf(end), end);
-    await this.#cleanUp(end);
+    const { output } = this.#reader ?? {};
+    const isLogLost = output?.error != null && !this.#parser.finish().hasResult;
+    await cleanUp({ run: this.#run, site, config, log, end, isLogLost, isAdopted: this.#started.adopted });
     return result;
   }
 
@@ -154,32 +153,6 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const timer = setTimeout(() => deadline.abort(new Error("deadline")), Math.min(ms, MAX_TIMER_MS));
     timer.unref();
     return timer;
-  }
-
-  #watchProgress(): void {
-    const { config, log, site } = this.#input;
-    const { namespace, jobName } = this.#run;
-    this.#run.on("phase", ({ phase, text }) => {
-      if (phase !== "unknown" && phase !== "ended" && phase !== "gone") log.say("stdout", text);
-    });
-    this.#run.on("pod", ({ pod, previous }) => {
-      log.say(
-        "stderr",
-        `Pod ${pod.metadata.name} took the place of ${previous.metadata.name}: ${previous.status.reason ?? "it ended early"}`,
-      );
-    });
-    const onSilence = ({ silentMs, liveness, unknownSince }: Silence) => {
-      const silence = `no output for ${Math.round(silentMs / 1000)}s`;
-      const since = unknownSince === null ? "" : ` since ${new Date(unknownSince).toISOString()}`;
-      const state =
-        liveness === "alive"
-          ? "is alive"
-          : `is in an unknown state${since}: the connection to the API server is down, trying again`;
-      log.say("stdout", `Job ${namespace}/${jobName} ${state} (${silence})`);
-    };
-    this.#keepalive = site.engine.keepalive.watch(this.#run, { everyMs: config.keepaliveSec * 1000, onSilence });
-    const { phase, text } = this.#run.phase();
-    if (phase !== "unknown") log.say("stdout", text);
   }
 
   #kindOf(end: RunEnd): OutcomeKind {
@@ -331,39 +304,6 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     // A container that was late may have started while it was being deleted.
     const agentStarted = hasStarted(this.#run, this.#container, null);
     return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
-  }
-
-  /** The result is taken: the Job goes, unless it is to be kept or its log could not be read. */
-  async #cleanUp(end: RunEnd): Promise<void> {
-    const { config, log, site } = this.#input;
-    const { namespace, jobName, uid } = this.#run;
-    const { engine } = site;
-    if (uid !== null) processState().collected.set(uid, true);
-    const giveUp = AbortSignal.timeout(CLEANUP_TIMEOUT_MS);
-    const { output } = this.#reader ?? {};
-    try {
-      if (output?.error != null && !this.#parser.finish().hasResult) {
-        log.say(
-          "stderr",
-          `Job ${namespace}/${jobName} is kept: its log was not read to its end (kubectl logs -n ${namespace} job/${jobName})`,
-        );
-      } else if (config.retainJobs) {
-        log.say("stdout", `Job ${namespace}/${jobName} is kept (retainJobs)`);
-        const job = this.#run.job();
-        if (job !== null && end.kind !== "job_deleted") await markCollected(engine.cluster, job, giveUp);
-        await deleteRunSecret(engine.cluster, namespace, secretNameFor(jobName), giveUp);
-      } else {
-        if (end.kind !== "job_deleted") await this.#run.delete({ signal: giveUp });
-        // The Secrets of the adapter of old have no owner.
-        if (this.#isForeign()) await deleteRunSecret(engine.cluster, namespace, secretNameFor(jobName), giveUp);
-      }
-    } catch (error) {
-      log.say("stderr", `Cleaning up after Job ${namespace}/${jobName} failed: ${reasonOf(error)}`);
-    }
-  }
-
-  #isForeign(): boolean {
-    return this.#started.adopted && this.#run.job()?.metadata.annotations?.[AnnotationKey.workingDir] === undefined;
   }
 }
 

@@ -1,0 +1,47 @@
+import type { Run, RunEnd } from "../engine/index.ts";
+import type { BaseConfig } from "./config.ts";
+import { reasonOf } from "./errors.ts";
+import { AnnotationKey, secretNameFor } from "./names.ts";
+import { processState } from "./process-state.ts";
+import { deleteRunSecret } from "./prompt-delivery.ts";
+import { markCollected } from "./reattach.ts";
+import type { RunLog } from "./run-log.ts";
+import type { Site } from "./site.ts";
+
+/** Requests that tidy up do not hold up the result for longer. */
+const CLEANUP_TIMEOUT_MS = 10_000;
+
+/** After a run's result was taken: the Job goes, unless it is to be kept or its log could not be read. Never rejects. */
+export async function cleanUp(input: {
+  run: Run;
+  site: Site;
+  config: BaseConfig;
+  log: RunLog;
+  end: RunEnd;
+  isLogLost: boolean;
+  isAdopted: boolean;
+}): Promise<void> {
+  const { run, site, config, log, end, isLogLost, isAdopted } = input;
+  const { namespace, jobName, uid } = run;
+  const { cluster } = site.engine;
+  if (uid !== null) processState().collected.set(uid, true);
+  const giveUp = AbortSignal.timeout(CLEANUP_TIMEOUT_MS);
+  const job = run.job();
+  try {
+    if (isLogLost) {
+      const command = `kubectl logs -n ${namespace} job/${jobName}`;
+      log.say("stderr", `Job ${namespace}/${jobName} is kept: its log was not read to its end (${command})`);
+    } else if (config.retainJobs) {
+      log.say("stdout", `Job ${namespace}/${jobName} is kept (retainJobs)`);
+      if (job !== null && end.kind !== "job_deleted") await markCollected(cluster, job, giveUp);
+      await deleteRunSecret(cluster, namespace, secretNameFor(jobName), giveUp);
+    } else {
+      if (end.kind !== "job_deleted") await run.delete({ signal: giveUp });
+      // The Secrets of the adapter of old have no owner.
+      const isForeign = isAdopted && job?.metadata.annotations?.[AnnotationKey.workingDir] === undefined;
+      if (isForeign) await deleteRunSecret(cluster, namespace, secretNameFor(jobName), giveUp);
+    }
+  } catch (error) {
+    log.say("stderr", `Cleaning up after Job ${namespace}/${jobName} failed: ${reasonOf(error)}`);
+  }
+}
