@@ -89,7 +89,8 @@ export class ProcessContainer implements RunningContainer {
     }
     if (this.#signalled) return;
     this.#signalled = true;
-    this.#signalGroup("SIGTERM");
+    // As the runtime does it: SIGTERM is for the main process alone, SIGKILL for all.
+    this.#child.kill("SIGTERM");
   }
 
   kill(exitCode = 137, reason = "Error"): void {
