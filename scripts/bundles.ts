@@ -11,8 +11,17 @@ export const ENTRIES: Readonly<Record<string, string>> = {
   "engine/index": "src/engine/index.ts",
   "embedded/index": "src/embedded/index.ts",
   "cli/index": "src/claude/cli.ts",
-  bin: "src/cli/main.ts",
 };
+
+/** The command loads what a subcommand needs when it is asked for, so it is split. */
+export function commandBuild(outdir: string): BuildOptions {
+  return {
+    ...moduleBuild(outdir),
+    entryPoints: [{ in: "src/cli/main.ts", out: "bin" }],
+    splitting: true,
+    chunkNames: "command/[name]-[hash]",
+  };
+}
 
 export function moduleBuild(outdir: string): BuildOptions {
   return {
