@@ -14,9 +14,6 @@ import { sendError, sendJson, sendText } from "./responses.ts";
 import { internalError, methodNotAllowed, StatusError } from "./status-error.ts";
 import { createObject, deleteCollection, deleteObject, evictPod, patchObject, updateObject } from "./write-handlers.ts";
 
-const ORPHAN_WARNING =
-  '299 - "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"';
-
 /** One request, from authentication to the answer. Never rejects. */
 export async function handleRequest(
   context: ApiContext,
@@ -50,9 +47,7 @@ export async function handleRequest(
     }
     const status = error instanceof StatusError ? error : internalError(String((error as Error)?.message ?? error));
     if (!(error instanceof StatusError)) process.emitWarning(error instanceof Error ? error : new Error(String(error)));
-    // Said whatever the outcome, to who leaves the policy open.
-    const warn = request.verb === "delete" && request.resource === "jobs" && !exchange.headers["content-length"];
-    sendError(exchange, status, warn && !request.query.has("propagationPolicy") ? { warning: ORPHAN_WARNING } : {});
+    sendError(exchange, status);
   }
 }
 

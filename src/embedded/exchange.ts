@@ -30,6 +30,7 @@ export class Exchange {
   readonly #clock: Clock;
   readonly #closeListeners: (() => void)[] = [];
   readonly #readyListeners: (() => void)[] = [];
+  readonly #extraHeaders: ResponseHeaders = {};
   #queue: Buffer[] = [];
   #ending = false;
   #opened = false;
@@ -108,6 +109,11 @@ export class Exchange {
     return Buffer.concat(chunks);
   }
 
+  /** A header of the answer, whatever it will be. */
+  setHeader(name: string, value: string): void {
+    this.#extraHeaders[name] = value;
+  }
+
   /** A whole answer. */
   respond(status: number, headers: ResponseHeaders, body: readonly Buffer[]): void {
     let length = 0;
@@ -121,8 +127,9 @@ export class Exchange {
   open(status: number, headers: ResponseHeaders): void {
     if (this.#opened || this.#closed) return;
     this.#opened = true;
-    if (this.#stalled) this.#corked = { status, headers };
-    else this.#writeHead(status, headers);
+    const all = { ...headers, ...this.#extraHeaders };
+    if (this.#stalled) this.#corked = { status, headers: all };
+    else this.#writeHead(status, all);
   }
 
   write(chunk: Buffer): void {

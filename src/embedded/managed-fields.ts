@@ -3,7 +3,7 @@ import type { ManagedFieldsEntry } from "./objects.ts";
 
 /**
  * Plausible `metadata.managedFields`: about a third of an object's bytes on the wire, which is why clients trim them.
- * Ownership conflicts are not modelled; the sets only grow.
+ * A writer owns what it ever changed and what is still there; that another writer takes fields over is not modelled.
  */
 
 type FieldSet = { [path: string]: FieldSet };
@@ -16,6 +16,7 @@ const LIST_KEYS: Readonly<Record<string, readonly string[]>> = {
   ephemeralContainers: ["name"],
   hostAliases: ["ip"],
   imagePullSecrets: ["name"],
+  podIPs: ["ip"],
   initContainers: ["name"],
   ownerReferences: ["uid"],
   ports: ["containerPort", "protocol"],
@@ -94,6 +95,35 @@ function union(base: FieldSet, more: FieldSet): FieldSet {
   return result;
 }
 
+/** What of `set` is still there in `value`; `set` itself if all is. */
+function existing(set: FieldSet, value: unknown): FieldSet {
+  let result = set;
+  for (const key of Object.keys(set)) {
+    const child = childOf(value, key);
+    const left = set[key] as FieldSet;
+    const kept = child === undefined ? undefined : child === SELF ? left : existing(left, child);
+    if (kept === left) continue;
+    if (result === set) result = { ...set };
+    if (kept === undefined) delete result[key];
+    else result[key] = kept;
+  }
+  return result;
+}
+
+const SELF = Symbol("self");
+
+function childOf(value: unknown, key: string): unknown {
+  if (key === ".") return SELF;
+  const text = key.slice(2);
+  if (key.startsWith("f:")) return isRecord(value) ? value[text] : undefined;
+  if (!Array.isArray(value)) return undefined;
+  const wanted = JSON.parse(text) as unknown;
+  if (key.startsWith("v:")) return value.includes(wanted) ? SELF : undefined;
+  if (!isRecord(wanted)) return undefined;
+  const names = Object.keys(wanted);
+  return value.find((item) => isRecord(item) && names.every((name) => item[name] === wanted[name]));
+}
+
 const METADATA_FIELDS = ["annotations", "finalizers", "generateName", "labels", "ownerReferences"] as const;
 const NOT_OWNED = new Set(["apiVersion", "kind", "metadata"]);
 
@@ -107,6 +137,11 @@ function ownable(object: { [field: string]: unknown; metadata?: unknown }, subre
   if (Object.keys(written).length > 0) fields.metadata = written;
   for (const key of Object.keys(object)) if (!NOT_OWNED.has(key) && key !== "status") fields[key] = object[key];
   return fields;
+}
+
+/** Unlike a pod's, a Job's conditions are owned as a whole. */
+function withAtomicConditions(status: FieldSet): FieldSet {
+  return status["f:conditions"] === undefined ? status : { ...status, "f:conditions": {} };
 }
 
 /** The entries of `before` with what changed up to `after` added to `manager`'s; `entries` itself if nothing was. */
@@ -124,17 +159,18 @@ export function withManager(
 ): readonly ManagedFieldsEntry[] {
   const { manager, subresource, operation = "Update" } = change;
   const set: FieldSet = {};
+  const isJob = change.apiVersion === "batch/v1";
   const before = ownable(change.before, subresource);
   const after = ownable(change.after, subresource);
   for (const key of Object.keys(after).sort()) {
     const fields = changedFields(key, before[key], after[key]);
-    if (fields !== undefined) set[`f:${key}`] = fields;
+    if (fields !== undefined) set[`f:${key}`] = isJob && key === "status" ? withAtomicConditions(fields) : fields;
   }
   const index = entries.findIndex(
     (entry) => entry.manager === manager && entry.operation === operation && entry.subresource === subresource,
   );
   const old = entries[index];
-  const fieldsV1 = union((old?.fieldsV1 ?? {}) as FieldSet, set);
+  const fieldsV1 = existing(union((old?.fieldsV1 ?? {}) as FieldSet, set), after);
   if (old !== undefined ? fieldsV1 === old.fieldsV1 : Object.keys(set).length === 0) return entries;
   const entry: ManagedFieldsEntry = {
     manager,

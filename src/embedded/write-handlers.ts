@@ -12,6 +12,9 @@ import { badRequest, invalid, modified, notFound, resourceDetails, StatusError }
 import { type DeleteOptions, timestamp, type WriteOptions } from "./store.ts";
 import { validateTypes, validateUpdate } from "./validation.ts";
 
+const ORPHAN_WARNING =
+  '299 - "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"';
+
 /** POST to a collection. */
 export async function createObject(context: ApiContext, call: ObjectRequest): Promise<void> {
   const { request, exchange, resource, manager } = call;
@@ -212,6 +215,9 @@ function deleteOptions({ resource, request, exchange }: ObjectRequest, bytes: Bu
     const body = parseBody("DeleteOptions", exchange.headers["content-type"], bytes);
     if (isRecord(body)) Object.assign(given, body);
   }
+  const policyGiven = given.propagationPolicy !== undefined || given.orphanDependents !== undefined;
+  // Said whatever the outcome, to who leaves the policy open.
+  if (resource === "jobs" && !policyGiven) exchange.setHeader("warning", ORPHAN_WARNING);
   return storeDeleteOptions(resource, given);
 }
 

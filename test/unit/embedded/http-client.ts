@@ -95,14 +95,11 @@ export class Client {
   }
 
   #open({ method = "GET", path, body, headers = {}, token }: Call): ClientHttp2Stream {
-    const stream = this.session(token).request({
-      ":method": method,
-      ":path": path,
-      ...contentType(body),
-      ...authorization(token),
-      ...headers,
-    });
-    stream.end(encode(body));
+    const stream = this.session(token).request(
+      { ":method": method, ":path": path, ...contentType(body), ...authorization(token), ...headers },
+      { endStream: body === undefined },
+    );
+    if (body !== undefined) stream.end(encode(body));
     return stream;
   }
 
