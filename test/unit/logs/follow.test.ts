@@ -466,6 +466,15 @@ describe("where to start, where to stop", () => {
     expect(f.gaps).toEqual([]);
   });
 
+  test("tailLines, cut before the first line: asked for again", async () => {
+    const c = container().lines(lineTexts(10)).exit();
+    c.tell(ended);
+    c.cut = ({ index }) => (index === 0 ? { atByte: 10, how: "reset" } : null);
+    const f = follow(c, { tailLines: 3 });
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(3, 7));
+  });
+
   test("tailLines of an empty log: what is printed while the follow is cut is not passed over", async () => {
     let now = BigInt(Date.now()) * 1_000_000n;
     const c = container(() => (now += 1_000_000n)).lines(lineTexts(5));

@@ -49,22 +49,13 @@ export class LogServer {
     return self;
   }
 
-  get kubeConfig(): KubeConfig {
+  get address(): ServerAddress {
     const { port } = this.#server.address() as AddressInfo;
-    const kubeConfig = new KubeConfig();
-    kubeConfig.loadFromOptions({
-      clusters: [
-        {
-          name: "test",
-          server: `https://127.0.0.1:${port}`,
-          caData: Buffer.from(this.#certificate).toString("base64"),
-        },
-      ],
-      users: [{ name: "test", token: "test" }],
-      contexts: [{ name: "test", cluster: "test", user: "test" }],
-      currentContext: "test",
-    });
-    return kubeConfig;
+    return { server: `https://127.0.0.1:${port}`, caData: Buffer.from(this.#certificate).toString("base64") };
+  }
+
+  get kubeConfig(): KubeConfig {
+    return kubeConfigOf(this.address);
   }
 
   add(container: TestContainer): TestContainer {
@@ -88,11 +79,31 @@ export class LogServer {
     const container = this.#containers.get(podName);
     this.openRequests++;
     // Node's server keeps a reset stream until its last write is through, which a stalled client never lets happen.
-    request.on("aborted", () => request.stream?.destroy());
+    request.on("aborted", () => {
+      const { stream } = request;
+      // Our own reset must still be sent.
+      if (stream && stream.rstCode !== http2.constants.NGHTTP2_INTERNAL_ERROR) stream.destroy();
+    });
     response.on("close", () => this.openRequests--);
     if (!container) return refuse(response, { status: 404, message: `pods "${podName}" not found` });
     await container.serve(url.searchParams, response);
   }
+}
+
+export interface ServerAddress {
+  server: string;
+  caData: string;
+}
+
+export function kubeConfigOf(address: ServerAddress): KubeConfig {
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromOptions({
+    clusters: [{ name: "test", ...address }],
+    users: [{ name: "test", token: "test" }],
+    contexts: [{ name: "test", cluster: "test", user: "test" }],
+    currentContext: "test",
+  });
+  return kubeConfig;
 }
 
 /** One part of a line in the log file. */
