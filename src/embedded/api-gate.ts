@@ -15,7 +15,13 @@ export class ApiGate {
     this.#closed = false;
     const waiting = [...this.#waiting];
     this.#waiting.clear();
-    for (const listener of waiting) listener();
+    for (const listener of waiting) {
+      try {
+        listener();
+      } catch (error) {
+        process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+      }
+    }
   }
 
   /** Called once, when the server can be reached again. */

@@ -143,7 +143,8 @@ export class Clock {
 
   #add(run: () => void, virtualMs: number, onStop: (() => void) | null): Timer {
     const entry: Entry = {
-      deadline: this.now() + Math.max(0, virtualMs),
+      // NaN would put the heap out of order for all others.
+      deadline: this.now() + (Number.isNaN(virtualMs) ? 0 : Math.max(0, virtualMs)),
       order: this.#order++,
       run,
       onStop,
@@ -237,7 +238,12 @@ function before(a: Entry, b: Entry): boolean {
 function fire(entry: Entry): void {
   const { run } = entry;
   entry.cancel();
-  run?.();
+  try {
+    run?.();
+  } catch (error) {
+    // A fault of the embedded cluster must not end the process that it is embedded in.
+    process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+  }
 }
 
 /** Lets promises that are due resolve, and what they start. */

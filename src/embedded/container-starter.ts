@@ -99,17 +99,22 @@ export class ContainerStarter {
     if (processArgv.length === 0) {
       return `container "${spec.name}" has no command, and its program { kind: "process" } names none`;
     }
-    return new ProcessContainer({
-      program,
-      argv: processArgv,
-      env,
-      workingDir,
-      files,
-      directory: this.#kubelet.podDirectory(pod.metadata.uid),
-      nameOf: (volume) => volumes.nameOf(volume),
-      log,
-      clock,
-    });
+    try {
+      return new ProcessContainer({
+        program,
+        argv: processArgv,
+        env,
+        workingDir,
+        files,
+        directory: this.#kubelet.podDirectory(pod.metadata.uid),
+        nameOf: (volume) => volumes.nameOf(volume),
+        log,
+        clock,
+      });
+    } catch (error) {
+      // A string with a NUL byte, or a full disk: what `spawn` and the file system refuse at once.
+      return error instanceof Error ? error.message : String(error);
+    }
   }
 
   #startError(pod: Pod, spec: ContainerSpec, cause: string): StartOutcome {

@@ -1,6 +1,6 @@
-import { randomBytes } from "node:crypto";
 import type { Clock } from "./clock.ts";
 import type { StoredObject } from "./objects.ts";
+import { randomHex } from "./random-hex.ts";
 import { StatusError } from "./status-error.ts";
 import type { ObjectStore } from "./store.ts";
 
@@ -51,7 +51,7 @@ export class EventRecorder {
       const event = this.#store.create(
         "events",
         {
-          metadata: { name: `${name}.${randomBytes(8).toString("hex")}`, namespace },
+          metadata: { name: `${name}.${randomHex(16)}`, namespace },
           involvedObject: {
             kind: about.kind,
             namespace,

@@ -1,5 +1,5 @@
 /** The cluster's nodes: their Node objects, their kubelets, and what can befall a node. */
-import type { Clock } from "./clock.ts";
+import { type Clock, SleepAbortedError } from "./clock.ts";
 import type { ContainerLog } from "./container-log.ts";
 import { Kubelet, type KubeletOptions } from "./kubelet.ts";
 import type { PodWorker } from "./pod-worker.ts";
@@ -101,8 +101,13 @@ export class Nodes {
   async restartKubelet(name: string, { downMs = 1000, blindMs = 500 } = {}): Promise<void> {
     const kubelet = this.#kubelet(name);
     kubelet.stopKubelet();
-    await this.#options.clock.sleep(downMs);
-    await kubelet.startKubelet(blindMs);
+    try {
+      await this.#options.clock.sleep(downMs);
+      await kubelet.startKubelet(blindMs);
+    } catch (error) {
+      // The whole cluster was stopped meanwhile.
+      if (!(error instanceof SleepAbortedError)) throw error;
+    }
   }
 
   /** Until `startKubelet`: logs answer 500, nothing that happens to the node's pods is reported. */

@@ -541,6 +541,27 @@ describe("what befalls pods", () => {
     expect(cluster.container().state.terminated?.exitCode).toBe(9);
   });
 
+  it("a pod deleted before the kubelet could report its end is removed all the same", async () => {
+    start({
+      programs: {
+        main: async (container) => {
+          await container.sleep(1000);
+        },
+      },
+    });
+    cluster.createJob({});
+    await cluster.running();
+    await cluster.advance(1000);
+    const [node = ""] = cluster.controllers.nodes.names();
+    cluster.controllers.nodes.stopKubelet(node);
+    await cluster.advance(5000);
+    cluster.store.delete("jobs", namespace, "job");
+    await cluster.advance(1000);
+    expect(cluster.pod().metadata.deletionGracePeriodSeconds).toBe(2);
+    await cluster.controllers.nodes.startKubelet(node);
+    await cluster.until("the pod is gone", () => cluster.pods().length === 0);
+  });
+
   it("a node's clock that is ahead shows in the times of its logs only", async () => {
     start({ programs: { main: exits(0) }, nodes: [{ name: "ahead", clockSkewMs: 3_600_000 }] });
     cluster.createJob({});
