@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { LRUCache } from "lru-cache";
 import { RunEngine, type RunEngineOptions, type StartOptions } from "./engine.ts";
+import { EngineStoppedError } from "./runs/types.ts";
 
 export interface EngineLease {
   readonly engine: RunEngine;
@@ -11,6 +12,8 @@ export interface EngineLease {
 
 interface Shared {
   starting: Promise<RunEngine>;
+  /** Ends a start that may otherwise never end: while the server is away, it goes on trying. */
+  abort: AbortController;
   users: number;
 }
 
@@ -41,7 +44,8 @@ export async function leaseEngine(options: RunEngineOptions & StartOptions): Pro
   const { signal, ...engineOptions } = options;
   let entry = shared.get(key);
   if (entry === undefined) {
-    entry = { starting: RunEngine.start(engineOptions), users: 0 };
+    const abort = new AbortController();
+    entry = { starting: RunEngine.start({ ...engineOptions, signal: abort.signal }), abort, users: 0 };
     shared.set(key, entry);
   }
   idle.delete(key);
@@ -85,6 +89,7 @@ function releaseOnce(key: string, entry: Shared): () => void {
 }
 
 async function stop(entry: Shared): Promise<void> {
+  entry.abort.abort(new EngineStoppedError());
   const engine = await entry.starting.catch(() => null);
   await engine
     ?.stop()

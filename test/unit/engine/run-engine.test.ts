@@ -1,4 +1,4 @@
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { EmbeddedKubernetes, EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
 import {
   EngineStoppedError,
@@ -320,6 +320,30 @@ describe("waiting", () => {
     await expect(engine.launch(job("after"))).rejects.toThrow(EngineStoppedError);
   });
 
+  it("does not mind a clock that jumps", async () => {
+    const { k8s, engine } = await start(patient);
+    k8s.failImagePull("agent");
+    const run = await engine.launch(job("jump"), { policy: { imagePullGraceMs: 60_000 } });
+    const ready = run.podReady(MAIN);
+    const failing = new Promise<void>((resolve) => {
+      run.on("phase", ({ text }) => {
+        if (text.includes("Pull")) resolve();
+      });
+    });
+    await failing;
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 86_400_000 });
+    onTestFinished(() => void vi.useRealTimers());
+    k8s.faults.cutWatches();
+    const abort = new AbortController();
+    const end = run.terminated({ ...MAIN, signal: abort.signal });
+    await engine.launch(job("other"));
+    expect(run.endOf("main")).toBeNull();
+    abort.abort();
+    await expect(end).rejects.toThrow();
+    run.release();
+    await expect(ready).rejects.toThrow(EngineStoppedError);
+  });
+
   it("survives anything that the watches go through", async () => {
     const { k8s, engine } = await start(async function* (container) {
       yield "a";
@@ -403,6 +427,16 @@ describe("an engine", () => {
     expect(again.engine).toBe(leases[0]?.engine);
     await stopSharedEngines();
     expect(again.engine.isStopped).toBe(true);
+  });
+
+  it("shared, that never could start is stopped all the same", async () => {
+    const k8s = await startKubernetes();
+    const stall = k8s.faults.freeze();
+    const leasing = leaseEngine({ namespace: NAMESPACE, labels: LABELS, kubeConfig: kubeConfigOf(k8s) });
+    const outcome = expect(leasing).rejects.toThrow(EngineStoppedError);
+    await stopSharedEngines();
+    await outcome;
+    stall.release();
   });
 
   it("tells of silence from one timer, and of a watch that is down", async () => {
