@@ -6,6 +6,8 @@ export interface DemoRun {
   row: RunRow;
   audit: LineAudit;
   result: AdapterExecutionResult | null;
+  /** `succeeded` or the error code. */
+  outcome: string;
   /** What `execute` threw, which it never should. */
   thrown: unknown;
 }
@@ -22,7 +24,7 @@ export interface DemoRunOptions {
 export function createDemoRun(index: number): DemoRun {
   const agent = `agent-${String(index + 1).padStart(2, "0")}`;
   const row = { agent, phase: "waiting", startedAt: performance.now(), endedAt: null, lines: 0, text: "" };
-  return { row, audit: new LineAudit(), result: null, thrown: null };
+  return { row, audit: new LineAudit(), result: null, outcome: "", thrown: null };
 }
 
 export async function executeDemoRun(
@@ -66,8 +68,13 @@ export async function executeDemoRun(
   }
   const { result } = run;
   const isWell = result !== null && (result.exitCode ?? 0) === 0 && result.errorMessage == null && !result.timedOut;
+  run.outcome = isWell ? "succeeded" : (result?.errorCode ?? "failed");
   const text = run.thrown !== null ? String(run.thrown) : (result?.errorMessage ?? result?.summary ?? "");
-  show({ phase: isWell ? "succeeded" : (result?.errorCode ?? "failed"), endedAt: performance.now(), text });
+  show({
+    phase: isWell ? "succeeded" : "failed",
+    endedAt: performance.now(),
+    text: isWell ? text : `${run.outcome}: ${text}`,
+  });
 }
 
 function showOutput(chunk: string, show: (change: Partial<RunRow>) => void, row: RunRow): void {

@@ -12,8 +12,8 @@ export interface DemoFigures {
 
 export function countRuns(runs: readonly DemoRun[]): DemoFigures {
   const figures: DemoFigures = { outcomes: {}, delivered: 0, lost: 0, doubled: 0, outOfOrder: 0, broken: [] };
-  for (const { row, audit, thrown, result } of runs) {
-    figures.outcomes[row.phase] = (figures.outcomes[row.phase] ?? 0) + 1;
+  for (const { row, audit, thrown, result, outcome } of runs) {
+    figures.outcomes[outcome] = (figures.outcomes[outcome] ?? 0) + 1;
     const { delivered, lost, doubled, outOfOrder, complete } = audit.result;
     figures.delivered += delivered;
     figures.lost += lost;
@@ -21,7 +21,7 @@ export function countRuns(runs: readonly DemoRun[]): DemoFigures {
     figures.outOfOrder += outOfOrder;
     if (thrown !== null) figures.broken.push(`${row.agent}: execute threw ${thrown}`);
     else if (result === null) figures.broken.push(`${row.agent}: no result`);
-    else if (!complete) figures.broken.push(`${row.agent}: its last line never came (${row.phase}: ${row.text})`);
+    else if (!complete) figures.broken.push(`${row.agent}: its last line never came (${row.text})`);
   }
   return figures;
 }

@@ -62,6 +62,11 @@ export type FollowStep =
 
 /** The pod tells of its container's end a little after the stream does: so long we wait for it before we ask again. */
 export const CLEAN_END_SETTLE_MS = 250;
+/**
+ * The same where the last line has marked the end of the output: nothing is missing, so there is no hurry. A kubelet looks at
+ * its containers about once a second and then reports.
+ */
+export const LAST_LINE_SETTLE_MS = 5_000;
 /** A container has ended and its log cannot be had for so long: give up, and say so. */
 export const ENDED_GIVE_UP_MS = 120_000;
 /** A stream that was open for so long was healthy, even if the container said nothing. */
@@ -97,7 +102,8 @@ function whileRunning(state: FollowState, last: Answered, random: () => number):
   // tells of it, which is the usual case. The short rest saves a request in the latter. A stream that ends amid a line
   // was cut: no reason to wait.
   if (last.unfinished && idle === 0) return { do: "read", follow: true };
-  return { do: "rest", ms: idle === 0 ? CLEAN_END_SETTLE_MS : backoff(idle, random), hurry: true };
+  if (idle > 0) return { do: "rest", ms: backoff(idle, random), hurry: true };
+  return { do: "rest", ms: state.lastLineSeen ? LAST_LINE_SETTLE_MS : CLEAN_END_SETTLE_MS, hurry: true };
 }
 
 function afterContainerEnd(state: FollowState, last: Answered, random: () => number): FollowStep {
