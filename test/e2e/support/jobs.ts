@@ -64,3 +64,8 @@ export function jobManifest(context: E2eContext, input: JobInput): JobManifest {
 export function shellContainer(context: E2eContext, name: string, script: string, more: object = {}): object {
   return { name, image: context.image, command: ["sh", "-c", script], ...more };
 }
+
+/** A deadline that a pod has started well before, on a slow cluster and on a slow machine with a fast clock. */
+export function deadlineSeconds({ timeScale }: E2eContext): number {
+  return Math.max(20, Math.ceil(6 * timeScale));
+}

@@ -24,9 +24,16 @@ export class ReceivedLines {
   readonly #seqs: number[][] = [];
   readonly #listeners = new Set<() => void>();
   #bytes = 0;
+  #isClosed = false;
   #partial = "";
+  readonly #onLine: ((text: string) => void) | undefined;
+
+  constructor(onLine?: (text: string) => void) {
+    this.#onLine = onLine;
+  }
 
   pushLine(text: string): void {
+    this.#onLine?.(text);
     this.#bytes += Buffer.byteLength(text) + 1;
     const line = parse(text);
     if (line === null) this.others.push(text);
@@ -58,10 +65,17 @@ export class ReceivedLines {
     return this.received.flatMap(({ message }) => message?.content.map(({ text }) => text) ?? []);
   }
 
-  /** Resolves when so many lines have arrived; rejects with the signal. */
+  /** No more will come: whoever waits for more is told. */
+  close(): void {
+    this.#isClosed = true;
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** Resolves when so many lines have arrived; rejects with the signal, and when no more will come. */
   async atLeast(count: number, signal: AbortSignal): Promise<void> {
     while (this.received.length < count) {
       signal.throwIfAborted();
+      if (this.#isClosed) throw new Error(`the output ended after ${this.received.length} of ${count} lines`);
       await new Promise<void>((resolve, reject) => {
         const settle = () => {
           this.#listeners.delete(settle);

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, inject, type TestContext, test } from "vitest";
 import {
   type Cluster,
   loadKubeConfig,
+  type PhaseChange,
   type Run,
   RunEngine,
   type RunPolicy,
@@ -102,6 +103,7 @@ export class Scene {
   readonly id = `e2e-${randomBytes(4).toString("hex")}`;
   readonly #runs: Run[] = [];
   readonly #jobNames = new Set<string>();
+  readonly #notes: (() => string)[] = [];
 
   constructor(suite: Suite, signal: AbortSignal) {
     this.suite = suite;
@@ -152,6 +154,11 @@ export class Scene {
     this.#jobNames.add(name);
   }
 
+  /** Called, and shown, when the case fails. */
+  note(describe: () => string): void {
+    this.#notes.push(describe);
+  }
+
   /** Reads the log to its end. */
   follow(run: Run): { lines: ReceivedLines; done: Promise<ReceivedLines>; gaps: string[] } {
     const lines = new ReceivedLines();
@@ -166,18 +173,75 @@ export class Scene {
       }
       return lines;
     };
-    const done = read();
+    const done = read().finally(() => lines.close());
     // Awaited later, or not at all when the case has failed before.
     done.catch(() => {});
     return { lines, done, gaps };
+  }
+
+  /** Resolves when the run's phase fits, now or later. */
+  async phase(run: Run, fits: (change: PhaseChange) => boolean): Promise<void> {
+    await this.#until(
+      (check) => run.on("phase", check),
+      (check) => run.off("phase", check),
+      () => fits(run.phase()),
+    );
+  }
+
+  /** Resolves when what is known of the run fits, now or later. */
+  async change(run: Run, fits: () => boolean): Promise<void> {
+    await this.#until(
+      (check) => run.on("change", check),
+      (check) => run.off("change", check),
+      fits,
+    );
+  }
+
+  async #until(on: (check: () => void) => void, off: (check: () => void) => void, fits: () => boolean): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const check = () => {
+        if (!this.signal.aborted && !fits()) return;
+        off(check);
+        this.signal.removeEventListener("abort", check);
+        if (this.signal.aborted) reject(this.signal.reason);
+        else resolve();
+      };
+      on(check);
+      this.signal.addEventListener("abort", check, { once: true });
+      check();
+    });
+  }
+
+  /** Creates an object of this case; it is removed with the suite's others. */
+  async create(
+    group: "" | "batch",
+    resource: string,
+    object: { metadata: object; [field: string]: unknown },
+  ): Promise<void> {
+    const metadata = { ...object.metadata, labels: { [RUN_LABEL]: this.context.suiteRun } };
+    await this.cluster.json({ method: "POST", path: this.path(group, resource), body: { ...object, metadata } });
+  }
+
+  /** Deletes as `kubectl delete` does, not as the engine. */
+  async remove(group: "" | "batch", resource: string, name: string): Promise<void> {
+    await this.cluster.json({
+      method: "DELETE",
+      path: `${this.path(group, resource)}/${name}`,
+      body: { apiVersion: "v1", kind: "DeleteOptions", propagationPolicy: "Background" },
+    });
+  }
+
+  path(group: "" | "batch", resource: string): string {
+    return `${group === "" ? "/api/v1" : "/apis/batch/v1"}/namespaces/${this.namespace}/${resource}`;
   }
 
   operate<Name extends OperationName>(name: Name, input: Parameters<Operations[Name]>[0]) {
     return operate(this.context.relayUrl, name, input);
   }
 
-  diagnosis(): Promise<string> {
-    return diagnose(this.cluster, this.suite.recorder, this.namespace, this.#jobNames);
+  async diagnosis(): Promise<string> {
+    const notes = this.#notes.map((describe) => describe());
+    return [...notes, await diagnose(this.cluster, this.suite.recorder, this.namespace, this.#jobNames)].join("\n");
   }
 
   async close(): Promise<void> {

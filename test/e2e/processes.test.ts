@@ -1,0 +1,54 @@
+import { randomUUID } from "node:crypto";
+import { expect } from "vitest";
+import { execute } from "./support/adapter.ts";
+import { FollowingProcess } from "./support/processes.ts";
+import { Suite } from "./support/suite.ts";
+
+/** Nothing of a run is lost with the process that follows it. */
+const suite = new Suite();
+
+suite.case(
+  "engine: a process is killed mid-run, the next one attaches and has every line and the end",
+  async (scene) => {
+    const run = await scene.launch({ script: "init; lines 60 0.05; result" });
+    const uid = run.uid ?? "";
+    const task = { do: "follow", context: scene.context, jobName: run.jobName, uid } as const;
+    const first = new FollowingProcess(task);
+    await first.lines.atLeast(10, scene.signal);
+    await first.kill("SIGKILL");
+    expect(first.lines.received.length).toBeLessThan(62);
+    const second = new FollowingProcess(task);
+    expect(await second.end).toMatchObject({ kind: "succeeded", exitCode: 0 });
+    second.lines.expectExactlyOnce(62);
+    await second.exited;
+  },
+);
+
+suite.case("engine: a process that attaches after the end still has all of it", async (scene) => {
+  const run = await scene.launch({ script: "init; lines 5; exit 4" });
+  await run.terminated({ container: "claude", signal: scene.signal });
+  const late = new FollowingProcess({ do: "follow", context: scene.context, jobName: run.jobName, uid: run.uid ?? "" });
+  expect(await late.end).toMatchObject({ kind: "failed", exitCode: 4 });
+  late.lines.expectExactlyOnce(6);
+});
+
+for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+  suite.case(`adapter: ${signal} mid-run deletes nothing; the task's next run adopts the Job`, async (scene) => {
+    const agent = { agentId: randomUUID(), taskId: randomUUID() };
+    const first = new FollowingProcess({
+      do: "execute",
+      context: scene.context,
+      run: { ...agent, script: "init; lines 60 0.05; result" },
+    });
+    const job = await first.job;
+    scene.watchJob(job);
+    await first.lines.atLeast(10, scene.signal);
+    await first.kill(signal);
+    expect(first.lines.received.length).toBeLessThan(62);
+    const second = execute(scene, { ...agent, script: "init; lines 3; result" });
+    expect(await second.job).toBe(job);
+    expect(await second.result).toMatchObject({ exitCode: 0, sessionId: "5e551011-0000-4000-8000-000000000000" });
+    expect(second.events.map(({ eventType }) => eventType)).toContain("k8s.job_adopted");
+    second.lines.expectExactlyOnce(62);
+  });
+}
