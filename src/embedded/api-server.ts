@@ -29,6 +29,8 @@ export class ApiServer {
   #context: ApiContext | undefined;
   #server: Http2SecureServer | undefined;
   #port: number;
+  #frozen = 0;
+  readonly #frozenHandles: StreamHandle[] = [];
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
@@ -116,12 +118,16 @@ export class ApiServer {
     return this.#sessions.size;
   }
 
-  /** Stops reading at all connections; returns the undo. (What is written is held back by the exchanges.) */
+  /** Stops reading at all connections, new ones as well; returns the undo. (What is written, the exchanges hold back.) */
   freeze(): () => void {
     const handles = [...this.#secureSockets].map(handleOf);
     for (const handle of handles) handle?.readStop?.();
+    this.#frozen++;
     return () => {
+      this.#frozen--;
       for (const handle of handles) handle?.readStart?.();
+      if (this.#frozen > 0) return;
+      for (const handle of this.#frozenHandles.splice(0)) handle.readStart?.();
     };
   }
 
@@ -148,6 +154,12 @@ export class ApiServer {
     this.counts.connectionsOpened++;
     this.counts.connectionsOpen++;
     socket.on("error", ignore);
+    const handle = this.#frozen > 0 ? handleOf(socket) : undefined;
+    if (handle !== undefined) {
+      // The kernel has accepted it; nobody reads its handshake.
+      handle.readStop?.();
+      this.#frozenHandles.push(handle);
+    }
     socket.once("close", () => {
       this.#sockets.delete(socket);
       this.counts.connectionClosed(socket.bytesWritten);
@@ -163,23 +175,24 @@ export class ApiServer {
   }
 }
 
-const users = new WeakMap<TLSSocket, User | null>();
+const users = new WeakMap<TLSSocket, { user: User | null | undefined }>();
 
-/** The user that the client certificate names: common name and organizations. */
-function certificateUser(socket: TLSSocket): User | undefined {
-  let user = users.get(socket);
-  if (user === undefined) {
-    user = null;
-    if (socket.authorized) {
-      const { subject } = socket.getPeerCertificate();
-      if (subject?.CN !== undefined) {
-        const organizations = subject.O === undefined ? [] : [subject.O].flat();
-        user = { name: String(subject.CN), groups: [...organizations, "system:authenticated"] };
-      }
-    }
-    users.set(socket, user);
+/** The user that the client certificate names (common name and organizations); `null` if it is not to be believed. */
+function certificateUser(socket: TLSSocket): User | null | undefined {
+  let known = users.get(socket);
+  if (known === undefined) {
+    known = { user: readCertificate(socket) };
+    users.set(socket, known);
   }
-  return user ?? undefined;
+  return known.user;
+}
+
+function readCertificate(socket: TLSSocket): User | null | undefined {
+  const { subject } = socket.getPeerCertificate();
+  if (subject?.CN === undefined) return undefined;
+  if (!socket.authorized) return null;
+  const organizations = subject.O === undefined ? [] : [subject.O].flat();
+  return { name: String(subject.CN), groups: [...organizations, "system:authenticated"] };
 }
 
 interface StreamHandle {
@@ -188,7 +201,7 @@ interface StreamHandle {
 }
 
 /** Node has no public way to stop reading below an HTTP/2 session, which is what a stopped process does. */
-function handleOf(socket: TLSSocket): StreamHandle | undefined {
+function handleOf(socket: Socket): StreamHandle | undefined {
   return (socket as unknown as { _handle?: StreamHandle })._handle;
 }
 

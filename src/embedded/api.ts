@@ -1,6 +1,7 @@
 import { review } from "./access-review.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
 import type { User } from "./authorization.ts";
+import { SleepAbortedError } from "./clock.ts";
 import { discover } from "./discovery.ts";
 import type { Exchange } from "./exchange.ts";
 import { readPodLog } from "./pod-log.ts";
@@ -19,7 +20,7 @@ export async function handleRequest(
   context: ApiContext,
   counts: RequestCounts,
   exchange: Exchange,
-  certificateUser: User | undefined,
+  certificateUser: User | null | undefined,
 ): Promise<void> {
   const request = requestInfo(exchange.method, exchange.url);
   counts.add(request);
@@ -41,7 +42,7 @@ export async function handleRequest(
     context.authorization.authorize(user, request);
     await route(context, exchange, request, user);
   } catch (error) {
-    if (exchange.opened || exchange.closed) {
+    if (exchange.opened || exchange.closed || error instanceof SleepAbortedError) {
       exchange.reset();
       return;
     }

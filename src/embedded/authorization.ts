@@ -63,14 +63,18 @@ export class Authorization {
     return this.#rules.get(userName) ?? [];
   }
 
-  /** Throws `StatusError` 401 for credentials that are none. */
-  authenticate(authorization: string | undefined, certificateUser: User | undefined): User {
+  /**
+   * Throws `StatusError` 401 for credentials that are none. `certificateUser`: who the client certificate names; `null` for
+   * a certificate that another authority issued.
+   */
+  authenticate(authorization: string | undefined, certificateUser: User | null | undefined): User {
     if (authorization !== undefined) {
       const token = /^Bearer +(.+)$/i.exec(authorization)?.[1];
       const user = token === undefined ? undefined : this.#tokens.get(token.trim());
       if (user === undefined) throw unauthorized();
       return user;
     }
+    if (certificateUser === null) throw unauthorized();
     return certificateUser ?? ANONYMOUS;
   }
 

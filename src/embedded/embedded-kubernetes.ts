@@ -3,7 +3,7 @@ import type { ApiContext, ApiSettings } from "./api-context.ts";
 import { ApiServer } from "./api-server.ts";
 import { ADMIN, Authorization, type PolicyRule, type User } from "./authorization.ts";
 import { CertificateAuthority } from "./certificates.ts";
-import { Clock } from "./clock.ts";
+import { Clock, SleepAbortedError } from "./clock.ts";
 import { ClusterObjects } from "./cluster-objects.ts";
 import { type Controllers, type ControllersOptions, startControllers } from "./controllers.ts";
 import { Faults, type FaultTargets } from "./faults.ts";
@@ -283,9 +283,19 @@ export class EmbeddedKubernetes {
     this.nodes.lose(name, options);
   }
 
-  /** Stops the API server and starts it again on the same port, with the same state. Resolves when it listens again. */
+  /**
+   * Stops the API server and starts it again on the same port, with the same state. Resolves when it listens again, or when
+   * the cluster was stopped meanwhile.
+   */
   async restart(options: RestartOptions = {}): Promise<void> {
-    const { downMs = 1_000, mode = "kill", drainMs = 60_000, expireVersions = false } = options;
+    try {
+      await this.#restart(options);
+    } catch (error) {
+      if (!(this.#stopped && error instanceof SleepAbortedError)) throw error;
+    }
+  }
+
+  async #restart({ downMs = 1_000, mode = "kill", drainMs = 60_000, expireVersions = false }: RestartOptions) {
     this.#server.stopListening();
     if (mode === "graceful") {
       await this.clock.sleep(drainMs);

@@ -165,8 +165,12 @@ export class Exchange {
   /** Ends the exchange as a failure that the peer sees: RST_STREAM, or a closed connection on HTTP/1.1. */
   reset(): void {
     if (this.#closed) return;
-    if (this.#stream !== undefined) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
-    else this.#response?.destroy();
+    const stream = this.#stream;
+    if (stream !== undefined) {
+      // Node's `close` first ends an open stream, which the peer reads as a clean end; RST_STREAM would come too late.
+      stream.end = () => stream;
+      stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    } else this.#response?.destroy();
     this.#onClose();
   }
 

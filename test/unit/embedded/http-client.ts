@@ -1,4 +1,10 @@
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from "node:http2";
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+} from "node:http2";
 import { request as httpsRequest } from "node:https";
 import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 
@@ -37,7 +43,7 @@ export class Client {
     const stream = this.#open(call);
     const { status, headers } = await head(stream);
     const chunks: Buffer[] = [];
-    for await (const chunk of stream) chunks.push(chunk as Buffer);
+    for await (const chunk of untilReset(stream)) chunks.push(chunk as Buffer);
     return answer(status, headers, Buffer.concat(chunks));
   }
 
@@ -159,10 +165,19 @@ export class Watch {
   }
 }
 
+/** Node ends the reading of a stream that was reset as if all were well: the code tells. */
+export async function* untilReset(stream: ClientHttp2Stream): AsyncGenerator<Buffer | string> {
+  yield* stream;
+  if (!stream.closed) await new Promise((resolve) => stream.once("close", resolve));
+  if (stream.rstCode !== constants.NGHTTP2_NO_ERROR || stream.aborted) {
+    throw new Error(`the stream was reset with code ${stream.rstCode}`);
+  }
+}
+
 async function* lines(stream: ClientHttp2Stream): AsyncGenerator<string> {
   let rest = "";
   stream.setEncoding("utf8");
-  for await (const chunk of stream) {
+  for await (const chunk of untilReset(stream)) {
     const parts = (rest + chunk).split("\n");
     rest = parts.pop() ?? "";
     for (const part of parts) yield part;
