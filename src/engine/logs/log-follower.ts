@@ -55,12 +55,8 @@ export class LogFollower {
   #lastTime: string | null = null;
   /** Of the last read, if it was refused. */
   #error: unknown = null;
+  /** Of the last line delivered; kept for `isLastLine` only. */
   #lastText: string | null = null;
-
-  #isLastLineSeen(): boolean {
-    const { isLastLine } = this.#options;
-    return isLastLine !== undefined && this.#lastText !== null && !this.#previous && isLastLine(this.#lastText);
-  }
   readonly stats: LogStats = { state: "idle", lines: 0, bytes: 0, reads: 0, repeated: 0, gaps: 0, restarts: 0 };
 
   constructor(transport: LogTransport, source: LogSource, options: LogOptions, sink: LogSink, signal: AbortSignal) {
@@ -134,6 +130,11 @@ export class LogFollower {
         if (step.gap) this.#gap(step.gap, null);
         return false;
     }
+  }
+
+  #isLastLineSeen(): boolean {
+    const { isLastLine } = this.#options;
+    return isLastLine !== undefined && this.#lastText !== null && !this.#previous && isLastLine(this.#lastText);
   }
 
   #view(): ContainerView {
@@ -214,7 +215,9 @@ export class LogFollower {
     const same = outcome.final && outcome.end === "clean" && endedWith === instance.endedWith;
     instance.sameEnds = same ? instance.sameEnds + 1 : 0;
     instance.endedWith = endedWith;
-    if (outcome.end === "clean") outcome.confirmed = instance.sameEnds >= (instance.falseEnds > 0 ? 2 : 1);
+    // An empty log, and one whose streams have ended cleanly before their time, takes one more proof.
+    const proofs = instance.falseEnds > 0 || instance.position.lines === 0 ? 2 : 1;
+    if (outcome.end === "clean") outcome.confirmed = instance.sameEnds >= proofs;
   }
 
   #request(follow: boolean, view: ContainerView): LogReadRequest {
