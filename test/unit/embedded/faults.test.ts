@@ -293,7 +293,7 @@ describe("faults", () => {
       );
       await k8s.restart({ downMs: 5_000 });
       await k8s.objects.until(
-        () => (k8s.objects.get("jobs", "ex", "j")?.status as { succeeded?: number }).succeeded === 1,
+        () => (k8s.objects.get("jobs", "ex", "j")?.status as { succeeded?: number } | undefined)?.succeeded === 1,
       );
     });
   });
@@ -373,7 +373,7 @@ describe("faults", () => {
         metadata: { name: "chatty", namespace: "ex" },
         spec: { containers: [{ name: "chatty", image: "i:1" }], restartPolicy: "Never" },
       });
-      const phase = () => (k8s.objects.get("pods", "ex", "chatty")?.status as { phase?: string }).phase;
+      const phase = () => (k8s.objects.get("pods", "ex", "chatty")?.status as { phase?: string } | undefined)?.phase;
       await k8s.objects.until(() => phase() === "Succeeded");
       const { body } = await client.stream({ path: "/api/v1/namespaces/ex/pods/chatty/log" });
       await k8s.clock.sleep(2_000);
