@@ -65,7 +65,7 @@ export class ConnectionPool implements Wire {
   async destroy(error: Error): Promise<void> {
     this.#destroyed ??= error;
     this.#failQueue(error);
-    for (const connection of this.#connections) connection.destroy(error);
+    await Promise.all([...this.#connections].map((connection) => connection.destroy(error)));
     await this.#http1?.destroy(error);
   }
 
@@ -148,11 +148,14 @@ export class ConnectionPool implements Wire {
 
   #useHttp1(first: Socket | null): void {
     const { origin, connect, maxHttp1Connections, idleTimeoutMs } = this.#options;
-    let spare = first;
+    // A peer may leave before undici listens.
+    let spare = first?.on("error", () => {}) ?? null;
     const connectHttp1: Connector = (target, callback) => {
-      if (spare !== null && !spare.destroyed) {
-        callback(null, spare);
-        spare = null;
+      const socket = spare;
+      spare = null;
+      if (socket !== null && !socket.destroyed) {
+        // undici forgets the request that it connects for when it is called back before `connect` returns.
+        queueMicrotask(() => callback(null, socket));
         return;
       }
       connect(target, ((error: Error | null, socket: Socket | null) => {

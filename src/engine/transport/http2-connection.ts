@@ -61,6 +61,8 @@ export class Http2Connection {
     session.on("remoteSettings", ({ maxConcurrentStreams }) => {
       this.#limit = Math.min(options.maxStreams, maxConcurrentStreams ?? options.maxStreams);
       options.onChange(this);
+      // Until here it holds the process: someone waits for it.
+      if (this.#streams === 0) this.#rest();
     });
     // Node itself closes the session now, gracefully after NO_ERROR.
     session.once("goaway", () => this.#retire());
@@ -71,7 +73,6 @@ export class Http2Connection {
     });
     this.#pingTimer = setInterval(() => this.#ping(), options.pingIntervalMs);
     this.#pingTimer.unref();
-    this.#rest();
   }
 
   /** It takes new streams, now or when others end. */
@@ -90,7 +91,7 @@ export class Http2Connection {
   }
 
   send(request: WireRequest, handler: RequestHandler): void {
-    const exchange = new StreamExchange(handler);
+    const exchange = new StreamExchange(handler, this.#session);
     handler.onRequestStart(exchange);
     // Was aborted while it waited for its turn.
     if (exchange.isOver) return;
@@ -128,20 +129,31 @@ export class Http2Connection {
   /** No new streams; closes with its last one. */
   close(): void {
     this.#retire();
-    if (!this.#session.destroyed) this.#session.close();
+    if (this.#streams === 0) this.#finish();
   }
 
-  destroy(error: Error): void {
+  /** Fails every stream with `error`; settles when the socket is closed. */
+  async destroy(error: Error): Promise<void> {
     this.#retire();
     this.#session.destroy(error);
-    this.#socket.destroy();
+    if (this.#socket.closed) return;
+    await new Promise((resolve) => {
+      this.#socket.once("close", resolve).destroy();
+    });
   }
 
   #retire(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     clearTimeout(this.#idleTimer);
+    if (this.#streams === 0) this.#finish();
     this.#options.onChange(this);
+  }
+
+  /** Node's graceful close leaves the socket half-open until the server closes its side, which some never do. */
+  #finish(): void {
+    this.#session.close();
+    this.#socket.destroySoon();
   }
 
   #wake(): void {
@@ -151,10 +163,12 @@ export class Http2Connection {
 
   /** Without a stream it must not hold the process. */
   #rest(): void {
-    if (this.#session.destroyed) return;
+    if (!this.#isOpen) {
+      this.#finish();
+      return;
+    }
     this.#session.unref();
     clearTimeout(this.#idleTimer);
-    if (!this.#isOpen) return;
     this.#idleTimer = setTimeout(() => this.close(), this.#options.idleTimeoutMs);
     this.#idleTimer.unref();
   }
@@ -174,7 +188,7 @@ export class Http2Connection {
         this.#ackTimer = undefined;
         // Bytes without the answer: it stands behind other data on a slow line.
         if (this.#socket.bytesRead !== bytesRead) return;
-        this.destroy(
+        void this.destroy(
           new ConnectionError(
             "ConnectionLost",
             `the server did not answer a ping within ${pingTimeoutMs} ms; the connection was given up`,
@@ -196,12 +210,14 @@ export class UnseenError extends ConnectionError {
 /** One stream under its handler. The handler hears of exactly one end. */
 class StreamExchange implements Controller {
   readonly #handler: RequestHandler;
+  readonly #session: ClientHttp2Session;
   #stream: ClientHttp2Stream | null = null;
   #isOver = false;
   #answered = false;
 
-  constructor(handler: RequestHandler) {
+  constructor(handler: RequestHandler, session: ClientHttp2Session) {
     this.#handler = handler;
+    this.#session = session;
   }
 
   get isOver(): boolean {
@@ -214,6 +230,10 @@ class StreamExchange implements Controller {
     // Stays to the end: Node may report a session's error to a stream that was closed before.
     stream.on("error", (error) => this.fail(this.#explain(stream, error)));
     stream.once("close", () => this.fail(this.#explain(stream, undefined)));
+    // nghttp2 does not send the HEADERS of a stream that was opened just before a GOAWAY came in.
+    stream.once("frameError", () =>
+      this.fail(this.#answered ? new ConnectionError("ProtocolError", "a frame could not be sent") : new UnseenError()),
+    );
   }
 
   pause(): void {
@@ -265,7 +285,7 @@ class StreamExchange implements Controller {
     if (stream.rstCode === NGHTTP2_REFUSED_STREAM && !this.#answered) return new UnseenError(error);
     if (error !== undefined && connectionFailure(error).reason !== "Unknown") return error;
     // Node closes the streams of a lost connection with CANCEL, as if the server had reset each.
-    const isConnectionLost = stream.session === undefined || stream.session.destroyed;
+    const isConnectionLost = this.#session.destroyed;
     const what = isConnectionLost
       ? "the connection was closed"
       : `the server reset the stream (HTTP/2 code ${stream.rstCode})`;

@@ -1,0 +1,228 @@
+import { ApiException } from "@kubernetes/client-node";
+import { describe, expect, test, vi } from "vitest";
+import { errorFromException, errorFromResponse } from "../../../src/engine/transport/api-error.ts";
+import {
+  ApiError,
+  isAlreadyExists,
+  isConflict,
+  isForbidden,
+  isGone,
+  isNotFound,
+  isRetryable,
+  isUnauthorized,
+  retryAfterMs,
+  toApiError,
+} from "../../../src/engine/transport/index.ts";
+import { isSafeToRetry } from "../../../src/engine/transport/retry.ts";
+import { status } from "./api-server.ts";
+
+const request = { method: "GET", path: "/api/v1/namespaces/ns/pods/p" };
+const answer = (code: number, body: unknown, headers: Record<string, string> = {}) =>
+  errorFromResponse(request, code, headers, typeof body === "string" ? body : JSON.stringify(body));
+
+describe("an error from an answer", () => {
+  test("takes reason, message and details from the Status", () => {
+    const error = answer(404, status(404, "NotFound", 'pods "p" not found', { name: "p", kind: "pods" }));
+    expect(error).toMatchObject({
+      ...request,
+      name: "ApiError",
+      status: 404,
+      reason: "NotFound",
+      details: { name: "p", kind: "pods" },
+    });
+    expect(error.message).toBe('GET /api/v1/namespaces/ns/pods/p: 404 NotFound: pods "p" not found');
+    expect(isNotFound(error)).toBe(true);
+  });
+
+  test("says what to do about 401 and 403", () => {
+    expect(answer(403, status(403, "Forbidden", "pods is forbidden")).message).toMatch(/Role and a RoleBinding/);
+    expect(answer(401, "").message).toMatch(/credentials were refused.*token or certificate/);
+    expect(isForbidden(answer(403, ""))).toBe(true);
+    expect(isUnauthorized(answer(401, "Unauthorized"))).toBe(true);
+  });
+
+  test.each([
+    [
+      "html",
+      502,
+      "<html><head><title>502 Bad Gateway</title></head>…",
+      "BadGateway",
+      /HTML page "502 Bad Gateway", so a proxy/,
+    ],
+    ["text", 503, "no healthy upstream", "ServiceUnavailable", /no healthy upstream$/],
+    ["nothing", 500, "", "InternalError", /500 InternalError$/],
+    ["truncated JSON", 500, '{"kind":"Status","mess', "InternalError", /"kind":"Status","mess/],
+    ["an unknown status", 418, "", "Unknown", /418 Unknown/],
+  ])("%s instead of a Status", (_, code, body, reason, message) => {
+    const error = answer(code, body);
+    expect(error).toMatchObject({ status: code, reason });
+    expect(error.message).toMatch(message);
+  });
+
+  test("a 404 page of a proxy does not mean that the object is gone", () => {
+    expect(isNotFound(answer(404, "<html><title>404</title></html>"))).toBe(false);
+    expect(isNotFound(answer(404, "404 page not found"))).toBe(false);
+  });
+
+  test("a long text is cut", () => {
+    expect(answer(500, "x".repeat(10_000)).message.length).toBeLessThan(500);
+  });
+
+  test("tells how long to wait, from the header in seconds or as a date, or from the details", () => {
+    expect(retryAfterMs(answer(429, "", { "retry-after": "7" }))).toBe(7_000);
+    expect(retryAfterMs(answer(429, status(429, "TooManyRequests", "", { retryAfterSeconds: 3 })))).toBe(3_000);
+    vi.useFakeTimers({ now: Date.parse("2026-01-01T00:00:00Z"), toFake: ["Date"] });
+    try {
+      expect(retryAfterMs(answer(503, "", { "retry-after": "Thu, 01 Jan 2026 00:00:09 GMT" }))).toBe(9_000);
+      expect(retryAfterMs(answer(503, "", { "retry-after": "Thu, 01 Jan 2020 00:00:00 GMT" }))).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(retryAfterMs(answer(503, "", { "retry-after": "soon" }))).toBeUndefined();
+    expect(retryAfterMs(new Error("x"))).toBeUndefined();
+  });
+});
+
+describe("classifiers", () => {
+  test.each<[string, unknown]>([
+    ["an HTTP answer", answer(410, status(410, "Expired"))],
+    ["an HTTP answer of a proxy", answer(410, "")],
+    ["the older reason", answer(410, status(410, "Gone", "too old resource version: 1 (2)"))],
+    ["a Status object", status(410, "Expired")],
+    ["a Status without a code", { kind: "Status", reason: "Expired" }],
+    ["an ERROR frame", { type: "ERROR", object: status(410, "Expired") }],
+    ["client-node's exception", new ApiException(410, "gone", JSON.stringify(status(410, "Expired")), {})],
+  ])("isGone: %s", (_, error) => {
+    expect(isGone(error)).toBe(true);
+    expect(isRetryable(error)).toBe(false);
+  });
+
+  test("none of them takes anything else for one of theirs", () => {
+    const all = [isNotFound, isConflict, isAlreadyExists, isGone, isForbidden, isUnauthorized, isRetryable];
+    for (const value of [
+      undefined,
+      null,
+      410,
+      "Expired",
+      {},
+      [],
+      new Error("410"),
+      { code: 410 },
+      { type: "ADDED", object: status(410, "Expired") },
+    ]) {
+      expect(all.map((classifier) => classifier(value))).toEqual(all.map(() => false));
+    }
+  });
+
+  test("AlreadyExists and Conflict share a code", () => {
+    const exists = answer(409, status(409, "AlreadyExists"));
+    const conflict = answer(409, status(409, "Conflict"));
+    expect([isAlreadyExists(exists), isConflict(exists), isAlreadyExists(conflict), isConflict(conflict)]).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ]);
+  });
+
+  test("retryable: overload, failing servers and lost connections; not TLS, credentials or the caller's mistakes", () => {
+    for (const code of [408, 429, 500, 502, 503, 504]) expect(isRetryable(answer(code, ""))).toBe(true);
+    for (const code of [400, 401, 403, 404, 409, 410, 422]) expect(isRetryable(answer(code, ""))).toBe(false);
+    expect(isRetryable(errorFromException(request, Object.assign(new Error(), { code: "ECONNRESET" }), true))).toBe(
+      true,
+    );
+    expect(
+      isRetryable(errorFromException(request, Object.assign(new Error(), { code: "CERT_HAS_EXPIRED" }), false)),
+    ).toBe(false);
+  });
+});
+
+describe("an error without an answer", () => {
+  test.each([
+    ["ECONNREFUSED", "ConnectionRefused", /is the API server running/],
+    ["ECONNRESET", "ConnectionReset", /./],
+    ["ENOTFOUND", "HostNotFound", /host name/],
+    ["UND_ERR_CONNECT_TIMEOUT", "ConnectTimeout", /firewall/],
+    ["ERR_TLS_CERT_ALTNAME_INVALID", "TlsError", /tls-server-name/],
+    ["CERT_HAS_EXPIRED", "TlsError", /clock/],
+    ["SELF_SIGNED_CERT_IN_CHAIN", "TlsError", /certificate-authority-data/],
+    ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "TlsError", /client-certificate-data/],
+    ["HPE_INVALID_CONSTANT", "ProtocolError", /./],
+    ["EWHATEVER", "Unknown", /./],
+  ])("%s is %s", (code, reason, hint) => {
+    const cause = Object.assign(new Error(`it said ${code}`), { code });
+    const error = errorFromException(request, cause, false);
+    expect(error).toMatchObject({ status: 0, reason, sent: false, cause });
+    expect(error.message).toMatch(/^GET \/api\/v1\/namespaces\/ns\/pods\/p: /);
+    expect(error.message).toMatch(hint);
+  });
+
+  test("looks through causes and the attempts of Happy Eyeballs", () => {
+    const refused = Object.assign(new Error("connect ECONNREFUSED ::1:1"), { code: "ECONNREFUSED" });
+    expect(errorFromException(request, new AggregateError([refused]), false).reason).toBe("ConnectionRefused");
+    expect(errorFromException(request, new TypeError("fetch failed", { cause: refused }), false).reason).toBe(
+      "ConnectionRefused",
+    );
+  });
+});
+
+describe("toApiError", () => {
+  test("converts client-node's exception, with a body of text or of an object", () => {
+    const body = status(429, "TooManyRequests", "slow down");
+    for (const each of [body, JSON.stringify(body)]) {
+      const error = toApiError(new ApiException(429, "no", each, { "Retry-After": "2" }), request);
+      expect(error).toMatchObject({ ...request, status: 429, reason: "TooManyRequests", retryAfterMs: 2_000 });
+    }
+  });
+  test("leaves an ApiError as it is and takes anything else", () => {
+    const error = new ApiError({ status: 500, reason: "InternalError", message: "x" });
+    expect(toApiError(error)).toBe(error);
+    expect(toApiError("boom")).toMatchObject({ status: 0, reason: "Unknown", message: "Unknown: boom" });
+    expect(toApiError({ type: "ERROR", object: status(410, "Expired") })).toMatchObject({
+      status: 410,
+      reason: "Expired",
+    });
+  });
+});
+
+describe("what may be sent again", () => {
+  const lost = errorFromException(request, Object.assign(new Error(), { code: "ECONNRESET" }), true);
+  const unsent = errorFromException(request, Object.assign(new Error(), { code: "ECONNREFUSED" }), false);
+  const overload = answer(429, "");
+  const starting = answer(503, "", { "retry-after": "1" });
+  const failing = answer(500, "");
+  const all = [lost, unsent, overload, starting, failing];
+  const path = "/x";
+  test.each([
+    ["GET", { path }, [true, true, true, true, true]],
+    ["PUT", { method: "PUT", path, body: {} }, [true, true, true, true, true]],
+    ["DELETE", { method: "DELETE", path }, [true, true, true, true, true]],
+    [
+      "POST: only what the server has certainly not acted on",
+      { method: "POST", path, body: {} },
+      [false, true, true, true, false],
+    ],
+    [
+      "a merge patch",
+      { method: "PATCH", path, body: {}, contentType: "application/merge-patch+json" },
+      [true, true, true, true, true],
+    ],
+    ["a JSON patch", { method: "PATCH", path, body: [{ op: "add", path: "/a/-" }] }, [false, true, true, true, false]],
+    [
+      "a JSON patch that tests",
+      {
+        method: "PATCH",
+        path,
+        body: [
+          { op: "test", path: "/a" },
+          { op: "remove", path: "/a" },
+        ],
+      },
+      [true, true, true, true, true],
+    ],
+  ] as const)("%s", (_, what, expected) => {
+    expect(all.map((error) => isSafeToRetry(what as never, error))).toEqual(expected);
+    expect(isSafeToRetry(what as never, answer(422, ""))).toBe(false);
+    expect(isSafeToRetry(what as never, new Error("x"))).toBe(false);
+  });
+});
