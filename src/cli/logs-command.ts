@@ -37,14 +37,7 @@ export const logsCommand: Command = {
     const logs = new PodLogs(options.container, (pod, source) => {
       if (listed && !options.follow) return;
       const label = printer.label(pod, source.container);
-      const follow = printLog(
-        cluster,
-        options.follow ? source : asItStands(source),
-        label,
-        printer,
-        options,
-        ended.signal,
-      )
+      const follow = printLog(cluster, source, label, printer, options, ended.signal)
         .catch((error) => {
           if (ended.signal.aborted) return;
           failed = true;
@@ -88,8 +81,6 @@ interface LogsOptions {
   since: Date | undefined;
   timestamps: boolean;
   kubeconfig: string | undefined;
-  /** Without -f: lines that are printed later are not waited for. */
-  startedAt: number;
 }
 
 function parseOptions(argv: string[]): LogsOptions {
@@ -123,7 +114,6 @@ function parseOptions(argv: string[]): LogsOptions {
     since: since === undefined ? undefined : new Date(Date.now() - durationMs(since)),
     timestamps: values.timestamps,
     kubeconfig: values.kubeconfig,
-    startedAt: Date.now(),
   };
 }
 
@@ -154,21 +144,20 @@ async function printLog(
   options: LogsOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { follow, tailLines, since, startedAt } = options;
+  const { follow, tailLines, since } = options;
+  const { phase } = source.view();
   // Nothing to wait for: the container has not started.
-  if (!follow && source.view().phase === "waiting") return;
-  const stream = followLogs(cluster, source, {
+  if (!follow && phase === "waiting") return;
+  const stream = followLogs(cluster, follow ? source : asItStands(source), {
     ...(tailLines === undefined ? {} : { tailLines }),
     ...(since === undefined ? {} : { since }),
     signal,
+    // A container that runs may go on for ever: what one whole read shows is what there is.
+    ...(!follow && phase === "running" ? { isLastLine: () => true } : {}),
     onGap: (gap) => printer.tell(label, gap.message),
     onRestart: ({ restartCount }) => printer.tell(label, `restarted (${restartCount})`),
   });
-  for await (const lines of stream.batches()) {
-    const until = follow ? lines.length : lines.findIndex((line) => Date.parse(line.time) > startedAt);
-    await printer.print(label, until < 0 ? lines : lines.slice(0, until), signal);
-    if (!follow && until >= 0) break;
-  }
+  for await (const lines of stream.batches()) await printer.print(label, lines, signal);
 }
 
 /** What stands in front of a run's lines, and its colour. */
