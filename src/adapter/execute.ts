@@ -4,7 +4,7 @@ import { Redactor, secretsOf } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
 import { apiUrlFor, reachableUrl, taskIdOf } from "./environment.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
-import { type GuardInput, passGuard } from "./guard.ts";
+import { type GuardInput, LIST_TIMEOUT_MS, passGuard } from "./guard.ts";
 import { launchRun } from "./launch.ts";
 import { buildManifest, workingDirOf } from "./manifest.ts";
 import { sanitizeLabelValue } from "./names.ts";
@@ -21,6 +21,8 @@ export interface ExecuteOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** How long the API server may take to be there and give the first lists. Default 30 000 ms. */
   readonly connectTimeoutMs?: number;
+  /** How long the guard waits for its list of the agent's Jobs before it refuses the run. Default 15 000 ms. */
+  readonly guardTimeoutMs?: number;
 }
 
 /**
@@ -32,7 +34,7 @@ export interface ExecuteOptions {
 export async function execute<Config extends BaseConfig, Verdict extends AgentVerdict>(
   definition: AdapterDefinition<Config, Verdict>,
   ctx: AdapterExecutionContext,
-  { env = process.env, connectTimeoutMs }: ExecuteOptions = {},
+  { env = process.env, connectTimeoutMs, guardTimeoutMs = LIST_TIMEOUT_MS }: ExecuteOptions = {},
 ): Promise<AdapterExecutionResult> {
   const redactor = new Redactor();
   const log = new RunLog(ctx.onLog, redactor);
@@ -56,7 +58,8 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
       });
     }
     site = await openSite({ definition, config, env, signal, connectTimeoutMs });
-    const started = await start({ definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel });
+    const input = { definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel };
+    const started = await start({ ...input, listTimeoutMs: guardTimeoutMs });
     const session = new RunSession({ definition, ctx, config, site, signal, log, redactor }, started);
     return await session.result();
   } catch (error) {
@@ -84,6 +87,7 @@ interface StartInput<Config extends BaseConfig, Verdict extends AgentVerdict> {
   readonly redactor: Redactor;
   readonly agentLabel: string;
   readonly runLabel: string;
+  readonly listTimeoutMs: number;
 }
 
 /**
@@ -108,6 +112,7 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
     },
     config,
     signal,
+    listTimeoutMs: input.listTimeoutMs,
     say: (stream, text) => log.say(stream, text),
   };
   const release = await acquireLock(JSON.stringify([site.engine.cluster.server, site.namespace, agentLabel]), signal);

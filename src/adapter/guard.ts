@@ -12,13 +12,15 @@ export interface GuardInput {
   readonly newcomer: Newcomer;
   readonly config: BaseConfig;
   readonly signal: AbortSignal;
+  /** How long the server may take for the one list. */
+  readonly listTimeoutMs: number;
   /** A line for the run's log. */
   say(stream: "stdout" | "stderr", text: string): void;
 }
 
 export type Passage = { readonly kind: "start" } | Extract<Decision, { kind: "adopt" }>;
 
-/** How long the server may take for the one list. */
+/** How long the server may take for the one list, unless told otherwise. */
 export const LIST_TIMEOUT_MS = 15_000;
 /** What is being deleted is waited for so long: a pod's grace period and some. */
 const LEAVING_TIMEOUT_MS = 60_000;
@@ -62,7 +64,7 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
 async function look(input: GuardInput): Promise<Situation> {
   const { engine, namespace, newcomer, signal } = input;
   const labels = { [LabelKey.agentId]: newcomer.agentId };
-  const limited = AbortSignal.any([signal, AbortSignal.timeout(LIST_TIMEOUT_MS)]);
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(input.listTimeoutMs)]);
   try {
     const jobs = await engine.listJobs(namespace, labels, limited);
     const { synced, connected } = engine.pods.freshness();

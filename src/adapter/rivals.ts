@@ -1,5 +1,5 @@
 import type { Job, Run } from "../engine/index.ts";
-import { cachedPods, type GuardInput, isOfAgent, LIST_TIMEOUT_MS, situationOf } from "./guard.ts";
+import { cachedPods, type GuardInput, isOfAgent, situationOf } from "./guard.ts";
 import { LabelKey } from "./names.ts";
 import { decide } from "./orphans.ts";
 import { abortable } from "./process-state.ts";
@@ -40,7 +40,7 @@ export class RivalWatch {
    * @throws the signal's reason; ApiError when the watch is down and the server cannot be asked either
    */
   async before(run: Run): Promise<Job[]> {
-    const { engine, namespace, newcomer, signal } = this.#input;
+    const { engine, namespace, newcomer, signal, listTimeoutMs } = this.#input;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, ECHO_TIMEOUT_MS);
@@ -52,7 +52,7 @@ export class RivalWatch {
       clearTimeout(timer);
     }
     if (this.#echoed?.uid === run.uid) return this.#older(this.#echoed.others, run);
-    const limited = AbortSignal.any([signal, AbortSignal.timeout(LIST_TIMEOUT_MS)]);
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(listTimeoutMs)]);
     return this.#older(await engine.listJobs(namespace, { [LabelKey.agentId]: newcomer.agentId }, limited), run);
   }
 

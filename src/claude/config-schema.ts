@@ -146,6 +146,7 @@ const FIELDS: readonly ConfigFieldSchema[] = [
       { label: "Run side by side", value: "parallel" },
     ],
     default: "",
+    hint: "Current hosts start up to 20 runs of an agent at once: choose waiting when they share one directory or session, side by side when each has a workspace of its own. A refused run is started again by the host twice at most.",
   },
   {
     type: "number",

@@ -121,6 +121,20 @@ describe("rights", () => {
     expect(at(byCode, "k8s_rbac_pod_log").hint).toContain("--verb=get --resource=pods/log");
     expect(at(byCode, "k8s_rbac_event_list").level).toBe("warn");
   });
+
+  test("one that cannot be checked is a warning, not a verdict", async () => {
+    const fault = world.k8s.faults.errorRate({
+      status: 403,
+      match: { verb: "create", resource: "selfsubjectaccessreviews" },
+    });
+    const { byCode, status } = await check({ secretRef: "keys" });
+    fault.remove();
+    expect(at(byCode, "k8s_rbac_job_create")).toMatchObject({
+      level: "warn",
+      message: expect.stringContaining("Could not be checked"),
+    });
+    expect(status).toBe("warn");
+  });
 });
 
 describe("what is wrong is named", () => {

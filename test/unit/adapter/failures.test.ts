@@ -98,6 +98,18 @@ describe("before there is a Job: the host may start the run again", () => {
     expect(jobsOf(agentId)).toEqual([]);
   });
 
+  test("k8s_concurrency_guard_unreachable: a list that is never answered", async () => {
+    const agentId = fresh();
+    const { definition } = testDefinition();
+    await run(world, createK8sAdapter(definition, { env: world.env })).result;
+    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "jobs" } });
+    const adapter = createK8sAdapter(definition, { env: world.env, guardTimeoutMs: 300 });
+    const result = await run(world, adapter, { agentId }).result;
+    fault.remove();
+    expect(result).toMatchObject({ errorCode: "k8s_concurrency_guard_unreachable", executionRecovery: BOOTSTRAP });
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
   test("k8s_prepare_failed", async () => {
     const { adapter } = adapterOf(world, { prepare: () => Promise.reject(new Error("no disk")) });
     expect(await run(world, adapter).result).toMatchObject({
@@ -377,6 +389,17 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     await each.result;
     fault.remove();
     expect(each.notes().join("\n")).toMatch(/could not be read to its end.*pods\/log/);
+    expect(jobsOf(agentId)).toHaveLength(1);
+  });
+
+  test("a Job that cannot be deleted afterwards is said, and the result stands", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "delete", resource: "jobs" } });
+    const each = run(world, adapter, { agentId });
+    expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done." });
+    fault.remove();
+    expect(each.notes().join("\n")).toMatch(/Cleaning up after Job \S+ failed: DELETE .*Forbidden/s);
     expect(jobsOf(agentId)).toHaveLength(1);
   });
 

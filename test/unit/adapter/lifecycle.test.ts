@@ -38,9 +38,9 @@ const forever: ScriptedProgram = async function* (container) {
 };
 
 /** As a process that dies: the run is left alone, and nobody of this process follows it any more. */
-async function crash(each: Recorded): Promise<void> {
+async function crash(each: Recorded) {
   each.abort.abort(new Error("Legacy controller lease lost"));
-  await each.result;
+  return await each.result;
 }
 
 describe("stopped by a person", () => {
@@ -149,7 +149,10 @@ describe("the process goes away and another comes", () => {
     const { adapter, outcomes } = adapterOf(world);
     const first = run(world, adapter, { agentId, sessionId: "S-old" });
     await first.logged('{"n":10}');
-    await crash(first);
+    const lost = await crash(first);
+    expect(lost).toMatchObject({ errorCode: "cancelled", errorMessage: expect.stringContaining("goes on") });
+    // Nothing was stopped, so nothing is acknowledged.
+    expect(lost.resultJson).not.toHaveProperty("executionCancellation");
     expect(jobsOf(agentId)).toHaveLength(1);
 
     const next = run(world, adapter, { agentId, sessionId: "S-old" });
@@ -237,6 +240,67 @@ describe("the process goes away and another comes", () => {
       resultJson: { executionCancellation: { state: "acknowledged" } },
     });
     expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("k8s_pod_reattach_failed: its pod never starts, so its agent has not begun", async () => {
+    const agentId = fresh();
+    world.k8s.failImagePull("ghcr.io/gone:1");
+    const { adapter } = adapterOf(world);
+    const config = { image: "ghcr.io/gone:1", imagePullGraceSec: 600 };
+    const first = run(world, adapter, { agentId, config });
+    await first.logged(/ErrImagePull|ImagePullBackOff/);
+    await crash(first);
+    const next = run(world, adapter, { agentId, config: { ...config, imagePullGraceSec: 1 } });
+    const result = await next.result;
+    expect(next.notes().join("\n")).toContain("Reattaching");
+    expect(result).toMatchObject({
+      errorCode: "k8s_pod_reattach_failed",
+      errorFamily: "transient_upstream",
+      executionRecovery: { kind: "bootstrap", providerWorkStarted: false },
+    });
+    expect(result.errorMessage).toMatch(/ErrImagePull|ImagePullBackOff/);
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("nothing of the process's own end is in our hands: no listener for signals, so a deploy stops no run", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const events = ["SIGTERM", "SIGINT", "SIGHUP", "beforeExit", "exit"] as const;
+    const before = events.map((event) => process.listenerCount(event));
+    const { adapter } = adapterOf(world);
+    const each = run(world, adapter, { agentId });
+    await each.logged('{"n":1}');
+    expect(events.map((event) => process.listenerCount(event))).toEqual(before);
+    await each.result;
+  });
+
+  test("a pod that takes another's place is said, and its output follows", async () => {
+    const agentId = fresh();
+    let pods = 0;
+    world.agents.set(agentId, async function* () {
+      pods += 1;
+      yield `{"pod":${pods}}`;
+      if (pods === 1) return 1;
+      yield '{"done":true,"ok":true}';
+      return 0;
+    });
+    const stop = world.k8s.objects.onChange(({ type, resource, object }) => {
+      if (type !== "ADDED" || resource !== "jobs" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId)
+        return;
+      // Ours are never retried; another's change to the Job may have it so.
+      queueMicrotask(() =>
+        world.k8s.objects.update("jobs", NAMESPACE, object.metadata.name, (draft) => {
+          (draft.spec as { backoffLimit?: number }).backoffLimit = 1;
+        }),
+      );
+    });
+    const { adapter } = adapterOf(world);
+    const each = run(world, adapter, { agentId });
+    expect(await each.result).toMatchObject({ exitCode: 0 });
+    stop();
+    expect(each.notes().join("\n")).toMatch(/Pod \S+ took the place of \S+/);
+    expect(each.output()).toEqual(['{"pod":1}', '{"pod":2}', '{"done":true,"ok":true}']);
   });
 
   test("a kept Job (retainJobs) is marked, its Secret deleted, and nobody takes its result again", async () => {

@@ -1,5 +1,8 @@
+import { KubeConfig } from "@kubernetes/client-node";
 import { expect, test } from "vitest";
-import { ownPodName, parseSelfPod } from "../../../src/adapter/self-pod.ts";
+import { forgetSelfPods, ownPodName, parseSelfPod, readSelfPod } from "../../../src/adapter/self-pod.ts";
+import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import { Cluster } from "../../../src/engine/index.ts";
 import { rawSelfPod } from "./fixtures.ts";
 
 test("reads the container named paperclip, not a sidecar that stands before it", () => {
@@ -70,3 +73,34 @@ test.each([
   ],
   [{}, { name: null, namespace: "default" }],
 ])("own pod by %j", async (env, expected) => expect(await ownPodName(env)).toEqual(expected));
+
+test("asked for once per cluster, however many runs; another cluster has its own", async () => {
+  const config = { image: "configured:1", namespace: "paperclip" };
+  const env = { HOSTNAME: "paperclip-0", PAPERCLIP_NAMESPACE: "paperclip" };
+  const servers = await Promise.all(
+    [1, 2].map(() => EmbeddedKubernetes.start({ timeScale: 20, namespaces: ["paperclip"] })),
+  );
+  const clusters = servers.map(({ kubeconfig }) => {
+    const kubeConfig = new KubeConfig();
+    kubeConfig.loadFromString(JSON.stringify(kubeconfig));
+    return new Cluster({ kubeConfig });
+  });
+  try {
+    const [here, there] = clusters;
+    const { spec } = rawSelfPod() as { spec: Record<string, unknown> };
+    servers[0]?.objects.create("pods", {
+      metadata: { name: "paperclip-0", namespace: "paperclip" },
+      spec: { ...spec, schedulerName: "none" },
+    });
+    if (here === undefined || there === undefined) throw new Error("two clusters");
+    for (let i = 0; i < 3; i += 1) {
+      expect(await readSelfPod(here, config, env)).toMatchObject({ image: "paperclip:2026" });
+      expect(await readSelfPod(there, config, env)).toBeNull();
+    }
+    expect(servers.map(({ requests }) => requests.count("get pods"))).toEqual([1, 1]);
+  } finally {
+    forgetSelfPods();
+    await Promise.all(clusters.map((cluster) => cluster.close()));
+    await Promise.all(servers.map((server) => server.stop()));
+  }
+});

@@ -234,6 +234,7 @@ export function run(
     signal: abort.signal,
     onCancellationReady: async () => void calls.push("ready"),
     onDispatch: () => void calls.push("dispatch"),
+    onSpawn: async () => void calls.push("spawn"),
     onMeta: async (each) => {
       calls.push("meta");
       meta.push(each);

@@ -48,6 +48,45 @@ describe("config", () => {
     }
   });
 
+  test("a configuration of the adapter of old is read as it stands, keys that mean nothing any more included", () => {
+    const config = parseClaudeConfig({
+      model: "claude-opus-4-6",
+      effort: "high",
+      maxTurnsPerRun: 1000,
+      dangerouslySkipPermissions: true,
+      serviceAccountName: "agent",
+      namespace: "agents",
+      image: "",
+      imagePullPolicy: "IfNotPresent",
+      kubeconfig: "",
+      ttlSecondsAfterFinished: 300,
+      retainJobs: false,
+      reattachOrphanedJobs: true,
+      "resources.requests.cpu": "500m",
+      resources: { requests: { cpu: "1000m" }, limits: { memory: "16Gi" } },
+      nodeSelector: "pool=agents",
+      tolerations: '[{"key":"agents","operator":"Exists"}]',
+      labels: "team=a",
+      timeoutSec: 0,
+      graceSec: 60,
+      env: { A: "1" },
+      // Of 0.1.30 and of its forks.
+      enableRtk: true,
+      rtkMaxOutputBytes: 50_000,
+      providers: { anthropic: { accounts: "a,b" } },
+      secretsNamespace: "x",
+    });
+    expect(config).toMatchObject({
+      model: "claude-opus-4-6",
+      effort: "high",
+      resources: { requests: { cpu: "500m", memory: "2Gi" }, limits: { cpu: "4000m", memory: "16Gi" } },
+      nodeSelector: { pool: "agents" },
+      tolerations: [{ key: "agents", operator: "Exists" }],
+      labels: { team: "a" },
+    });
+    expect(Object.keys(config)).not.toEqual(expect.arrayContaining(["enableRtk"]));
+  });
+
   test("forms write texts", () => {
     expect(
       parseClaudeConfig({ maxTurnsPerRun: "12", dangerouslySkipPermissions: "false", extraArgs: "--a\n--b c\n" }),
