@@ -1,0 +1,138 @@
+/** The cluster's process: the embedded Kubernetes, its weather, and the witness of what truly happened. */
+import { join } from "node:path";
+import { EmbeddedKubernetes, type ScriptedProgram, type StoredObject } from "../../src/embedded/index.ts";
+import type { ContainerEnd, FromCluster, ToCluster, Truth } from "./messages.ts";
+import { IMAGE, lineOf, MISSING_IMAGE, NAMESPACE, paceOf, type Script, scriptOf } from "./script.ts";
+import { Weather } from "./weather.ts";
+
+const [seedText = "1", runsText = "100", timeScale = "20", directory = "."] = process.argv.slice(2);
+const seed = Number(seedText);
+const say = (message: FromCluster) => process.send?.(message);
+for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+  process.on(event, (error: unknown) =>
+    say({ kind: "wrong", what: `cluster ${event}: ${error instanceof Error ? error.stack : String(error)}` }),
+  );
+}
+
+const scripts = new Map<string, Script>();
+for (let index = 0; index < Number(runsText); index += 1) {
+  const script = scriptOf(seed, index);
+  scripts.set(script.agentId, script);
+}
+
+const k8s = await EmbeddedKubernetes.start({
+  timeScale: Number(timeScale),
+  namespaces: [NAMESPACE],
+  seed,
+  nodes: [{ name: "one" }, { name: "two", clockSkewMs: -90_000 }],
+});
+k8s.failImagePull(MISSING_IMAGE);
+const weather = new Weather(k8s, seed);
+
+const live = new Map<string, number>();
+const overlaps: Record<string, number> = {};
+let started = 0;
+
+const agent: ScriptedProgram = async function* (container) {
+  const { namespace, name, labels } = container.pod;
+  const agentId = labels["paperclip.io/agent-id"] ?? "";
+  const script = scripts.get(agentId);
+  if (script === undefined) throw new Error(`no script for agent ${agentId}`);
+  started += 1;
+  const running = (live.get(agentId) ?? 0) + 1;
+  live.set(agentId, running);
+  if (running > 1) overlaps[agentId] = Math.max(overlaps[agentId] ?? 0, running);
+  if (script.minds) container.onTerminate(() => 143);
+  const pace = paceOf(script);
+  try {
+    for (let seq = 0; seq < script.lines; seq += 1) {
+      await container.sleep(pace());
+      yield lineOf(script, seq);
+      if (seq === script.rotateAfter) k8s.rotateLogs(namespace, name, container.name);
+    }
+    switch (script.ending) {
+      case "job_deleted":
+        k8s.objects.delete("jobs", namespace, labels["job-name"] ?? "");
+        await container.sleep(3_600_000);
+        break;
+      case "pod_deleted":
+        k8s.objects.delete("pods", namespace, name);
+        await container.sleep(3_600_000);
+        break;
+      case "evicted":
+        k8s.evictPod(namespace, name);
+        await container.sleep(3_600_000);
+        break;
+      case "oom":
+        k8s.oomKill(namespace, name, container.name);
+        await container.sleep(3_600_000);
+        break;
+      case "deadline":
+        await container.sleep(36_000_000);
+        break;
+    }
+    return script.exitCode;
+  } finally {
+    live.set(agentId, (live.get(agentId) ?? 1) - 1);
+  }
+};
+k8s.addProgram(IMAGE, agent);
+
+const ends = new Map<string, ContainerEnd[]>();
+k8s.objects.onChange(({ resource, object, previous }) => {
+  if (resource !== "pods") return;
+  const now = terminatedOf(object);
+  if (now === undefined || (previous !== undefined && terminatedOf(previous) !== undefined)) return;
+  const labels = object.metadata.labels ?? {};
+  const agentId = labels["paperclip.io/agent-id"] ?? "";
+  const list = ends.get(agentId) ?? [];
+  ends.set(agentId, list);
+  list.push({
+    jobName: labels["job-name"] ?? "",
+    runId: labels["paperclip.io/run-id"] ?? "",
+    exitCode: now.exitCode,
+    reason: now.reason ?? "",
+  });
+});
+
+function terminatedOf(pod: StoredObject): { exitCode: number; reason?: string } | undefined {
+  const { containerStatuses } = (pod.status ?? {}) as {
+    containerStatuses?: { state?: { terminated?: { exitCode: number; reason?: string } } }[];
+  };
+  return containerStatuses?.[0]?.state?.terminated;
+}
+
+function truth(): Truth {
+  const left: Record<string, string[]> = {};
+  for (const resource of ["jobs", "secrets", "pods"] as const) {
+    const names = k8s.objects.list(resource, NAMESPACE).map(({ metadata }) => metadata.name);
+    if (names.length > 0) left[resource] = names;
+  }
+  if (k8s.openWatches > 0) left.watches = [String(k8s.openWatches)];
+  if (k8s.openLogs > 0) left.logs = [String(k8s.openLogs)];
+  const running = [...live].filter(([, count]) => count > 0).map(([agentId]) => agentId);
+  if (running.length > 0) left.containers = running;
+  const { total, connectionsOpened } = k8s.requests.snapshot();
+  return {
+    kind: "truth",
+    ends: Object.fromEntries(ends),
+    overlaps,
+    started,
+    left,
+    faults: weather.counts,
+    requests: total,
+    connectionsOpened,
+  };
+}
+
+process.on("message", (message: ToCluster) => {
+  if (message.kind === "clear") {
+    void weather.clear().then(() => say({ kind: "cleared" }));
+  } else if (message.kind === "truth") say(truth());
+  else void k8s.stop().then(() => process.exit(0));
+});
+process.once("disconnect", () => process.exit(0));
+
+const kubeconfig = await k8s.writeKubeconfig(join(directory, "kubeconfig"), { namespace: NAMESPACE });
+weather.begin();
+say({ kind: "ready", kubeconfig });

@@ -1,0 +1,75 @@
+/** What the processes of the soak tell each other, over Node's IPC. */
+import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { AuditResult } from "./line-audit.ts";
+
+export interface RunOrder {
+  readonly kind: "run";
+  readonly index: number;
+  readonly attempt: number;
+  readonly runId: string;
+}
+
+export type ToWorker = RunOrder | { readonly kind: "finish" };
+
+export interface RunReport {
+  readonly kind: "ran";
+  readonly index: number;
+  readonly attempt: number;
+  readonly result: AdapterExecutionResult;
+  readonly audit: AuditResult;
+  /** Announced gaps. */
+  readonly gaps: number;
+  readonly adopted: boolean;
+  /** The adapter's own words, the last of them. */
+  readonly notes: readonly string[];
+  readonly elapsedMs: number;
+  /** The signal was aborted before `execute` returned. */
+  readonly cancelled: boolean;
+}
+
+export interface Sample {
+  readonly kind: "sample";
+  /** After a full collection, bytes. */
+  readonly heap: number;
+  readonly rss: number;
+  /** Timers, sockets, pipes: what keeps the event loop busy. */
+  readonly handles: number;
+  readonly running: number;
+}
+
+export type FromWorker =
+  | { readonly kind: "ready" }
+  | RunReport
+  | Sample
+  /** Something that must never happen in a host process. */
+  | { readonly kind: "wrong"; readonly what: string }
+  /** After `finish`: what is left. */
+  | { readonly kind: "left"; readonly resources: Record<string, number>; readonly state: Record<string, number> };
+
+/** How one container of an agent ended, as the cluster's own store has it. */
+export interface ContainerEnd {
+  readonly jobName: string;
+  readonly runId: string;
+  readonly exitCode: number;
+  readonly reason: string;
+}
+
+export type ToCluster = { readonly kind: "clear" } | { readonly kind: "truth" } | { readonly kind: "stop" };
+
+export interface Truth {
+  readonly kind: "truth";
+  readonly ends: Record<string, ContainerEnd[]>;
+  /** Agents that ever had more than one container running, and how many. */
+  readonly overlaps: Record<string, number>;
+  readonly started: number;
+  readonly left: Record<string, string[]>;
+  readonly faults: Record<string, number>;
+  readonly requests: number;
+  readonly connectionsOpened: number;
+}
+
+export type FromCluster =
+  | { readonly kind: "ready"; readonly kubeconfig: string }
+  | { readonly kind: "wrong"; readonly what: string }
+  | { readonly kind: "cleared" }
+  | Truth;

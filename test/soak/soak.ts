@@ -1,0 +1,267 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { seededRandom } from "../../src/embedded/random.ts";
+import { judge, stepAfter } from "./judge.ts";
+import type { RunReport, Sample, Truth } from "./messages.ts";
+import { AdapterProcess, ClusterProcess } from "./processes.ts";
+import { type Script, scriptOf } from "./script.ts";
+
+export interface SoakOptions {
+  readonly seed: number;
+  /** In total. */
+  readonly runs: number;
+  readonly atATime: number;
+  /** No run is started afterwards. */
+  readonly minutes: number;
+  readonly timeScale: number;
+  /** For the kubeconfig. */
+  readonly directory: string;
+}
+
+interface Run {
+  readonly script: Script;
+  runId: string;
+  attempt: number;
+  worker: AdapterProcess;
+  report: RunReport | null;
+}
+
+/** A host gives up on nothing that may pass, but it must pass. */
+const MAX_ATTEMPTS = 40;
+/** After the last start, until everything has settled. */
+const SETTLE_TIMEOUT_MS = 120_000;
+/** Jobs that could not be deleted amid faults go by their TTL: 300 s of the cluster's time. */
+const LEFT_TIMEOUT_MS = 40_000;
+const KILL_EVERY_MS = [6_000, 16_000] as const;
+
+/** The host's part of the soak: gives runs to adapter processes, kills those, and compares what comes back with the truth. */
+export class Soak {
+  /** What is wrong; each says how to reproduce it. */
+  readonly wrong: string[] = [];
+  readonly outcomes: Record<string, number> = {};
+  readonly retries: Record<string, number> = {};
+  readonly figures = { started: 0, kills: 0, adoptions: 0, lines: 0, gaps: 0, mostAtOnce: 0 };
+  truth: Truth | null = null;
+  readonly #options: SoakOptions;
+  readonly #random: () => number;
+  readonly #open = new Map<number, Run>();
+  readonly #settled: Run[] = [];
+  readonly #beganAt = performance.now();
+  readonly #allSettled = Promise.withResolvers<void>();
+  readonly #cluster: ClusterProcess;
+  #kubeconfig = "";
+  /** Lives to the end: its memory is looked at. */
+  #steady!: AdapterProcess;
+  /** Is killed and replaced. */
+  #doomed!: AdapterProcess;
+  #isOver = false;
+
+  constructor(options: SoakOptions) {
+    this.#options = options;
+    this.#random = seededRandom(options.seed ^ 0xc0ffee);
+    const { seed, runs, timeScale, directory } = options;
+    this.#cluster = new ClusterProcess([String(seed), String(runs), String(timeScale), directory], (what) =>
+      this.wrong.push(what),
+    );
+  }
+
+  async run(onProgress: (text: string) => void): Promise<void> {
+    this.#kubeconfig = (await this.#cluster.next("ready")).kubeconfig;
+    this.#steady = this.#newWorker();
+    this.#doomed = this.#newWorker();
+    const starting = setInterval(() => this.#fill(), 100);
+    const telling = setInterval(() => onProgress(this.#progress()), 5_000);
+    let killing = this.#scheduleKill((timer) => {
+      killing = timer;
+    });
+    const timeout = setTimeout(
+      () => {
+        this.wrong.push(...[...this.#open.values()].slice(0, 20).map((run) => `${nameOf(run)} has not settled`));
+        this.#allSettled.resolve();
+      },
+      this.#options.minutes * 60_000 + SETTLE_TIMEOUT_MS,
+    );
+    await this.#allSettled.promise;
+    for (const timer of [starting, telling, killing, timeout]) clearTimeout(timer);
+    await this.#close();
+  }
+
+  /** Ends all processes, whatever they do. */
+  end(): void {
+    this.#isOver = true;
+    this.#steady?.kill();
+    this.#doomed?.kill();
+    this.#cluster.kill();
+  }
+
+  get samples(): readonly Sample[] {
+    return this.#steady.samples;
+  }
+
+  /** Nothing goes wrong any more from here on: what is left must go, and nothing may be missing. */
+  async #close(): Promise<void> {
+    await this.#cluster.ask({ kind: "clear" }, "cleared");
+    await this.#untilNothingIsLeft(["watches"]);
+    this.#isOver = true;
+    for (const worker of [this.#steady, this.#doomed]) {
+      const { resources, state } = await worker.finish();
+      // The pipes to this process are its own.
+      const { PipeWrap: _, TTYWrap: __, ...rest } = resources;
+      if (Object.keys(rest).length > 0) this.wrong.push(`left in an adapter process: ${JSON.stringify(rest)}`);
+      if (Object.values(state).some((count) => count > 0)) {
+        this.wrong.push(`left in an adapter process: ${JSON.stringify(state)}`);
+      }
+    }
+    this.truth = await this.#untilNothingIsLeft([]);
+    this.#judge(this.truth);
+    this.#checkMemory();
+  }
+
+  #fill(): void {
+    const { runs, atATime, minutes, seed } = this.#options;
+    const elapsedMs = performance.now() - this.#beganAt;
+    // A burst, and then evenly over three quarters of the time, so that faults meet runs of every age.
+    const burst = Math.min(atATime, Math.ceil(runs / 2));
+    const due = burst + (runs - burst) * Math.min(1, elapsedMs / (minutes * 45_000));
+    const mayStart = elapsedMs < minutes * 60_000;
+    while (mayStart && this.#open.size < atATime && this.figures.started < due) {
+      const script = scriptOf(seed, this.figures.started);
+      // Competitors start in different processes.
+      const inSteady = script.contends ? script.index % 2 === 0 : this.#random() < 0.5;
+      const worker = inSteady ? this.#steady : this.#doomed;
+      const run: Run = { script, runId: `r${seed}-${script.index}`, attempt: 1, worker, report: null };
+      this.#open.set(script.index, run);
+      this.figures.started += 1;
+      this.figures.mostAtOnce = Math.max(this.figures.mostAtOnce, this.#open.size);
+      this.#assign(run, worker);
+    }
+    if (this.#open.size === 0 && (this.figures.started >= runs || !mayStart)) this.#allSettled.resolve();
+  }
+
+  #assign(run: Run, worker: AdapterProcess): void {
+    run.worker = worker;
+    const { runId, attempt } = run;
+    void worker.ready.then(() => {
+      // It may have been killed before it was ready, and the run given to another.
+      if (run.worker === worker) worker.send({ kind: "run", index: run.script.index, attempt, runId });
+    });
+  }
+
+  #newWorker(): AdapterProcess {
+    return new AdapterProcess(this.#options.seed, this.#kubeconfig, {
+      onRan: (report) => this.#onRan(report),
+      onWrong: (what) => this.wrong.push(what),
+      onDead: (worker) => this.#onDead(worker),
+    });
+  }
+
+  #scheduleKill(onTimer: (timer: NodeJS.Timeout) => void): NodeJS.Timeout {
+    const [least, most] = KILL_EVERY_MS;
+    const timer = setTimeout(
+      () => {
+        this.#doomed.kill();
+        onTimer(this.#scheduleKill(onTimer));
+      },
+      least + (most - least) * this.#random(),
+    );
+    return timer;
+  }
+
+  /** A process died: its runs go to the next one, half of them under the run id that they had. */
+  #onDead(worker: AdapterProcess): void {
+    if (this.#isOver || worker !== this.#doomed) return;
+    this.figures.kills += 1;
+    this.#doomed = this.#newWorker();
+    for (const run of this.#open.values()) {
+      if (run.worker !== worker) continue;
+      run.attempt += 1;
+      if (this.#random() < 0.5) run.runId = this.#nextRunId(run);
+      this.#assign(run, this.#doomed);
+    }
+  }
+
+  #onRan(report: RunReport): void {
+    const run = this.#open.get(report.index);
+    if (run === undefined || run.attempt !== report.attempt) return;
+    if (report.adopted) this.figures.adoptions += 1;
+    const step = stepAfter(report, run.script);
+    const as = step.kind === "again" ? step.why : step.as;
+    if (step.kind === "again" && run.attempt < MAX_ATTEMPTS) {
+      this.retries[as] = (this.retries[as] ?? 0) + 1;
+      run.attempt += 1;
+      run.runId = this.#nextRunId(run);
+      const worker = this.#random() < 0.5 ? this.#steady : this.#doomed;
+      // Under the next process's name already, should the chosen one die before the time has come.
+      run.worker = worker;
+      setTimeout(() => this.#assign(run, run.worker), 1_000 * this.#random());
+      return;
+    }
+    if (step.kind === "again") this.wrong.push(`${nameOf(run)}: still ${as}`);
+    run.report = report;
+    this.figures.lines += report.audit.delivered;
+    this.figures.gaps += report.gaps;
+    this.outcomes[as] = (this.outcomes[as] ?? 0) + 1;
+    this.#open.delete(report.index);
+    this.#settled.push(run);
+  }
+
+  #nextRunId({ script, attempt }: Run): string {
+    return `r${this.#options.seed}-${script.index}-${attempt}`;
+  }
+
+  async #untilNothingIsLeft(except: readonly string[]): Promise<Truth> {
+    const until = performance.now() + LEFT_TIMEOUT_MS;
+    while (true) {
+      const truth = await this.#cluster.ask({ kind: "truth" }, "truth");
+      if (Object.keys(truth.left).every((what) => except.includes(what))) return truth;
+      if (performance.now() > until) {
+        this.wrong.push(`left in the cluster: ${JSON.stringify(truth.left).slice(0, 2_000)}`);
+        return truth;
+      }
+      // There is no event for "nothing left"; asking twice a second is cheap.
+      await sleep(500);
+    }
+  }
+
+  #judge({ ends, overlaps }: Truth): void {
+    for (const run of this.#settled) {
+      if (run.report === null) continue;
+      const seen = ends[run.script.agentId] ?? [];
+      const found = judge(run.report, run.script, seen);
+      if (found.length === 0) continue;
+      const { result, notes, audit, elapsedMs, cancelled } = run.report;
+      const facts = { script: run.script, result, audit, elapsedMs, cancelled, containers: seen };
+      this.wrong.push(`${nameOf(run)}: ${found.join("; ")}\n    ${JSON.stringify(facts)}\n    ${notes.join("\n    ")}`);
+    }
+    for (const [agentId, count] of Object.entries(overlaps)) {
+      this.wrong.push(`agent ${agentId}: ${count} containers ran at the same time`);
+    }
+  }
+
+  /** Of the process that lives to the end: after the first third everything has its size. */
+  #checkMemory(): void {
+    const { samples } = this;
+    if (samples.length < 12) return;
+    const third = Math.floor(samples.length / 3);
+    // The open runs differ, so what one of them takes is allowed for.
+    const floor = (part: readonly Sample[]) => Math.min(...part.map(({ heap }) => heap));
+    const [middle, last] = [floor(samples.slice(third, 2 * third)), floor(samples.slice(2 * third))];
+    if (last > middle * 1.25 + 8 * 2 ** 20) {
+      this.wrong.push(`the heap grows: ${megabytes(middle)} MB in the middle third, ${megabytes(last)} MB in the last`);
+    }
+  }
+
+  #progress(): string {
+    const { started, kills } = this.figures;
+    const seconds = Math.round((performance.now() - this.#beganAt) / 1000);
+    const retries = Object.values(this.retries).reduce((sum, each) => sum + each, 0);
+    return `${seconds} s: ${started} started, ${this.#open.size} open, ${this.#settled.length} settled, ${retries} tried again, ${kills} processes killed, ${this.wrong.length} wrong`;
+  }
+}
+
+export function megabytes(bytes: number): string {
+  return (bytes / 2 ** 20).toFixed(0);
+}
+
+function nameOf({ script, runId, attempt }: Run): string {
+  return `run ${script.index} (agent ${script.agentId}, run id ${runId}, attempt ${attempt})`;
+}

@@ -1,0 +1,123 @@
+/** One process of the adapter, and its host: `node --expose-gc worker.ts <seed> <kubeconfig>`. It may be killed at any moment. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { processState } from "../../src/adapter/process-state.ts";
+import { stopSharedEngines } from "../../src/engine/index.ts";
+import { createServerAdapter } from "../../src/index.ts";
+import { LineAudit } from "./line-audit.ts";
+import type { FromWorker, RunOrder, ToWorker } from "./messages.ts";
+import { IMAGE, MISSING_IMAGE, NAMESPACE, scriptOf } from "./script.ts";
+
+const [seedText = "1", kubeconfig = ""] = process.argv.slice(2);
+const seed = Number(seedText);
+const say = (message: FromWorker) => process.send?.(message);
+for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+  process.on(event, (error: unknown) =>
+    say({ kind: "wrong", what: `${event}: ${error instanceof Error ? error.stack : String(error)}` }),
+  );
+}
+process.on("warning", (warning) => {
+  // Leaks of listeners are leaks.
+  if (warning.name === "MaxListenersExceededWarning") say({ kind: "wrong", what: String(warning.stack) });
+});
+
+const adapter = createServerAdapter();
+let running = 0;
+
+async function run({ index, attempt, runId }: RunOrder): Promise<void> {
+  const script = scriptOf(seed, index);
+  const audit = new LineAudit(script);
+  const abort = new AbortController();
+  const notes: string[] = [];
+  let gaps = 0;
+  let adopted = false;
+  let pieces = 0;
+  const timer = script.cancelAfterMs === null ? undefined : setTimeout(() => abort.abort(), script.cancelAfterMs);
+  const config = {
+    kubeconfig,
+    namespace: NAMESPACE,
+    image: script.ending === "no_image" ? MISSING_IMAGE : IMAGE,
+    timeoutSec: script.ending === "deadline" ? 60 : 0,
+    // Real seconds, on the adapter's clock; the cluster's runs faster.
+    imagePullGraceSec: 2,
+    keepaliveSec: 5,
+    env: { ANTHROPIC_API_KEY: "sk-ant-soak-0001" },
+  };
+  const startedAt = performance.now();
+  running += 1;
+  const result = await adapter.execute({
+    runId,
+    agent: {
+      id: script.agentId,
+      companyId: "soak",
+      name: script.agentId,
+      adapterType: adapter.type,
+      adapterConfig: config,
+    },
+    runtime: { sessionId: null, sessionParams: null, sessionDisplayId: null, taskKey: null },
+    config,
+    context: { taskId: `task-${index}`, issueId: `task-${index}` },
+    authToken: "soak-token-0001",
+    signal: abort.signal,
+    onCancellationReady: async () => {},
+    onEvent: async ({ eventType }) => {
+      if (eventType === "k8s.job_adopted") adopted = true;
+    },
+    onLog: async (_stream, chunk) => {
+      if (chunk.startsWith("[paperclip] ")) {
+        if (chunk.startsWith("[paperclip] Lines of the log are missing")) gaps += 1;
+        notes.push(chunk.trimEnd());
+        if (notes.length > 12) notes.shift();
+        return;
+      }
+      audit.push(chunk);
+      pieces += 1;
+      if (script.host === "slow") await sleep(30);
+      if (script.host === "rejecting" && pieces % 3 === 0) throw new Error("the host's disk is full");
+    },
+  });
+  running -= 1;
+  clearTimeout(timer);
+  say({
+    kind: "ran",
+    index,
+    attempt,
+    result,
+    audit: audit.result,
+    gaps,
+    adopted,
+    notes,
+    elapsedMs: performance.now() - startedAt,
+    cancelled: abort.signal.aborted,
+  });
+}
+
+function sample(): void {
+  globalThis.gc?.();
+  const { heapUsed, rss } = process.memoryUsage();
+  say({ kind: "sample", heap: heapUsed, rss, handles: process.getActiveResourcesInfo().length, running });
+}
+const sampling = setInterval(sample, 3_000);
+sampling.unref();
+
+/** Everything ends that is shared; what is still there then, was left by somebody. */
+async function finish(): Promise<void> {
+  clearInterval(sampling);
+  await stopSharedEngines();
+  await sleep(500);
+  globalThis.gc?.();
+  const resources: Record<string, number> = {};
+  for (const name of process.getActiveResourcesInfo()) resources[name] = (resources[name] ?? 0) + 1;
+  const { active, locks } = processState();
+  say({ kind: "left", resources, state: { active: active.size, locks: locks.size, running } });
+}
+
+process.on("message", (message: ToWorker) => {
+  if (message.kind === "finish") void finish();
+  else {
+    run(message).catch((error: unknown) =>
+      say({ kind: "wrong", what: `execute threw: ${error instanceof Error ? error.stack : String(error)}` }),
+    );
+  }
+});
+process.once("disconnect", () => process.exit(0));
+say({ kind: "ready" });
