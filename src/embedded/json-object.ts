@@ -9,10 +9,14 @@ export function cloneJson<T>(value: T): T {
     for (let i = 0; i < value.length; i++) copy[i] = cloneJson(value[i]);
     return copy as T;
   }
+  const object = value as Record<string, unknown>;
   const copy: Record<string, unknown> = {};
-  for (const key of Object.keys(value)) {
-    const child: unknown = (value as Record<string, unknown>)[key];
-    if (child !== undefined) define(copy, key, cloneJson(child));
+  for (const key of Object.keys(object)) {
+    const child = object[key];
+    if (child === undefined) continue;
+    const cloned = typeof child === "object" ? cloneJson(child) : child;
+    if (key === "__proto__") define(copy, key, cloned);
+    else copy[key] = cloned;
   }
   return copy as T;
 }

@@ -117,11 +117,24 @@ function childOf(value: unknown, key: string): unknown {
   const text = key.slice(2);
   if (key.startsWith("f:")) return isRecord(value) ? value[text] : undefined;
   if (!Array.isArray(value)) return undefined;
-  const wanted = JSON.parse(text) as unknown;
+  const wanted = parsedKey(text);
   if (key.startsWith("v:")) return value.includes(wanted) ? SELF : undefined;
   if (!isRecord(wanted)) return undefined;
   const names = Object.keys(wanted);
   return value.find((item) => isRecord(item) && names.every((name) => item[name] === wanted[name]));
+}
+
+const parsedKeys = new Map<string, unknown>();
+
+/** `{"type":"Ready"}` and the like come again and again. */
+function parsedKey(text: string): unknown {
+  let key = parsedKeys.get(text);
+  if (key === undefined) {
+    key = JSON.parse(text);
+    if (parsedKeys.size > 1_000) parsedKeys.clear();
+    parsedKeys.set(text, key);
+  }
+  return key;
 }
 
 const METADATA_FIELDS = ["annotations", "finalizers", "generateName", "labels", "ownerReferences"] as const;

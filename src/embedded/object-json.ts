@@ -14,6 +14,11 @@ export function objectJson(object: StoredObject): Buffer {
   return json;
 }
 
+/** The serialisation, if there is one already. */
+export function cachedJson(object: StoredObject): Buffer | undefined {
+  return cache.get(object);
+}
+
 const OPEN_BRACE = Buffer.from("{");
 const prefixLengths = new Map<string, number>();
 

@@ -237,7 +237,8 @@ export class ObjectStore {
       ownerReferences: given.ownerReferences?.length ? given.ownerReferences : undefined,
       finalizers: given.finalizers?.length ? given.finalizers : undefined,
     });
-    const managedFields = withManager([], {
+    // Events come by the thousand, in one shape, and nobody changes them.
+    const managedFields = resource === "events" ? [] : withManager([], {
       manager: options.manager ?? "kube-controller-manager",
       operation: options.operation ?? "Update",
       apiVersion: apiVersionOf(resource),
@@ -245,7 +246,7 @@ export class ObjectStore {
       before: {},
       after: { ...object, metadata: { ...metadata } },
     });
-    if (resource !== "nodes") metadata.managedFields = [...managedFields];
+    if (managedFields.length > 0 && resource !== "nodes") metadata.managedFields = [...managedFields];
     const { kind: _kind, apiVersion: _apiVersion, metadata: _metadata, ...rest } = object;
     const draft = { kind: type.kind, apiVersion: apiVersionOf(resource), metadata, ...rest };
     admit(resource, draft);

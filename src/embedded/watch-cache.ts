@@ -1,4 +1,4 @@
-import { objectJson } from "./object-json.ts";
+import { cachedJson, objectJson } from "./object-json.ts";
 import type { StoredObject } from "./objects.ts";
 import { RESOURCE_NAMES, type ResourceName } from "./resources.ts";
 import { type ObjectSelector, type ObjectView, selects, viewOf } from "./selectors.ts";
@@ -13,9 +13,11 @@ export interface WatchEvent {
   readonly resourceVersion: number;
   readonly view: ObjectView;
   readonly previous: ObjectView | undefined;
-  readonly json: Buffer;
+  readonly json: () => Buffer;
   /** The state before, for those whose selector it matched and the new one does not. */
   readonly previousJson: () => Buffer;
+  /** What it costs to remember, about. */
+  readonly bytes: number;
 }
 
 /** Who is told of each change of a resource, after what the history had. */
@@ -43,6 +45,9 @@ class History {
     this.oldest = oldest;
   }
 }
+
+/** An object that has not been serialised is reckoned as this. */
+const OBJECT_BYTES = 12 * 1024;
 
 /** The window of recent changes, and the fan-out to the watches: one serialisation and one pass for all. */
 export class WatchCache {
@@ -89,18 +94,20 @@ export class WatchCache {
 
   #publish({ type, resource, object, previous, resourceVersion }: StoreEvent): void {
     const history = this.#history(resource);
-    // Bytes, not objects, are kept: they are shared with the entry of the version before, and a third of the size.
-    const before = previous === undefined ? undefined : objectJson(previous);
+    // Where somebody watches, bytes are kept: they are shared with the lists, and a third of the size of the object.
+    const json = history.listeners.size > 0 ? objectJson(object) : undefined;
+    const before = previous === undefined ? undefined : (cachedJson(previous) ?? previous);
     const event: WatchEvent = {
       type,
       resourceVersion,
       view: viewOf(resource, object),
       previous: previous === undefined ? undefined : viewOf(resource, previous),
-      json: objectJson(object),
+      json: json === undefined ? () => objectJson(object) : () => json,
       previousJson: () => withVersion(before, resourceVersion),
+      bytes: json?.length ?? OBJECT_BYTES,
     };
     history.events.push(event);
-    history.bytes += event.json.length;
+    history.bytes += event.bytes;
     this.#trim(history);
     for (const listener of history.listeners) deliver(event, listener);
   }
@@ -112,7 +119,7 @@ export class WatchCache {
     let drop = 0;
     while (drop < events.length - 1 && (events.length - drop > maxEvents || history.bytes > maxBytes)) {
       const event = events[drop++] as WatchEvent;
-      history.bytes -= event.json.length;
+      history.bytes -= event.bytes;
       history.oldest = event.resourceVersion;
     }
     history.events = events.slice(drop);
@@ -125,18 +132,18 @@ function deliver(event: WatchEvent, listener: WatchListener): void {
   if (event.resourceVersion <= listener.after) return;
   const now = selects(selector, event.view);
   if (event.type !== "MODIFIED") {
-    if (now) listener.event(event.type, event.json, event.resourceVersion);
+    if (now) listener.event(event.type, event.json(), event.resourceVersion);
     return;
   }
   const before = event.previous !== undefined && selects(selector, event.previous);
-  if (now) listener.event(before ? "MODIFIED" : "ADDED", event.json, event.resourceVersion);
+  if (now) listener.event(before ? "MODIFIED" : "ADDED", event.json(), event.resourceVersion);
   else if (before) listener.event("DELETED", event.previousJson(), event.resourceVersion);
 }
 
-function withVersion(json: Buffer | undefined, resourceVersion: number): Buffer {
-  const object = JSON.parse((json ?? Buffer.from("{}")).toString()) as StoredObject;
-  object.metadata.resourceVersion = String(resourceVersion);
-  return Buffer.from(JSON.stringify(object));
+function withVersion(before: Buffer | StoredObject | undefined, resourceVersion: number): Buffer {
+  const object = Buffer.isBuffer(before) ? (JSON.parse(before.toString()) as StoredObject) : before;
+  const metadata = { ...object?.metadata, resourceVersion: String(resourceVersion) };
+  return Buffer.from(JSON.stringify({ ...object, metadata }));
 }
 
 export function tooOld(wanted: number, oldest: number): StatusError {
