@@ -10,6 +10,7 @@ import { type RunPolicy, resolvePolicy } from "./runs/policy.ts";
 import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
 import { EngineStoppedError } from "./runs/types.ts";
+import { type ClaimTarget, claimJob, type Shard, shardLabels, withLabels } from "./shard.ts";
 import { Cluster, type ClusterOptions, type RequestCounts } from "./transport/index.ts";
 
 export interface RunEngineOptions {
@@ -18,6 +19,8 @@ export interface RunEngineOptions {
   namespace?: string | readonly string[];
   /** What Jobs and their pods carry; both watches select by it. Required: without it every pod of the namespace is cached. */
   labels: Readonly<Record<string, string>>;
+  /** Watch only the Jobs that this process owns, where several share a namespace (docs/scale.md). Default: all. */
+  shard?: Shard;
   /** Default of each run's policy. */
   policy?: Partial<RunPolicy>;
   /** A watch without a byte for so long is replaced. Default 90 000 ms. */
@@ -73,6 +76,7 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   readonly labels: Readonly<Record<string, string>>;
   /** Null: all namespaces. */
   readonly namespaces: readonly string[] | null;
+  readonly #shard: Readonly<Record<string, string>>;
   readonly #registry: RunRegistry;
   #stopping: Promise<void> | null = null;
 
@@ -102,7 +106,8 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     const { kubeConfig, policy, progressTimeoutMs, backoff, transport } = options;
     const resolved = resolvePolicy(policy);
     this.labels = { ...options.labels };
-    const labelSelector = selectorOf(this.labels);
+    this.#shard = shardLabels(options.shard);
+    const labelSelector = `${selectorOf(this.labels)}${Object.entries(this.#shard).map(([key, value]) => `,${key}=${value}`)}`;
     this.namespaces = namespacesOf(options);
     this.cluster = new Cluster({ ...transport, kubeConfig });
     const report = (error: unknown) => this.#report(error);
@@ -149,7 +154,7 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     this.#checkManifest(job, namespace);
     const run = this.#registry.expect(namespace, job.metadata.name, policy);
     try {
-      run.bind(await createJob(this.cluster, namespace, job, signal));
+      run.bind(await createJob(this.cluster, namespace, withLabels(job, this.#shard), signal));
       return run;
     } catch (error) {
       run.release();
@@ -163,6 +168,19 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     const namespace = ref.namespace ?? this.#defaultNamespace();
     this.#checkScope(namespace);
     return this.#registry.attach(namespace, ref.jobName, ref.uid ?? null, ref.policy);
+  }
+
+  /**
+   * Makes a Job of another shard this process's own, with its pods, so that `attach` can follow it. For Jobs that their owner
+   * has left behind: one that still follows it is told that it was deleted. Nothing happens without shards.
+   * @throws ShardClaimError when another process was faster; ApiError
+   */
+  async claim(target: Omit<ClaimTarget, "namespace"> & { namespace?: string }, signal?: AbortSignal): Promise<void> {
+    this.#throwIfStopped();
+    const namespace = target.namespace ?? this.#defaultNamespace();
+    this.#checkScope(namespace);
+    for (const label of Object.entries(this.#shard))
+      await claimJob(this.cluster, { ...target, namespace }, label, signal);
   }
 
   /** Asks the server, not the cache: for guards that need certainty. `labels` come on top of the engine's own. */

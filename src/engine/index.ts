@@ -29,4 +29,5 @@ export { Run, type RunEvents, type WaitOptions } from "./runs/run.ts";
 export { RunLogs } from "./runs/run-logs.ts";
 export { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "./runs/run-state.ts";
 export * from "./runs/types.ts";
+export { type ClaimTarget, SHARD_LABEL, type Shard, ShardClaimError } from "./shard.ts";
 export * from "./transport/index.ts";

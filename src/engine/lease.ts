@@ -111,10 +111,11 @@ async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined
   }
 }
 
-function keyOf({ kubeConfig, namespace, labels, policy }: RunEngineOptions): string {
+function keyOf({ kubeConfig, namespace, labels, shard, policy }: RunEngineOptions): string {
   const scope = {
     namespace: namespace ?? null,
     labels: Object.entries(labels ?? {}).sort(),
+    shard: [shard?.label, shard?.value],
     policy: Object.entries(policy ?? {}).sort(),
   };
   return createHash("sha256")

@@ -1,0 +1,163 @@
+import type { ObjectMeta } from "./kubernetes.ts";
+import type { JobManifest } from "./runs/launch.ts";
+import { type Cluster, isConflict, isNotFound } from "./transport/index.ts";
+
+/**
+ * One of several processes that share a namespace, each watching only the Jobs that it owns. Without shards every process is
+ * told of every run; with them the bytes that the API server sends do not grow with the number of processes.
+ *
+ * The value stands as a label on Job and pods: `launch` sets it, the watches select by it, `claim` changes it. It has to
+ * outlive the process if what it left behind is to be found by the same name: a StatefulSet's pod name is a good one.
+ */
+export interface Shard {
+  /** Default `k8s-run-informer/shard`. */
+  label?: string;
+  /** A label value that no other process uses at the same time. */
+  value: string;
+}
+
+export const SHARD_LABEL = "k8s-run-informer/shard";
+
+/** The Job belongs to another process since we looked. */
+export class ShardClaimError extends Error {
+  override readonly name = "ShardClaimError";
+  readonly namespace: string;
+  readonly jobName: string;
+  /** Value of the shard that has it now; null when it has none. */
+  readonly owner: string | null;
+  constructor(namespace: string, jobName: string, owner: string | null) {
+    super(
+      `Job ${namespace}/${jobName} was claimed by ${owner === null ? "another process" : `shard ${owner}`} meanwhile`,
+    );
+    this.namespace = namespace;
+    this.jobName = jobName;
+    this.owner = owner;
+  }
+}
+
+/** The labels of a shard: one, or none where there are no shards. @throws TypeError naming the bad field */
+export function shardLabels(shard: Shard | undefined): Readonly<Record<string, string>> {
+  if (shard === undefined) return {};
+  const { label = SHARD_LABEL, value } = shard;
+  if (typeof label !== "string" || !LABEL_KEY.test(label)) {
+    throw new TypeError(`shard.label must be a Kubernetes label key, got ${JSON.stringify(label)}`);
+  }
+  if (typeof value !== "string" || !LABEL_VALUE.test(value)) {
+    throw new TypeError(
+      `shard.value must be a Kubernetes label value (1 to 63 letters, digits, "-", "_", "."), got ${JSON.stringify(value)}`,
+    );
+  }
+  return { [label]: value };
+}
+
+/** The manifest with labels added to the Job and to its pod template. */
+export function withLabels(job: JobManifest, labels: Readonly<Record<string, string>>): JobManifest {
+  if (Object.keys(labels).length === 0) return job;
+  const { metadata, spec } = job;
+  const { template } = spec;
+  return {
+    ...job,
+    metadata: { ...metadata, labels: { ...metadata.labels, ...labels } },
+    spec: {
+      ...spec,
+      template: {
+        ...template,
+        metadata: { ...template.metadata, labels: { ...template.metadata?.labels, ...labels } },
+      },
+    },
+  };
+}
+
+export interface ClaimTarget {
+  namespace: string;
+  jobName: string;
+  /** Only the Job with this uid. */
+  uid?: string | undefined;
+  /** The shard that it was left behind by, where the caller has looked before: another one is a ShardClaimError. */
+  from?: string | null | undefined;
+}
+
+interface Labelled {
+  metadata: Pick<ObjectMeta, "name" | "uid" | "resourceVersion" | "labels" | "ownerReferences">;
+}
+
+/**
+ * Moves a Job and its pods to a shard. Of several that try at the same moment exactly one succeeds: the Job's patch carries the
+ * version that was read. The pods follow one by one, since the template's labels cannot be changed; a pod that the Job makes
+ * later carries its first owner's label.
+ * @throws ShardClaimError, ApiError (404: the Job is gone), the signal's reason
+ */
+export async function claimJob(
+  cluster: Cluster,
+  { namespace, jobName, uid, from }: ClaimTarget,
+  [label, value]: readonly [label: string, value: string],
+  signal?: AbortSignal,
+): Promise<void> {
+  const abort = signal === undefined ? {} : { signal };
+  const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
+  let expected = from;
+  while (true) {
+    const { metadata } = await cluster.json<Labelled>({ path, ...abort });
+    const owner = metadata.labels?.[label] ?? null;
+    if (uid !== undefined && metadata.uid !== uid) throw new ShardClaimError(namespace, jobName, owner);
+    // Ours already: also when our own patch was carried out and its answer lost.
+    if (owner === value) break;
+    if (expected !== undefined && owner !== expected) throw new ShardClaimError(namespace, jobName, owner);
+    expected = owner;
+    try {
+      await cluster.json({
+        method: "PATCH",
+        path,
+        contentType: MERGE_PATCH,
+        body: patchOf(metadata, label, value, true),
+        ...abort,
+      });
+      break;
+    } catch (error) {
+      // Something else about the Job changed, or its owner did: look again.
+      if (!isConflict(error)) throw error;
+    }
+  }
+  await claimPods(cluster, namespace, jobName, [label, value], abort);
+}
+
+async function claimPods(
+  cluster: Cluster,
+  namespace: string,
+  jobName: string,
+  [label, value]: readonly [label: string, value: string],
+  abort: { signal?: AbortSignal },
+): Promise<void> {
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`;
+  const query = { labelSelector: `batch.kubernetes.io/job-name=${jobName}` };
+  const { items = [] } = await cluster.json<{ items?: Labelled[] }>({ path, query, ...abort });
+  for (const { metadata } of items) {
+    if (metadata.labels?.[label] === value) continue;
+    const body = patchOf(metadata, label, value, false);
+    try {
+      await cluster.json({
+        method: "PATCH",
+        path: `${path}/${encodeURIComponent(metadata.name)}`,
+        contentType: MERGE_PATCH,
+        body,
+        ...abort,
+      });
+    } catch (error) {
+      // The pod has gone, or another of its name stands there: nothing to watch.
+      if (!isNotFound(error) && !isConflict(error)) throw error;
+    }
+  }
+}
+
+function patchOf(
+  { uid, resourceVersion }: Labelled["metadata"],
+  label: string,
+  value: string,
+  atVersion: boolean,
+): object {
+  return { metadata: { uid, ...(atVersion ? { resourceVersion } : {}), labels: { [label]: value } } };
+}
+
+const MERGE_PATCH = "application/merge-patch+json";
+const LABEL_KEY = /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const LABEL_VALUE = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
