@@ -9,6 +9,8 @@ import { renderGoals, renderReport } from "./harness/report.ts";
 
 /** In the order in which they run. */
 const BENCHES: Record<string, () => Promise<Bench>> = {
+  requests: async () => (await import("./benches/requests.ts")).requests,
+  latency: async () => (await import("./benches/latency.ts")).latency,
   ingest: async () => (await import("./benches/ingest.ts")).ingest,
   sync: async () => (await import("./benches/sync.ts")).sync,
 };

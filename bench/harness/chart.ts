@@ -37,7 +37,7 @@ function renderPanel({ title, series }: Panel, left: number, top: number): strin
   );
   const [first] = series;
   const parts = [
-    `<text x="${WIDTH / 2}" y="18" text-anchor="middle" font-weight="600">${escape(title)}</text>`,
+    `<text x="${WIDTH / 2}" y="18" text-anchor="middle" font-weight="600">${escapeXml(title)}</text>`,
     ...x.ticks.map(
       (tick) =>
         `<line x1="${x.at(tick)}" x2="${x.at(tick)}" y1="${MARGIN.top}" y2="${HEIGHT - MARGIN.bottom}" stroke="#eee"/><text x="${x.at(tick)}" y="${HEIGHT - MARGIN.bottom + 14}" text-anchor="middle" fill="#555">${short(tick)}</text>`,
@@ -46,8 +46,8 @@ function renderPanel({ title, series }: Panel, left: number, top: number): strin
       (tick) =>
         `<line x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${y.at(tick)}" y2="${y.at(tick)}" stroke="#eee"/><text x="${MARGIN.left - 6}" y="${y.at(tick) + 4}" text-anchor="end" fill="#555">${short(tick)}</text>`,
     ),
-    `<text x="${(MARGIN.left + WIDTH - MARGIN.right) / 2}" y="${HEIGHT - MARGIN.bottom + 28}" text-anchor="middle" fill="#555">${escape(first?.size ?? "")}</text>`,
-    `<text transform="translate(14 ${(MARGIN.top + HEIGHT - MARGIN.bottom) / 2}) rotate(-90)" text-anchor="middle" fill="#555">${escape(first?.unit ?? "")}</text>`,
+    `<text x="${(MARGIN.left + WIDTH - MARGIN.right) / 2}" y="${HEIGHT - MARGIN.bottom + 28}" text-anchor="middle" fill="#555">${escapeXml(first?.size ?? "")}</text>`,
+    `<text transform="translate(14 ${(MARGIN.top + HEIGHT - MARGIN.bottom) / 2}) rotate(-90)" text-anchor="middle" fill="#555">${escapeXml(first?.unit ?? "")}</text>`,
   ];
   for (const [at, { name, points: all }] of series.entries()) {
     const colour = COLOURS[at % COLOURS.length];
@@ -61,7 +61,7 @@ function renderPanel({ title, series }: Panel, left: number, top: number): strin
     const legendX = MARGIN.left + column * 175;
     const legendY = HEIGHT - MARGIN.bottom + 42 + row * 13;
     parts.push(
-      `<rect x="${legendX}" y="${legendY - 8}" width="9" height="9" fill="${colour}"/><text x="${legendX + 13}" y="${legendY}">${escape(name)}</text>`,
+      `<rect x="${legendX}" y="${legendY - 8}" width="9" height="9" fill="${colour}"/><text x="${legendX + 13}" y="${legendY}">${escapeXml(name)}</text>`,
     );
   }
   return `<g transform="translate(${left} ${top})">${parts.join("")}</g>`;
@@ -84,6 +84,6 @@ function short(value: number): string {
   return value >= 1e3 ? `${value / 1e3}k` : String(value);
 }
 
-function escape(text: string): string {
+function escapeXml(text: string): string {
   return text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 }

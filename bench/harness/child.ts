@@ -83,3 +83,8 @@ export function stopwatch(): () => CpuSample {
     return { cpuMs: (user + system) / 1000, wallMs: performance.now() - at };
   };
 }
+
+/** Milliseconds of a clock that all processes of the machine share and nobody sets. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}

@@ -30,8 +30,9 @@ export function kubeConfigFor(endpoint: Endpoint): KubeConfig {
 }
 
 /** For clients that take their kubeconfig from the environment only. */
-export function exportKubeConfig(endpoint: Endpoint): void {
+export function exportKubeConfig(endpoint: Endpoint): string {
   const path = join(tmpdir(), `k8s-run-informer-bench-${process.pid}.json`);
   writeFileSync(path, JSON.stringify(plain(endpoint)));
   process.env.KUBECONFIG = path;
+  return path;
 }
