@@ -3,6 +3,7 @@ import type { RequestOptions } from "node:https";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { ConnectionError } from "./connection-failure.ts";
 import { reloadKubeConfig } from "./kube-config.ts";
+import { oidcExpiry, repairOidcIssuer } from "./oidc.ts";
 
 /** What `tls.connect` needs to know both sides. */
 export interface TlsMaterial {
@@ -22,10 +23,14 @@ export interface Credential {
   readonly tls: TlsMaterial;
   /** Equal for equal `tls`: whoever holds connections opens new ones when it changes. */
   readonly tlsFingerprint: string;
+  /** When to read again at the latest, in milliseconds since the epoch. */
+  readonly readAgainAt: number;
 }
 
 /** Reading costs file reads and, with an exec plugin whose token has run out, a process: once in so many milliseconds is enough. */
 const MAX_AGE_MS = 10_000;
+/** An exec plugin may ask a person to log in, but a hanging one must not stop the engine without a word. */
+const READ_TIMEOUT_MS = 60_000;
 /** A user whose fresh credentials are refused too must not start an exec plugin with every request. */
 const MIN_RENEWAL_MS = 1_000;
 
@@ -36,16 +41,17 @@ const MIN_RENEWAL_MS = 1_000;
 export class Credentials {
   #kubeConfig: KubeConfig;
   #current: Promise<Credential> | null = null;
-  #readAt = Number.NEGATIVE_INFINITY;
+  #readAgainAt = 0;
   #renewedAt = Number.NEGATIVE_INFINITY;
 
   constructor(kubeConfig: KubeConfig) {
     this.#kubeConfig = kubeConfig;
+    repairOidcIssuer(kubeConfig);
   }
 
   /** Throws `ConnectionError` `CredentialsError`: plugin failed, file unreadable … */
   get(): Promise<Credential> {
-    if (this.#current === null || performance.now() - this.#readAt > MAX_AGE_MS) return this.#read();
+    if (this.#current === null || Date.now() >= this.#readAgainAt) return this.#read();
     return this.#current;
   }
 
@@ -55,17 +61,44 @@ export class Credentials {
     if (current !== refused || performance.now() - this.#renewedAt < MIN_RENEWAL_MS) return current;
     this.#renewedAt = performance.now();
     this.#kubeConfig = withoutCaches(this.#kubeConfig);
+    repairOidcIssuer(this.#kubeConfig);
     return this.#read();
   }
 
   #read(): Promise<Credential> {
-    this.#readAt = performance.now();
-    const reading = readCredential(this.#kubeConfig);
+    const reading = withTimeout(readCredential(this.#kubeConfig), userName(this.#kubeConfig));
     this.#current = reading;
-    reading.catch(() => {
-      if (this.#current === reading) this.#current = null;
-    });
+    // While it is read, nobody reads it again.
+    this.#readAgainAt = Number.POSITIVE_INFINITY;
+    reading.then(
+      ({ readAgainAt }) => {
+        if (this.#current === reading) this.#readAgainAt = readAgainAt;
+      },
+      () => {
+        if (this.#current === reading) this.#current = null;
+      },
+    );
     return reading;
+  }
+}
+
+async function withTimeout(reading: Promise<Credential>, user: string): Promise<Credential> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(
+        new ConnectionError(
+          "CredentialsError",
+          `the credentials of user ${user} were not had within ${READ_TIMEOUT_MS} ms`,
+        ),
+      );
+    }, READ_TIMEOUT_MS);
+    timer.unref();
+  });
+  try {
+    return await Promise.race([reading, timeout]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -92,7 +125,10 @@ async function readCredential(kubeConfig: KubeConfig): Promise<Credential> {
     const value = options[name];
     if (value !== undefined && value !== null && value !== "") Object.assign(tls, { [name]: value });
   }
-  return { headers, tls, tlsFingerprint: fingerprint(tls) };
+  const soon = Date.now() + MAX_AGE_MS;
+  const expiry = oidcExpiry(kubeConfig, headers.authorization);
+  const readAgainAt = Math.max(soon, (expiry ?? 0) - MAX_AGE_MS);
+  return { headers, tls, tlsFingerprint: fingerprint(tls), readAgainAt };
 }
 
 function fingerprint(tls: TlsMaterial): string {

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -206,7 +207,7 @@ export function checkKubeConfig(kubeConfig: KubeConfig): void {
       );
     }
   }
-  checkBytes(`${at}.certificate-authority`, cluster.caFile, cluster.caData, (ca) => createSecureContext({ ca }));
+  checkBytes(`${at}.certificate-authority`, cluster.caFile, cluster.caData, (ca) => new X509Certificate(ca));
   if (context.user) checkUser(kubeConfig, contextName, context.user);
 }
 
