@@ -32,8 +32,8 @@ Job:
 Runs of one agent:
 - concurrencyPolicy (block | wait | parallel, default block): what a run does while another one of the agent lives. block
   refuses it (k8s_concurrent_run_blocked; the host tries again twice, 30 s apart), wait lets it begin when the other has ended
-  (an hour at most), parallel runs both. Where the host may start several runs of an agent at once (20 unless its
-  maxConcurrentRuns says otherwise), use wait if they share a directory, parallel if each has a workspace of its own.
+  (an hour at most), parallel runs both. Where the host may start several runs of an agent at once (20 unless
+  runtimeConfig.heartbeat.maxConcurrentRuns of the agent says otherwise), use wait if they share a directory, parallel if each has a workspace of its own.
 - reattachOrphanedJobs (boolean, default true): take over a Job of the same task that a restarted server left behind
 - deleteMismatchedOrphans (boolean, default false): delete such Jobs of other tasks instead of refusing to start
 - conversationContinuation (boolean, default true): mark failed runs so that the host may continue them by itself

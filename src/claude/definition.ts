@@ -45,8 +45,8 @@ function hostModule(): Omit<Partial<ServerAdapterModule>, "type" | "execute" | "
     // The host's forms read `models` before `listModels` has answered.
     models: modelsFor(process.env),
     listModels: async () => modelsFor(process.env),
-    listSkills: skillSnapshot,
-    syncSkills: skillSnapshot,
+    listSkills: (ctx) => skillSnapshot(ctx),
+    syncSkills: (ctx) => skillSnapshot(ctx),
     getConfigSchema: configSchema,
     agentConfigurationDoc,
     supportsLocalAgentJwt: true,

@@ -33,9 +33,12 @@ export async function readSkills(config: Record<string, unknown>): Promise<Skill
 }
 
 /** Skills are put into a bundle for each run, nothing is installed: listing and syncing answer the same. */
-export async function skillSnapshot(ctx: AdapterSkillContext): Promise<AdapterSkillSnapshot> {
+export async function skillSnapshot(
+  ctx: AdapterSkillContext,
+  home: string = DATA_DIRECTORY,
+): Promise<AdapterSkillSnapshot> {
   const { available, desired } = await readSkills(ctx.config);
-  const skillsHome = join(DATA_DIRECTORY, ".claude", "skills");
+  const skillsHome = join(home, ".claude", "skills");
   return buildRuntimeMountedSkillSnapshot({
     adapterType: "claude_k8s",
     availableEntries: [...available],

@@ -46,7 +46,7 @@ describe("arguments", () => {
     ]);
   });
 
-  test("a resumed session has its instructions, but not its directories", () => {
+  test("a resumed session has its directories, but not its instructions again", () => {
     expect(args({}, { sessionId: "S-1", instructionsFile: "/b/i.md", addDir: "/b" })).toEqual([
       ...BASE,
       ...["--resume", "S-1"],

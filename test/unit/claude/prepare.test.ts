@@ -251,4 +251,22 @@ describe("skill list", () => {
     const keys = snapshot.entries.map((entry) => entry.key);
     expect(keys).toEqual([...keys].sort());
   });
+
+  test("what lies in the agents' home by itself is shown, and not managed", async () => {
+    const installed = join(shared, ".claude", "skills", "by-hand");
+    mkdirSync(installed, { recursive: true });
+    writeFileSync(join(installed, "SKILL.md"), "# By hand");
+    const ctx = { agentId: "a", companyId: "c", adapterType: "claude_k8s", config: {} };
+    const { entries } = await skillSnapshot(ctx, shared);
+    expect(entries).toContainEqual(
+      expect.objectContaining({
+        key: "by-hand",
+        state: "external",
+        origin: "user_installed",
+        managed: false,
+        readOnly: true,
+        locationLabel: "~/.claude/skills",
+      }),
+    );
+  });
 });
