@@ -13,6 +13,8 @@ const BENCHES: Record<string, () => Promise<Bench>> = {
   latency: async () => (await import("./benches/latency.ts")).latency,
   ingest: async () => (await import("./benches/ingest.ts")).ingest,
   sync: async () => (await import("./benches/sync.ts")).sync,
+  memory: async () => (await import("./benches/memory.ts")).memory,
+  logs: async () => (await import("./benches/logs.ts")).logs,
 };
 
 const USAGE = `npm run bench -- [NAME …] [--quick] [--rounds N] [--json]

@@ -1,8 +1,9 @@
 import type { Http2ServerResponse } from "node:http2";
+import { monotonicMs } from "./child.ts";
 
 /**
  * Logs of the replay server. Each line begins with its kubelet time stamp and says its number and when it was written, in
- * milliseconds since 1970 with fractions (the processes of one machine share that clock): `… 17 1790000000000.123 padding`.
+ * `monotonicMs`: `… 17 123456.789 padding`.
  */
 interface FollowedLog {
   response: Http2ServerResponse;
@@ -63,5 +64,5 @@ function line(log: FollowedLog): string {
   const ms = Number(lastNanos / 1_000_000n);
   const rest = String(lastNanos % 1_000_000n).padStart(6, "0");
   log.lines += 1;
-  return `${new Date(ms).toISOString().slice(0, -1)}${rest}Z ${log.lines} ${ms}.${rest.slice(0, 3)} ${PADDING}\n`;
+  return `${new Date(ms).toISOString().slice(0, -1)}${rest}Z ${log.lines} ${monotonicMs().toFixed(3)} ${PADDING}\n`;
 }

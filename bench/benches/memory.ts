@@ -1,0 +1,104 @@
+import { type Bench, inTurns } from "../harness/bench.ts";
+import { Child } from "../harness/child.ts";
+import { type Replay, startReplay, watchersOpen } from "../harness/replay.ts";
+import { format, formatBytes, median, ratio } from "../harness/stats.ts";
+import type { Opened } from "../subjects/cache.ts";
+import type { RunMemory } from "../subjects/memory.ts";
+import { NAMES } from "./ingest.ts";
+
+const CONTESTANTS = ["ours", "client-node", "fluent-client"] as const;
+type Kind = (typeof CONTESTANTS)[number];
+const CACHE = new URL("../subjects/cache.ts", import.meta.url);
+const MEMORY = new URL("../subjects/memory.ts", import.meta.url);
+const WITH_GC = { execArgv: ["--expose-gc", "--max-old-space-size=8192"] };
+
+/** Heap (and buffers outside of it) after a full collection. */
+export const memory: Bench = {
+  name: "memory",
+  title: "Memory kept",
+  run: async (context) => {
+    const pods = context.quick ? 500 : 10_000;
+    const follows = context.quick ? 100 : 1_000;
+    // Heap sizes vary by less than a percent.
+    const once = { ...context, quick: true, rounds: 1 };
+    const all = await startReplay({ pods });
+    let perPod: Record<Kind, number[]>;
+    try {
+      perPod = await inTurns(CONTESTANTS, once, (kind) => measureCache(all, kind, pods));
+    } finally {
+      await all.child.stop();
+    }
+    const running = await startReplay({ pods, jobs: pods, phases: ["Running"] });
+    const subject = new Child(MEMORY, WITH_GC);
+    try {
+      const runs = await subject.call<RunMemory>("runs", { endpoint: running.endpoint, count: pods });
+      const idle = await subject.call<{ followBytes: number; connections: number }>("follows", {
+        endpoint: running.endpoint,
+        count: follows,
+      });
+      const ours = median(perPod.ours);
+      const better = median(perPod["client-node"]) / ours;
+      return {
+        tables: [
+          {
+            title: `${pods.toLocaleString("en-US")} pods of ${formatBytes(all.bytes.pods / pods)} of JSON in the cache`,
+            columns: ["client", "heap a pod", "against k8s-run-informer"],
+            rows: CONTESTANTS.map((kind) => [
+              NAMES[kind],
+              formatBytes(median(perPod[kind])),
+              ratio(median(perPod[kind]) / ours),
+            ]),
+          },
+          {
+            title: `k8s-run-informer: ${pods.toLocaleString("en-US")} runs, ${follows.toLocaleString("en-US")} idle follows on ${idle.connections} connections`,
+            columns: ["of", "memory each"],
+            rows: [
+              ["Job and pod in the two caches", formatBytes(runs.cachedBytes)],
+              ["run with a pending terminated() and a listener, on top", formatBytes(runs.runBytes)],
+              ["idle log follow", formatBytes(idle.followBytes)],
+            ],
+          },
+        ],
+        goals: [
+          { what: "heap a cached pod", goal: "≤ 2.5 KB", figure: formatBytes(ours), met: ours <= 2_500 },
+          {
+            what: "heap a cached pod against client-node's informer",
+            goal: "≥ 4× below",
+            figure: `${format(better)}× below`,
+            met: better >= 4,
+          },
+          {
+            what: "heap a run, on top of the caches",
+            goal: "≤ 4 KB",
+            figure: formatBytes(runs.runBytes),
+            met: runs.runBytes <= 4_000,
+          },
+          {
+            what: "memory an idle follow",
+            goal: "≤ 64 KB",
+            figure: formatBytes(idle.followBytes),
+            met: idle.followBytes <= 64_000,
+          },
+        ],
+      };
+    } finally {
+      await subject.stop();
+      await running.child.stop();
+    }
+  },
+};
+
+async function measureCache(replay: Replay, kind: Kind, pods: number): Promise<number> {
+  const subject = new Child(CACHE, WITH_GC);
+  try {
+    // The heap of a process that has opened a cache once already and closed it has all code and all shared things in it.
+    await subject.call<Opened>("open", { kind, endpoint: replay.endpoint });
+    const opened = await subject.call<number>("heap");
+    await subject.call("close");
+    await watchersOpen(replay, "pods", 0);
+    const closed = await subject.call<number>("heap");
+    return (opened - closed) / pods;
+  } finally {
+    await subject.stop();
+  }
+}

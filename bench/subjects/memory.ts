@@ -1,0 +1,83 @@
+import { Cluster, followLogs, type LogStream, RunEngine } from "../../src/engine/index.ts";
+import { serve } from "../harness/child.ts";
+import { jobName } from "../harness/pods.ts";
+import { type Endpoint, kubeConfigFor } from "../peers/kube-config.ts";
+
+/** What a run and an idle follow cost in memory, in a process of its own. Needs --expose-gc. */
+
+const LABELS = { "app.kubernetes.io/managed-by": "paperclip" };
+
+export interface RunMemory {
+  /** Of Job and pod in the two caches. */
+  cachedBytes: number;
+  /** On top: the run, its pending promises and listeners. */
+  runBytes: number;
+}
+
+async function runs({ endpoint, count }: { endpoint: Endpoint; count: number }): Promise<RunMemory> {
+  const options = { kubeConfig: kubeConfigFor(endpoint), namespace: endpoint.namespace, labels: LABELS };
+  // A first engine, so that code and the strings that all share are not counted.
+  await (await RunEngine.start(options)).stop();
+  const empty = heapBytes();
+  const engine = await RunEngine.start(options);
+  const cached = heapBytes();
+  const held: unknown[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const run = engine.attach({ jobName: jobName(index) });
+    // As the adapter does: it waits for the end and shows each phase.
+    run.on("phase", () => undefined);
+    held.push(
+      run,
+      run.terminated({ container: "claude" }).catch(() => undefined),
+    );
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  const attached = heapBytes();
+  const result = { cachedBytes: (cached - empty) / count, runBytes: (attached - cached) / count };
+  if (held.length !== 2 * count || engine.stats().runs !== count)
+    throw new Error(`${engine.stats().runs} runs instead of ${count}`);
+  await engine.stop();
+  return result;
+}
+
+async function follows({
+  endpoint,
+  count,
+}: {
+  endpoint: Endpoint;
+  count: number;
+}): Promise<{ followBytes: number; connections: number }> {
+  const cluster = new Cluster({ kubeConfig: kubeConfigFor(endpoint) });
+  const open = async (index: number): Promise<LogStream> => {
+    const stream = followLogs(cluster, {
+      namespace: endpoint.namespace,
+      podName: `pod-${index}`,
+      container: "claude",
+      view: () => ({ phase: "running", restartCount: 0, startedAt: null, finishedAt: null }),
+      onChange: () => () => undefined,
+    });
+    const batches = stream.batches();
+    await batches.next();
+    // Its consumer waits for the next line.
+    batches.next().catch(() => undefined);
+    return stream;
+  };
+  const warm = await open(count);
+  const before = heapBytes();
+  const streams = await Promise.all(Array.from({ length: count }, (_, index) => open(index)));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const followBytes = (heapBytes() - before) / count;
+  const { connectionsOpen } = cluster.requests.snapshot();
+  for (const stream of [...streams, warm]) stream.close();
+  await cluster.close();
+  return { followBytes, connections: connectionsOpen };
+}
+
+function heapBytes(): number {
+  globalThis.gc?.();
+  globalThis.gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+serve({ runs, follows });
