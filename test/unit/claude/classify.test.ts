@@ -239,6 +239,17 @@ describe("the result event decides", () => {
     expect(classify([bare], { exitCode: 2 }).errorMessage).toBe("Claude exited with code 2");
   });
 
+  test("a failure says subtype, status, and the result's text or its first error", () => {
+    const message = (fields: object, text = "") => classify([failed(text, fields)], { exitCode: 1 }).errorMessage;
+    expect(message({ subtype: "error_during_execution", errors: ["first", "second"] })).toBe(
+      "Claude run failed: subtype=error_during_execution: first",
+    );
+    expect(message({ api_error_status: 529, terminal_reason: "api_error" }, "Overloaded")).toBe(
+      "Claude run failed: HTTP 529: Overloaded",
+    );
+    expect(message({ errors: [{ code: "E1" }, { message: "m" }] })).toContain("E1");
+  });
+
   test("a failure names what the pod says too", () => {
     const result = classify([failed("Stopped.")], { end: endOf({ exitCode: 137, reason: "OOMKilled" }) });
     expect(result.errorMessage).toContain("Stopped.");
