@@ -14,7 +14,7 @@ export default defineConfig({
           hookTimeout: 120_000,
           // One file at a time, since some restart the cluster's API server; the cases of a file run side by side.
           fileParallelism: false,
-          maxConcurrency: 40,
+          maxConcurrency: 16,
         },
       },
     ],

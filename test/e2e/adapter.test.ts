@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { expect } from "vitest";
 import { execute } from "./support/adapter.ts";
-import { CONTAINER, deadlineSeconds } from "./support/jobs.ts";
+import { CONTAINER, deadlineSeconds, tenMegabytes } from "./support/jobs.ts";
 import { sha256 } from "./support/lines.ts";
 import { type Scene, Suite } from "./support/suite.ts";
 
@@ -192,8 +192,8 @@ suite.case("lines of 1 MB arrive whole, in pieces that the host can store", asyn
   expect(run.longestPiece()).toBeLessThanOrEqual(64 * 1024);
 });
 
-suite.case("10 MB of output", async (scene) => {
-  const run = execute(scene, { script: "init; burst 10000 1024; result" });
+suite.case("10 MB of output over several rotations of the kubelet's log file", async (scene) => {
+  const run = execute(scene, { script: `init; ${tenMegabytes(scene.seconds(1.5))}; result` });
   expect(await run.result).toMatchObject({ exitCode: 0 });
   run.lines.expectExactlyOnce(10_002);
 });
@@ -204,17 +204,21 @@ suite.case("2 000 lines a second for three seconds", async (scene) => {
   run.lines.expectExactlyOnce(6_002);
 });
 
-suite.case("30 runs at once: each its own result and its own lines", async (scene) => {
-  const results = await Promise.all(
-    Array.from({ length: 30 }, async (_, index) => {
-      const run = execute(scene, { script: `init; lines ${index} 0.02; result` });
-      const result = await run.result;
-      run.lines.expectExactlyOnce(index + 2);
-      return result.exitCode;
-    }),
-  );
-  expect(results).toEqual(Array(30).fill(0));
-});
+suite.case(
+  "30 runs at once: each its own result and its own lines",
+  async (scene) => {
+    const results = await Promise.all(
+      Array.from({ length: 30 }, async (_, index) => {
+        const run = execute(scene, { script: `init; lines ${index} 0.02; result` });
+        const result = await run.result;
+        run.lines.expectExactlyOnce(index + 2);
+        return result.exitCode;
+      }),
+    );
+    expect(results).toEqual(Array(30).fill(0));
+  },
+  { alone: true },
+);
 
 /** Held against what the adapter told the host that it sent. */
 function expectPrompt({ lines, meta }: ReturnType<typeof execute>): void {

@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import { CONTAINER } from "./support/jobs.ts";
+import { CONTAINER, tenMegabytes } from "./support/jobs.ts";
 import { Suite } from "./support/suite.ts";
 
 /** Output of every size and speed: each line once, in order, whole. */
@@ -18,9 +18,7 @@ suite.case("lines of 1 MB arrive whole", async (scene) => {
 });
 
 suite.case("10 MB of output over several rotations of the kubelet's log file", async (scene) => {
-  // The kubelet looks every ten seconds whether a file is too large: the output lasts longer than that.
-  const piece = `burst 1000 1024; sleep ${scene.seconds(1.5)}`;
-  const run = await scene.launch({ script: `init; ${Array(10).fill(piece).join("; ")}; result` });
+  const run = await scene.launch({ script: `init; ${tenMegabytes(scene.seconds(1.5))}; result` });
   const { lines, done, gaps } = scene.follow(run);
   expect(await run.terminated({ container, signal: scene.signal })).toMatchObject({ kind: "succeeded", exitCode: 0 });
   await done;

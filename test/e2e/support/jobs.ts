@@ -69,3 +69,11 @@ export function shellContainer(context: E2eContext, name: string, script: string
 export function deadlineSeconds({ timeScale }: E2eContext): number {
   return Math.max(20, Math.ceil(6 * timeScale));
 }
+
+/**
+ * 10 000 lines of 1 KiB in ten pieces. The kubelet looks every ten seconds whether a log file is too large: with pauses the
+ * output lasts longer than that, and what is rotated away was written while someone read it.
+ */
+export function tenMegabytes(pauseSeconds: string): string {
+  return Array(10).fill(`burst 1000 1024; sleep ${pauseSeconds}`).join("; ");
+}
