@@ -117,6 +117,11 @@ export class Reflector<T extends KubeObject> {
     this.#backoff = new Backoff(options.backoff);
   }
 
+  /** The version up to which everything has been told; null before the first list, or where versions are no integers. */
+  get version(): bigint | null {
+    return this.#lastVersion;
+  }
+
   start(): void {
     this.#done ??= this.#run();
   }

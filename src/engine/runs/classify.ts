@@ -174,11 +174,13 @@ function disruption(pod: Pod): { reason?: string; message?: string } | null {
 /** The run is over for this cause; say so when its details are known, cannot come any more, or have been waited for. */
 function settle(run: Context, cause: Cause): Outcome {
   const { state, pod, policy, now } = run;
+  // The container of a Job that succeeded has run, seen or not: the pods' watch is behind the Jobs', as on a busy cluster.
+  const provesItRan = cause.kind === "succeeded";
   // A pod that the Job counted but that this watch has not shown yet may still bring the exit code.
   const isEnded =
     pod === null
       ? cause.kind === "job_deleted"
-      : run.terminated !== undefined || !run.ran || state.podDeletedAt !== null;
+      : run.terminated !== undefined || state.podDeletedAt !== null || (!run.ran && !provesItRan);
   if (isEnded && cause.guess !== true) return finish(run, cause.kind, cause.reason, cause.message);
   const endedAt = state.endedAt.get(run.container) ?? state.podDeletedAt;
   const due = isEnded

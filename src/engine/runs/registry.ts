@@ -95,6 +95,10 @@ export class RunRegistry implements RunHost {
     return this.#pods.get(namespace, name);
   }
 
+  arePodsBehind(job: Job, quietMs: number): boolean {
+    return this.#pods.isBehind(job.metadata.resourceVersion, quietMs);
+  }
+
   freshForMs(): number {
     return this.#freshSince === null ? 0 : performance.now() - this.#freshSince;
   }

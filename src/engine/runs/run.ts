@@ -45,6 +45,8 @@ export interface RunHost {
   /** Pods that the cache knows of a Job, by the Job's name and, where known, uid. */
   podsOf(namespace: string, jobName: string, uid: string | null): readonly Pod[];
   pod(namespace: string, name: string): Pod | undefined;
+  /** The pods' watch is still telling what happened before this state of the Job. */
+  arePodsBehind(job: Job, quietMs: number): boolean;
   /** Milliseconds for which both watches have been open, 0 while one is not. */
   freshForMs(): number;
   /** Wall clock time since which one watch is not open; null while both are. */
@@ -328,17 +330,30 @@ export class Run extends EventEmitter<RunEvents> {
 
   #evaluate(): void {
     const now = performance.now();
+    const heldAt = this.#heldAt(now);
     let wakeAt = Number.POSITIVE_INFINITY;
     for (const [container, watched] of this.#watched) {
       if (watched.end !== null) continue;
-      const verdict = classify(this.#state, container, this.policy, now);
+      const verdict = classify(this.#state, container, this.policy, heldAt ?? now);
       watched.ready ??= verdict.ready;
       watched.end = verdict.end;
       if (verdict.end !== null) this.#emit("terminated", verdict.end);
       else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
     }
     for (const waiter of [...this.#waiters]) waiter.check();
-    this.#wake(wakeAt, now);
+    this.#wake(heldAt === null ? wakeAt : Math.max(wakeAt, now + CATCH_UP_MS / 2), now);
+  }
+
+  /**
+   * A Job that is over is waited for no longer than `settleMs`, but that time stands still while the pods' watch brings a
+   * backlog from before the Job's end: how the container ended is in it.
+   */
+  #heldAt(now: number): number | null {
+    const { job, jobConditionAt } = this.#state;
+    if (job === null || jobConditionAt === null || now - jobConditionAt > MAX_BACKLOG_MS) return null;
+    return this.#host.arePodsBehind(job, Math.min(CATCH_UP_MS, this.policy.settleMs))
+      ? Math.min(now, jobConditionAt)
+      : null;
   }
 
   /** One timer a run, and only while a grace or a bounded wait is under way. */
@@ -460,6 +475,8 @@ export class Run extends EventEmitter<RunEvents> {
 
 /** After a watch came back, how long its backlog may take to arrive. */
 const CATCH_UP_MS = 2_000;
+/** Longest wait for a backlog: where Jobs and pods live in different stores, their versions say nothing about each other. */
+const MAX_BACKLOG_MS = 120_000;
 
 function ownerUid(pod: Pod): string | null {
   return pod.metadata.ownerReferences?.[0]?.uid ?? null;

@@ -144,6 +144,16 @@ describe("the end of a run that nobody disturbs", () => {
     expect(story.verdict(7_001).end).toMatchObject({ kind: "succeeded" });
   });
 
+  it("of a Job that succeeded is waited for when the pod's watch is so far behind that it has not shown it running", () => {
+    const story = new Story().job(0).pod(10, { phase: "Pending" });
+    story.job(3_000, { conditions: [{ type: "Complete", status: "True", reason: "CompletionsReached" }] });
+    expect(story.verdict(3_001)).toMatchObject({ ready: null, end: null, wakeAt: 8_000 });
+    story.pod(4_000, { phase: "Running", claude: RUNNING });
+    expect(story.verdict(4_001).ready).not.toBeNull();
+    story.pod(4_100, { phase: "Succeeded", claude: exit(0) });
+    expect(story.verdict(4_101).end).toMatchObject({ kind: "succeeded", exitCode: 0, reason: "Completed" });
+  });
+
   it("is known of a Job that was complete before anyone looked", () => {
     const story = new Story()
       .job(0, { conditions: [{ type: "Complete", status: "True", reason: "CompletionsReached" }] })
