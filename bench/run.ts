@@ -15,6 +15,8 @@ const BENCHES: Record<string, () => Promise<Bench>> = {
   sync: async () => (await import("./benches/sync.ts")).sync,
   memory: async () => (await import("./benches/memory.ts")).memory,
   logs: async () => (await import("./benches/logs.ts")).logs,
+  runs: async () => (await import("./benches/runs.ts")).runs,
+  fleet: async () => (await import("./benches/fleet.ts")).fleet,
 };
 
 const USAGE = `npm run bench -- [NAME …] [--quick] [--rounds N] [--json]

@@ -79,7 +79,7 @@ async function measure(kind: Kind, active: number, quick: boolean): Promise<numb
       if (errors.length > 0) throw new Error(`${kind}: ${errors[0]}`);
       return times;
     };
-    await run("first", { count: 10, rampMs: 0, runMs: [100, 200] });
+    await run("first", { count: 30, rampMs: 1_000, runMs: [100, 200] });
     const times =
       active === 1
         ? // Polling takes seconds a run; enough of them to hit every part of its period.
@@ -89,7 +89,7 @@ async function measure(kind: Kind, active: number, quick: boolean): Promise<numb
             runMs: [20, 1_000 / (kind === "polling" ? 1 : 5)],
             inSequence: true,
           })
-        : await run("run", { count: active, rampMs: active * 5, runMs: [active * 5, active * 10] });
+        : await run("run", { count: active, rampMs: active * 20, runMs: [active * 20, active * 30] });
     const server = await kubernetes.times();
     return times.flatMap(({ job, readyAt, endedAt }) => {
       const at = server.get(job);
