@@ -1,5 +1,5 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
-import { isForbidden, isRetryable, isUnauthorized } from "../engine/index.ts";
+import { ApiError, isForbidden, isRetryable, isUnauthorized } from "../engine/index.ts";
 import type { Redactor } from "./credentials.ts";
 import { BootstrapError, ConfigError, reasonOf } from "./errors.ts";
 import { RunSecretTooLargeError } from "./manifest.ts";
@@ -67,6 +67,8 @@ export function toBootstrapError(error: unknown): BootstrapError {
     return new BootstrapError({ code: "k8s_forbidden", family: null, message, cause: error });
   }
   if (isRetryable(error)) return failure("k8s_api_unreachable", "transient_upstream");
+  // A certificate that is not trusted, credentials that cannot be had: waiting does not mend it.
+  if (error instanceof ApiError && error.status === 0) return failure("k8s_api_unreachable", null);
   return failure("k8s_prepare_failed", null);
 }
 

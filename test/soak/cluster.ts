@@ -125,11 +125,25 @@ function truth(): Truth {
   };
 }
 
+/** Everything that there is of an agent: for runs that do not settle. */
+function explain(agentId: string): string {
+  const objects = (["jobs", "pods"] as const).flatMap((resource) =>
+    k8s.objects
+      .list(resource, NAMESPACE)
+      .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId)
+      .map(({ kind, metadata, status }) => {
+        const { name, uid, deletionTimestamp, labels } = metadata;
+        return { kind, name, uid, deletionTimestamp, runId: labels?.["paperclip.io/run-id"], status };
+      }),
+  );
+  return JSON.stringify({ now: k8s.clock.date(), live: live.get(agentId) ?? 0, ends: ends.get(agentId), objects });
+}
+
 process.on("message", (message: ToCluster) => {
   if (message.kind === "clear") {
     void weather.clear().then(() => say({ kind: "cleared" }));
   } else if (message.kind === "truth") say(truth());
-  else void k8s.stop().then(() => process.exit(0));
+  else say({ kind: "explained", text: explain(message.agentId) });
 });
 process.once("disconnect", () => process.exit(0));
 

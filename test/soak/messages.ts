@@ -9,7 +9,7 @@ export interface RunOrder {
   readonly runId: string;
 }
 
-export type ToWorker = RunOrder | { readonly kind: "finish" };
+export type ToWorker = RunOrder | { readonly kind: "finish" } | { readonly kind: "explain"; readonly index: number };
 
 export interface RunReport {
   readonly kind: "ran";
@@ -39,6 +39,7 @@ export interface Sample {
 
 export type FromWorker =
   | { readonly kind: "ready" }
+  | { readonly kind: "explained"; readonly index: number; readonly text: string }
   | RunReport
   | Sample
   /** Something that must never happen in a host process. */
@@ -54,7 +55,10 @@ export interface ContainerEnd {
   readonly reason: string;
 }
 
-export type ToCluster = { readonly kind: "clear" } | { readonly kind: "truth" } | { readonly kind: "stop" };
+export type ToCluster =
+  | { readonly kind: "clear" }
+  | { readonly kind: "truth" }
+  | { readonly kind: "explain"; readonly agentId: string };
 
 export interface Truth {
   readonly kind: "truth";
@@ -72,4 +76,5 @@ export type FromCluster =
   | { readonly kind: "ready"; readonly kubeconfig: string }
   | { readonly kind: "wrong"; readonly what: string }
   | { readonly kind: "cleared" }
+  | { readonly kind: "explained"; readonly text: string }
   | Truth;

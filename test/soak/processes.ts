@@ -17,6 +17,7 @@ export class AdapterProcess {
   readonly ready: Promise<void>;
   readonly #child: ChildProcess;
   #isExpected = false;
+  #onExplained: (text: string) => void = () => undefined;
   #onLeft: (message: Extract<FromWorker, { kind: "left" }>) => void = () => undefined;
 
   constructor(seed: number, kubeconfig: string, events: WorkerEvents) {
@@ -28,6 +29,7 @@ export class AdapterProcess {
       else if (message.kind === "ran") events.onRan(message);
       else if (message.kind === "sample") this.samples.push(message);
       else if (message.kind === "left") this.#onLeft(message);
+      else if (message.kind === "explained") this.#onExplained(message.text);
       else events.onWrong(`adapter process: ${message.what}`);
     });
     this.#child.on("error", (error) => events.onWrong(`adapter process: ${error.message}`));
@@ -45,6 +47,16 @@ export class AdapterProcess {
   kill(): void {
     this.#isExpected = true;
     this.#child.kill("SIGKILL");
+  }
+
+  /** What it knows of a run that does not settle; a process that does not answer for five seconds hangs. */
+  async explain(index: number): Promise<string> {
+    const text = new Promise<string>((resolve) => {
+      this.#onExplained = resolve;
+      setTimeout(resolve, 5_000, "no answer within 5 s").unref();
+    });
+    this.send({ kind: "explain", index });
+    return await text;
   }
 
   /** Ends what the process shares between runs, and says what is there then. */

@@ -28,10 +28,10 @@ interface Run {
 /** A host gives up on nothing that may pass, but it must pass. */
 const MAX_ATTEMPTS = 40;
 /** After the last start, until everything has settled. */
-const SETTLE_TIMEOUT_MS = 120_000;
+const SETTLE_TIMEOUT_MS = 90_000;
 /** Jobs that could not be deleted amid faults go by their TTL: 300 s of the cluster's time. */
 const LEFT_TIMEOUT_MS = 40_000;
-const KILL_EVERY_MS = [6_000, 16_000] as const;
+const KILL_EVERY_MS = [12_000, 30_000] as const;
 
 /** The host's part of the soak: gives runs to adapter processes, kills those, and compares what comes back with the truth. */
 export class Soak {
@@ -75,8 +75,7 @@ export class Soak {
     });
     const timeout = setTimeout(
       () => {
-        this.wrong.push(...[...this.#open.values()].slice(0, 20).map((run) => `${nameOf(run)} has not settled`));
-        this.#allSettled.resolve();
+        void this.#explainOpen().then(() => this.#allSettled.resolve());
       },
       this.#options.minutes * 60_000 + SETTLE_TIMEOUT_MS,
     );
@@ -114,6 +113,16 @@ export class Soak {
     this.truth = await this.#untilNothingIsLeft([]);
     this.#judge(this.truth);
     this.#checkMemory();
+  }
+
+  async #explainOpen(): Promise<void> {
+    for (const run of [...this.#open.values()].slice(0, 20)) {
+      const here = await run.worker.explain(run.script.index);
+      const { text } = await this.#cluster.ask({ kind: "explain", agentId: run.script.agentId }, "explained");
+      this.wrong.push(
+        `${nameOf(run)} has not settled\n    ${JSON.stringify(run.script)}\n    adapter ${here}\n    cluster ${text}`,
+      );
+    }
   }
 
   #fill(): void {

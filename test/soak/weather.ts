@@ -22,7 +22,9 @@ export class Weather {
   begin(): void {
     const { faults, clock } = this.#k8s;
     faults.errorRate({ rate: 0.05, status: 500, match: { verb: ANY_VERB } });
-    faults.cutLogs({ everyBytes: 30_000, how: "random", followOnly: false });
+    faults.cutLogs({ everyBytes: 30_000, how: "random" });
+    // Where the answer is not a follow its clean end means the end of the log: no client could tell that from a cut.
+    faults.cutLogs({ everyBytes: 30_000, how: "reset", followOnly: false });
     this.#every(3_000, "watches cut", () => faults.cutWatches({ how: this.#random() < 0.5 ? "end" : "reset" }));
     this.#every(24_000, "watches stalled for two minutes", () => {
       faults.stallWatches(120_000);
@@ -46,8 +48,8 @@ export class Weather {
       return 5;
     });
     this.#every(6_000, "kubelet away for logs", () => {
-      faults.failLogs({ kind: this.#random() < 0.5 ? "unreachable" : "notFound", count: 20 });
-      return 20;
+      faults.failLogs({ kind: this.#random() < 0.5 ? "unreachable" : "notFound", count: 5 });
+      return 5;
     });
     let expireVersions = false;
     this.#every(26_000, "server restarts", () => {

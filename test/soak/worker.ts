@@ -22,6 +22,8 @@ process.on("warning", (warning) => {
 
 const adapter = createServerAdapter();
 let running = 0;
+/** What the open runs have said so far. */
+const explanations = new Map<number, () => string>();
 
 async function run({ index, attempt, runId }: RunOrder): Promise<void> {
   const script = scriptOf(seed, index);
@@ -44,6 +46,15 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
   };
   const startedAt = performance.now();
   running += 1;
+  explanations.set(index, () => {
+    const { holes: _, ...lines } = audit.result;
+    return JSON.stringify({
+      seconds: (performance.now() - startedAt) / 1000,
+      aborted: abort.signal.aborted,
+      lines,
+      notes,
+    });
+  });
   const result = await adapter.execute({
     runId,
     agent: {
@@ -76,6 +87,7 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
     },
   });
   running -= 1;
+  explanations.delete(index);
   clearTimeout(timer);
   say({
     kind: "ran",
@@ -113,7 +125,9 @@ async function finish(): Promise<void> {
 
 process.on("message", (message: ToWorker) => {
   if (message.kind === "finish") void finish();
-  else {
+  else if (message.kind === "explain") {
+    say({ kind: "explained", index: message.index, text: explanations.get(message.index)?.() ?? "not running here" });
+  } else {
     run(message).catch((error: unknown) =>
       say({ kind: "wrong", what: `execute threw: ${error instanceof Error ? error.stack : String(error)}` }),
     );
