@@ -26,7 +26,8 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
   let cluster: Cluster | null = null;
   try {
     const config = definition.parseConfig(ctx.config);
-    cluster = new Cluster({ kubeConfig: loadKubeConfig(config.kubeconfig, env) });
+    // A person waits for the answer, and can ask again.
+    cluster = new Cluster({ kubeConfig: loadKubeConfig(config.kubeconfig, env), retry: { maxAttempts: 2 } });
     checks.push(...(await clusterChecks(cluster, config, env)));
     if (!checks.some((check) => check.code === "k8s_api_unreachable"))
       checks.push(...((await definition.checkEnvironment?.(ctx, config)) ?? []));

@@ -28,8 +28,8 @@ export interface FollowOptions<Verdict extends AgentVerdict> {
 /** Characters of a line that are kept for messages. */
 const MAX_EXCERPT = 500;
 
-/** Without a new line for so long after the container's end, what is missing of the log is given up. */
-const DRAIN_IDLE_MS = 60_000;
+/** The follower gives up by itself 120 s after the end of the container; this is for one that hangs. */
+const DRAIN_IDLE_MS = 150_000;
 
 /** Reads one run's output into the host's log and the parser: every line once, whole, in order, as fast as the host takes it. */
 export class OutputReader<Verdict extends AgentVerdict> {

@@ -64,7 +64,7 @@ export async function openSite(input: {
 
 /** The engine only says that it is still trying: ask once, for the answer's own words. */
 async function whyUnreachable(kubeConfig: KubeConfig, namespace: string, timeoutMs: number): Promise<unknown> {
-  const cluster = new Cluster({ kubeConfig });
+  const cluster = new Cluster({ kubeConfig, retry: { maxAttempts: 1 } });
   try {
     await cluster.json({ path: "/version", timeoutMs: 5_000 });
   } catch (error) {

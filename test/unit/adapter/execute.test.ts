@@ -265,12 +265,13 @@ describe("while the connection suffers", () => {
       yield '{"done":true,"ok":true}';
     });
     const { adapter } = adapterOf(world);
+    const startedAt = performance.now();
     const each = run(world, adapter, { agentId: "silent", config: { keepaliveSec: 1 } });
     await each.result;
     const keepalives = each.notes().filter((note) => note.includes("is alive (no output for"));
     expect(keepalives.length).toBeGreaterThanOrEqual(1);
-    expect(keepalives.length).toBeLessThanOrEqual(3);
-    const quick = run(world, adapter, { config: { keepaliveSec: 1 } });
+    expect(keepalives.length).toBeLessThanOrEqual((performance.now() - startedAt) / 1_000);
+    const quick = run(world, adapter, { config: { keepaliveSec: 10 } });
     await quick.result;
     expect(quick.notes().filter((note) => note.includes("is alive (no output for"))).toEqual([]);
   });
