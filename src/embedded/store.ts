@@ -238,14 +238,17 @@ export class ObjectStore {
       finalizers: given.finalizers?.length ? given.finalizers : undefined,
     });
     // Events come by the thousand, in one shape, and nobody changes them.
-    const managedFields = resource === "events" ? [] : withManager([], {
-      manager: options.manager ?? "kube-controller-manager",
-      operation: options.operation ?? "Update",
-      apiVersion: apiVersionOf(resource),
-      time: now,
-      before: {},
-      after: { ...object, metadata: { ...metadata } },
-    });
+    const managedFields =
+      resource === "events"
+        ? []
+        : withManager([], {
+            manager: options.manager ?? "kube-controller-manager",
+            operation: options.operation ?? "Update",
+            apiVersion: apiVersionOf(resource),
+            time: now,
+            before: {},
+            after: { ...object, metadata: { ...metadata } },
+          });
     if (managedFields.length > 0 && resource !== "nodes") metadata.managedFields = [...managedFields];
     const { kind: _kind, apiVersion: _apiVersion, metadata: _metadata, ...rest } = object;
     const draft = { kind: type.kind, apiVersion: apiVersionOf(resource), metadata, ...rest };

@@ -1,4 +1,5 @@
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
+import { validateTypes } from "./body-types.ts";
 import { applyDefaults } from "./defaults.ts";
 import { cloneJson, isRecord } from "./json-object.ts";
 import { listBody } from "./list.ts";
@@ -10,7 +11,7 @@ import { apiVersionOf, RESOURCES, type ResourceName } from "./resources.ts";
 import { JSON_HEADERS, sendJson, sendObject } from "./responses.ts";
 import { badRequest, invalid, modified, notFound, resourceDetails, StatusError } from "./status-error.ts";
 import { type DeleteOptions, timestamp, type WriteOptions } from "./store.ts";
-import { validateTypes, validateUpdate } from "./validation.ts";
+import { validateUpdate } from "./validation.ts";
 
 const ORPHAN_WARNING =
   '299 - "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"';
