@@ -11,7 +11,7 @@ import {
   StartFailedError,
 } from "../../src/engine/index.ts";
 import { CLAUDE_DIRECTORY, type E2eContext, RUN_LABEL } from "./context.ts";
-import { FIXTURE_DIRECTORY, INIT_IMAGE } from "./targets/fixture-image.ts";
+import { FIXTURE_DIRECTORY, INIT_IMAGE } from "./targets/fixture.ts";
 import type { Target } from "./targets/target.ts";
 
 /** What the suite has made in the cluster before the first test, and takes away after the last. */

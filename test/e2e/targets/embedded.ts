@@ -2,7 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
-import { FIXTURE_DIRECTORY, FIXTURE_IMAGE } from "./fixture-image.ts";
+import { FIXTURE_IMAGE } from "./fixture.ts";
+import processPrograms from "./process-programs.ts";
 import type { Target } from "./target.ts";
 
 /** Every name under this host is an image that cannot be pulled. */
@@ -17,7 +18,7 @@ export async function startEmbedded(env: NodeJS.ProcessEnv): Promise<Target> {
     timeScale,
     // The 10 MB cases go over rotations. Larger than in kind-config.yaml, since this kubelet rotates at once, not when it looks.
     containerLogMaxSize: 4 * 1024 * 1024,
-    programs: { "*": { kind: "process", env: { PATH: `${FIXTURE_DIRECTORY}:${env.PATH ?? ""}` } } },
+    programs: processPrograms,
   });
   k8s.failImagePull(MISSING_IMAGE);
   const kubeconfig = await k8s.writeKubeconfig(join(directory, "kubeconfig.json"));

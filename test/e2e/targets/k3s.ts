@@ -5,7 +5,8 @@ import { K3sContainer, type StartedK3sContainer } from "@testcontainers/k3s";
 import { run } from "../support/shell.ts";
 import { commandHooks } from "./command-hooks.ts";
 import { dockerEngine } from "./docker.ts";
-import { buildFixtureImage, FIXTURE_IMAGE, INIT_IMAGE } from "./fixture-image.ts";
+import { FIXTURE_IMAGE, INIT_IMAGE } from "./fixture.ts";
+import { buildFixtureImage } from "./fixture-image.ts";
 import { rbacUsers } from "./rbac-users.ts";
 import { type Target, TargetUnavailableError } from "./target.ts";
 

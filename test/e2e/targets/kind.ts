@@ -7,7 +7,8 @@ import { Cluster, loadKubeConfig } from "../../../src/engine/index.ts";
 import { CommandError, isOnPath, run } from "../support/shell.ts";
 import { commandHooks } from "./command-hooks.ts";
 import { dockerEngine } from "./docker.ts";
-import { buildFixtureImage, FIXTURE_IMAGE, INIT_IMAGE } from "./fixture-image.ts";
+import { FIXTURE_IMAGE, INIT_IMAGE } from "./fixture.ts";
+import { buildFixtureImage } from "./fixture-image.ts";
 import { rbacUsers } from "./rbac-users.ts";
 import { type Operations, type Target, TargetUnavailableError } from "./target.ts";
 
