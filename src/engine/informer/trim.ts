@@ -46,14 +46,7 @@ export const trimPod: Trim<Pod> = (raw) => {
   if (object === null || metadata === null) return null;
   const spec = asRecord(object.spec) ?? {};
   const status = asRecord(object.status) ?? {};
-  const pod: Pod = { metadata, spec: { containers: trimContainers(spec.containers) ?? [] }, status: {} };
-  const initContainers = trimContainers(spec.initContainers);
-  if (initContainers !== undefined) pod.spec.initContainers = initContainers;
-  if (typeof spec.nodeName === "string") pod.spec.nodeName = intern(spec.nodeName);
-  if (typeof spec.restartPolicy === "string") pod.spec.restartPolicy = intern(spec.restartPolicy);
-  if (typeof spec.terminationGracePeriodSeconds === "number") {
-    pod.spec.terminationGracePeriodSeconds = spec.terminationGracePeriodSeconds;
-  }
+  const pod: Pod = { metadata, spec: trimPodSpec(spec), status: {} };
   if (isPhase(status.phase)) pod.status.phase = status.phase;
   if (typeof status.reason === "string") pod.status.reason = intern(status.reason);
   if (typeof status.message === "string") pod.status.message = status.message;
@@ -65,6 +58,29 @@ export const trimPod: Trim<Pod> = (raw) => {
   if (mains !== undefined) pod.status.containerStatuses = mains;
   return pod;
 };
+
+/** Pods of one template on one node share one copy. */
+function trimPodSpec(raw: Record<string, unknown>): Pod["spec"] {
+  const { nodeName, restartPolicy, terminationGracePeriodSeconds: grace } = raw;
+  const own = `${part(nodeName)}${part(restartPolicy)}${typeof grace === "number" ? grace : ""}`;
+  const key = `${own}\0${keyOfContainers(raw.containers)}\0${keyOfContainers(raw.initContainers)}`;
+  return shared(podSpecs, key, () => {
+    const spec: Pod["spec"] = { containers: trimContainers(raw.containers) ?? [] };
+    const initContainers = trimContainers(raw.initContainers);
+    if (initContainers !== undefined) spec.initContainers = initContainers;
+    if (typeof nodeName === "string") spec.nodeName = nodeName;
+    if (typeof restartPolicy === "string") spec.restartPolicy = restartPolicy;
+    if (typeof grace === "number") spec.terminationGracePeriodSeconds = grace;
+    return spec;
+  });
+}
+
+function keyOfContainers(raw: unknown): string {
+  if (!Array.isArray(raw)) return "";
+  let key = "";
+  for (const each of raw) key += part(each?.name) + part(each?.restartPolicy);
+  return key;
+}
 
 function trimMetadata(raw: unknown): ObjectMeta | null {
   const meta = asRecord(raw);
@@ -122,7 +138,7 @@ function trimOwners(raw: unknown): OwnerReference[] | undefined {
       {
         apiVersion: intern(String(owner.apiVersion)),
         kind: intern(String(owner.kind)),
-        name: owner.name,
+        name: owner.name.length <= MAX_INTERNED ? intern(owner.name) : owner.name,
         uid: owner.uid,
         controller: true,
       },
@@ -131,22 +147,25 @@ function trimOwners(raw: unknown): OwnerReference[] | undefined {
   return undefined;
 }
 
+/** Most objects of a kind stand at one of a few sets of conditions, so these share one copy. */
 function trimConditions(raw: unknown): Condition[] | undefined {
   if (!Array.isArray(raw) || raw.length === 0) return undefined;
-  const kept: Condition[] = [];
-  for (const each of raw) {
-    const source = asRecord(each);
-    if (source === null || typeof source.type !== "string") continue;
-    const { type, status, reason, message } = source;
-    const condition: Condition = {
-      type: intern(type),
-      status: status === "True" ? "True" : status === "False" ? "False" : "Unknown",
-    };
-    if (typeof reason === "string" && reason !== "") condition.reason = intern(reason);
-    if (typeof message === "string" && message !== "") condition.message = intern(message);
-    kept.push(condition);
-  }
-  return kept;
+  let key = "";
+  for (const each of raw) key += part(each?.type) + part(each?.status) + part(each?.reason) + part(each?.message);
+  return shared(conditionSets, key, () => raw.map(trimCondition).filter((each) => each !== null));
+}
+
+function trimCondition(raw: unknown): Condition | null {
+  const source = asRecord(raw);
+  if (source === null || typeof source.type !== "string") return null;
+  const { type, status, reason, message } = source;
+  const condition: Condition = {
+    type: intern(type),
+    status: status === "True" ? "True" : status === "False" ? "False" : "Unknown",
+  };
+  if (typeof reason === "string" && reason !== "") condition.reason = intern(reason);
+  if (typeof message === "string" && message !== "") condition.message = intern(message);
+  return condition;
 }
 
 function trimContainers(raw: unknown): Container[] | undefined {
@@ -164,22 +183,24 @@ function trimContainers(raw: unknown): Container[] | undefined {
 
 function trimStatuses(raw: unknown): ContainerStatus[] | undefined {
   if (!Array.isArray(raw)) return undefined;
-  const kept: ContainerStatus[] = [];
-  for (const each of raw) {
-    const source = asRecord(each);
-    if (source === null || typeof source.name !== "string") continue;
-    const status: ContainerStatus = {
-      name: intern(source.name),
-      restartCount: typeof source.restartCount === "number" ? source.restartCount : 0,
-    };
-    const state = trimState(source.state);
-    if (state !== undefined) status.state = state;
-    const lastState = trimState(source.lastState);
-    if (lastState !== undefined) status.lastState = lastState;
-    if (source.started === true) status.started = true;
-    kept.push(status);
-  }
-  return kept;
+  // `map` makes an array of just this length; one that is filtered or pushed to has room for seventeen.
+  const statuses = raw.map(trimStatus);
+  return statuses.includes(null) ? statuses.filter((each) => each !== null) : (statuses as ContainerStatus[]);
+}
+
+function trimStatus(raw: unknown): ContainerStatus | null {
+  const source = asRecord(raw);
+  if (source === null || typeof source.name !== "string") return null;
+  const status: ContainerStatus = {
+    name: intern(source.name),
+    restartCount: typeof source.restartCount === "number" ? source.restartCount : 0,
+  };
+  const state = trimState(source.state);
+  if (state !== undefined) status.state = state;
+  const lastState = trimState(source.lastState);
+  if (lastState !== undefined) status.lastState = lastState;
+  if (source.started === true) status.started = true;
+  return status;
 }
 
 function trimState(raw: unknown): ContainerState | undefined {
@@ -232,4 +253,23 @@ function intern(text: string): string {
   if (strings.size >= MAX_STRINGS) strings.clear();
   strings.set(text, text);
   return text;
+}
+
+const podSpecs = new Map<string, Pod["spec"]>();
+const conditionSets = new Map<string, Condition[]>();
+
+/** One frozen copy of each value that recurs, by what it was made from. Bounded as the strings are. */
+function shared<T extends object>(copies: Map<string, T>, key: string, make: () => T): T {
+  const known = copies.get(key);
+  if (known !== undefined) return known;
+  const made = Object.freeze(make());
+  if (key.length > 2_048) return made;
+  if (copies.size >= MAX_STRINGS) copies.clear();
+  copies.set(key, made);
+  return made;
+}
+
+/** Of a key; no string that Kubernetes writes has a NUL in it. */
+function part(value: unknown): string {
+  return typeof value === "string" ? `${value}\0` : "\0";
 }

@@ -31,6 +31,32 @@ describe("trimming", () => {
     expect(last?.spec.initContainers?.find((each) => each.name === "proxy")?.restartPolicy).toBe("Always");
   });
 
+  it("shares what is the same from pod to pod, and only that", () => {
+    const raw = frames.findLast((frame) => frame.resource === "pods").object;
+    const change = (edit: (pod: typeof raw) => void) => {
+      const copy = structuredClone(raw);
+      edit(copy);
+      return trimPod(copy);
+    };
+    const pod = trimPod(raw);
+    const same = change(({ metadata }) => {
+      metadata.uid = "other";
+    });
+    expect(same?.spec).toBe(pod?.spec);
+    expect(same?.status.conditions).toBe(pod?.status.conditions);
+    const changes = [
+      (each: typeof raw) => Object.assign(each.spec, { nodeName: "elsewhere" }),
+      (each: typeof raw) => Object.assign(each.spec, { terminationGracePeriodSeconds: 77 }),
+      (each: typeof raw) => Object.assign(each.spec.initContainers[0], { name: "other" }),
+      (each: typeof raw) => Object.assign(each.spec.containers[0], { restartPolicy: "Always" }),
+    ];
+    for (const edit of changes) expect(change(edit)?.spec).not.toEqual(pod?.spec);
+    for (const field of ["type", "reason", "message"]) {
+      const edited = change((each) => Object.assign(each.status.conditions[0], { [field]: "Changed" }));
+      expect(edited?.status.conditions?.[0]).toEqual({ ...pod?.status.conditions?.[0], [field]: "Changed" });
+    }
+  });
+
   it.each([null, 7, "text", [], {}, { metadata: null }, { metadata: { name: 1, uid: "u", resourceVersion: "1" } }])(
     "answers null to %j",
     (raw) => {
