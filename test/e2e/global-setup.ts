@@ -33,20 +33,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     })();
     return cleaning;
   };
-  const onSignal = (signal: NodeJS.Signals) => {
-    console.log(`${signal}: cleaning up`);
-    cleanUp().then(
-      () => process.exit(130),
-      (error: unknown) => {
-        console.error("cleaning up failed:", error);
-        process.exit(1);
-      },
-    );
-  };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.prependListener(signal, onSignal);
-  cleanups.push(async () => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
-  });
+  cleanups.push(takeOverSignals(cleanUp));
   try {
     const target = await STARTERS[name](env);
     cleanups.push(() => target.stop());
@@ -74,4 +61,34 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await cleanUp().catch((problem: unknown) => console.error("cleaning up failed:", problem));
     throw error;
   }
+}
+
+/** vitest's own listeners end the process within a millisecond, whatever stands in the cluster. Returns what gives back. */
+function takeOverSignals(cleanUp: () => Promise<void>): () => Promise<void> {
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  const others = signals.map((signal) => [signal, process.listeners(signal)] as const);
+  let isSecond = false;
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (isSecond) process.exit(130);
+    isSecond = true;
+    console.log(`${signal}: cleaning up; once more to leave everything as it is`);
+    cleanUp().then(
+      () => process.exit(130),
+      (error: unknown) => {
+        console.error("cleaning up failed:", error);
+        process.exit(1);
+      },
+    );
+  };
+  for (const [signal, listeners] of others) {
+    for (const listener of listeners) process.off(signal, listener);
+    process.on(signal, onSignal);
+  }
+  return async () => {
+    for (const [signal, listeners] of others) {
+      // Until the process has ended, a signal during the clean-up is still ours.
+      if (!isSecond) process.off(signal, onSignal);
+      for (const listener of listeners) if (!isSecond) process.on(signal, listener);
+    }
+  };
 }
