@@ -1,4 +1,5 @@
 import { performance } from "node:perf_hooks";
+import type { Readable } from "node:stream";
 import type { ApiRequest, ApiStream } from "../transport/index.ts";
 import type { ReadOutcome } from "./follow-policy.ts";
 import { decodeText, LogLineReader, type RawLine } from "./log-line-reader.ts";
@@ -100,17 +101,18 @@ export async function readLog(
   const serverTime = typeof date === "string" ? Date.parse(date) / 1000 : Number.NaN;
   handler.answered(Number.isNaN(serverTime) ? null : serverTime);
   try {
-    for await (const chunk of stream.body as AsyncIterable<Uint8Array>) {
+    const isWhole = await consume(stream.body, (chunk) => {
       handler.active();
-      if (!(await read.push(chunk))) {
-        return read.result({
-          end: "broken",
-          caughtUp: read.caughtUp,
-          final,
-          delivered: read.delivered,
-          openMs: openMs(),
-        });
-      }
+      return read.push(chunk);
+    });
+    if (!isWhole) {
+      return read.result({
+        end: "broken",
+        caughtUp: read.caughtUp,
+        final,
+        delivered: read.delivered,
+        openMs: openMs(),
+      });
     }
   } catch (error) {
     return read.result(
@@ -132,6 +134,43 @@ export async function readLog(
     final,
     delivered: read.delivered,
     openMs: openMs(),
+  });
+}
+
+/**
+ * Takes a body chunk by chunk as they come: with thousands of streams of a line now and then, iterating would cost more than
+ * the lines themselves. `take` holds the body back with a promise, and ends it with false. Resolves with whether the body
+ * came to its end; rejects with its error.
+ */
+function consume(body: Readable, take: (chunk: Uint8Array) => boolean | Promise<boolean>): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown) => {
+      body.destroy();
+      reject(error);
+    };
+    const goOn = (more: boolean) => {
+      if (more) {
+        body.resume();
+        return;
+      }
+      resolve(false);
+      body.destroy();
+    };
+    body.on("data", (chunk: Uint8Array) => {
+      try {
+        const more = take(chunk);
+        if (more === true) return;
+        body.pause();
+        if (more === false) goOn(false);
+        else more.then(goOn, fail);
+      } catch (error) {
+        fail(error);
+      }
+    });
+    body.once("end", () => resolve(true));
+    body.once("error", reject);
+    // Comes after the other two; alone when someone else let go of the body.
+    body.once("close", () => reject(new Error("the body was closed before its end")));
   });
 }
 
@@ -165,10 +204,14 @@ class LogRead {
     return this.#reader.unfinished() !== null;
   }
 
-  /** False: the handler wants no more. */
-  async push(chunk: Uint8Array): Promise<boolean> {
-    let fresh: TimedLine[] = [];
-    for (const raw of this.#reader.push(chunk)) {
+  /** False: the handler wants no more. A promise only where the handler has to be waited for. */
+  push(chunk: Uint8Array): boolean | Promise<boolean> {
+    return this.#take(this.#reader.push(chunk), 0, []);
+  }
+
+  #take(lines: readonly RawLine[], from: number, fresh: TimedLine[]): boolean | Promise<boolean> {
+    for (let at = from; at < lines.length; at++) {
+      const raw = lines[at] as RawLine;
       const timeEnd = this.#time.parse(raw.bytes, raw.start, raw.end);
       if (timeEnd < 0) {
         this.#untimed(raw);
@@ -182,21 +225,27 @@ class LogRead {
       }
       if (this.#isTooEarly()) continue;
       const line = this.#decode(raw, timeEnd);
-      if (verdict === "new-after-gap") {
-        await this.#deliver(fresh);
-        if (!(await this.#handler.gap(line))) return false;
-        fresh = [];
-      }
-      this.#position.delivered(line.seconds, line.nanos, line.time);
-      this.delivered++;
+      if (verdict === "new-after-gap") return this.#takeAfterGap(lines, at + 1, fresh, line);
+      this.#count(line);
       fresh.push(line);
     }
     if (this.#replay.passedOver > 0 && this.#replay.caughtUp && !this.#passedOverTold) {
       this.#passedOverTold = true;
       this.#handler.passedOver();
     }
+    return this.#deliver(fresh) ?? true;
+  }
+
+  async #takeAfterGap(lines: readonly RawLine[], from: number, fresh: TimedLine[], line: TimedLine): Promise<boolean> {
     await this.#deliver(fresh);
-    return true;
+    if (!(await this.#handler.gap(line))) return false;
+    this.#count(line);
+    return this.#take(lines, from, [line]);
+  }
+
+  #count({ seconds, nanos, time }: TimedLine): void {
+    this.#position.delivered(seconds, nanos, time);
+    this.delivered++;
   }
 
   /** What the kubelet said in place of a log, or null. */
@@ -214,13 +263,15 @@ class LogRead {
     return { outcome, caughtUp: this.caughtUp, unfinished: this.#unfinished(), repeated: this.#repeated, error };
   }
 
-  async #deliver(lines: TimedLine[]): Promise<void> {
-    if (lines.length === 0) return;
+  #deliver(lines: TimedLine[]): Promise<true> | undefined {
+    if (lines.length === 0) return undefined;
     const room = this.#handler.lines(lines);
-    if (room === undefined) return;
+    if (room === undefined) return undefined;
     this.#handler.held();
-    await room;
-    this.#handler.active();
+    return room.then(() => {
+      this.#handler.active();
+      return true;
+    });
   }
 
   /** The server counts in whole seconds, so a start `since` a moment shows what was before it in that second. */
