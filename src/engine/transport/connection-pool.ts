@@ -87,38 +87,43 @@ export class ConnectionPool implements Wire {
     }
     if (this.#queue.length > 0) {
       const wanted = this.#limit === 0 ? 1 : Math.min(MAX_CONNECTING, Math.ceil(this.#queue.length / this.#limit));
-      while (this.#connecting < wanted) this.#connect();
+      while (this.#connecting < wanted) void this.#connect();
     } else if (this.#closing) {
       for (const connection of this.#connections) if (connection.isOpen) connection.close();
     }
   }
 
-  #connect(): void {
+  async #connect(): Promise<void> {
     this.#connecting += 1;
+    try {
+      const socket = await this.#openSocket();
+      if (this.#destroyed === null) {
+        this.#connected(socket);
+        return;
+      }
+      socket.destroy();
+    } catch (error) {
+      this.#failQueue(error instanceof Error ? error : new Error(String(error)));
+    }
+    this.#connecting -= 1;
+  }
+
+  async #openSocket(): Promise<Socket> {
     const { protocol, host, hostname, port } = new URL(this.#options.origin);
-    const target = { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ""), port };
-    this.#options.connect(
-      target as buildConnector.Options,
-      ((error: Error | null, socket: Socket | null) => {
-        if (error !== null || socket === null) {
-          this.#connecting -= 1;
-          this.#failQueue(error ?? new ConnectionError("Unknown", "no connection"));
-        } else if (this.#destroyed !== null) {
-          this.#connecting -= 1;
-          socket.on("error", () => {}).destroy();
-        } else {
-          this.#connected(socket);
-        }
-      }) as buildConnector.Callback,
-    );
+    const { connect, requests } = this.#options;
+    const socket = await connect({ protocol, host, hostname: hostname.replace(/^\[|\]$/g, ""), port });
+    // A peer may leave before anyone listens.
+    socket.on("error", () => {});
+    requests.connected();
+    socket.once("close", () => requests.disconnected());
+    return socket;
   }
 
   #connected(socket: Socket & { alpnProtocol?: unknown }): void {
-    this.#count(socket);
     if (socket.alpnProtocol !== "h2") {
       this.#connecting -= 1;
       if (this.#http1 === null) this.#useHttp1(socket);
-      else socket.on("error", () => {}).destroy();
+      else socket.destroy();
       this.#pump();
       return;
     }
@@ -147,35 +152,27 @@ export class ConnectionPool implements Wire {
   }
 
   #useHttp1(first: Socket | null): void {
-    const { origin, connect, maxHttp1Connections, idleTimeoutMs } = this.#options;
-    // A peer may leave before undici listens.
-    let spare = first?.on("error", () => {}) ?? null;
-    const connectHttp1: Connector = (target, callback) => {
+    const { origin, maxHttp1Connections } = this.#options;
+    let spare = first;
+    const take = async () => {
       const socket = spare;
       spare = null;
-      if (socket !== null && !socket.destroyed) {
-        // undici forgets the request that it connects for when it is called back before `connect` returns.
-        queueMicrotask(() => callback(null, socket));
-        return;
-      }
-      connect(target, ((error: Error | null, socket: Socket | null) => {
-        if (socket !== null) this.#count(socket);
-        callback(...([error, socket] as Parameters<buildConnector.Callback>));
-      }) as buildConnector.Callback);
+      return socket === null || socket.destroyed ? this.#openSocket() : socket;
+    };
+    const connect: buildConnector.connector = (_, callback) => {
+      take().then(
+        (socket) => callback(null, socket),
+        (error: Error) => callback(error, null),
+      );
     };
     this.#http1 = new Pool(origin, {
-      connect: connectHttp1,
+      connect,
       connections: maxHttp1Connections,
       allowH2: false,
       // The deadline of each request is its sender's.
       headersTimeout: 0,
       bodyTimeout: 0,
-      keepAliveTimeout: idleTimeoutMs,
+      // Idle connections go after undici's 4 s: HTTP/1.1 has no GOAWAY, so on one that the server is just closing a create is lost.
     });
-  }
-
-  #count(socket: Socket): void {
-    this.#options.requests.connected();
-    socket.once("close", () => this.#options.requests.disconnected());
   }
 }

@@ -6,7 +6,18 @@ import { buildConnector } from "undici";
 import { ConnectionError } from "./connection-failure.ts";
 import type { TlsMaterial } from "./credentials.ts";
 
-export type Connector = buildConnector.connector;
+/** Where a connection leads. */
+export interface Target {
+  protocol: string;
+  host: string;
+  /** Of an IPv6 address without brackets. */
+  hostname: string;
+  /** "" = the protocol's own. */
+  port: string;
+}
+
+/** Resolves with a connected socket, for `https:` after the TLS handshake. */
+export type Connector = (target: Target) => Promise<Socket>;
 
 export interface ConnectorOptions {
   tls: TlsMaterial;
@@ -32,21 +43,23 @@ export function createConnector({ tls, proxyUrl, connectTimeoutMs }: ConnectorOp
     // client-go's value: below the 60 s after which common load balancers drop an idle connection.
     keepAliveInitialDelay: 30_000,
   });
-  const connectTls: Connector = (options, callback) =>
-    connect(servername === undefined ? options : { ...options, servername }, callback);
-  if (proxyUrl === undefined) return connectTls;
+  const connectTo = (target: Target, httpSocket?: Socket) =>
+    new Promise<Socket>((resolve, reject) => {
+      const options: buildConnector.Options = { ...target };
+      if (servername !== undefined) options.servername = servername;
+      if (httpSocket !== undefined) options.httpSocket = httpSocket;
+      connect(options, (error, socket) => {
+        if (error === null) resolve(socket);
+        else reject(error);
+      });
+    });
+  if (proxyUrl === undefined) return (target) => connectTo(target);
 
   const tunnel = createTunnel(new URL(proxyUrl), connectTimeoutMs);
-  return (options, callback) => {
-    const isTls = options.protocol === "https:";
-    const port = Number(options.port) || (isTls ? 443 : 80);
-    tunnel(options.hostname, port).then(
-      (socket) => {
-        if (isTls) connectTls({ ...options, httpSocket: socket }, callback);
-        else callback(null, socket);
-      },
-      (error: unknown) => callback(error instanceof Error ? error : new Error(String(error)), null),
-    );
+  return async (target) => {
+    const isTls = target.protocol === "https:";
+    const socket = await tunnel(target.hostname, Number(target.port) || (isTls ? 443 : 80));
+    return isTls ? connectTo(target, socket) : socket;
   };
 }
 

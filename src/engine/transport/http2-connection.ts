@@ -173,6 +173,10 @@ export class Http2Connection {
     this.#idleTimer.unref();
   }
 
+  /**
+   * Finds the peer that is gone without a word, and the one whose reset Node did not pass on: over TLS a session that was just
+   * writing may stay open on a socket that the kernel has closed (nodejs/node#61304; seen on Node 24.21).
+   */
   #ping(): void {
     if (this.#session.destroyed || this.#ackTimer !== undefined) return;
     const { pingTimeoutMs } = this.#options;

@@ -298,22 +298,19 @@ describe("the process", () => {
   });
 });
 
-/** A line to the server that can be cut so that neither side is told. */
+/** A line to the server that can be held up so that neither side is told. */
 async function startLine(api: ApiServer) {
-  let isFrozen = false;
   const sockets = new Set<net.Socket>();
   const server = net.createServer((client) => {
     const upstream = net.connect(api.port, "127.0.0.1");
-    const pairs = [
+    for (const [from, to] of [
       [client, upstream],
       [upstream, client],
-    ] as const;
-    for (const [from, to] of pairs) {
-      sockets.add(from.on("error", () => {}));
-      from.on("data", (chunk) => {
-        if (!isFrozen) to.write(chunk);
-      });
-      from.on("close", () => isFrozen || to.destroy());
+    ] as const) {
+      sockets.add(from);
+      from.on("error", () => {});
+      from.on("data", (chunk) => to.write(chunk));
+      from.on("close", () => to.destroy());
     }
   });
   server.listen(0, "127.0.0.1");
@@ -321,10 +318,10 @@ async function startLine(api: ApiServer) {
   return {
     port: (server.address() as AddressInfo).port,
     freeze: () => {
-      isFrozen = true;
+      for (const socket of sockets) socket.pause();
     },
     thaw: () => {
-      isFrozen = false;
+      for (const socket of sockets) socket.resume();
     },
     close: () => {
       server.close();
