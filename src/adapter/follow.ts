@@ -149,3 +149,22 @@ export function hasStarted(run: Run, container: string, end: RunEnd | null): boo
       status.restartCount > 0)
   );
 }
+
+/**
+ * Is it certain that the container never ran? Only of a pod that was seen over, or on its way out, without having started it,
+ * or that had no node. One that was never seen, or last seen waiting on a node, may have run and gone while the watch was down;
+ * unless its Job was deleted while the watch stood.
+ */
+export function surelyNeverRan(run: Run, container: string, end: RunEnd | null): boolean {
+  const pod = run.pod();
+  if (hasStarted(run, container, end)) return false;
+  if (pod === null) return end?.kind === "job_deleted" && run.unknownSince() === null;
+  const { phase } = pod.status;
+  // A pod without a node is deleted at once, without a deletionTimestamp.
+  return (
+    pod.spec.nodeName === undefined ||
+    pod.metadata.deletionTimestamp !== undefined ||
+    phase === "Failed" ||
+    phase === "Succeeded"
+  );
+}

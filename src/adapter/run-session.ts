@@ -13,7 +13,7 @@ import type { BaseConfig } from "./config.ts";
 import type { Redactor } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
 import { reasonOf } from "./errors.ts";
-import { hasStarted, OutputReader } from "./follow.ts";
+import { hasStarted, OutputReader, surelyNeverRan } from "./follow.ts";
 import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
 import { processState, settlesWithin } from "./process-state.ts";
 import { tellProgress } from "./progress.ts";
@@ -209,7 +209,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       firstLine: output.firstLine,
       lastLine: output.lastLine,
     });
-    const started = this.#reader !== null || hasStarted(this.#run, this.#container, end);
+    const started = this.#reader !== null || !surelyNeverRan(this.#run, this.#container, end);
     const timedOut: AdapterExecutionResult =
       kind === "timed_out" ? { ...result, timedOut: true, errorCode: "timeout" } : result;
     return withEvidence(timedOut, this.#evidence(started, false, config.conversationContinuation), redactor);
@@ -302,7 +302,11 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       ...(isTransientStart(failure) ? { errorFamily: "transient_upstream" as const } : {}),
     };
     // A container that was late may have started while it was being deleted.
-    const agentStarted = hasStarted(this.#run, this.#container, null);
+    // So may one that ended while the watch was down, or whose Job could not be deleted.
+    const agentStarted =
+      hasStarted(this.#run, this.#container, null) ||
+      (failure.code === "deadline" && !surelyNeverRan(this.#run, this.#container, null)) ||
+      (!isGone && !isOver);
     return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
   }
 }

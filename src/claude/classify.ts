@@ -85,7 +85,8 @@ function withoutResult(outcome: Outcome, now: Date): AdapterExecutionResult {
   const isFailed = exitCode !== 0;
   // Only stderr can say it here: it stands in the log as plain text.
   if (isFailed && outcome.sessionId !== null && isUnknownSession(verdict)) return sessionUnavailable(outcome);
-  if (kind === "job_deleted" && exitCode === null) return deletedExternally(outcome);
+  // Killed on the way: what it had not yet said is no sign of wrong credentials.
+  if (kind === "job_deleted" && (exitCode === null || !verdict.hasOutput)) return deletedExternally(outcome);
 
   const known = isFailed && endedByItself(outcome) ? failureOf(verdict, now) : null;
   const failure: Failure =
@@ -148,7 +149,7 @@ function deletedExternally(outcome: Outcome): AdapterExecutionResult {
   // The cluster took the pod away: nothing is wrong with the run, so the host may start it again.
   const family = isEvicted || end?.kind === "pod_deleted" ? { errorFamily: "transient_upstream" as const } : {};
   return {
-    ...base(outcome, null),
+    ...base(outcome, end?.exitCode ?? null),
     ...family,
     errorCode: "k8s_job_deleted_externally",
     errorMessage: `Job ${jobName} ended without a result: ${what} by someone else${causeNote(outcome)} (${facts.join(", ")})`,

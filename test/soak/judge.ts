@@ -45,6 +45,7 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
 
   // Lines: each once, in order; a hole only where the log was rotated, and then announced.
   expect(audit.doubled === 0, `${audit.doubled} line(s) came twice`);
+  expect(audit.cut === 0 || gaps > 0, `${audit.cut} line(s) came without their end and it was not said`);
   expect(audit.foreign.length === 0, `lines that the run has not written: ${JSON.stringify(audit.foreign)}`);
   for (const [first, last] of audit.holes) {
     const isReal = script.rotateAfter !== null && last <= script.rotateAfter;
@@ -92,11 +93,21 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
     case "deadline":
       expect(result.timedOut === true, "timedOut is not set");
       fails(["timeout"]);
-      all();
+      // The pod is deleted at its deadline, and its log with it.
+      expect(
+        audit.next === script.lines || gaps > 0 || exitCode === null,
+        `${audit.next} of ${script.lines} lines came`,
+      );
+      expect(
+        result.executionRecovery === undefined || ends.length === 0,
+        "an agent that ran is said not to have started",
+      );
       break;
     case "job_deleted":
     case "pod_deleted":
     case "evicted":
+      // Its pod may have come and gone while the watch was down: then only the Job's failure is known, and that has no code.
+      if (code === null && exitCode === null && result.errorMessage && result.executionRecovery === undefined) break;
       // The container's own end counts where it is known: it had begun its work.
       fails(["k8s_job_deleted_externally", "claude_truncated"]);
       expect(

@@ -6,6 +6,8 @@ export interface AuditResult {
   readonly doubled: number;
   /** Ranges that never came before a later line did: [first, last]. */
   readonly holes: readonly (readonly [number, number])[];
+  /** Lines whose end is missing. */
+  readonly cut: number;
   /** Lines that are none of the run's. */
   readonly foreign: readonly string[];
   /** The next line that was expected; `lines` when all came. */
@@ -20,6 +22,7 @@ export class LineAudit {
   #partial = "";
   #next = 0;
   #delivered = 0;
+  #cut = 0;
   #doubled = 0;
 
   constructor(script: Script) {
@@ -35,7 +38,9 @@ export class LineAudit {
   #line(line: string): void {
     const seq = Number(/"soak_seq":(\d+)\}$/.exec(line)?.[1] ?? Number.NaN);
     if (Number.isNaN(seq) || seq >= this.#script.lines || line !== lineOf(this.#script, seq)) {
-      if (this.#foreign.length < 5) this.#foreign.push(line.slice(0, 200));
+      const isCut = line !== "" && this.#next < this.#script.lines && lineOf(this.#script, this.#next).startsWith(line);
+      if (isCut) this.#cut += 1;
+      else if (this.#foreign.length < 5) this.#foreign.push(line.slice(0, 200));
       return;
     }
     if (seq < this.#next) {
@@ -51,6 +56,7 @@ export class LineAudit {
     return {
       delivered: this.#delivered,
       doubled: this.#doubled,
+      cut: this.#cut,
       holes: this.#holes,
       foreign: this.#partial === "" ? this.#foreign : [...this.#foreign, `(cut) ${this.#partial.slice(0, 200)}`],
       next: this.#next,

@@ -1,7 +1,7 @@
 /** Every way in which a run can fail before or without an answer of the agent, and what the host is told. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
-import type { PolicyRule } from "../../../src/embedded/index.ts";
+import type { ActiveFault, PolicyRule } from "../../../src/embedded/index.ts";
 import { adapterOf, NAMESPACE, run, startWorld, testDefinition, type World } from "./world.ts";
 
 let world: World;
@@ -379,6 +379,32 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     await world.k8s.objects.until(() => podsOf(agentId).length > 0);
     world.k8s.objects.delete("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "");
     expect(await each.result).toMatchObject({ errorCode: "k8s_job_deleted_externally", executionRecovery: BOOTSTRAP });
+  });
+
+  test("a pod that came and went while its watch was down may have run the agent", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const pods = { verb: ["list", "watch"], resource: "pods" };
+    const fault = Promise.withResolvers<ActiveFault>();
+    const unsubscribe = world.k8s.objects.onChange(({ type, resource, object }) => {
+      if (type !== "ADDED" || resource !== "jobs" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId)
+        return;
+      unsubscribe();
+      fault.resolve(world.k8s.faults.errorRate({ status: 503, match: pods }));
+      world.k8s.faults.cutWatches({ match: pods });
+    });
+    let ran = false;
+    world.agents.set(agentId, async function* (container) {
+      ran = true;
+      yield "works";
+      world.k8s.objects.delete("pods", NAMESPACE, container.pod.name);
+      await container.sleep(3_600_000);
+    });
+    const result = await run(world, adapter, { agentId }).result;
+    (await fault.promise).remove();
+    expect(ran).toBe(true);
+    expect(result).toMatchObject({ exitCode: null, errorMessage: expect.any(String) });
+    expect(result).not.toHaveProperty("executionRecovery");
   });
 
   test("a log that may not be read is said, and the Job is kept", async () => {

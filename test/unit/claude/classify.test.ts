@@ -65,6 +65,12 @@ describe("error codes", () => {
       { errorCode: "k8s_job_deleted_externally", exitCode: null, errorFamily: undefined },
     ],
     [
+      "job deleted before a word: no sign of wrong credentials",
+      [init],
+      { kind: "job_deleted", end: endOf({ kind: "job_deleted", exitCode: 137, reason: "", message: "" }) },
+      { errorCode: "k8s_job_deleted_externally", exitCode: 137 },
+    ],
+    [
       "pod evicted",
       [init],
       { kind: "job_deleted", end: endOf({ kind: "evicted", exitCode: null, reason: "Evicted", message: "disk" }) },
