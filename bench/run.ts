@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { GROWING, growthReport } from "./benches/growth.ts";
 import type { Bench, BenchContext, BenchReport } from "./harness/bench.ts";
 import { renderChart } from "./harness/chart.ts";
 import { renderGoals, renderReport } from "./harness/report.ts";
@@ -21,7 +22,8 @@ const BENCHES: Record<string, () => Promise<Bench>> = {
 
 const USAGE = `npm run bench -- [NAME …] [--quick] [--rounds N] [--json]
 
-  NAME      ${Object.keys(BENCHES).join(", ")}; all of them without one
+  NAME      ${Object.keys(BENCHES).join(", ")}; all of them without one;
+            growth: those that measure at several sizes
   --quick   small sizes and one round: shows that everything runs, not how fast
   --rounds  measured rounds of each contestant, after one that warms up (default 3)
   --json    write bench/results/NAME.json and growth.svg as well
@@ -39,7 +41,8 @@ async function main(): Promise<number> {
       help: { type: "boolean", default: false },
     },
   });
-  const unknown = positionals.filter((name) => !(name in BENCHES));
+  const names = positionals.flatMap((name) => (name === "growth" ? GROWING : [name]));
+  const unknown = names.filter((name) => !(name in BENCHES));
   if (values.help || unknown.length > 0) {
     if (unknown.length > 0) console.error(`no bench ${unknown.join(", ")}`);
     console.error(USAGE);
@@ -52,7 +55,7 @@ async function main(): Promise<number> {
   const context: BenchContext = { quick: values.quick, rounds, log: (text) => console.error(text) };
   const reports: Record<string, BenchReport> = {};
   console.log(machine());
-  for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHES)) {
+  for (const name of names.length > 0 ? new Set(names) : Object.keys(BENCHES)) {
     const bench = await BENCHES[name]?.();
     if (bench === undefined) continue;
     console.error(name);
@@ -62,6 +65,11 @@ async function main(): Promise<number> {
     console.log(`\n${renderReport(`${name}: ${bench.title}`, report)}`);
     console.error(`  ${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
     if (values.json) save(name, { machine: machine(), rounds, quick: values.quick, ...report });
+  }
+  const growth = growthReport(reports);
+  if (growth !== null) {
+    reports.growth = growth;
+    console.log(`\n${renderReport("growth: cost against size", growth)}`);
   }
   const goals = Object.values(reports).flatMap((report) => report.goals);
   if (Object.keys(reports).length > 1) console.log(`\n## Goals\n\n${renderGoals(goals)}`);

@@ -16,7 +16,7 @@ export class Child {
 
   constructor(module: URL, { execArgv = [], env = {} }: { execArgv?: string[]; env?: Record<string, string> } = {}) {
     this.#process = fork(fileURLToPath(module), [], {
-      execArgv: ["--disable-warning=ExperimentalWarning", ...execArgv],
+      execArgv: ["--disable-warning=ExperimentalWarning", ...profiling(), ...execArgv],
       env: { ...process.env, ...env },
       stdio: ["ignore", "inherit", "inherit", "ipc"],
       serialization: "advanced",
@@ -47,9 +47,17 @@ export class Child {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     await new Promise<void>((resolve) => {
       this.#process.once("exit", () => resolve());
-      this.#process.kill("SIGKILL");
+      // A profile is written at a regular exit only.
+      if (process.env.BENCH_CPU_PROF) this.#process.disconnect();
+      else this.#process.kill("SIGKILL");
     });
   }
+}
+
+/** `BENCH_CPU_PROF=DIR npm run bench …` leaves a CPU profile of each child process there. */
+function profiling(): string[] {
+  const directory = process.env.BENCH_CPU_PROF;
+  return directory ? ["--cpu-prof", `--cpu-prof-dir=${directory}`] : [];
 }
 
 /** In the child: answers the parent's calls, each as it comes. */

@@ -98,15 +98,11 @@ async function openFloor({ url, ca, namespace }: Endpoint, count: number): Promi
       });
       body.on("data", (chunk: Buffer) => {
         bytes += chunk.length;
-        // Lines are of one length: as many as their bytes.
-        lines = bytes / LINE_BYTES;
       });
       body.on("error", () => undefined);
     }),
   );
 }
-
-const LINE_BYTES = 190;
 
 serve({
   open: async ({ kind, endpoint, count }: { kind: LogsKind; endpoint: Endpoint; count: number }) => {
