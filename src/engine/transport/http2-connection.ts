@@ -26,6 +26,7 @@ export interface Http2ConnectionOptions {
 
 /** Node gives the connection's window back as bytes arrive, read or not, so this bounds the rate only, never stalls a sibling. */
 const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
+const RESET_CHECK_MS = 1_000;
 
 /**
  * One HTTP/2 connection: streams up to the server's limit, pings, GOAWAY. After a GOAWAY it takes no new streams, those that the
@@ -36,6 +37,7 @@ export class Http2Connection {
   readonly #socket: Socket;
   readonly #session: ClientHttp2Session;
   readonly #pingTimer: NodeJS.Timeout;
+  readonly #resetTimer: NodeJS.Timeout;
   readonly #authority: string;
   #ackTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
@@ -68,11 +70,14 @@ export class Http2Connection {
     session.once("goaway", () => this.#retire());
     session.once("close", () => {
       clearInterval(this.#pingTimer);
+      clearInterval(this.#resetTimer);
       clearTimeout(this.#ackTimer);
       this.#retire();
     });
     this.#pingTimer = setInterval(() => this.#ping(), options.pingIntervalMs);
     this.#pingTimer.unref();
+    this.#resetTimer = setInterval(() => this.#checkReset(), RESET_CHECK_MS);
+    this.#resetTimer.unref();
   }
 
   /** It takes new streams, now or when others end. */
@@ -173,10 +178,7 @@ export class Http2Connection {
     this.#idleTimer.unref();
   }
 
-  /**
-   * Finds the peer that is gone without a word, and the one whose reset Node did not pass on: over TLS a session that was just
-   * writing may stay open on a socket that the kernel has closed (nodejs/node#61304; seen on Node 24.21).
-   */
+  /** Finds the peer that is gone without a word. */
   #ping(): void {
     if (this.#session.destroyed || this.#ackTimer !== undefined) return;
     const { pingTimeoutMs } = this.#options;
@@ -202,6 +204,21 @@ export class Http2Connection {
     }, pingTimeoutMs);
     this.#ackTimer.unref();
   }
+
+  /**
+   * Finds the peer whose TCP reset Node did not pass on (nodejs/node#61304; up to one in ten on Node 24.21): a TLS write that
+   * was under way never completes, a session does not read while it writes, and so never hears of the end. The kernel knows.
+   */
+  #checkReset(): void {
+    if (this.#session.destroyed || !isPeerGone(this.#socket)) return;
+    void this.destroy(new ConnectionError("ConnectionReset", "the connection was reset"));
+  }
+}
+
+/** `remotePort` is remembered from when the peer was there, so this asks the handle. Where that cannot be asked, pings have to do. */
+function isPeerGone(socket: Socket): boolean {
+  const { _handle: handle } = socket as { _handle?: { getpeername?: (out: object) => number } };
+  return handle?.getpeername !== undefined && handle.getpeername({}) !== 0;
 }
 
 /** The server has certainly not acted on the request: refused the stream, or said GOAWAY before it. */
