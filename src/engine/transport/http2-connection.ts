@@ -26,7 +26,7 @@ export interface Http2ConnectionOptions {
 
 /** Node gives the connection's window back as bytes arrive, read or not, so this bounds the rate only, never stalls a sibling. */
 const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
-const RESET_CHECK_MS = 1_000;
+const RESET_CHECK_MS = 500;
 
 /**
  * One HTTP/2 connection: streams up to the server's limit, pings, GOAWAY. After a GOAWAY it takes no new streams, those that the

@@ -104,7 +104,7 @@ test.each([
     await Promise.all([...Array.from({ length: streams }, stream), ...Array.from({ length: 10 }, oneShot)]);
     clearInterval(timer);
 
-    // ConnectionLost: about one reset in forty goes unnoticed by Node's HTTP/2 over TLS until a ping is not answered.
+    // ConnectionLost: when both sides wait for the other to read, Node hears of nothing until a ping is not answered.
     const expected = [
       "read",
       "answered",

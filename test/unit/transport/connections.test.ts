@@ -207,6 +207,25 @@ describe("a broken connection", () => {
     expect(await cluster.open(watch)).toMatchObject({ status: 200 });
   });
 
+  test("a reset is noticed within seconds also where Node does not pass it on, as happens while it writes", async () => {
+    const { cluster, api } = await start({}, { pingIntervalMs: 60_000 });
+    for (let round = 0; round < 8; round++) {
+      const streams = await Promise.all(Array.from({ length: 10 }, () => cluster.open({ path: "/flood" })));
+      const endings = streams.map(ending);
+      const writes = Array.from({ length: 10 }, () =>
+        cluster.open(watch).then(
+          ({ body }) => body.destroy(),
+          () => undefined,
+        ),
+      );
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 10));
+      for (const socket of api.sockets) socket.destroy();
+      const resetAt = performance.now();
+      await Promise.all([...endings, ...writes]);
+      expect(performance.now() - resetAt).toBeLessThan(3_000);
+    }
+  });
+
   test("a half-open one, where nothing arrives any more, ends its streams with ConnectionLost after a ping", async () => {
     const { api } = await start();
     const line = await startLine(api);
