@@ -1,5 +1,12 @@
 import { ConfigError } from "./errors.ts";
 
+/** @throws ConfigError */
+export function quantityOf(key: string, value: unknown): string {
+  const text = typeof value === "string" ? value.trim() : typeof value === "number" ? String(value) : null;
+  if (text === null || !QUANTITY.test(text)) throw new ConfigError(key, value, "a quantity such as 500m, 2 or 4Gi");
+  return text;
+}
+
 /** Reads single keys as the host's forms, its API and people write them: `"600"` for 600, `"true"` for true, `""` for nothing. */
 export class ConfigReader {
   readonly #raw: Record<string, unknown>;
@@ -48,11 +55,7 @@ export class ConfigReader {
   quantity(key: string): string | null {
     const value = this.#raw[key];
     if (isUnset(value) || value === 0 || value === false) return null;
-    const text = String(value).trim();
-    if ((typeof value !== "string" && typeof value !== "number") || !QUANTITY.test(text)) {
-      throw new ConfigError(key, value, "a quantity such as 500m, 2 or 4Gi");
-    }
-    return text;
+    return quantityOf(key, value);
   }
 
   /** @throws ConfigError */
@@ -60,7 +63,9 @@ export class ConfigReader {
     const value = this.#raw[key];
     if (isUnset(value)) return null;
     if (typeof value === "boolean") return value;
-    const text = String(value).trim().toLowerCase();
+    // Not `String(value)`, which throws for `{"toString": null}`.
+    const text =
+      typeof value === "string" ? value.trim().toLowerCase() : typeof value === "number" ? String(value) : "";
     if (text === "true" || text === "1") return true;
     if (text === "false" || text === "0") return false;
     throw new ConfigError(key, value, "true or false");

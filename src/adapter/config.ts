@@ -1,4 +1,4 @@
-import { ConfigReader, define, isObject, isUnset, parseJson, QUANTITY } from "./config-reader.ts";
+import { ConfigReader, define, isObject, isUnset, parseJson, quantityOf } from "./config-reader.ts";
 import { ConfigError } from "./errors.ts";
 import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./names.ts";
 
@@ -137,11 +137,7 @@ function readResources(raw: Record<string, unknown>): BaseConfig["resources"] {
     for (const name of ["cpu", "memory"]) entries.push([name, raw[`resources.${group}.${name}`]]);
     for (const [name, value] of entries) {
       if (isUnset(value) || value === 0) continue;
-      const text = String(value).trim();
-      if ((typeof value !== "string" && typeof value !== "number") || !QUANTITY.test(text)) {
-        throw new ConfigError(`resources.${group}.${name}`, value, "a quantity such as 500m, 2 or 4Gi");
-      }
-      define(result, name, text);
+      define(result, name, quantityOf(`resources.${group}.${name}`, value));
     }
     return result;
   };

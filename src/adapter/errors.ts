@@ -21,7 +21,8 @@ function describe(value: unknown): string {
   } catch {
     text = undefined;
   }
-  text ??= String(value);
+  // `String` throws for an object that cannot be made a text.
+  text ??= typeof value === "object" ? "an object" : String(value);
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 

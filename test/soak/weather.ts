@@ -22,9 +22,20 @@ export class Weather {
   begin(): void {
     const { faults, clock } = this.#k8s;
     faults.errorRate({ rate: 0.05, status: 500, match: { verb: ANY_VERB } });
-    faults.cutLogs({ everyBytes: 30_000, how: "random" });
+    // In bursts: where every answer is cut after a few thousand bytes, no line that is longer than that can ever be read.
+    this.#every(2_000, "logs cut soon", () => {
+      faults.cutLogs({ everyBytes: 5_000, how: "random", count: 8 });
+      return 8;
+    });
+    this.#every(5_000, "logs cut late", () => {
+      faults.cutLogs({ everyBytes: 150_000, how: "random", count: 8 });
+      return 8;
+    });
     // Where the answer is not a follow its clean end means the end of the log: no client could tell that from a cut.
-    faults.cutLogs({ everyBytes: 30_000, how: "reset", followOnly: false });
+    this.#every(3_000, "last reads of logs cut", () => {
+      faults.cutLogs({ everyBytes: 20_000, how: "reset", followOnly: false, count: 4 });
+      return 4;
+    });
     this.#every(3_000, "watches cut", () => faults.cutWatches({ how: this.#random() < 0.5 ? "end" : "reset" }));
     this.#every(24_000, "watches stalled for two minutes", () => {
       faults.stallWatches(120_000);
