@@ -69,6 +69,7 @@ export const CLEAN_END_SETTLE_MS = 250;
 export const LAST_LINE_SETTLE_MS = 5_000;
 /** A container has ended and its log cannot be had for so long: give up, and say so. */
 export const ENDED_GIVE_UP_MS = 120_000;
+const ANSWERED_MAX_MS = 2_000;
 /** A stream that was open for so long was healthy, even if the container said nothing. */
 const HEALTHY_MS = 10_000;
 /** So many final reads in a row without the last delivered line: it is not there any more. */
@@ -97,12 +98,13 @@ type Refused = Extract<ReadOutcome, { end: "refused" }>;
 function whileRunning(state: FollowState, last: Answered, random: () => number): FollowStep {
   if (state.rested) return { do: "read", follow: true };
   const idle = last.openMs >= HEALTHY_MS ? 0 : state.idleReads;
-  if (last.end === "broken") return { do: "rest", ms: backoff(idle, random), hurry: false };
+  // The container's end cuts the rest short: what is left is then read without following, all at once.
+  if (last.end === "broken") return { do: "rest", ms: answered(idle, random), hurry: true };
   // A clean end while the container runs: a kubelet that restarts, or the container's own end a moment before the pod
   // tells of it, which is the usual case. The short rest saves a request in the latter. A stream that ends amid a line
   // was cut: no reason to wait.
   if (last.unfinished && idle === 0) return { do: "read", follow: true };
-  if (idle > 0) return { do: "rest", ms: backoff(idle, random), hurry: true };
+  if (idle > 0) return { do: "rest", ms: answered(idle, random), hurry: true };
   return { do: "rest", ms: state.lastLineSeen ? LAST_LINE_SETTLE_MS : CLEAN_END_SETTLE_MS, hurry: true };
 }
 
@@ -117,7 +119,7 @@ function afterContainerEnd(state: FollowState, last: Answered, random: () => num
   }
   if (state.rested) return { do: "read", follow: false };
   if (state.endedMs > ENDED_GIVE_UP_MS && state.idleReads > 0) return { do: "end", gap: "unreachable" };
-  return { do: "rest", ms: backoff(Math.max(0, state.idleReads - 1), random), hurry: false };
+  return { do: "rest", ms: answered(Math.max(0, state.idleReads - 1), random), hurry: false };
 }
 
 function afterRefusal(state: FollowState, last: Refused, random: () => number): FollowStep {
@@ -153,6 +155,14 @@ function isFatal(status: number, message: string, everAnswered: boolean): boolea
  */
 function sawEnd({ last, cleanlyRead }: FollowState): boolean {
   return cleanlyRead && (last?.end !== "refused" || last.status === 404 || last.status === 400);
+}
+
+/**
+ * After a read that was answered: the server is there and the way to it is bad. A cut while old lines are repeated brings
+ * nothing new, and may do so many times in a row, so this rest stays short.
+ */
+function answered(failures: number, random: () => number): number {
+  return Math.min(ANSWERED_MAX_MS, backoff(failures, random));
 }
 
 /** 0.2 s, doubled to 30 s; between half and the whole of it. */

@@ -1,5 +1,5 @@
 import { performance } from "node:perf_hooks";
-import type { Readable } from "node:stream";
+import { finished, type Readable } from "node:stream";
 import type { ApiRequest, ApiStream } from "../transport/index.ts";
 import type { ReadOutcome } from "./follow-policy.ts";
 import { decodeText, LogLineReader, type RawLine } from "./log-line-reader.ts";
@@ -167,10 +167,8 @@ function consume(body: Readable, take: (chunk: Uint8Array) => boolean | Promise<
         fail(error);
       }
     });
-    body.once("end", () => resolve(true));
-    body.once("error", reject);
-    // Comes after the other two; alone when someone else let go of the body.
-    body.once("close", () => reject(new Error("the body was closed before its end")));
+    // Listeners would come too late for a body that broke in the same moment as its headers came; this looks.
+    finished(body, { writable: false }, (error) => (error ? reject(error) : resolve(true)));
   });
 }
 

@@ -70,7 +70,7 @@ const expected = (name: string, lines: number) =>
 
 describe("over the engine and the embedded Kubernetes", () => {
   test("20 runs, each log cut every few hundred bytes: every line once and in order", async () => {
-    const fault = k8s.faults.cutLogs({ everyBytes: 2000, how: "random" });
+    const fault = k8s.faults.cutLogs({ everyBytes: 500, how: "random" });
     const results = await Promise.all(
       Array.from({ length: 20 }, async () => {
         const name = `cut-${names++}`;

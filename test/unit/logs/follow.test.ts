@@ -377,6 +377,22 @@ describe("gaps", () => {
     f.stream.close();
   });
 
+  test("a first line that was cut off and then rotated away is a gap, though no line was delivered before it", async () => {
+    const c = container().write("the very first");
+    const f = follow(c);
+    await until(() => c.requests.length === 1);
+    await sleep(50);
+    server.resetConnections();
+    c.write(" line\n").rotate().lines(["second"]);
+    await f.seen(2);
+    expect(f.lines.map(({ text, terminated }) => [text, terminated])).toEqual([
+      ["the very first", false],
+      ["second", true],
+    ]);
+    expect(f.gaps).toMatchObject([{ reason: "rotated", before: f.lines[1]?.time }]);
+    f.stream.close();
+  });
+
   test("a clock that goes back while the follow is cut: lines that the server leaves out are found at the end", async () => {
     let now = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
     const c = container(() => (now += 300_000_000n)).lines(lineTexts(4));
@@ -451,6 +467,20 @@ describe("restarts", () => {
     f.stream.close();
     expect(f.texts()).toEqual([...lineTexts(3), "third life"]);
     expect(f.gaps).toMatchObject([{ reason: "restarted", after: f.lines[2]?.time }]);
+  });
+});
+
+describe("restarts that were missed", () => {
+  test("an instance in between was never seen: a gap, though all that can be read was read", async () => {
+    const c = container();
+    const f = follow(c);
+    await until(() => c.requests.length === 1);
+    c.restart().lines(["second life"]).restart().lines(["third life"]);
+    c.tell({ restartCount: 2, startedAt: "2026-11-25T00:00:00Z" });
+    await f.seen(2);
+    f.stream.close();
+    expect(f.texts()).toEqual(["second life", "third life"]);
+    expect(f.gaps).toMatchObject([{ reason: "restarted" }]);
   });
 });
 
@@ -549,4 +579,17 @@ describe("re-reads of long lines", () => {
     expect(f.texts()).toEqual(["first", "y".repeat(40_000), "third", "fourth", "more 0", "more 1", "more 2"]);
     expect(f.gaps).toEqual([]);
   });
+});
+
+test("the tail of a long line at the head of the read that proves the end is no word of the kubelet", async () => {
+  let now = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
+  // Parts at 3.0, 4.5 and 6.0 s, the last line at 7.5 s: the last read asks from 5 s on, amid the long line.
+  const c = container(() => (now += 1_500_000_000n)).lines(["first", "z".repeat(40_000), "third"]);
+  const f = follow(c);
+  await f.seen(3);
+  c.exit().tell(ended);
+  await f.done;
+  expect(f.texts()).toEqual(["first", "z".repeat(40_000), "third"]);
+  expect(f.gaps).toEqual([]);
+  expect(c.requests.length).toBe(2);
 });
