@@ -29,6 +29,11 @@ export interface SchedulerOptions {
   overcommit: boolean;
 }
 
+/** KEP-3521: left alone until the last gate is removed. */
+function isGated(pod: Pod): boolean {
+  return (pod.spec.schedulingGates ?? []).length > 0;
+}
+
 const source = { component: "default-scheduler" };
 
 /** Binds pods to nodes, or says on the pod why it cannot; looks again when nodes, claims or pods change. */
@@ -51,6 +56,7 @@ export class Scheduler {
       if (type === "DELETED" || isPodFinished(pod)) this.#leave(pod);
       else if (type === "ADDED" || previous?.spec === undefined) this.#consider(pod);
       else if (pod.spec.nodeName !== podOf(previous).spec.nodeName) this.#place(pod);
+      else if (isGated(podOf(previous)) && !isGated(pod)) this.#consider(pod);
     } else if (resource === "nodes" || resource === "persistentvolumeclaims") {
       this.#retryAll();
     }
@@ -94,7 +100,7 @@ export class Scheduler {
     const object = store.get("pods", namespace, name);
     if (object?.metadata.uid !== uid) return;
     const pod = podOf(object);
-    if (pod.spec.nodeName || pod.metadata.deletionTimestamp !== undefined) return;
+    if (pod.spec.nodeName || pod.metadata.deletionTimestamp !== undefined || isGated(pod)) return;
     const { node, message } = this.#choose(pod);
     if (node === undefined) {
       this.#unschedulable.set(uid, { namespace, name });

@@ -131,6 +131,7 @@ export interface Toleration {
 
 export interface PodSpec {
   nodeName?: string;
+  schedulingGates?: { name: string }[];
   restartPolicy?: "Always" | "OnFailure" | "Never";
   terminationGracePeriodSeconds?: number;
   containers: ContainerSpec[];

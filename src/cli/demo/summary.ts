@@ -1,3 +1,4 @@
+import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import type { DemoRun } from "./host.ts";
 
 export interface DemoFigures {
@@ -21,9 +22,15 @@ export function countRuns(runs: readonly DemoRun[]): DemoFigures {
     figures.outOfOrder += outOfOrder;
     if (thrown !== null) figures.broken.push(`${row.agent}: execute threw ${thrown}`);
     else if (result === null) figures.broken.push(`${row.agent}: no result`);
-    else if (!complete) figures.broken.push(`${row.agent}: its last line never came (${row.text})`);
+    else if (!complete && !isUnstarted(result))
+      figures.broken.push(`${row.agent}: its last line never came (${row.text})`);
   }
   return figures;
+}
+
+/** The adapter gave up before there was a Job, with the evidence on which the host tries again: nothing to lose yet. */
+function isUnstarted(result: AdapterExecutionResult): boolean {
+  return result.executionRecovery?.kind === "bootstrap";
 }
 
 export function formatCounts(counts: Readonly<Record<string, number>>, divisor = 1): string {

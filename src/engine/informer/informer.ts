@@ -165,15 +165,16 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
 
   /**
    * Is a backlog older than this version still being told? Versions of resources that share an etcd are ordered between each
-   * other, watches are not: on a busy server the pods' may be seconds behind the Jobs'. A watch that has told nothing for
-   * `quietMs` has no backlog.
+   * other, watches are not: on a busy server the pods' may be seconds behind the Jobs'. A watch that is open and has told nothing
+   * for `quietMs` has no backlog; one that is down may have.
    */
   isBehind(resourceVersion: string, quietMs: number): boolean {
     if (!/^\d+$/.test(resourceVersion)) return false;
     const version = BigInt(resourceVersion);
     const since = performance.now() - quietMs;
     return this.#reflectors.some(
-      (each) => each.version !== null && each.version < version && each.status.lastProgressAt > since,
+      ({ version: told, status }) =>
+        told !== null && told < version && (!status.connected || status.lastProgressAt > since),
     );
   }
 

@@ -210,7 +210,7 @@ export class Reflector<T extends KubeObject> {
         signal: AbortSignal.any([this.#abort.signal, stall.signal]),
       });
       checkContentType(stream, path);
-      this.#setStatus({ connected: true });
+      this.#setStatus({ connected: true, lastProgressAt: performance.now() });
       await this.#consume(stream, deadline);
     } catch (error) {
       throw stall.signal.aborted && !this.#abort.signal.aborted ? stall.signal.reason : error;
