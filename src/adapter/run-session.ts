@@ -7,6 +7,7 @@ import {
   type RunEnd,
   RunGoneError,
   StartFailedError,
+  type StartFailure,
 } from "../engine/index.ts";
 import { cleanUp } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
@@ -14,6 +15,7 @@ import type { Redactor } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
 import { reasonOf } from "./errors.ts";
 import { hasStarted, OutputReader, surelyNeverRan } from "./follow.ts";
+import { secretNameFor } from "./names.ts";
 import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
 import { processState, settlesWithin } from "./process-state.ts";
 import { tellProgress } from "./progress.ts";
@@ -280,6 +282,12 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     return await this.#run.terminated({ container: this.#container, timeoutMs: 500 }).catch(() => null);
   }
 
+  /** Its first process died after the Job's creation and before its Secret's: a fresh run goes well. */
+  #isLeftHalf({ code, message }: StartFailure): boolean {
+    const { adopted, run } = this.#started;
+    return adopted && code === "container_config" && message.includes(secretNameFor(run.jobName));
+  }
+
   async #startFailed({ failure }: StartFailedError): Promise<AdapterExecutionResult> {
     const { site, log, redactor, signal, config } = this.#input;
     const why = await explainStartFailure(site.engine.cluster, this.#run, failure, signal);
@@ -299,7 +307,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       timedOut: isTimeout,
       errorMessage: why,
       errorCode: isTimeout ? "timeout" : this.#started.adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
-      ...(isTransientStart(failure) ? { errorFamily: "transient_upstream" as const } : {}),
+      ...(isTransientStart(failure) || this.#isLeftHalf(failure) ? { errorFamily: "transient_upstream" as const } : {}),
     };
     // A container that was late may have started while it was being deleted.
     // So may one that ended while the watch was down, or whose Job could not be deleted.

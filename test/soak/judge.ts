@@ -25,6 +25,8 @@ const TRANSIENT = new Set([
   "k8s_prompt_secret_create_failed",
   "k8s_concurrency_guard_unreachable",
   "k8s_concurrent_run_blocked",
+  // Its process died between the Job's creation and the Secret's.
+  "k8s_pod_reattach_failed",
 ]);
 
 /**
