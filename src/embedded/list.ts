@@ -47,9 +47,10 @@ export class Lister {
     // `limit` with `resourceVersion=0` is ignored: the watch cache answers with everything.
     const paged = limit > 0 && options.resourceVersion !== 0;
     const objects = this.#store.list(resource, selector.namespace);
-    if (!paged) {
-      const items = objects.filter((object) => matches(resource, selector, object)).sort(byKey);
-      return { resource, items, metadata: { resourceVersion: String(current) } };
+    const matching = objects.filter((object) => matches(resource, selector, object));
+    // Mostly everything fits into one page; to sort thousands of objects for the one that is asked for would be most of the work.
+    if (!paged || matching.length <= limit) {
+      return { resource, items: matching.sort(byKey), metadata: { resourceVersion: String(current) } };
     }
     const snapshot = {
       resource,
