@@ -31,7 +31,7 @@ export class PollingRuns {
     this.#withLogs = options.logs;
   }
 
-  async run(plan: RunPlan): Promise<RunTimes> {
+  async run(plan: RunPlan, onReady: () => void): Promise<RunTimes> {
     const { namespace, jobName: name } = plan;
     await this.#batch.listNamespacedJob({
       namespace,
@@ -40,6 +40,7 @@ export class PollingRuns {
     await this.#batch.createNamespacedJob({ namespace, body: jobManifest(plan) as never });
     const podName = await this.#podRunning(namespace, name);
     const readyAt = monotonicMs();
+    onReady();
     const state = { isOver: false };
     const keepalive = setInterval(() => {
       this.#batch.readNamespacedJob({ namespace, name }).catch(() => undefined);

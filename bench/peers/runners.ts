@@ -35,7 +35,8 @@ export interface RunnerOptions {
 
 /** Something that runs Jobs and waits for them, as each contestant does it. */
 export interface Runner {
-  run(plan: RunPlan): Promise<RunTimes>;
+  /** `onReady` is called when the container is known to run. */
+  run(plan: RunPlan, onReady: () => void): Promise<RunTimes>;
   stats(): EngineStats | null;
   stop(): Promise<void>;
 }
@@ -50,7 +51,7 @@ export async function openRunner(options: RunnerOptions): Promise<Runner> {
       // What client-node's Log throws past its caller would end the process.
       process.on("uncaughtException", () => undefined);
       const runs = new PollingRuns(kubeConfigFor(options.endpoint), options);
-      return { run: (plan) => runs.run(plan), stats: () => null, stop: async () => undefined };
+      return { run: (plan, onReady) => runs.run(plan, onReady), stats: () => null, stop: async () => undefined };
     }
     case "floor":
       return await floor(options);
@@ -65,9 +66,12 @@ async function engine({ endpoint, logs, shard }: RunnerOptions): Promise<Runner>
     ...(shard === undefined ? {} : { shard }),
   });
   return {
-    run: async (plan) => {
+    run: async (plan, onReady) => {
       const run = await runs.launch(jobManifest(plan));
-      const ready = run.podReady({ container: CONTAINER }).then(() => monotonicMs());
+      const ready = run.podReady({ container: CONTAINER }).then(() => {
+        onReady();
+        return monotonicMs();
+      });
       const ended = run.terminated({ container: CONTAINER }).then(() => monotonicMs());
       if (logs) for await (const _ of run.logs({ container: CONTAINER }).batches());
       const times = { job: plan.jobName, readyAt: await ready, endedAt: await ended };
@@ -91,7 +95,7 @@ async function adapter({ endpoint }: RunnerOptions): Promise<Runner> {
     labels: LABELS,
   });
   return {
-    run: async ({ jobName, namespace, runMs, lineMs }) => {
+    run: async ({ jobName, namespace, runMs, lineMs }, onReady) => {
       const env = {
         ...(runMs === null ? {} : { BENCH_RUN_MS: String(runMs) }),
         ...(lineMs === undefined ? {} : { BENCH_LINE_MS: String(lineMs) }),
@@ -113,7 +117,9 @@ async function adapter({ endpoint }: RunnerOptions): Promise<Runner> {
         context: { taskId: jobName },
         onLog: async () => undefined,
         onEvent: async ({ eventType }) => {
-          if (eventType === "k8s.pod_running") readyAt = monotonicMs();
+          if (eventType !== "k8s.pod_running") return;
+          readyAt = monotonicMs();
+          onReady();
         },
       };
       const result = await module.execute(ctx);
@@ -162,11 +168,14 @@ async function floor({ endpoint: { url, ca, namespace } }: RunnerOptions): Promi
     if (answer.statusCode >= 300) throw new Error(`${method} ${path}: ${answer.statusCode}`);
   };
   return {
-    run: async (plan) => {
+    run: async (plan, onReady) => {
       const times: RunTimes = { job: plan.jobName, readyAt: Number.NaN, endedAt: Number.NaN };
       const ended = new Promise<void>((resolve) => {
         waiting.set(plan.jobName, ({ running, terminated }) => {
-          if (running !== undefined && Number.isNaN(times.readyAt)) times.readyAt = monotonicMs();
+          if (running !== undefined && Number.isNaN(times.readyAt)) {
+            times.readyAt = monotonicMs();
+            onReady();
+          }
           if (terminated === undefined || !Number.isNaN(times.endedAt)) return;
           times.endedAt = monotonicMs();
           resolve();
