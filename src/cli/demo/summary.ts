@@ -28,9 +28,9 @@ export function countRuns(runs: readonly DemoRun[]): DemoFigures {
   return figures;
 }
 
-/** The adapter gave up before there was a Job, with the evidence on which the host tries again: nothing to lose yet. */
+/** The adapter gave up before there was a Job, and says so, for the host to try again: no line was ever printed. */
 function isUnstarted(result: AdapterExecutionResult): boolean {
-  return result.executionRecovery?.kind === "bootstrap";
+  return result.executionRecovery?.kind === "bootstrap" || result.errorCode === "k8s_job_create_failed";
 }
 
 export function formatCounts(counts: Readonly<Record<string, number>>, divisor = 1): string {

@@ -25,7 +25,9 @@ export interface JobManifest {
  */
 export const LAUNCH_ID_ANNOTATION = "k8s-run-informer/launch-id";
 
-const ATTEMPTS = 6;
+/** About ten seconds in all: an API server that was killed is back after two or three. */
+const ATTEMPTS = 9;
+const MAX_DELAY_MS = 3_000;
 
 /**
  * Creates the Job exactly once, though answers may get lost: after an ambiguous failure the server is asked whether the Job
@@ -51,7 +53,7 @@ export async function createJob(
   };
   const collection = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs`;
   const path = `${collection}/${encodeURIComponent(manifest.metadata.name)}`;
-  const backoff = new Backoff();
+  const backoff = new Backoff({ maxMs: MAX_DELAY_MS });
   for (let attempt = 1; ; attempt += 1) {
     signal?.throwIfAborted();
     try {
