@@ -10,7 +10,7 @@ import { buildManifest, workingDirOf } from "./manifest.ts";
 import { sanitizeLabelValue } from "./names.ts";
 import { bootstrapResult, cancelledResult, eventTo, tell, toBootstrapError, withEvidence } from "./outcome.ts";
 import { acquireLock, processState } from "./process-state.ts";
-import { readLeftBehind, relabel } from "./reattach.ts";
+import { AdoptedElsewhereError, isJustAdopted, readLeftBehind, relabel } from "./reattach.ts";
 import { RunLog } from "./run-log.ts";
 import { RunSession, type Started } from "./run-session.ts";
 import { openSite, policyOf, type Site } from "./site.ts";
@@ -140,6 +140,7 @@ async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
   const left = readLeftBehind(job);
   const prior = left.runId ?? "unknown";
   if (!isOwnRun) {
+    if (!isEnded && isJustAdopted(job)) throw new AdoptedElsewhereError(jobName);
     try {
       await relabel(
         engine.cluster,
@@ -149,6 +150,7 @@ async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
       );
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof AdoptedElsewhereError) throw error;
       log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);
     }
   }

@@ -1,5 +1,6 @@
-import type { Cluster, Job } from "../engine/index.ts";
+import { ApiError, type Cluster, type Job } from "../engine/index.ts";
 import { isObject } from "./config-reader.ts";
+import { BootstrapError } from "./errors.ts";
 import { AnnotationKey, LabelKey } from "./names.ts";
 
 /** What a Job says about the run that an earlier process began. Jobs of the adapter of old say less. */
@@ -40,10 +41,30 @@ interface PatchOperation {
   value: unknown;
 }
 
+/** So long a run that was adopted is left to whoever adopted it; if that died too, the next try takes it. */
+const ADOPTION_MS = 10_000;
+
+/** Has another process taken the run over just now? Its clock may differ from ours a little. */
+export function isJustAdopted({ metadata }: Job): boolean {
+  const at = Date.parse(metadata.annotations?.[AnnotationKey.adoptedAt] ?? "");
+  return Math.abs(Date.now() - at) < ADOPTION_MS;
+}
+
+/** Another process has taken the run over at the same moment. */
+export class AdoptedElsewhereError extends BootstrapError {
+  constructor(jobName: string) {
+    const message = `Another process has taken over Job ${jobName} at this moment.`;
+    super({ code: "k8s_concurrent_run_blocked", message, family: "transient_upstream" });
+  }
+}
+
 /**
  * Writes the new run on the Job, so that whoever looks for the run finds it. `add` and not `replace`: the latter fails
  * where there was no such label (RFC 6902). The pod keeps its old labels; it is found by its owner.
- * @throws ApiError
+ *
+ * Of several processes that want to adopt the run at once, the first one's patch holds: those of the others fail, since the
+ * label no longer is what they have seen.
+ * @throws AdoptedElsewhereError, ApiError
  */
 export async function relabel(
   cluster: Cluster,
@@ -51,9 +72,12 @@ export async function relabel(
   run: { runId: string; runIdLabel: string; sessionId: string | null },
   signal: AbortSignal,
 ): Promise<void> {
-  const { uid, annotations } = job.metadata;
+  const { uid, annotations, labels = {}, namespace, name } = job.metadata;
   const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
-  operations.push({ op: "add", path: `/metadata/labels/${escapePointer(LabelKey.runId)}`, value: run.runIdLabel });
+  const path = `/metadata/labels/${escapePointer(LabelKey.runId)}`;
+  const before = labels[LabelKey.runId];
+  if (before !== undefined) operations.push({ op: "test", path, value: before });
+  operations.push({ op: "add", path, value: run.runIdLabel });
   if (run.sessionId !== null) {
     operations.push({ op: "add", path: `/metadata/labels/${escapePointer(LabelKey.sessionId)}`, value: run.sessionId });
   }
@@ -64,7 +88,15 @@ export async function relabel(
   ]) {
     operations.push({ op: "add", path: `/metadata/annotations/${escapePointer(key ?? "")}`, value });
   }
-  await patchJob(cluster, job.metadata.namespace, job.metadata.name, operations, signal);
+  try {
+    await patchJob(cluster, namespace, name, operations, signal);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 422) throw error;
+    // Unless it was ours, whose answer was lost.
+    const current = await cluster.json<Job>({ path: jobPath(namespace, name), signal });
+    if (current.metadata?.labels?.[LabelKey.runId] === run.runIdLabel) return;
+    throw new AdoptedElsewhereError(name);
+  }
 }
 
 /** Marks a Job that is kept: its result was taken. @throws ApiError */
@@ -89,11 +121,15 @@ async function patchJob(
 ): Promise<void> {
   await cluster.json({
     method: "PATCH",
-    path: `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(name)}`,
+    path: jobPath(namespace, name),
     contentType: "application/json-patch+json",
     body,
     ...(signal === undefined ? {} : { signal }),
   });
+}
+
+function jobPath(namespace: string, name: string): string {
+  return `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(name)}`;
 }
 
 /** RFC 6901 */

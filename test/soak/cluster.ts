@@ -29,6 +29,8 @@ const k8s = await EmbeddedKubernetes.start({
 k8s.failImagePull(MISSING_IMAGE);
 const weather = new Weather(k8s, seed);
 
+/** Lines by pod. */
+const written = new Map<string, number>();
 const live = new Map<string, number>();
 const overlaps: Record<string, number> = {};
 let started = 0;
@@ -48,6 +50,7 @@ const agent: ScriptedProgram = async function* (container) {
     for (let seq = 0; seq < script.lines; seq += 1) {
       await container.sleep(pace());
       yield lineOf(script, seq);
+      written.set(name, seq + 1);
       if (seq === script.rotateAfter) k8s.rotateLogs(namespace, name, container.name);
     }
     switch (script.ending) {
@@ -92,6 +95,7 @@ k8s.objects.onChange(({ resource, object, previous }) => {
     runId: labels["paperclip.io/run-id"] ?? "",
     exitCode: now.exitCode,
     reason: now.reason ?? "",
+    written: written.get(object.metadata.name) ?? 0,
   });
 });
 

@@ -20,6 +20,8 @@ export interface RunReport {
   /** Announced gaps. */
   readonly gaps: number;
   readonly adopted: boolean;
+  /** Null: none was created. */
+  readonly jobName: string | null;
   /** The adapter's own words, the last of them. */
   readonly notes: readonly string[];
   readonly elapsedMs: number;
@@ -53,6 +55,8 @@ export interface ContainerEnd {
   readonly runId: string;
   readonly exitCode: number;
   readonly reason: string;
+  /** Lines that it has written. */
+  readonly written: number;
 }
 
 export type ToCluster =

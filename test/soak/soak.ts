@@ -31,7 +31,7 @@ const MAX_ATTEMPTS = 40;
 const SETTLE_TIMEOUT_MS = 90_000;
 /** Jobs that could not be deleted amid faults go by their TTL. */
 const LEFT_TIMEOUT_MS = 120_000;
-const KILL_EVERY_MS = [12_000, 30_000] as const;
+const KILL_EVERY_MS = [15_000, 40_000] as const;
 
 /** The host's part of the soak: gives runs to adapter processes, kills those, and compares what comes back with the truth. */
 export class Soak {

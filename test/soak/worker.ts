@@ -32,6 +32,7 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
   const notes: string[] = [];
   let gaps = 0;
   let adopted = false;
+  let jobName: string | null = null;
   let pieces = 0;
   const timer = script.cancelAfterMs === null ? undefined : setTimeout(() => abort.abort(), script.cancelAfterMs);
   const config = {
@@ -41,7 +42,7 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
     timeoutSec: script.ending === "deadline" ? 60 : 0,
     // Real seconds, on the adapter's clock; the cluster's runs faster.
     imagePullGraceSec: 2,
-    configErrorGraceSec: 5,
+    configErrorGraceSec: 15,
     // Of the cluster's time: 90 s of ours. A watch that is down for longer than that loses the log with the pod.
     ttlSecondsAfterFinished: 1_800,
     keepaliveSec: 5,
@@ -73,8 +74,9 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
     authToken: "soak-token-0001",
     signal: abort.signal,
     onCancellationReady: async () => {},
-    onEvent: async ({ eventType }) => {
+    onEvent: async ({ eventType, payload }) => {
       if (eventType === "k8s.job_adopted") adopted = true;
+      if (typeof payload?.jobName === "string") jobName = payload.jobName;
     },
     onLog: async (_stream, chunk) => {
       if (chunk.startsWith("[paperclip] ")) {
@@ -100,6 +102,7 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
     audit: audit.result,
     gaps,
     adopted,
+    jobName,
     notes,
     elapsedMs: performance.now() - startedAt,
     cancelled: abort.signal.aborted,

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { NAMESPACE, startWorld, type World } from "./world.ts";
+import { adapterOf, NAMESPACE, run, startWorld, type World } from "./world.ts";
 
 interface Answer {
   errorCode: string | null;
@@ -48,7 +48,7 @@ beforeAll(async () => {
   world.k8s.addProgram("agent", async function* (container) {
     live += 1;
     most = Math.max(most, live);
-    await container.sleep(2_000);
+    await container.sleep(container.pod.labels["paperclip.io/agent-id"]?.startsWith("left-") ? 20_000 : 2_000);
     live -= 1;
     yield '{"done":true,"ok":true}';
   });
@@ -95,4 +95,21 @@ test("wait: both run, one after the other", async () => {
     expect(answers.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
   }
   expect(most).toBe(1);
+});
+
+test("a run that a process left behind is adopted by one of the others", async () => {
+  const { adapter } = adapterOf(world);
+  for (let round = 0; round < 4; round += 1) {
+    const agentId = `left-${round}`;
+    const left = run(world, adapter, { agentId, taskId: "t" });
+    await left.logged("agent is running");
+    // As when it dies: the Job goes on, and nobody of this process follows it any more.
+    left.abort.abort(new Error("lease lost"));
+    await left.result;
+    const answers = await Promise.all(
+      children.map((child, i) => child.run({ agentId, runId: `left-${round}-${i}`, taskId: "t" })),
+    );
+    const codes = answers.map(({ errorCode, exitCode }) => errorCode ?? exitCode);
+    expect(codes.sort()).toEqual([0, "k8s_concurrent_run_blocked"]);
+  }
 });
