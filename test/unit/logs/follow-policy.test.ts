@@ -66,6 +66,10 @@ describe("nextStep", () => {
     // The pod tells a second later: worth waiting for, since nothing is missing.
     expect(step("running", clean(), marked)).toEqual({ do: "rest", ms: 5_000, hurry: true });
     expect(step("ended", clean())).toEqual({ do: "read", follow: false });
+    // The pod's word is minutes late: a thousand such follows must not keep asking.
+    const late = (idleReads: number) => step("running", clean({ delivered: 0 }), { ...marked, idleReads });
+    expect(late(1)).toEqual({ do: "rest", ms: 10_000, hurry: true });
+    expect(late(9)).toEqual({ do: "rest", ms: 60_000, hurry: true });
   });
 
   test("first read: by the pod's phase", () => {
@@ -84,7 +88,7 @@ describe("nextStep", () => {
 
   test("clean ends without progress back off, unless the stream had lived", () => {
     expect(step("running", clean({ delivered: 0 }), { idleReads: 3 })).toEqual({ do: "rest", ms: 1600, hurry: true });
-    expect(step("running", clean({ delivered: 0 }), { idleReads: 30 })).toMatchObject({ ms: 2_000 });
+    expect(step("running", clean({ delivered: 0 }), { idleReads: 30 })).toMatchObject({ ms: 5_000 });
     expect(step("running", clean({ delivered: 0, openMs: 60_000 }), { idleReads: 3 })).toMatchObject({
       ms: CLEAN_END_SETTLE_MS,
     });
