@@ -171,6 +171,8 @@ export class ApiServer {
     const exchange = new Exchange(request, response, context.clock);
     const session: Http2Session | undefined = "stream" in request ? request.stream.session : undefined;
     const socket = (session?.socket ?? request.socket) as TLSSocket;
+    // The connection broke before its request was looked at: there is nobody to answer, and the socket is no socket any more.
+    if (typeof socket?.getPeerCertificate !== "function") return;
     void handleRequest(context, this.counts, exchange, certificateUser(socket));
   }
 }

@@ -204,7 +204,8 @@ export class LogFollower {
       if (outcome.delivered > 0) instance.cleanlyRead = false;
       return;
     }
-    instance.cleanlyRead = outcome.end === "clean" && outcome.caughtUp;
+    // Amid a line it was cut, however cleanly: should the pod go now, the rest of the line is lost.
+    instance.cleanlyRead = outcome.end === "clean" && outcome.caughtUp && !outcome.unfinished;
     if (result.unfinished) {
       instance.unfinished = result.unfinished;
       instance.position.unfinished(result.unfinished.seconds, result.unfinished.nanos);

@@ -275,6 +275,19 @@ describe("when to read on", () => {
     expect(f.gaps).toEqual([]);
   });
 
+  test("the stream is cut cleanly amid a line and the pod is gone before the next read: the line's rest is missing, and that is said", async () => {
+    const c = container().write("one\nunfinis");
+    const f = follow(c);
+    await f.seen(1);
+    c.refuse = () => ({ status: 404, message: "not found" });
+    c.exit();
+    await until(() => c.requests.length > 1);
+    c.tell(gone);
+    await f.done;
+    expect(f.texts()).toEqual(["one", "unfinis"]);
+    expect(f.gaps).toMatchObject([{ reason: "pod_gone" }]);
+  });
+
   test("a pod that goes before its container started has no log and no gap", async () => {
     const c = container();
     c.tell({ phase: "waiting", startedAt: null });
