@@ -1,5 +1,5 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
-import { ApiError, isForbidden, isRetryable, isUnauthorized } from "../engine/index.ts";
+import { ApiError, isForbidden, isRetryable, isUnauthorized, KubeConfigError } from "../engine/index.ts";
 import type { Redactor } from "./credentials.ts";
 import { BootstrapError, ConfigError, reasonOf } from "./errors.ts";
 import { RunSecretTooLargeError } from "./manifest.ts";
@@ -59,7 +59,7 @@ export function toBootstrapError(error: unknown): BootstrapError {
   if (error instanceof BootstrapError) return error;
   const failure = (code: string, family: BootstrapError["family"]) =>
     new BootstrapError({ code, family, message: reasonOf(error), cause: error });
-  if (error instanceof ConfigError) return failure("k8s_config_invalid", null);
+  if (error instanceof ConfigError || error instanceof KubeConfigError) return failure("k8s_config_invalid", null);
   if (error instanceof SelfPodError) return failure("k8s_self_pod_unavailable", null);
   if (error instanceof RunSecretTooLargeError) return failure("k8s_prompt_secret_create_failed", null);
   if (isForbidden(error) || isUnauthorized(error)) {

@@ -105,7 +105,9 @@ describe("one kind of request is answered wrongly", () => {
   test.each(cases)("%s: %j", async (_, body, match) => {
     const { k8s } = world;
     const fault = k8s.faults.errorRate({ status: 200, contentType: "application/json", body, match, count: 2 });
-    const each = run(world, adapterOf(world).adapter, { config: { env: { GITHUB_TOKEN: "ghp_hostile-0001" }, configErrorGraceSec: 1, ttlSecondsAfterFinished: 20 } });
+    const each = run(world, adapterOf(world).adapter, {
+      config: { env: { GITHUB_TOKEN: "ghp_hostile-0001" }, configErrorGraceSec: 1, ttlSecondsAfterFinished: 20 },
+    });
     const result = await each.result;
     fault.remove();
     // Well, or with a code that says why.
