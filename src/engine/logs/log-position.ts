@@ -137,6 +137,7 @@ export class Replay {
   #began = -1;
   #caughtUp: boolean;
   #passedOver = 0;
+  #isFirst = true;
 
   constructor(
     expected: readonly ExpectedTime[],
@@ -192,6 +193,11 @@ export class Replay {
     // of 16 KiB with a time each, whose first part is before `since`.
     if (this.#earliest !== null && compare(time, this.#earliest) < 0) return "repeated";
     if (this.#undelivered !== null && compare(time, this.#undelivered) <= 0) return "repeated";
+    // A rotated file begins with the rest of the long line that was being written: with a time of its own, and no new line.
+    // Should that be wrong, the next line is not a known one either, and the gap is said there.
+    const isFirst = this.#isFirst;
+    this.#isFirst = false;
+    if (isFirst && this.#latest !== null && compare(time, this.#latest) < 0) return "repeated";
     this.#caughtUp = true;
     return "new-after-gap";
   }

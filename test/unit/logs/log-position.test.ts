@@ -219,6 +219,20 @@ describe("LogPosition", () => {
     expect(replay.line(11, 300_000_000)).toBe("new");
   });
 
+  test("nor is it at the head of a file that was rotated amid the line", () => {
+    const f = new Follower();
+    f.read(numbered([9.5, 9.6, 9.9].map((s) => Math.round(s * SECOND))), 3);
+    // The second line's last parts are all that the new file has of it.
+    const replay = f.position.replay(9);
+    expect(replay.line(9, 610_000_000)).toBe("repeated");
+    expect(replay.line(9, 900_000_000)).toBe("repeated");
+    expect(replay.line(10, 0)).toBe("new");
+    // Of the last delivered line nothing is left: a gap, whatever the head was.
+    const lost = f.position.replay(9);
+    expect(lost.line(9, 610_000_000)).toBe("repeated");
+    expect(lost.line(10, 0)).toBe("new-after-gap");
+  });
+
   test("a server that shows lines before the second asked for does no harm", () => {
     const position = new LogPosition();
     for (const s of [100, 90, 101]) position.delivered(s, 0, String(s));
