@@ -38,7 +38,10 @@ export class LineAudit {
   #line(line: string): void {
     const seq = Number(/"soak_seq":(\d+)\}$/.exec(line)?.[1] ?? Number.NaN);
     if (Number.isNaN(seq) || seq >= this.#script.lines || line !== lineOf(this.#script, seq)) {
-      const isCut = line !== "" && this.#next < this.#script.lines && lineOf(this.#script, this.#next).startsWith(line);
+      // A character that was cut shows as U+FFFD.
+      const begin = line.replace(/\ufffd+$/, "");
+      const isCut =
+        begin !== "" && this.#next < this.#script.lines && lineOf(this.#script, this.#next).startsWith(begin);
       if (isCut) this.#cut += 1;
       else if (this.#foreign.length < 5) this.#foreign.push(line.slice(0, 200));
       return;

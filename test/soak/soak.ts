@@ -28,10 +28,10 @@ interface Run {
 /** A host gives up on nothing that may pass, but it must pass. */
 const MAX_ATTEMPTS = 40;
 /** After the last start, until everything has settled. */
-const SETTLE_TIMEOUT_MS = 90_000;
+const SETTLE_TIMEOUT_MS = 150_000;
 /** Jobs that could not be deleted amid faults go by their TTL. */
 const LEFT_TIMEOUT_MS = 120_000;
-const KILL_EVERY_MS = [15_000, 40_000] as const;
+const KILL_EVERY_MS = [20_000, 45_000] as const;
 
 /** The host's part of the soak: gives runs to adapter processes, kills those, and compares what comes back with the truth. */
 export class Soak {
@@ -54,6 +54,8 @@ export class Soak {
   /** Is killed and replaced. */
   #doomed!: AdapterProcess;
   #isOver = false;
+  /** Some run has not settled. */
+  #isStuck = false;
 
   constructor(options: SoakOptions) {
     this.#options = options;
@@ -116,6 +118,7 @@ export class Soak {
   }
 
   async #explainOpen(): Promise<void> {
+    this.#isStuck = true;
     for (const run of [...this.#open.values()].slice(0, 20)) {
       const here = await run.worker.explain(run.script.index);
       const { text } = await this.#cluster.ask({ kind: "explain", agentId: run.script.agentId }, "explained");
@@ -123,6 +126,17 @@ export class Soak {
         `${nameOf(run)} has not settled\n    ${JSON.stringify(run.script)}\n    adapter ${here}\n    cluster ${text}`,
       );
     }
+  }
+
+  async #explainLeft(jobName: string): Promise<void> {
+    const agentId = /^ac-(s\d+-[ag]\d+)-/.exec(jobName)?.[1] ?? "";
+    const { text } = await this.#cluster.ask({ kind: "explain", agentId }, "explained");
+    const reports = this.#settled
+      .filter(({ script }) => script.agentId === agentId)
+      .map(({ report, runId, attempt }) =>
+        JSON.stringify({ runId, attempt, result: report?.result, notes: report?.notes }),
+      );
+    this.wrong.push(`Job ${jobName} is left\n    ${reports.join("\n    ")}\n    cluster ${text}`);
   }
 
   #fill(): void {
@@ -167,6 +181,8 @@ export class Soak {
     const [least, most] = KILL_EVERY_MS;
     const timer = setTimeout(
       () => {
+        // Once no run is started any more, those that are left are left in peace.
+        if (performance.now() - this.#beganAt > this.#options.minutes * 60_000) return;
         this.#doomed.kill();
         onTimer(this.#scheduleKill(onTimer));
       },
@@ -219,12 +235,13 @@ export class Soak {
 
   async #untilNothingIsLeft(except: readonly string[]): Promise<Truth> {
     // What never settled is never cleaned up either.
-    const until = performance.now() + (this.#open.size > 0 ? 0 : LEFT_TIMEOUT_MS);
+    const until = performance.now() + (this.#isStuck ? 0 : LEFT_TIMEOUT_MS);
     while (true) {
       const truth = await this.#cluster.ask({ kind: "truth" }, "truth");
       if (Object.keys(truth.left).every((what) => except.includes(what))) return truth;
       if (performance.now() > until) {
         this.wrong.push(`left in the cluster: ${JSON.stringify(truth.left).slice(0, 2_000)}`);
+        for (const name of (truth.left.jobs ?? []).slice(0, 5)) await this.#explainLeft(name);
         return truth;
       }
       // There is no event for "nothing left"; asking twice a second is cheap.

@@ -22,20 +22,17 @@ export class Weather {
   begin(): void {
     const { faults, clock } = this.#k8s;
     faults.errorRate({ rate: 0.05, status: 500, match: { verb: ANY_VERB } });
-    // In bursts: where every answer is cut after a few thousand bytes, no line that is longer than that can ever be read.
-    this.#every(2_000, "logs cut soon", () => {
-      faults.cutLogs({ everyBytes: 5_000, how: "random", count: 8 });
-      return 8;
-    });
-    this.#every(5_000, "logs cut late", () => {
-      faults.cutLogs({ everyBytes: 150_000, how: "random", count: 8 });
-      return 8;
-    });
+    // For moments: where every answer is cut after a few thousand bytes, no line that is longer than that can ever be read.
+    this.#every(2_000, "spells of logs cut soon", () =>
+      this.#for(600, faults.cutLogs({ everyBytes: 5_000, how: "random" })),
+    );
+    this.#every(5_000, "spells of logs cut late", () =>
+      this.#for(2_000, faults.cutLogs({ everyBytes: 150_000, how: "random" })),
+    );
     // Where the answer is not a follow its clean end means the end of the log: no client could tell that from a cut.
-    this.#every(3_000, "last reads of logs cut", () => {
-      faults.cutLogs({ everyBytes: 20_000, how: "reset", followOnly: false, count: 4 });
-      return 4;
-    });
+    this.#every(3_000, "spells of last reads cut", () =>
+      this.#for(600, faults.cutLogs({ everyBytes: 20_000, how: "reset", followOnly: false })),
+    );
     this.#every(3_000, "watches cut", () => faults.cutWatches({ how: this.#random() < 0.5 ? "end" : "reset" }));
     this.#every(24_000, "watches stalled for two minutes", () => {
       faults.stallWatches(120_000);
@@ -54,14 +51,10 @@ export class Weather {
       this.#for(2_000, faults.slowBytes({ bytes: 200, everyMs: 200, match: { verb: ["get", "watch"] } })),
     );
     this.#every(4_000, "open logs cut", () => faults.cutOpenLogs({ how: this.#random() < 0.5 ? "end" : "reset" }));
-    this.#every(10_000, "answers lost", () => {
-      faults.resetRequests({ count: 5 });
-      return 5;
-    });
-    this.#every(6_000, "kubelet away for logs", () => {
-      faults.failLogs({ kind: this.#random() < 0.5 ? "unreachable" : "notFound", count: 5 });
-      return 5;
-    });
+    this.#every(10_000, "spells of lost answers", () => this.#for(500, faults.resetRequests({ rate: 0.5 })));
+    this.#every(6_000, "spells of a kubelet away", () =>
+      this.#for(1_000, faults.failLogs({ kind: this.#random() < 0.5 ? "unreachable" : "notFound", rate: 0.7 })),
+    );
     let expireVersions = false;
     this.#every(26_000, "server restarts", () => {
       expireVersions = !expireVersions;

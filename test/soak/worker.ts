@@ -42,7 +42,7 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
     timeoutSec: script.ending === "deadline" ? 60 : 0,
     // Real seconds, on the adapter's clock; the cluster's runs faster.
     imagePullGraceSec: 2,
-    configErrorGraceSec: 15,
+    configErrorGraceSec: 10,
     // Of the cluster's time: 90 s of ours. A watch that is down for longer than that loses the log with the pod.
     ttlSecondsAfterFinished: 1_800,
     keepaliveSec: 5,
