@@ -3,6 +3,7 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import { LRUCache } from "lru-cache";
 import { RunEngine, type RunEngineOptions, type StartOptions } from "./engine.ts";
 import { EngineStoppedError } from "./runs/types.ts";
+import { abortable } from "./transport/linked-abort.ts";
 
 export interface EngineLease {
   readonly engine: RunEngine;
@@ -51,7 +52,7 @@ export async function leaseEngine(options: RunEngineOptions & StartOptions): Pro
   idle.delete(key);
   entry.users += 1;
   try {
-    const engine = await abortable(entry.starting, signal);
+    const engine = await (signal === undefined ? entry.starting : abortable(entry.starting, signal));
     return { engine, release: releaseOnce(key, entry) };
   } catch (error) {
     entry.users -= 1;
@@ -94,21 +95,6 @@ async function stop(entry: Shared): Promise<void> {
   await engine
     ?.stop()
     .catch((error: unknown) => process.emitWarning(error instanceof Error ? error : new Error(String(error))));
-}
-
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await promise;
-  signal.throwIfAborted();
-  let onAbort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
 }
 
 function keyOf({ kubeConfig, namespace, labels, shard, policy }: RunEngineOptions): string {
