@@ -41,6 +41,7 @@ const agent: ScriptedProgram = async function* (container) {
   const script = scripts.get(agentId);
   if (script === undefined) throw new Error(`no script for agent ${agentId}`);
   started += 1;
+  written.set(name, 0);
   const running = (live.get(agentId) ?? 0) + 1;
   live.set(agentId, running);
   if (running > 1) overlaps[agentId] = Math.max(overlaps[agentId] ?? 0, running);
@@ -95,6 +96,7 @@ k8s.objects.onChange(({ resource, object, previous }) => {
     runId: labels["paperclip.io/run-id"] ?? "",
     exitCode: now.exitCode,
     reason: now.reason ?? "",
+    ran: written.has(object.metadata.name),
     written: written.get(object.metadata.name) ?? 0,
   });
 });

@@ -66,6 +66,8 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
     const codes = ends.map((end) => end.exitCode);
     expect(codes.includes(exitCode), `exit code ${exitCode}, the cluster saw ${JSON.stringify(codes)}`);
   }
+  const hasRun = ends.some(({ jobName, ran }) => jobName === report.jobName && ran);
+  expect(result.executionRecovery === undefined || !hasRun, "an agent that ran is said not to have started");
   if (isCancelled) return wrong;
 
   // What was written and has not come was taken along by the pod (or the rotation), and that has to be said.
@@ -106,10 +108,6 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
     case "deadline":
       expect(result.timedOut === true, "timedOut is not set");
       fails(["timeout"]);
-      expect(
-        result.executionRecovery === undefined || ends.length === 0,
-        "an agent that ran is said not to have started",
-      );
       break;
     case "job_deleted":
     case "pod_deleted":

@@ -55,6 +55,8 @@ export interface ContainerEnd {
   readonly runId: string;
   readonly exitCode: number;
   readonly reason: string;
+  /** It was started: the kubelet also gives an exit code to one that never was. */
+  readonly ran: boolean;
   /** Lines that it has written. */
   readonly written: number;
 }
