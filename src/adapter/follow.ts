@@ -150,15 +150,20 @@ export function hasStarted(run: Run, container: string, end: RunEnd | null): boo
   );
 }
 
+/** From a Job's creation to a container that runs takes longer than this: controller, scheduler, kubelet, sandbox, init container. */
+const SOONEST_START_MS = 1_000;
+
 /**
  * Is it certain that the container never ran? Only of a pod that was seen over, or on its way out, without having started it,
- * or that had no node. One that was never seen, or last seen waiting on a node, may have run and gone while the watch was down;
- * unless its Job was deleted while the watch stood.
+ * or that had no node. One that was never seen, or last seen waiting on a node, may have run and gone while the watch was down
+ * or silent; unless its Job was deleted right after its creation.
+ *
+ * @param elapsedMs since the Job was created
  */
-export function surelyNeverRan(run: Run, container: string, end: RunEnd | null): boolean {
+export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, elapsedMs: number): boolean {
   const pod = run.pod();
   if (hasStarted(run, container, end)) return false;
-  if (pod === null) return end?.kind === "job_deleted" && run.unknownSince() === null;
+  if (pod === null) return elapsedMs < SOONEST_START_MS;
   const { phase } = pod.status;
   // A pod without a node is deleted at once, without a deletionTimestamp.
   return (

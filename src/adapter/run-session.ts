@@ -211,10 +211,16 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       firstLine: output.firstLine,
       lastLine: output.lastLine,
     });
-    const started = this.#reader !== null || !surelyNeverRan(this.#run, this.#container, end);
+    const started = this.#reader !== null || !this.#surelyNeverRan(end);
     const timedOut: AdapterExecutionResult =
       kind === "timed_out" ? { ...result, timedOut: true, errorCode: "timeout" } : result;
     return withEvidence(timedOut, this.#evidence(started, false, config.conversationContinuation), redactor);
+  }
+
+  #surelyNeverRan(end: RunEnd | null): boolean {
+    // An adopted run was begun by somebody else, who knows when.
+    const elapsedMs = this.#started.adopted ? Number.POSITIVE_INFINITY : performance.now() - this.#startedAt;
+    return surelyNeverRan(this.#run, this.#container, end, elapsedMs);
   }
 
   #evidence(agentStarted: boolean, cancellationAcknowledged: boolean, conversationContinuation: boolean) {
@@ -256,17 +262,13 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     log.say("stdout", `Run cancelled: deleting Job ${namespace}/${jobName}`);
     const isGone = await this.#stopRun();
     const end = await this.#lastEnd();
-    const agentStarted = this.#reader !== null || hasStarted(this.#run, this.#container, end);
+    const agentStarted = this.#reader !== null || !(isGone && this.#surelyNeverRan(end));
     const classified = agentStarted ? this.#classified("cancelled", end) : cancelledResult(signal.reason);
     const { errorFamily: _, executionRecovery: __, ...kept } = classified;
     const result = { ...kept, ...cancelledResult(signal.reason) };
     if (!isGone) result.errorMessage += `; Job ${jobName} could not be seen to stop`;
     // Without the pod's end nobody can say that the agent did not start.
-    return withEvidence(
-      result,
-      this.#evidence(agentStarted || !isGone, isGone, config.conversationContinuation),
-      redactor,
-    );
+    return withEvidence(result, this.#evidence(agentStarted, isGone, config.conversationContinuation), redactor);
   }
 
   async #timedOut(): Promise<AdapterExecutionResult> {
@@ -313,7 +315,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     // So may one that ended while the watch was down, or whose Job could not be deleted.
     const agentStarted =
       hasStarted(this.#run, this.#container, null) ||
-      (failure.code === "deadline" && !surelyNeverRan(this.#run, this.#container, null)) ||
+      (failure.code === "deadline" && !this.#surelyNeverRan(null)) ||
       (!isGone && !isOver);
     return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
   }
