@@ -40,6 +40,8 @@ export interface FollowState {
   cleanlyRead: boolean;
   /** Reads in a row, up to and with `last`, that delivered nothing. */
   idleReads: number;
+  /** Final reads in a row, up to and with `last`, that ended cleanly without the last delivered line. */
+  missedReads: number;
   /** The rest that was chosen after `last` has been taken. */
   rested: boolean;
   /** Some read has been answered with a log. */
@@ -119,7 +121,7 @@ function afterContainerEnd(state: FollowState, last: Answered, random: () => num
     if (!last.final) return { do: "read", follow: false };
     // Complete when one more read brings nothing new: a clean end alone may be a kubelet's restart.
     if (last.confirmed) return { do: "end", gap: null };
-    if (!last.caughtUp && state.idleReads >= ROTATED_AFTER_READS) return { do: "end", gap: "rotated" };
+    if (!last.caughtUp && state.missedReads >= ROTATED_AFTER_READS) return { do: "end", gap: "rotated" };
     if (last.delivered > 0) return { do: "read", follow: false };
   }
   if (state.rested) return { do: "read", follow: false };

@@ -11,6 +11,7 @@ export class Instance {
   last: ReadOutcome | null = null;
   cleanlyRead = false;
   idleReads = 0;
+  missedReads = 0;
   rested = false;
   endedAt: number | null = null;
   /** The line that was cut off before its newline. */

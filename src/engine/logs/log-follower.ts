@@ -98,6 +98,7 @@ export class LogFollower {
       last: instance.last,
       cleanlyRead: instance.cleanlyRead,
       idleReads: instance.idleReads,
+      missedReads: instance.missedReads,
       rested: instance.rested,
       everAnswered: this.#everAnswered,
       lastLineSeen: this.#isLastLineSeen(),
@@ -200,6 +201,9 @@ export class LogFollower {
     instance.last = outcome;
     instance.rested = false;
     instance.idleReads = outcome.delivered > 0 ? 0 : instance.idleReads + 1;
+    // One that was cut says nothing: the line may stand behind the cut.
+    const isMissed = outcome.end === "clean" && outcome.final && !outcome.caughtUp;
+    instance.missedReads = isMissed ? instance.missedReads + 1 : 0;
     if (outcome.end === "refused") {
       if (outcome.delivered > 0) instance.cleanlyRead = false;
       return;

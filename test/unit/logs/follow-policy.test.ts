@@ -51,6 +51,7 @@ const step = (phase: Phase, last: ReadOutcome | null, of: Partial<FollowState> =
       everAnswered: last !== null && last.end !== "refused",
       endedMs: phase === "ended" ? 1 : 0,
       lastLineSeen: false,
+      missedReads: 0,
       ...of,
     },
     () => 1,
@@ -113,8 +114,10 @@ describe("nextStep", () => {
 
   test("final reads that never show the last delivered line: rotated away, but not after a single one", () => {
     const lost = clean({ final: true, delivered: 0, caughtUp: false });
-    expect(step("ended", lost, { idleReads: 1 })).toMatchObject({ do: "rest" });
-    expect(step("ended", lost, { idleReads: 3 })).toEqual({ do: "end", gap: "rotated" });
+    expect(step("ended", lost, { missedReads: 1 })).toMatchObject({ do: "rest" });
+    // Reads without anything new between them that were cut prove nothing.
+    expect(step("ended", lost, { missedReads: 1, idleReads: 5 })).toMatchObject({ do: "rest" });
+    expect(step("ended", lost, { missedReads: 3 })).toEqual({ do: "end", gap: "rotated" });
   });
 
   test("400 before the start waits for the pod, not for a clock; once the pod runs it is asked again", () => {
