@@ -176,6 +176,7 @@ async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
   return {
     run: engine.attach({ namespace, jobName, uid, policy: policyOf(config) }),
     adopted: true,
+    launchedAt: null,
     sessionId: left.sessionId,
     workingDir: left.workingDir ?? workingDirOf(ctx, config),
     carry: left.carry,
@@ -238,6 +239,7 @@ async function launch<Config extends BaseConfig, Verdict extends AgentVerdict>(
   for (const { stream, text } of [...(prepared.notices ?? []), ...manifest.notices]) log.say(stream, text);
   signal.throwIfAborted();
   await tell(() => ctx.onDispatch?.());
+  const launchedAt = performance.now();
   const run = await launchRun(guard, manifest, definition.type);
   if (run === null) return null;
   log.say(
@@ -248,6 +250,7 @@ async function launch<Config extends BaseConfig, Verdict extends AgentVerdict>(
   return {
     run,
     adopted: false,
+    launchedAt,
     sessionId,
     workingDir,
     carry: prepared.carry ?? {},

@@ -29,6 +29,8 @@ export interface Started {
   readonly run: Run;
   /** Begun by an earlier process. */
   readonly adopted: boolean;
+  /** On the monotonic clock, before the Job was created. Null: by an earlier process. */
+  readonly launchedAt: number | null;
   readonly sessionId: string | null;
   readonly workingDir: string;
   readonly carry: Readonly<Record<string, string>>;
@@ -218,8 +220,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   }
 
   #surelyNeverRan(end: RunEnd | null): boolean {
-    // An adopted run was begun by somebody else, who knows when.
-    const elapsedMs = this.#started.adopted ? Number.POSITIVE_INFINITY : performance.now() - this.#startedAt;
+    const { launchedAt } = this.#started;
+    const elapsedMs = launchedAt === null ? Number.POSITIVE_INFINITY : performance.now() - launchedAt;
     return surelyNeverRan(this.#run, this.#container, end, elapsedMs);
   }
 

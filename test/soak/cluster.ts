@@ -32,7 +32,9 @@ const weather = new Weather(k8s, seed);
 /** Lines by pod. */
 const written = new Map<string, number>();
 const live = new Map<string, number>();
-const overlaps: Record<string, number> = {};
+const overlaps: Record<string, string> = {};
+/** Pods whose container runs, by agent. */
+const livePods = new Map<string, Set<string>>();
 let started = 0;
 
 const agent: ScriptedProgram = async function* (container) {
@@ -44,7 +46,18 @@ const agent: ScriptedProgram = async function* (container) {
   written.set(name, 0);
   const running = (live.get(agentId) ?? 0) + 1;
   live.set(agentId, running);
-  if (running > 1) overlaps[agentId] = Math.max(overlaps[agentId] ?? 0, running);
+  const pods = livePods.get(agentId) ?? new Set<string>();
+  livePods.set(agentId, pods.add(name));
+  if (running > 1) {
+    overlaps[agentId] = [...pods]
+      .map((pod) => {
+        const { metadata } = k8s.objects.get("pods", namespace, pod) ?? {};
+        const job = metadata?.labels?.["job-name"] ?? "";
+        const isGone = k8s.objects.get("jobs", namespace, job) === undefined;
+        return `${pod} (deleted ${metadata?.deletionTimestamp ?? "never"}, its Job ${isGone ? "is gone" : "stands"})`;
+      })
+      .join(", ");
+  }
   if (script.minds) container.onTerminate(() => 143);
   const pace = paceOf(script);
   try {
@@ -78,6 +91,7 @@ const agent: ScriptedProgram = async function* (container) {
     return script.exitCode;
   } finally {
     live.set(agentId, (live.get(agentId) ?? 1) - 1);
+    pods.delete(name);
   }
 };
 k8s.addProgram(IMAGE, agent);

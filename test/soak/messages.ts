@@ -69,8 +69,8 @@ export type ToCluster =
 export interface Truth {
   readonly kind: "truth";
   readonly ends: Record<string, ContainerEnd[]>;
-  /** Agents that ever had more than one container running, and how many. */
-  readonly overlaps: Record<string, number>;
+  /** Agents that ever had more than one container running, and which. */
+  readonly overlaps: Record<string, string>;
   readonly started: number;
   readonly left: Record<string, string[]>;
   readonly faults: Record<string, number>;

@@ -259,8 +259,8 @@ export class Soak {
       const facts = { script: run.script, result, audit, elapsedMs, cancelled, containers: seen };
       this.wrong.push(`${nameOf(run)}: ${found.join("; ")}\n    ${JSON.stringify(facts)}\n    ${notes.join("\n    ")}`);
     }
-    for (const [agentId, count] of Object.entries(overlaps)) {
-      this.wrong.push(`agent ${agentId}: ${count} containers ran at the same time`);
+    for (const [agentId, pods] of Object.entries(overlaps)) {
+      this.wrong.push(`agent ${agentId}: containers ran at the same time: ${pods}`);
     }
   }
 
