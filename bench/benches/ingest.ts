@@ -90,7 +90,7 @@ async function measure(replay: Replay, kind: CacheKind, frames: number): Promise
 }
 
 async function burst(replay: Replay, subject: Child, count: number): Promise<{ bytes: number; sample: CpuSample }> {
-  const expected = subject.call<CpuSample>("expect", count);
+  await subject.call("arm", count);
   const { bytes } = await replay.child.call<{ bytes: number }>("modify", { count });
-  return { bytes, sample: await expected };
+  return { bytes, sample: await subject.call<CpuSample>("taken") };
 }

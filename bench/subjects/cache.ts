@@ -14,6 +14,7 @@ let cache: PodCache | null = null;
 let seen = 0;
 let wanted = Number.POSITIVE_INFINITY;
 let onWanted: () => void = () => undefined;
+let taken: Promise<CpuSample> | null = null;
 
 function onPod(): void {
   seen += 1;
@@ -37,17 +38,20 @@ serve({
     cache = await openCache(kind, endpoint, onPod);
     return { ...stop(), peakBytes: process.resourceUsage().maxRSS * 1024 - before, pods: seen };
   },
-  /** Resolves when so many changes have come; to be called before they are sent. */
-  expect: async (count: number): Promise<CpuSample> => {
+  /** From now on changes are counted; to be answered before the first of them is sent. */
+  arm: (count: number): void => {
     seen = 0;
     wanted = count;
     const stop = stopwatch();
-    await new Promise<void>((resolve) => {
-      onWanted = resolve;
+    taken = new Promise<CpuSample>((resolve) => {
+      onWanted = () => {
+        wanted = Number.POSITIVE_INFINITY;
+        resolve(stop());
+      };
     });
-    wanted = Number.POSITIVE_INFINITY;
-    return stop();
   },
+  /** Resolves when as many have come as were armed for. */
+  taken: () => taken,
   heap: heapBytes,
   close: async () => {
     await cache?.stop();
