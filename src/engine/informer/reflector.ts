@@ -11,6 +11,7 @@ import {
   retryAfterMs,
 } from "../transport/index.ts";
 import { Backoff, type BackoffOptions } from "./backoff.ts";
+import { managedFieldsSpan } from "./managed-fields.ts";
 import type { Trim } from "./trim.ts";
 
 /**
@@ -227,8 +228,11 @@ export class Reflector<T extends KubeObject> {
   }
 
   async #consume(stream: ApiStream, deadline: NodeJS.Timeout): Promise<void> {
-    const { maxFrameBytes } = this.#options;
-    const decoder = new JsonLinesDecoder(maxFrameBytes === undefined ? {} : { maxFrameBytes });
+    const { maxFrameBytes, tap } = this.#options;
+    const decoder = new JsonLinesDecoder({
+      ...(maxFrameBytes === undefined ? {} : { maxFrameBytes }),
+      ...(tap === undefined ? { skip: managedFieldsSpan } : {}),
+    });
     const onFrame = (frame: unknown) => this.#frame(frame as WatchFrame);
     for await (const chunk of stream.body) {
       deadline.refresh();

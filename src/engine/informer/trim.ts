@@ -124,7 +124,7 @@ function trimStrings(raw: unknown, isDropped: (key: string) => boolean): Record<
     const value = source[key];
     if (typeof value !== "string" || isDropped(key)) continue;
     kept ??= {};
-    kept[intern(key)] = value.length <= MAX_INTERNED ? intern(value) : value;
+    kept[key] = value.length <= MAX_INTERNED ? intern(value) : value;
   }
   return kept;
 }
@@ -138,7 +138,7 @@ function trimOwners(raw: unknown): OwnerReference[] | undefined {
       {
         apiVersion: intern(String(owner.apiVersion)),
         kind: intern(String(owner.kind)),
-        name: owner.name.length <= MAX_INTERNED ? intern(owner.name) : owner.name,
+        name: owner.name,
         uid: owner.uid,
         controller: true,
       },
@@ -239,10 +239,9 @@ function asRecord(value: unknown): Record<string, unknown> | null {
     : null;
 }
 
-/**
- * One copy of each string that recurs. Bounded: when full it starts anew, and objects that hold an older copy keep it.
- */
-const MAX_INTERNED = 64;
+/** Of a label's value. Longer ones are mostly ids, each another, which would only push the others out. */
+const MAX_INTERNED = 24;
+/** One copy of each string that recurs. Bounded: when full it starts anew, and objects that hold an older copy keep it. */
 const MAX_STRINGS = 4096;
 const strings = new Map<string, string>();
 

@@ -19,6 +19,8 @@ export class FrameError extends Error {
 export interface JsonLinesOptions {
   /** Largest accepted line in bytes. Default 16 MiB; etcd keeps objects below 1.5 MiB. */
   maxFrameBytes?: number;
+  /** Names bytes of a line (`buffer[from..to)`) that need not be parsed. What is left has to be JSON, or all of it is parsed. */
+  skip?: (buffer: Buffer, from: number, to: number) => readonly [start: number, end: number] | null;
 }
 
 /** `bytes` is the line's size without its newline. */
@@ -35,14 +37,16 @@ const NEWLINE = 0x0a;
  */
 export class JsonLinesDecoder {
   readonly #maxFrameBytes: number;
+  readonly #skip: JsonLinesOptions["skip"];
   #parts: Buffer[] = [];
   #bytes = 0;
 
-  constructor({ maxFrameBytes = 16 * 1024 * 1024 }: JsonLinesOptions = {}) {
+  constructor({ maxFrameBytes = 16 * 1024 * 1024, skip }: JsonLinesOptions = {}) {
     if (!(Number.isSafeInteger(maxFrameBytes) && maxFrameBytes > 0)) {
       throw new RangeError(`maxFrameBytes must be a positive integer, got ${String(maxFrameBytes)}`);
     }
     this.#maxFrameBytes = maxFrameBytes;
+    this.#skip = skip;
   }
 
   push(chunk: Uint8Array, onValue: OnValue): void {
@@ -104,6 +108,11 @@ export class JsonLinesDecoder {
   #parse(buffer: Buffer, from: number, to: number, onValue: OnValue): void {
     const bytes = to - from;
     if (bytes > this.#maxFrameBytes) throw this.#tooLarge(buffer, from, to);
+    const partly = this.#parsePartly(buffer, from, to);
+    if (partly !== undefined) {
+      onValue(partly, bytes);
+      return;
+    }
     const text = buffer.toString("utf8", from, to);
     let value: unknown;
     try {
@@ -119,6 +128,16 @@ export class JsonLinesDecoder {
       );
     }
     onValue(value, bytes);
+  }
+
+  #parsePartly(buffer: Buffer, from: number, to: number): unknown {
+    const span = this.#skip?.(buffer, from, to) ?? null;
+    if (span === null) return undefined;
+    try {
+      return JSON.parse(buffer.toString("utf8", from, span[0]) + buffer.toString("utf8", span[1], to));
+    } catch {
+      return undefined;
+    }
   }
 
   #tooLarge(buffer: Buffer, from: number, to: number): FrameError {
