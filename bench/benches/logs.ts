@@ -4,8 +4,12 @@ import { type Replay, startReplay } from "../harness/replay.ts";
 import { format, formatSpread, median, quantile, ratio, spread } from "../harness/stats.ts";
 import type { LogsKind, LogsResult } from "../subjects/logs.ts";
 
-const CONTESTANTS = ["floor", "ours"] as const;
-const NAMES = { floor: "floor: undici, bytes dropped", ours: "k8s-run-informer" };
+const CONTESTANTS = ["floor", "floor-lines", "ours"] as const;
+const NAMES = {
+  floor: "floor: undici, bytes dropped",
+  "floor-lines": "undici, lines cut and decoded",
+  ours: "k8s-run-informer",
+};
 const SUBJECT = new URL("../subjects/logs.ts", import.meta.url);
 
 interface Measured extends LogsResult {
@@ -23,7 +27,7 @@ export const logs: Bench = {
     const forMs = context.quick ? 2_000 : 8_000;
     const tables: Table[] = [];
     const goals: Goal[] = [];
-    const points: Record<LogsKind, [number, number][]> = { ours: [], floor: [] };
+    const points: Record<LogsKind, [number, number][]> = { ours: [], floor: [], "floor-lines": [] };
     for (const linesPerSecond of [1, 20]) {
       const results = await inTurns(CONTESTANTS, context, (kind) => measure(kind, streams, linesPerSecond, forMs));
       const cpu = (kind: LogsKind) => results[kind].map(({ cpuMs, wallMs }) => (cpuMs / wallMs) * 100);

@@ -2,10 +2,11 @@ import { Pool } from "undici";
 import { Cluster, followLogs, type LogStream } from "../../src/engine/index.ts";
 import { type CpuSample, monotonicMs, serve, stopwatch } from "../harness/child.ts";
 import { type Endpoint, kubeConfigFor } from "../peers/kube-config.ts";
+import { readLines } from "../peers/runners.ts";
 
 /** Follows many logs of the replay server, in a process of its own. */
 
-export type LogsKind = "ours" | "floor";
+export type LogsKind = "ours" | "floor" | "floor-lines";
 
 export interface LogsResult extends CpuSample {
   lines: number;
@@ -76,8 +77,8 @@ async function openOurs(endpoint: Endpoint, count: number): Promise<void> {
   );
 }
 
-/** The same requests, the bytes counted and dropped. */
-async function openFloor({ url, ca, namespace }: Endpoint, count: number): Promise<void> {
+/** The same requests; the bytes are counted and dropped, or cut into lines of text that a loop of their own takes. */
+async function openFloor({ url, ca, namespace }: Endpoint, count: number, asLines: boolean): Promise<void> {
   const opened = new Pool(url, {
     connect: { ca },
     allowH2: true,
@@ -96,6 +97,11 @@ async function openFloor({ url, ca, namespace }: Endpoint, count: number): Promi
         path: `/api/v1/namespaces/${namespace}/pods/pod-${index}/log?container=claude&timestamps=true&follow=true`,
         headers: { authorization: "Bearer bench" },
       });
+      if (asLines) {
+        const log: Followed = { lines: 0, doubled: 0, lost: 0 };
+        readLines(body, (text) => takeLine(log, text.slice(text.indexOf(" ") + 1))).catch(() => undefined);
+        return;
+      }
       body.on("data", (chunk: Buffer) => {
         bytes += chunk.length;
       });
@@ -106,7 +112,7 @@ async function openFloor({ url, ca, namespace }: Endpoint, count: number): Promi
 
 serve({
   open: async ({ kind, endpoint, count }: { kind: LogsKind; endpoint: Endpoint; count: number }) => {
-    await (kind === "ours" ? openOurs(endpoint, count) : openFloor(endpoint, count));
+    await (kind === "ours" ? openOurs(endpoint, count) : openFloor(endpoint, count, kind === "floor-lines"));
   },
   /** Reads for so many milliseconds, of which the CPU time is measured. */
   measure: async (ms: number): Promise<CpuSample> => {
