@@ -78,7 +78,9 @@ class LiveView implements View {
   }
 
   #draw(): void {
-    const { rows: height = 24, columns: width = 80 } = this.#output;
+    // A pseudo-terminal that nobody gave a size says 0.
+    const height = this.#output.rows || 24;
+    const width = this.#output.columns || 80;
     // The last line stays free, else the terminal scrolls and the cursor comes back to the wrong place.
     const room = Math.max(1, height - 3);
     const running = this.#rows.filter((row) => row.endedAt === null);
