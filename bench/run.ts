@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { GROWING, growthReport } from "./benches/growth.ts";
 import type { Bench, BenchContext, BenchReport } from "./harness/bench.ts";
 import { renderChart } from "./harness/chart.ts";
+import { Child } from "./harness/child.ts";
 import { renderGoals, renderReport } from "./harness/report.ts";
 
 /** In the order in which they run. */
@@ -28,6 +29,9 @@ const USAGE = `npm run bench -- [NAME …] [--quick] [--rounds N] [--json]
   --rounds  measured rounds of each contestant, after one that warms up (default 3)
   --json    write bench/results/NAME.json and growth.svg as well
 `;
+
+/** The longest takes a third of it on two cores. */
+const BENCH_TIMEOUT_MS = 12 * 60_000;
 
 const HERE = new URL("./", import.meta.url);
 
@@ -54,13 +58,18 @@ async function main(): Promise<number> {
   installPeers();
   const context: BenchContext = { quick: values.quick, rounds, log: (text) => console.error(text) };
   const reports: Record<string, BenchReport> = {};
+  const failed: string[] = [];
   console.log(machine());
   for (const name of names.length > 0 ? new Set(names) : Object.keys(BENCHES)) {
     const bench = await BENCHES[name]?.();
     if (bench === undefined) continue;
     console.error(name);
     const startedAt = performance.now();
-    const report = await bench.run(context);
+    const report = await bounded(name, bench, context);
+    if (report === null) {
+      failed.push(name);
+      continue;
+    }
     reports[name] = report;
     console.log(`\n${renderReport(`${name}: ${bench.title}`, report)}`);
     console.error(`  ${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
@@ -78,7 +87,29 @@ async function main(): Promise<number> {
     if (panels.some(({ series }) => series.length > 0))
       writeFileSync(new URL("results/growth.svg", HERE), renderChart(panels));
   }
-  return 0;
+  if (failed.length > 0) console.error(`failed: ${failed.join(", ")}`);
+  return failed.length > 0 ? 1 : 0;
+}
+
+/** The bench's report, or null when it failed or took too long: the others run all the same. */
+async function bounded(name: string, bench: Bench, context: BenchContext): Promise<BenchReport | null> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`took longer than ${BENCH_TIMEOUT_MS / 60_000} minutes`)),
+      BENCH_TIMEOUT_MS,
+    );
+  });
+  try {
+    return await Promise.race([bench.run(context), late]);
+  } catch (error) {
+    console.error(`  ${name} failed:`, error);
+    return null;
+  } finally {
+    clearTimeout(timer);
+    // Also ends the calls of a bench that is late.
+    await Child.stopAll();
+  }
 }
 
 /** The clients to compare with are no dependencies of the package: they are installed beside the benches, once. */

@@ -2,7 +2,7 @@ import { type Bench, inTurns } from "../harness/bench.ts";
 import { Child } from "../harness/child.ts";
 import { type Replay, startReplay, watchersOpen } from "../harness/replay.ts";
 import { format, formatBytes, median, ratio } from "../harness/stats.ts";
-import type { Opened } from "../subjects/cache.ts";
+import type { Held, Opened } from "../subjects/cache.ts";
 import type { RunMemory } from "../subjects/memory.ts";
 import { NAMES } from "./ingest.ts";
 
@@ -88,16 +88,22 @@ export const memory: Bench = {
   },
 };
 
+/**
+ * What a second cache adds to the heap of a process that has opened one already and closed it, so that code and the strings
+ * that all share are not counted.
+ */
 async function measureCache(replay: Replay, kind: Kind, pods: number): Promise<number> {
   const subject = new Child(CACHE, WITH_GC);
   try {
-    // The heap of a process that has opened a cache once already and closed it has all code and all shared things in it.
     await subject.call<Opened>("open", { kind, endpoint: replay.endpoint });
-    const opened = await subject.call<number>("heap");
     await subject.call("close");
     await watchersOpen(replay, "pods", 0);
-    const closed = await subject.call<number>("heap");
-    return (opened - closed) / pods;
+    const empty = await subject.call<Held>("held");
+    await subject.call<Opened>("open", { kind, endpoint: replay.endpoint });
+    const full = await subject.call<Held>("held");
+    if (kind !== "fluent-client" && full.objects !== pods)
+      throw new Error(`${NAMES[kind]} holds ${full.objects} pods instead of ${pods}`);
+    return (full.heapBytes - empty.heapBytes) / pods;
   } finally {
     await subject.stop();
   }

@@ -8,8 +8,18 @@ interface Call {
 }
 type Answer = { id: number; result: unknown } | { id: number; error: string };
 
+/** Nothing that a bench asks of a process takes longer: it is a fault of the bench, and must not hang the others. */
+const CALL_TIMEOUT_MS = 5 * 60_000;
+
 /** A process of its own for what is measured by itself: heap, CPU, a server that must not share its client's core. */
 export class Child {
+  static readonly #alive = new Set<Child>();
+
+  /** Whatever a bench that failed has left behind. */
+  static async stopAll(): Promise<void> {
+    await Promise.all([...Child.#alive].map((child) => child.stop()));
+  }
+
   readonly #process: ChildProcess;
   readonly #waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   #nextId = 1;
@@ -21,6 +31,7 @@ export class Child {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
       serialization: "advanced",
     });
+    Child.#alive.add(this);
     this.#process.on("message", (answer: Answer) => {
       const call = this.#waiting.get(answer.id);
       this.#waiting.delete(answer.id);
@@ -28,6 +39,7 @@ export class Child {
       else call?.resolve(answer.result);
     });
     this.#process.once("exit", (code, signal) => {
+      Child.#alive.delete(this);
       const error = new Error(`${fileURLToPath(module)} ended with ${signal ?? code}`);
       for (const { reject } of this.#waiting.values()) reject(error);
       this.#waiting.clear();
@@ -38,8 +50,22 @@ export class Child {
     return new Promise<T>((resolve, reject) => {
       if (!this.#process.connected) return reject(new Error("the child process has ended"));
       const id = this.#nextId++;
-      this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.#process.send({ id, method, params } satisfies Call);
+      const timer = setTimeout(() => {
+        this.#waiting.delete(id);
+        reject(new Error(`${method} took longer than ${CALL_TIMEOUT_MS / 60_000} minutes`));
+      }, CALL_TIMEOUT_MS);
+      const settled =
+        <V>(settle: (value: V) => void) =>
+        (value: V) => {
+          clearTimeout(timer);
+          settle(value);
+        };
+      this.#waiting.set(id, { resolve: settled(resolve as (value: unknown) => void), reject: settled(reject) });
+      this.#process.send({ id, method, params } satisfies Call, (error) => {
+        if (error === null) return;
+        this.#waiting.get(id)?.reject(error);
+        this.#waiting.delete(id);
+      });
     });
   }
 

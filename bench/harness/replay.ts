@@ -20,7 +20,11 @@ export async function startReplay(options: Partial<ReplayOptions> = {}): Promise
 
 /** Until so many watches of a resource are open. */
 export async function watchersOpen({ child }: Replay, resource: "pods" | "jobs", count: number): Promise<void> {
-  while ((await child.call<Record<string, number>>("watchers"))[resource] !== count) {
+  const giveUpAt = performance.now() + 30_000;
+  while (true) {
+    const open = (await child.call<Record<string, number>>("watchers"))[resource];
+    if (open === count) return;
+    if (performance.now() > giveUpAt) throw new Error(`${open} watches of ${resource} are open instead of ${count}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

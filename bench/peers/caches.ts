@@ -65,10 +65,24 @@ async function clientNode(endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
   );
   for (const verb of ["add", "update", "delete"] as const) informer.on(verb, onPod);
   informer.on("connect", () => isListed());
-  informer.on("error", (error) => console.error("client-node informer:", error));
+  // As its readme says: start it again after an error. Its own `stop` raises one, too: the abort of its watch.
+  let isStopped = false;
+  let restart: NodeJS.Timeout | undefined;
+  informer.on("error", (error) => {
+    if (isStopped) return;
+    console.error("client-node informer:", error);
+    restart = setTimeout(() => void informer.start(), 5_000);
+  });
   await informer.start();
   await listed;
-  return { size: () => informer.list(namespace).length, stop: async () => void informer.stop() };
+  return {
+    size: () => informer.list(namespace).length,
+    stop: async () => {
+      isStopped = true;
+      clearTimeout(restart);
+      await informer.stop();
+    },
+  };
 }
 
 /** Installed apart, since its own client-node would hide ours. */

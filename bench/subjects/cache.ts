@@ -1,4 +1,5 @@
 import { type CpuSample, serve, stopwatch } from "../harness/child.ts";
+import { settledHeap } from "../harness/heap.ts";
 import { type CacheKind, load, openCache, type PodCache } from "../peers/caches.ts";
 import { type Endpoint, exportKubeConfig } from "../peers/kube-config.ts";
 
@@ -10,6 +11,11 @@ export interface Opened extends CpuSample {
   pods: number;
 }
 
+export interface Held {
+  heapBytes: number;
+  objects: number;
+}
+
 let cache: PodCache | null = null;
 let seen = 0;
 let wanted = Number.POSITIVE_INFINITY;
@@ -19,14 +25,6 @@ let taken: Promise<CpuSample> | null = null;
 function onPod(): void {
   seen += 1;
   if (seen >= wanted) onWanted();
-}
-
-function heapBytes(): number {
-  // Twice: what the first pass finalises is free after the second.
-  globalThis.gc?.();
-  globalThis.gc?.();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }
 
 serve({
@@ -52,7 +50,11 @@ serve({
   },
   /** Resolves when as many have come as were armed for. */
   taken: () => taken,
-  heap: heapBytes,
+  /** How much is held now, and by how many objects; a contestant without a cache says 0 objects. */
+  held: async (): Promise<Held> => {
+    const heapBytes = await settledHeap();
+    return { heapBytes, objects: cache?.size() ?? 0 };
+  },
   close: async () => {
     await cache?.stop();
     cache = null;

@@ -1,5 +1,6 @@
 import { Cluster, followLogs, type LogStream, RunEngine } from "../../src/engine/index.ts";
 import { serve } from "../harness/child.ts";
+import { heapBytes, settledHeap } from "../harness/heap.ts";
 import { jobName } from "../harness/pods.ts";
 import { type Endpoint, kubeConfigFor } from "../peers/kube-config.ts";
 
@@ -18,11 +19,9 @@ async function runs({ endpoint, count }: { endpoint: Endpoint; count: number }):
   const options = { kubeConfig: kubeConfigFor(endpoint), namespace: endpoint.namespace, labels: LABELS };
   // A first engine, so that code and the strings that all share are not counted.
   await (await RunEngine.start(options)).stop();
-  // Until the last of its sockets is closed they hold on to it.
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  const empty = heapBytes();
+  const empty = await settledHeap();
   const engine = await RunEngine.start(options);
-  const cached = heapBytes();
+  const cached = await settledHeap();
   const held: unknown[] = [];
   for (let index = 0; index < count; index += 1) {
     const run = engine.attach({ jobName: jobName(index) });
@@ -65,21 +64,13 @@ async function follows({
     return stream;
   };
   const warm = await open(count);
-  const before = heapBytes();
+  const before = await settledHeap();
   const streams = await Promise.all(Array.from({ length: count }, (_, index) => open(index)));
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
-  const followBytes = (heapBytes() - before) / count;
+  const followBytes = ((await settledHeap()) - before) / count;
   const { connectionsOpen } = cluster.requests.snapshot();
   for (const stream of [...streams, warm]) stream.close();
   await cluster.close();
   return { followBytes, connections: connectionsOpen };
-}
-
-function heapBytes(): number {
-  globalThis.gc?.();
-  globalThis.gc?.();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }
 
 serve({ runs, follows });
