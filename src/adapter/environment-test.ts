@@ -9,8 +9,9 @@ import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
 import { ConfigError, reasonOf } from "./errors.ts";
 import type { ExecuteOptions } from "./execute.ts";
 import { loadKubeConfig } from "./kubeconfig.ts";
-import { grantCommand, PERMISSIONS, type Permission } from "./permissions.ts";
+import { grantCommand, PERMISSIONS, type Permission, SHARD_PERMISSIONS } from "./permissions.ts";
 import { ownPodName, readSelfPod, type SelfPod } from "./self-pod.ts";
+import { shardOf } from "./site.ts";
 
 type Check = AdapterEnvironmentCheck;
 
@@ -26,6 +27,7 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
   let cluster: Cluster | null = null;
   try {
     const config = definition.parseConfig(ctx.config);
+    shardOf(env);
     // A person waits for the answer, and can ask again.
     cluster = new Cluster({ kubeConfig: loadKubeConfig(config.kubeconfig, env), retry: { maxAttempts: 2 } });
     checks.push(...(await clusterChecks(cluster, config, env)));
@@ -84,8 +86,9 @@ async function clusterChecks(cluster: Cluster, config: BaseConfig, env: NodeJS.P
     await namespaceCheck(cluster, namespace, selfPod === null ? null : own),
   ];
   const user = await userName(cluster);
+  const permissions = shardOf(env).shard === undefined ? PERMISSIONS : [...PERMISSIONS, ...SHARD_PERMISSIONS];
   const [rbac, ...rest] = await Promise.all([
-    Promise.all(PERMISSIONS.map((permission) => permissionCheck(cluster, permission, namespace, user))),
+    Promise.all(permissions.map((permission) => permissionCheck(cluster, permission, namespace, user))),
     secretCheck(cluster, namespace, config.secretRef),
     volumeCheck(cluster, namespace, selfPod),
   ]);

@@ -1,10 +1,11 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { EngineView } from "../engine/index.ts";
 import type { BaseConfig } from "./config.ts";
 import { Redactor, secretsOf } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
 import { apiUrlFor, reachableUrl, taskIdOf } from "./environment.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
-import { type GuardInput, LIST_TIMEOUT_MS, passGuard } from "./guard.ts";
+import { type GuardInput, LIST_TIMEOUT_MS, openGuardView, passGuard } from "./guard.ts";
 import { launchRun } from "./launch.ts";
 import { buildManifest, workingDirOf } from "./manifest.ts";
 import { sanitizeLabelValue } from "./names.ts";
@@ -100,23 +101,32 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
   const { definition, ctx, config, site, signal, log, agentLabel, runLabel } = input;
   const sessionId = definition.resumeSessionId(ctx, config);
   const taskId = taskIdOf(ctx.context);
-  const guard: GuardInput = {
-    engine: site.engine,
-    namespace: site.namespace,
-    containerName: definition.containerName,
-    newcomer: {
-      agentId: agentLabel,
-      runId: runLabel,
-      taskId: taskId === null ? null : sanitizeLabelValue(taskId),
-      sessionId: sessionId === null ? null : sanitizeLabelValue(sessionId),
-    },
-    config,
-    signal,
-    listTimeoutMs: input.listTimeoutMs,
-    say: (stream, text) => log.say(stream, text),
-  };
-  const release = await acquireLock(JSON.stringify([site.engine.cluster.server, site.namespace, agentLabel]), signal);
+  const { engine, namespace } = site;
+  const release = await acquireLock(JSON.stringify([engine.cluster.server, namespace, agentLabel]), signal);
+  let view: EngineView | null = null;
   try {
+    view = await openGuardView(engine, {
+      namespace,
+      agentId: agentLabel,
+      signal,
+      timeoutMs: input.listTimeoutMs,
+    });
+    const guard: GuardInput = {
+      engine,
+      view,
+      namespace,
+      containerName: definition.containerName,
+      newcomer: {
+        agentId: agentLabel,
+        runId: runLabel,
+        taskId: taskId === null ? null : sanitizeLabelValue(taskId),
+        sessionId: sessionId === null ? null : sanitizeLabelValue(sessionId),
+      },
+      config,
+      signal,
+      listTimeoutMs: input.listTimeoutMs,
+      say: (stream, text) => log.say(stream, text),
+    };
     while (true) {
       const passage = await passGuard(guard);
       const started =
@@ -126,6 +136,7 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
       return started;
     }
   } finally {
+    view?.close();
     release();
   }
 }
@@ -153,6 +164,17 @@ async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
       if (error instanceof AdoptedElsewhereError) throw error;
       log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);
     }
+  }
+  try {
+    await engine.claim({ namespace, jobName, uid }, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new BootstrapError({
+      code: "k8s_pod_reattach_failed",
+      message: `Job ${jobName} could not be moved to this process's shard, so nobody would see it end: ${reasonOf(error)}`,
+      family: "transient_upstream",
+      cause: error,
+    });
   }
   await tell(() =>
     ctx.onMeta?.({

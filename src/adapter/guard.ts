@@ -1,4 +1,4 @@
-import type { Job, Pod, Run, RunEngine } from "../engine/index.ts";
+import type { EngineView, Job, Pod, Run, RunEngine } from "../engine/index.ts";
 import type { BaseConfig } from "./config.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
 import { LabelKey } from "./names.ts";
@@ -7,6 +7,8 @@ import { processState } from "./process-state.ts";
 
 export interface GuardInput {
   readonly engine: RunEngine;
+  /** All that belongs to the agent, also what another process of a sharded fleet owns. */
+  readonly view: EngineView;
   readonly namespace: string;
   readonly containerName: string;
   readonly newcomer: Newcomer;
@@ -60,25 +62,48 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
   }
 }
 
+/** @throws BootstrapError `k8s_concurrency_guard_unreachable`; the signal's reason */
+export async function openGuardView(
+  engine: RunEngine,
+  {
+    namespace,
+    agentId,
+    signal,
+    timeoutMs,
+  }: { namespace: string; agentId: string; signal: AbortSignal; timeoutMs: number },
+): Promise<EngineView> {
+  try {
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    return await engine.openView(namespace, { [LabelKey.agentId]: agentId }, limited);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw unreachable(namespace, error);
+  }
+}
+
 /** @throws BootstrapError `k8s_concurrency_guard_unreachable` */
 async function look(input: GuardInput): Promise<Situation> {
-  const { engine, namespace, newcomer, signal } = input;
+  const { engine, view, namespace, newcomer, signal } = input;
   const labels = { [LabelKey.agentId]: newcomer.agentId };
   const limited = AbortSignal.any([signal, AbortSignal.timeout(input.listTimeoutMs)]);
   try {
     const jobs = await engine.listJobs(namespace, labels, limited);
-    const { synced, connected } = engine.pods.freshness();
+    const { synced, connected } = view.pods.freshness();
     const pods = synced && connected ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
     return situationOf(input, jobs, pods);
   } catch (error) {
     signal.throwIfAborted();
-    throw new BootstrapError({
-      code: "k8s_concurrency_guard_unreachable",
-      message: `Cannot see whether the agent already runs in namespace ${namespace}, so nothing was started: ${reasonOf(error)}`,
-      family: "transient_upstream",
-      cause: error,
-    });
+    throw unreachable(namespace, error);
   }
+}
+
+function unreachable(namespace: string, error: unknown): BootstrapError {
+  return new BootstrapError({
+    code: "k8s_concurrency_guard_unreachable",
+    message: `Cannot see whether the agent already runs in namespace ${namespace}, so nothing was started: ${reasonOf(error)}`,
+    family: "transient_upstream",
+    cause: error,
+  });
 }
 
 export function situationOf(
@@ -103,7 +128,7 @@ export function isOfAgent({ namespace, newcomer }: GuardInput): (object: Job | P
 }
 
 export function cachedPods(input: GuardInput): Pod[] {
-  return input.engine.pods.list(isOfAgent(input));
+  return input.view.pods.list(isOfAgent(input));
 }
 
 /**
@@ -111,7 +136,7 @@ export function cachedPods(input: GuardInput): Pod[] {
  * @throws BootstrapError when the time is over
  */
 async function settle(input: GuardInput, names: string, ms: number, blockers: readonly Blocker[] = []): Promise<void> {
-  const { engine, signal } = input;
+  const { view, signal } = input;
   const filter = isOfAgent(input);
   signal.throwIfAborted();
   await new Promise<void>((resolve, reject) => {
@@ -131,13 +156,13 @@ async function settle(input: GuardInput, names: string, ms: number, blockers: re
     );
     timer.unref();
     const check = () => {
-      const { kind } = decide(situationOf(input, engine.jobs.list(filter), cachedPods(input)));
+      const { kind } = decide(situationOf(input, view.jobs.list(filter), cachedPods(input)));
       if (kind === "start" || kind === "adopt") finish(resolve);
     };
     signal.addEventListener("abort", onAbort, { once: true });
     const subscriptions = [
-      engine.jobs.subscribe(check, { filter, replay: false }),
-      engine.pods.subscribe(check, { filter, replay: false }),
+      view.jobs.subscribe(check, { filter, replay: false }),
+      view.pods.subscribe(check, { filter, replay: false }),
     ];
     // What was true of the list may have passed since: the cache may know it already.
     check();
@@ -148,10 +173,12 @@ async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Pr
   const { engine, namespace, signal } = input;
   const names = orphans.map(({ job }) => job.metadata.name).join(", ");
   input.say("stdout", `Deleting ${orphans.length} run(s) of an earlier process that cannot be adopted: ${names}`);
-  const runs: Run[] = orphans.map(({ job }) =>
-    engine.attach({ namespace, jobName: job.metadata.name, uid: job.metadata.uid }),
-  );
+  const refs = orphans.map(({ job }) => ({ namespace, jobName: job.metadata.name, uid: job.metadata.uid }));
+  const runs: Run[] = [];
   try {
+    // Of another shard: what is not ours is not seen to go.
+    for (const ref of refs) await engine.claim(ref, signal);
+    runs.push(...refs.map((ref) => engine.attach(ref)));
     await Promise.all(runs.map((run) => run.delete({ signal })));
     await Promise.all(runs.map((run) => run.gone({ signal, timeoutMs: LEAVING_TIMEOUT_MS })));
   } catch (error) {

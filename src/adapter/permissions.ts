@@ -63,6 +63,11 @@ export const PERMISSIONS: readonly Permission[] = [
   },
 ];
 
+/** On top, where several servers share the namespace in shards. */
+export const SHARD_PERMISSIONS: readonly Permission[] = [
+  core("pod", "pods", "patch", "the pod of a run that is adopted is moved to this server's shard"),
+];
+
 /** Commands that grant one permission, whatever roles there are. */
 export function grantCommand(
   { group, resource, subresource, verb }: Permission,

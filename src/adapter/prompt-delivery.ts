@@ -141,7 +141,7 @@ export async function sweepOrphanedSecrets(
       signal,
     });
     for (const { metadata } of page.items ?? []) {
-      if (!isOrphan(metadata, engine, namespace)) continue;
+      if (!isOld(metadata) || !(await hasNoJob(metadata.name, engine, namespace, signal))) continue;
       const { name, uid, resourceVersion } = metadata;
       const body = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid, resourceVersion } };
       try {
@@ -163,12 +163,26 @@ export async function sweepOrphanedSecrets(
 }
 
 /** The server's clock made the time; a few minutes of difference to ours do not matter at this age. */
-function isOrphan(
-  { name, creationTimestamp, ownerReferences = [] }: ListedSecret["metadata"],
+function isOld({ name, creationTimestamp, ownerReferences = [] }: ListedSecret["metadata"]): boolean {
+  if (ownerReferences.length > 0 || !name.endsWith("-prompt")) return false;
+  return Date.now() - Date.parse(creationTimestamp) >= ORPHAN_AGE_MS;
+}
+
+/** The cache knows the Jobs of this shard; the server is asked before a Secret goes. */
+async function hasNoJob(
+  secretName: string,
   engine: RunEngine,
   namespace: string,
-): boolean {
-  if (ownerReferences.length > 0 || !name.endsWith("-prompt")) return false;
-  if (!(Date.now() - Date.parse(creationTimestamp) >= ORPHAN_AGE_MS)) return false;
-  return engine.jobs.synced && engine.jobs.get(namespace, name.slice(0, -"-prompt".length)) === undefined;
+  signal: AbortSignal,
+): Promise<boolean> {
+  const jobName = secretName.slice(0, -"-prompt".length);
+  if (!engine.jobs.synced || engine.jobs.get(namespace, jobName) !== undefined) return false;
+  const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
+  try {
+    await engine.cluster.json({ path, signal });
+    return false;
+  } catch (error) {
+    if (isNotFound(error)) return true;
+    throw error;
+  }
 }

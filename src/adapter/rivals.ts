@@ -22,7 +22,7 @@ export class RivalWatch {
 
   constructor(input: GuardInput, jobName: string) {
     this.#input = input;
-    const { jobs } = input.engine;
+    const { jobs } = input.view;
     const filter = isOfAgent(input);
     this.#unsubscribe = jobs.subscribe(
       ({ type, object }) => {

@@ -1,7 +1,7 @@
 import type { KubeConfig } from "@kubernetes/client-node";
-import { Cluster, leaseEngine, type RunEngine, type RunPolicy } from "../engine/index.ts";
+import { Cluster, leaseEngine, type RunEngine, type RunPolicy, type Shard, shardLabels } from "../engine/index.ts";
 import type { BaseConfig } from "./config.ts";
-import { BootstrapError } from "./errors.ts";
+import { BootstrapError, ConfigError } from "./errors.ts";
 import { loadKubeConfig } from "./kubeconfig.ts";
 import { LabelKey } from "./names.ts";
 import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "./self-pod.ts";
@@ -14,6 +14,25 @@ export interface Site {
   readonly selfPod: SelfPod | null;
   /** Gives the shared engine back. */
   close(): void;
+}
+
+/**
+ * Of the server's own environment: its name among several servers that share a namespace. Each then watches its own runs only
+ * (docs/scale.md).
+ */
+export const SHARD_VARIABLE = "K8S_RUN_INFORMER_SHARD";
+
+/** @throws ConfigError when the variable holds no label value */
+export function shardOf(env: NodeJS.ProcessEnv): { shard?: Shard } {
+  const value = env[SHARD_VARIABLE]?.trim() ?? "";
+  if (value === "") return {};
+  const shard = { value };
+  try {
+    shardLabels(shard);
+  } catch {
+    throw new ConfigError(SHARD_VARIABLE, value, 'a label value: 1 to 63 letters, digits, "-", "_", "."');
+  }
+  return { shard };
 }
 
 /** How long the engine's first lists may take: an API server that restarts is back by then. */
@@ -44,6 +63,7 @@ export async function openSite(input: {
     kubeConfig,
     namespace,
     labels: { [LabelKey.adapterType]: definition.type },
+    ...shardOf(env),
     signal: AbortSignal.any([signal, limit]),
   });
   const lease = await leasing.catch(async (error: unknown) => {

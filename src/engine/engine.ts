@@ -39,6 +39,13 @@ export interface RunOptions {
   policy?: Partial<RunPolicy>;
 }
 
+/** Jobs and pods of all shards, kept up to date until it is closed. */
+export interface EngineView {
+  readonly jobs: Informer<Job>;
+  readonly pods: Informer<Pod>;
+  close(): void;
+}
+
 /** A watch is in trouble; the engine goes on trying. */
 export interface EngineProblem {
   resource: string;
@@ -77,6 +84,8 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   /** Null: all namespaces. */
   readonly namespaces: readonly string[] | null;
   readonly #shard: Readonly<Record<string, string>>;
+  readonly #views = new Set<Informer<Job> | Informer<Pod>>();
+  readonly #stopped = new AbortController();
   readonly #registry: RunRegistry;
   #stopping: Promise<void> | null = null;
 
@@ -201,6 +210,48 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     return await this.#list(PODS, namespace, labels, signal);
   }
 
+  /**
+   * What `labels` (on top of the engine's own) select in one namespace, whichever process owns it. Without shards that is in
+   * the engine's own caches. With them two more watches are open until the view is closed: for the guard of one run's start,
+   * not for its length.
+   * @throws ApiError 401 or 403 at once; the signal's reason; EngineStoppedError
+   */
+  async openView(
+    namespace: string,
+    labels: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<EngineView> {
+    this.#throwIfStopped();
+    this.#checkScope(namespace);
+    if (Object.keys(this.#shard).length === 0) return { jobs: this.jobs, pods: this.pods, close: () => undefined };
+    const common = {
+      cluster: this.cluster,
+      namespaces: [namespace],
+      labelSelector: selectorOf({ ...this.labels, ...labels }),
+      onSubscriberError: (error: unknown) => this.#report(error),
+    };
+    const jobs = new Informer({ ...common, resource: JOBS });
+    const pods = new Informer({ ...common, resource: PODS });
+    const close = () => {
+      for (const informer of [jobs, pods]) {
+        this.#views.delete(informer);
+        informer.stop().catch((error: unknown) => this.#report(error));
+      }
+    };
+    for (const informer of [jobs, pods]) {
+      this.#views.add(informer);
+      informer.start();
+    }
+    const ended = signal === undefined ? this.#stopped.signal : AbortSignal.any([signal, this.#stopped.signal]);
+    try {
+      await Promise.all([jobs.whenSynced(ended), pods.whenSynced(ended)]);
+      return { jobs, pods, close };
+    } catch (error) {
+      close();
+      throw error;
+    }
+  }
+
   stats(): EngineStats {
     return {
       runs: this.#registry.size,
@@ -222,9 +273,11 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   }
 
   async #stop(): Promise<void> {
-    this.#registry.stop(new EngineStoppedError());
+    const stopped = new EngineStoppedError();
+    this.#stopped.abort(stopped);
+    this.#registry.stop(stopped);
     this.keepalive.stop();
-    await Promise.all([this.jobs.stop(), this.pods.stop()]);
+    await Promise.all([this.jobs, this.pods, ...this.#views].map((informer) => informer.stop()));
     await this.cluster.close();
     this.removeAllListeners();
   }

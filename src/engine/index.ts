@@ -3,6 +3,7 @@ export {
   type EngineEvents,
   type EngineProblem,
   type EngineStats,
+  type EngineView,
   RunEngine,
   type RunEngineOptions,
   type RunOptions,
@@ -29,5 +30,5 @@ export { Run, type RunEvents, type WaitOptions } from "./runs/run.ts";
 export { RunLogs } from "./runs/run-logs.ts";
 export { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "./runs/run-state.ts";
 export * from "./runs/types.ts";
-export { type ClaimTarget, SHARD_LABEL, type Shard, ShardClaimError } from "./shard.ts";
+export { type ClaimTarget, SHARD_LABEL, type Shard, ShardClaimError, shardLabels } from "./shard.ts";
 export * from "./transport/index.ts";

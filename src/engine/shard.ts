@@ -96,7 +96,7 @@ export async function claimJob(
   const abort = signal === undefined ? {} : { signal };
   const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
   let expected = from;
-  while (true) {
+  for (let attempt = 1; ; attempt += 1) {
     const { metadata } = await cluster.json<Labelled>({ path, ...abort });
     const owner = metadata.labels?.[label] ?? null;
     if (uid !== undefined && metadata.uid !== uid) throw new ShardClaimError(namespace, jobName, owner);
@@ -115,7 +115,7 @@ export async function claimJob(
       break;
     } catch (error) {
       // Something else about the Job changed, or its owner did: look again.
-      if (!isConflict(error)) throw error;
+      if (!isConflict(error) || attempt === CLAIM_ATTEMPTS) throw error;
     }
   }
   await claimPods(cluster, namespace, jobName, [label, value], abort);
@@ -129,7 +129,8 @@ async function claimPods(
   abort: { signal?: AbortSignal },
 ): Promise<void> {
   const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`;
-  const query = { labelSelector: `batch.kubernetes.io/job-name=${jobName}` };
+  // The older of the two names: every version sets it.
+  const query = { labelSelector: `job-name=${jobName}` };
   const { items = [] } = await cluster.json<{ items?: Labelled[] }>({ path, query, ...abort });
   for (const { metadata } of items) {
     if (metadata.labels?.[label] === value) continue;
@@ -158,6 +159,8 @@ function patchOf(
   return { metadata: { uid, ...(atVersion ? { resourceVersion } : {}), labels: { [label]: value } } };
 }
 
+/** A Job changes a few times in its life, and never in a row of so many. */
+const CLAIM_ATTEMPTS = 10;
 const MERGE_PATCH = "application/merge-patch+json";
 const LABEL_KEY = /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 const LABEL_VALUE = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
