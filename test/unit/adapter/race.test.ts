@@ -3,7 +3,8 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { SHARD_VARIABLE } from "../../../src/adapter/site.ts";
 import { adapterOf, NAMESPACE, run, startWorld, type World } from "./world.ts";
 
 interface Answer {
@@ -16,9 +17,9 @@ class Child {
   readonly #lines: AsyncIterator<string>;
   #errors = "";
 
-  constructor(world: World) {
+  constructor(world: World, env: Record<string, string>) {
     const script = fileURLToPath(new URL("./race-child.ts", import.meta.url));
-    this.#process = spawn(process.execPath, [script, world.kubeconfig, JSON.stringify(world.env)]);
+    this.#process = spawn(process.execPath, [script, world.kubeconfig, JSON.stringify({ ...world.env, ...env })]);
     this.#process.stderr.on("data", (text) => {
       this.#errors += text;
     });
@@ -41,6 +42,7 @@ class Child {
 
 let world: World;
 let children: Child[];
+let name = "";
 let live = 0;
 let most = 0;
 beforeAll(async () => {
@@ -52,64 +54,75 @@ beforeAll(async () => {
     live -= 1;
     yield '{"done":true,"ok":true}';
   });
-  children = [new Child(world), new Child(world)];
-  // Their engines are warm: from here on only the race counts.
-  await Promise.all(children.map((child, i) => child.run({ agentId: `warm-${i}`, runId: `warm-${i}`, taskId: "t" })));
 }, 60_000);
-afterAll(async () => {
-  expect(await Promise.all(children.map((child) => child.end()))).toEqual([0, 0]);
-  await world.stop();
-});
+afterAll(() => world.stop());
 
 const ROUNDS = 12;
 
 function order(round: number, i: number, policy: string) {
   return {
-    agentId: `race-${policy}-${round}`,
-    runId: `r-${policy}-${round}-${i}`,
+    agentId: `race-${name}-${policy}-${round}`,
+    runId: `r-${name}-${policy}-${round}-${i}`,
     taskId: `task-${i}`,
     config: { concurrencyPolicy: policy },
   };
 }
 
-test("block: never two agents at once, and hardly ever none", async () => {
-  most = 0;
-  let won = 0;
-  for (let round = 0; round < ROUNDS; round += 1) {
-    const answers = await Promise.all(children.map((child, i) => child.run(order(round, i, "block"))));
-    for (const { errorCode, exitCode } of answers) {
-      if (exitCode === 0) won += 1;
-      else expect(errorCode).toBe("k8s_concurrent_run_blocked");
-    }
-    await world.k8s.objects.until(() => world.k8s.objects.list("jobs", NAMESPACE).length === 0);
-  }
-  expect(most).toBe(1);
-  // Who withdraws looks again and is then blocked by the other, unless both were created in one frame of the watch.
-  expect(won).toBeGreaterThanOrEqual(ROUNDS - 2);
-});
-
-test("wait: both run, one after the other", async () => {
-  most = 0;
-  for (let round = 0; round < 4; round += 1) {
-    const answers = await Promise.all(children.map((child, i) => child.run(order(round, i, "wait"))));
-    expect(answers.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
-  }
-  expect(most).toBe(1);
-});
-
-test("a run that a process left behind is adopted by one of the others", async () => {
-  const { adapter } = adapterOf(world);
-  for (let round = 0; round < 4; round += 1) {
-    const agentId = `left-${round}`;
-    const left = run(world, adapter, { agentId, taskId: "t" });
-    await left.logged("agent is running");
-    // As when it dies: the Job goes on, and nobody of this process follows it any more.
-    left.abort.abort(new Error("lease lost"));
-    await left.result;
-    const answers = await Promise.all(
-      children.map((child, i) => child.run({ agentId, runId: `left-${round}-${i}`, taskId: "t" })),
+describe.each([
+  ["that watch all runs", [{}, {}]],
+  ["that watch their own shard", [{ [SHARD_VARIABLE]: "server-0" }, { [SHARD_VARIABLE]: "server-1" }]],
+])("two servers %s", (title, envs: Record<string, string>[]) => {
+  beforeAll(async () => {
+    name = title.includes("shard") ? "shard" : "all";
+    children = envs.map((env) => new Child(world, env));
+    // Their engines are warm: from here on only the race counts.
+    await Promise.all(
+      children.map((child, i) => child.run({ agentId: `warm-${name}-${i}`, runId: `warm-${name}-${i}`, taskId: "t" })),
     );
-    const codes = answers.map(({ errorCode, exitCode }) => errorCode ?? exitCode);
-    expect(codes.sort()).toEqual([0, "k8s_concurrent_run_blocked"]);
-  }
+  }, 60_000);
+  afterAll(async () => {
+    expect(await Promise.all(children.map((child) => child.end()))).toEqual([0, 0]);
+  });
+
+  test("block: never two agents at once, and hardly ever none", async () => {
+    most = 0;
+    let won = 0;
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const answers = await Promise.all(children.map((child, i) => child.run(order(round, i, "block"))));
+      for (const { errorCode, exitCode } of answers) {
+        if (exitCode === 0) won += 1;
+        else expect(errorCode).toBe("k8s_concurrent_run_blocked");
+      }
+      await world.k8s.objects.until(() => world.k8s.objects.list("jobs", NAMESPACE).length === 0);
+    }
+    expect(most).toBe(1);
+    // Who withdraws looks again and is then blocked by the other, unless both were created in one frame of the watch.
+    expect(won).toBeGreaterThanOrEqual(ROUNDS - 2);
+  });
+
+  test("wait: both run, one after the other", async () => {
+    most = 0;
+    for (let round = 0; round < 4; round += 1) {
+      const answers = await Promise.all(children.map((child, i) => child.run(order(round, i, "wait"))));
+      expect(answers.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
+    }
+    expect(most).toBe(1);
+  });
+
+  test("a run that a process left behind is adopted by one of the others", async () => {
+    const { adapter } = adapterOf(world);
+    for (let round = 0; round < 4; round += 1) {
+      const agentId = `left-${name}-${round}`;
+      const left = run(world, adapter, { agentId, taskId: "t" });
+      await left.logged("agent is running");
+      // As when it dies: the Job goes on, and nobody of this process follows it any more.
+      left.abort.abort(new Error("lease lost"));
+      await left.result;
+      const answers = await Promise.all(
+        children.map((child, i) => child.run({ agentId, runId: `left-${name}-${round}-${i}`, taskId: "t" })),
+      );
+      const codes = answers.map(({ errorCode, exitCode }) => errorCode ?? exitCode);
+      expect(codes.sort()).toEqual([0, "k8s_concurrent_run_blocked"]);
+    }
+  });
 });

@@ -119,6 +119,37 @@ describe("shards", () => {
     await run.delete();
   });
 
+  it("are all seen by a view, which costs two watches until it is closed", async () => {
+    const [one, two] = [await engineOf("view-one"), await engineOf("view-two")];
+    const run = await one.launch(job());
+    await run.podReady({ container: "agent" });
+    const before = k8s.openWatches;
+    const view = await two.openView(NAMESPACE, {});
+    expect(k8s.openWatches).toBe(before + 2);
+    expect(view.jobs.get(NAMESPACE, run.jobName)?.metadata.labels?.[SHARD_LABEL]).toBe("view-one");
+    const deleted = new Promise<string>((resolve) => {
+      view.jobs.subscribe(({ type, object }) => {
+        if (type === "deleted") resolve(object.metadata.name);
+      });
+    });
+    await run.delete();
+    expect(await deleted).toBe(run.jobName);
+    view.close();
+    await k8s.objects.until(() => k8s.openWatches <= before);
+    end();
+    const whole = await engineOf(null);
+    expect((await whole.openView(NAMESPACE, {})).jobs).toBe(whole.jobs);
+  });
+
+  it("a view that is being opened ends with its engine", async () => {
+    const engine = await engineOf("stopped");
+    const fault = k8s.faults.delayRequests(60_000, { match: { verb: "watch" } });
+    const ended = expect(engine.openView(NAMESPACE, {})).rejects.toMatchObject({ name: "EngineStoppedError" });
+    await engine.stop();
+    fault.remove();
+    await ended;
+  });
+
   it("name the bad field of a shard", () => {
     expect(() => shardLabels({ value: "not a label" })).toThrow(
       /shard\.value must be a Kubernetes label value.*"not a label"/,
