@@ -28,17 +28,14 @@ export interface Verdict {
  * may try again (`backoffLimit` > 0).
  */
 export function classify(state: RunState, container: string, policy: RunPolicy, now: number): Verdict {
-  const pod = state.pod;
+  const pod = isOfSuspension(state) ? null : state.pod;
   const status = pod === null ? undefined : containerStatus(pod, container);
-  const terminated = status?.state?.terminated;
-  const ran =
-    terminated !== undefined
-      ? hasRun(terminated, state.notStarted.has(container))
-      : status?.state?.running !== undefined || (status?.restartCount ?? 0) > 0;
+  const ran = status !== undefined && !state.notStarted.has(container);
   const ready = ran ? pod : null;
-  const run: Context = { state, container, policy, now, pod, terminated: ran ? terminated : undefined, ran };
+  const terminated = ran ? status.state?.terminated : undefined;
+  const run: Context = { state, container, policy, now, pod, terminated, ran };
 
-  const end = endOf(run) ?? startFailureOf(run);
+  const end = failedInitOf(run) ?? endOf(run) ?? startFailureOf(run);
   if (end === null) return { ready, end: null, wakeAt: null };
   if (typeof end === "number") return { ready, end: null, wakeAt: end };
   return { ready, end, wakeAt: null };
@@ -58,19 +55,14 @@ interface Context {
 /** An end, the time at which one is due, or null: nothing has ended. */
 type Outcome = RunEnd | number | null;
 
-/**
- * `ContainerStatusUnknown` without a start time is what the kubelet writes both for a container lost in a node crash and for
- * one that it never started before its pod was deleted; what was seen before tells them apart.
- */
-function hasRun(terminated: ContainerStateTerminated, wasNotStarted: boolean): boolean {
-  return !wasNotStarted || terminated.reason !== "ContainerStatusUnknown" || terminated.startedAt != null;
-}
-
 function endOf(run: Context): Outcome {
   const { state, terminated, pod } = run;
   const job = state.job === null ? null : terminalCondition(state.job);
-  if (terminated !== undefined && endedByItself(run, terminated)) {
+  if (terminated !== undefined && endedByItself(run, run.container, terminated)) {
     if (terminated.exitCode === 0) return finish(run, "succeeded", "Completed");
+    const jobDue = (state.endedAt.get(run.container) ?? run.now) + run.policy.settleMs;
+    // Whether it is tried again stands in the Job, of which the other watch may not have told yet.
+    if (state.job === null && state.jobDeletedAt === null && run.now < jobDue) return jobDue;
     if (job !== null || !mayRetry(run)) {
       const disrupted = pod === null ? null : disruption(pod);
       if (disrupted !== null) return finish(run, "evicted", disrupted.reason ?? "Evicted", disrupted.message);
@@ -97,7 +89,7 @@ function endOf(run: Context): Outcome {
 }
 
 /** Did the container end before anyone began to delete its pod? Seen in one frame, the node's own times decide. */
-function endedByItself({ state, container, pod }: Context, terminated: ContainerStateTerminated): boolean {
+function endedByItself({ state, pod }: Context, container: string, terminated: ContainerStateTerminated): boolean {
   const endedAt = state.endedAt.get(container);
   if (state.podDeletingAt === null || endedAt === undefined) return true;
   if (endedAt !== state.podDeletingAt) return endedAt < state.podDeletingAt;
@@ -132,7 +124,7 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
     return { kind: "evicted", at, reason: disrupted.reason ?? "Evicted", message: disrupted.message ?? "" };
   }
   if (state.jobDeletedAt !== null) return jobDeleted(state.jobDeletedAt, job);
-  if (deletingAt === null || isSuspended(run)) return null;
+  if (pod === null || deletingAt === null || isSuspended(run)) return null;
   if (state.job?.metadata.deletionTimestamp !== undefined && job === null) {
     // Foreground deletion: the Job stays until its pods are gone.
     return { kind: "job_deleted", at: deletingAt, reason: "JobDeleted", message: "the Job is being deleted" };
@@ -212,6 +204,11 @@ function isSuspended({ state }: Context): boolean {
   return state.job?.spec.suspend === true && state.jobDeletedAt === null;
 }
 
+/** Suspending a Job deletes its pod; resuming it brings another. */
+function isOfSuspension({ resumedAt, podDeletingAt }: RunState): boolean {
+  return resumedAt !== null && podDeletingAt !== null && podDeletingAt <= resumedAt;
+}
+
 /** A schedule timeout of 0 means "at the first Unschedulable", not that controllers may take no time at all. */
 const CONTROLLERS_MS = 30_000;
 
@@ -221,7 +218,7 @@ function startFailureOf(run: Context): Outcome {
   if (pod === null || state.podDeletedAt !== null) {
     return after(
       run,
-      state.podDeletedAt ?? state.jobSeenAt ?? now,
+      Math.max(state.podDeletedAt ?? state.jobSeenAt ?? now, state.resumedAt ?? 0),
       Math.max(policy.scheduleTimeoutMs, CONTROLLERS_MS),
       {
         code: "unschedulable",
@@ -232,8 +229,6 @@ function startFailureOf(run: Context): Outcome {
     );
   }
   if (state.podDeletingAt !== null) return null;
-  const failed = failedInit(pod);
-  if (failed !== null && !mayRetry(run)) return startFailed(run, failed);
   if (isPodTerminal(pod) && !mayRetry(run)) return startFailed(run, rejectedByKubelet(pod));
 
   const unscheduled = state.problems.get("");
@@ -267,19 +262,22 @@ function graceOf(problem: StartProblem, policy: RunPolicy): number {
   return problem.code === "image_pull" ? policy.imagePullGraceMs : policy.configErrorGraceMs;
 }
 
-function failedInit(pod: Pod): Omit<StartFailure, "podName"> | null {
+/** An init container that failed by itself, as sure as the end of a main container: whatever is deleted later. */
+function failedInitOf(run: Context): Outcome {
+  const { state, pod } = run;
+  if (run.ran || state.job === null || pod === null || mayRetry(run) || disruption(pod) !== null) return null;
   for (const status of pod.status.initContainerStatuses ?? []) {
     const terminated = status.state?.terminated;
     if (terminated === undefined || terminated.exitCode === 0) continue;
     const spec = pod.spec.initContainers?.find((each) => each.name === status.name);
-    if (spec?.restartPolicy === "Always") continue;
-    return {
+    if (spec?.restartPolicy === "Always" || !endedByItself(run, status.name, terminated)) continue;
+    return startFailed(run, {
       code: "init_failed",
       reason: terminated.reason ?? "Error",
       message: terminated.message ?? `init container ${status.name} exited with code ${terminated.exitCode}`,
       container: status.name,
       exitCode: terminated.exitCode,
-    };
+    });
   }
   return null;
 }
@@ -316,12 +314,15 @@ function after(
   graceMs: number,
   failure: { code: StartFailure["code"]; reason: string; message: string; container?: string },
 ): RunEnd | number {
-  if (run.now < since + graceMs) return since + graceMs;
+  // No grace needs no clock: a run's time may stand still.
+  if (graceMs > 0 && run.now < since + graceMs) return since + graceMs;
   const { code, reason, message, container } = failure;
   return startFailed(run, { code, reason, message, container: container ?? null, exitCode: null });
 }
 
 function startFailed(run: Context, failure: Omit<StartFailure, "podName">): RunEnd {
+  // A pod that was to try again cannot start: the run failed, and it did begin.
+  if (run.state.ranBefore.has(run.container)) return finish(run, "failed", failure.reason, failure.message);
   const end = finish(run, "start_failed", failure.reason, failure.message);
   return { ...end, startFailure: { ...failure, podName: run.pod?.metadata.name ?? null } };
 }
@@ -343,7 +344,7 @@ function finish(run: Context, kind: RunEndKind, reason: string, message?: string
     startFailure: null,
     jobCondition: job === null ? null : { type: job.type, reason: job.reason ?? "", message: job.message ?? "" },
   };
-  if (kind === "deadline" && !run.ran) {
+  if (kind === "deadline" && !run.ran && !run.state.ranBefore.has(run.container)) {
     const startFailure = { code: "deadline" as const, reason, message: message ?? "", container: null, exitCode: null };
     end.startFailure = { ...startFailure, podName: end.podName };
   }

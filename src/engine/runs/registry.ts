@@ -6,7 +6,7 @@ import type { StoreChange } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Cluster, isNotFound } from "../transport/index.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
-import { Run, type RunHost } from "./run.ts";
+import { CATCH_UP_MS, Run, type RunHost } from "./run.ts";
 
 export interface RegistryOptions {
   cluster: Cluster;
@@ -42,6 +42,8 @@ export class RunRegistry implements RunHost {
   readonly #tombstones = new LRUCache<string, Tombstone>({ max: 2_000, ttl: 15 * 60_000 });
   readonly #stopped = new AbortController();
   #freshSince: number | null = null;
+  /** When a watch was last lost of which both had caught up; 0: they never had. */
+  #freshUntil = 0;
   #unknownSince: number | null = Date.now();
 
   constructor({ cluster, jobs, pods, policy, report }: RegistryOptions) {
@@ -69,11 +71,14 @@ export class RunRegistry implements RunHost {
   /** A run that is registered before its Job's create request leaves: the watch may be faster than the answer. */
   expect(namespace: string, jobName: string, policy?: Partial<RunPolicy>): Run {
     const resolved = resolvePolicy(policy, this.#policy);
-    return this.#register(new Run(this, { namespace, jobName, uid: null, policy: resolved, isLaunching: true }));
+    const run = new Run(this, { namespace, jobName, uid: null, policy: resolved, isLaunching: true });
+    this.keep(run);
+    return run;
   }
 
   attach(namespace: string, jobName: string, uid: string | null, policy?: Partial<RunPolicy>): Run {
-    const run = this.#register(new Run(this, { namespace, jobName, uid, policy: resolvePolicy(policy, this.#policy) }));
+    const run = new Run(this, { namespace, jobName, uid, policy: resolvePolicy(policy, this.#policy) });
+    this.keep(run);
     this.#seed(run, uid);
     if (run.job() === null) void this.#confirm(run);
     return run;
@@ -99,12 +104,20 @@ export class RunRegistry implements RunHost {
     return this.#pods.isBehind(job.metadata.resourceVersion, quietMs);
   }
 
-  freshForMs(): number {
-    return this.#freshSince === null ? 0 : performance.now() - this.#freshSince;
+  knownUntil(catchUpMs: number): number {
+    const now = performance.now();
+    return this.#freshSince !== null && now - this.#freshSince >= catchUpMs ? now : this.#freshUntil;
   }
 
   unknownSince(): number | null {
     return this.#unknownSince;
+  }
+
+  keep(run: Run): void {
+    const key = `${run.namespace}/${run.jobName}`;
+    const runs = this.#runs.get(key);
+    if (runs === undefined) this.#runs.set(key, new Set([run]));
+    else runs.add(run);
   }
 
   forget(run: Run): void {
@@ -116,14 +129,6 @@ export class RunRegistry implements RunHost {
 
   report(error: unknown): void {
     this.#report(error);
-  }
-
-  #register(run: Run): Run {
-    const key = `${run.namespace}/${run.jobName}`;
-    const runs = this.#runs.get(key);
-    if (runs === undefined) this.#runs.set(key, new Set([run]));
-    else runs.add(run);
-    return run;
   }
 
   #seed(run: Run, uid: string | null): void {
@@ -150,7 +155,8 @@ export class RunRegistry implements RunHost {
 
   #seedPod(run: Run, pod: Pod | null, at: number): void {
     if (pod === null || pod.metadata.ownerReferences?.[0]?.uid !== run.uid) return;
-    run.frame({ resource: "pods", type: "applied", object: pod, at });
+    // Before anything that the cache knows of this pod: the order of its end and its deletion tells by which of them it ended.
+    run.frame({ resource: "pods", type: "applied", object: pod, at: at - 1 });
     const live = this.#pods.get(pod.metadata.namespace, pod.metadata.name);
     if (live?.metadata.uid !== pod.metadata.uid) run.frame({ resource: "pods", type: "deleted", object: pod, at });
   }
@@ -208,9 +214,11 @@ export class RunRegistry implements RunHost {
 
   #bury(key: string, job: Job): void {
     const known = this.#tombstones.peek(key)?.pod ?? null;
-    const isOurs = known?.metadata.ownerReferences?.[0]?.uid === job.metadata.uid;
     const newest = newestOf(this.podsOf(job.metadata.namespace, job.metadata.name, job.metadata.uid));
-    this.#tombstones.set(key, { job, pod: newest ?? (isOurs ? known : null) });
+    const isOurs = known?.metadata.ownerReferences?.[0]?.uid === job.metadata.uid;
+    // What is remembered of a pod was taken before its deletion began; the cache knows more only of another pod.
+    const isBest = isOurs && (newest === null || newest.metadata.uid === known.metadata.uid);
+    this.#tombstones.set(key, { job, pod: isBest ? known : newest });
   }
 
   /**
@@ -233,7 +241,7 @@ export class RunRegistry implements RunHost {
     if (
       known === null ||
       known.metadata.uid === object.metadata.uid ||
-      known.metadata.creationTimestamp < object.metadata.creationTimestamp
+      known.metadata.creationTimestamp <= object.metadata.creationTimestamp
     ) {
       tombstone.pod = isBeginning ? previous : object;
     }
@@ -245,14 +253,14 @@ export class RunRegistry implements RunHost {
     } catch (error) {
       this.#report(error);
     }
-    // Nothing more can happen to it; its holder keeps what is known.
-    if (run.isGone) this.forget(run);
   }
 
   #onStatus(): void {
     const isFresh = this.#jobs.freshness().connected && this.#pods.freshness().connected;
     if (isFresh === (this.#freshSince !== null)) return;
-    this.#freshSince = isFresh ? performance.now() : null;
+    const now = performance.now();
+    if (this.#freshSince !== null && now - this.#freshSince >= CATCH_UP_MS) this.#freshUntil = now;
+    this.#freshSince = isFresh ? now : null;
     this.#unknownSince = isFresh ? null : Date.now();
   }
 }

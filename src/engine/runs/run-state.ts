@@ -1,4 +1,4 @@
-import type { Condition, ContainerStatus, Job, Pod } from "../kubernetes.ts";
+import type { Condition, ContainerStateTerminated, ContainerStatus, Job, Pod } from "../kubernetes.ts";
 import type { StartFailureCode } from "./types.ts";
 
 /**
@@ -10,6 +10,8 @@ export interface RunState {
   job: Job | null;
   jobSeenAt: number | null;
   jobDeletedAt: number | null;
+  /** When the Job was last seen to go on after a suspension. A pod that was being deleted by then is of the time before. */
+  resumedAt: number | null;
   /** The newest pod by owner uid, kept after its deletion. */
   pod: Pod | null;
   podSeenAt: number | null;
@@ -21,13 +23,15 @@ export interface RunState {
   podTerminalAt: number | null;
   /** How often a newer pod took the place of an older one. */
   podChanges: number;
+  /** Containers that an earlier pod has run: whatever keeps the newest one from starting, the run has begun. */
+  ranBefore: ReadonlySet<string>;
   /** Start problems that stand now, by container name ("" = the pod itself). */
   problems: ReadonlyMap<string, StartProblem>;
   /** When a Job condition first said that the run is over. */
   jobConditionAt: number | null;
-  /** When each main container was first seen terminated, by name. */
+  /** When each container of the current pod was first seen terminated, by name. */
   endedAt: ReadonlyMap<string, number>;
-  /** Containers that have been seen waiting for their first start and not yet beyond it. */
+  /** Containers of the current pod that have a status and have not been started. */
   notStarted: ReadonlySet<string>;
 }
 
@@ -44,12 +48,13 @@ export type RunFrame =
 
 const NO_PROBLEMS: ReadonlyMap<string, StartProblem> = new Map();
 const NONE_ENDED: ReadonlyMap<string, number> = new Map();
-const NONE_WAITING: ReadonlySet<string> = new Set();
+const NO_CONTAINERS: ReadonlySet<string> = new Set();
 
 export const INITIAL_STATE: RunState = {
   job: null,
   jobSeenAt: null,
   jobDeletedAt: null,
+  resumedAt: null,
   pod: null,
   podSeenAt: null,
   podDeletedAt: null,
@@ -57,10 +62,11 @@ export const INITIAL_STATE: RunState = {
   scheduledAt: null,
   podTerminalAt: null,
   podChanges: 0,
+  ranBefore: NO_CONTAINERS,
   problems: NO_PROBLEMS,
   jobConditionAt: null,
   endedAt: NONE_ENDED,
-  notStarted: NONE_WAITING,
+  notStarted: NO_CONTAINERS,
 };
 
 /** One frame further. Pure: returns the same object when the frame says nothing about this run's current Job and pod. */
@@ -70,8 +76,11 @@ export function reduceRun(state: RunState, frame: RunFrame): RunState {
 
 function reduceJob(state: RunState, { type, object: job, at }: Extract<RunFrame, { resource: "jobs" }>): RunState {
   if (state.job !== null && state.job.metadata.uid !== job.metadata.uid) return state;
+  const isResumed = state.job?.spec.suspend === true && job.spec.suspend !== true;
   return {
     ...state,
+    ...(isResumed ? { resumedAt: at } : {}),
+    ...(isResumed && state.pod !== null && state.podDeletingAt !== null ? { ranBefore: ranBy(state.pod, state) } : {}),
     job,
     jobSeenAt: state.jobSeenAt ?? at,
     jobDeletedAt: type === "deleted" ? (state.jobDeletedAt ?? at) : state.jobDeletedAt,
@@ -94,9 +103,10 @@ function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame,
         scheduledAt: null,
         podTerminalAt: null,
         podChanges: state.podChanges + (known === null ? 0 : 1),
+        ranBefore: known === null ? state.ranBefore : ranBy(known, state),
         problems: NO_PROBLEMS,
         endedAt: NONE_ENDED,
-        notStarted: NONE_WAITING,
+        notStarted: NO_CONTAINERS,
       };
   return {
     ...base,
@@ -108,7 +118,7 @@ function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame,
     podTerminalAt: base.podTerminalAt ?? (isPodTerminal(pod) ? at : null),
     problems: problemsOf(pod, base.problems, at),
     endedAt: endedOf(pod, base.endedAt, at),
-    notStarted: notStartedOf(pod, base.notStarted),
+    notStarted: notStartedOf(pod, isSame ? known : null, base.notStarted),
   };
 }
 
@@ -153,8 +163,7 @@ function problemsOf(pod: Pod, known: ReadonlyMap<string, StartProblem>, at: numb
     const message = scheduled.message ?? "";
     add("", /persistentvolumeclaim|volume/i.test(message) ? "volume" : "unschedulable", "Unschedulable", message);
   }
-  const isInit = pod.status.initContainerStatuses;
-  if (isInit !== undefined) for (const status of isInit) addWaiting(status, true);
+  for (const status of pod.status.initContainerStatuses ?? []) addWaiting(status, true);
   for (const status of pod.status.containerStatuses ?? []) addWaiting(status, false);
   return found.size === 0 ? NO_PROBLEMS : found;
 
@@ -170,7 +179,7 @@ function problemsOf(pod: Pod, known: ReadonlyMap<string, StartProblem>, at: numb
 
 function endedOf(pod: Pod, known: ReadonlyMap<string, number>, at: number): ReadonlyMap<string, number> {
   let ended: Map<string, number> | null = null;
-  for (const status of pod.status.containerStatuses ?? []) {
+  for (const status of statusesOf(pod)) {
     if (status.state?.terminated === undefined) continue;
     ended ??= new Map();
     ended.set(status.name, known.get(status.name) ?? at);
@@ -178,14 +187,37 @@ function endedOf(pod: Pod, known: ReadonlyMap<string, number>, at: number): Read
   return ended ?? NONE_ENDED;
 }
 
-function notStartedOf(pod: Pod, known: ReadonlySet<string>): ReadonlySet<string> {
+function notStartedOf(pod: Pod, before: Pod | null, known: ReadonlySet<string>): ReadonlySet<string> {
   const waiting = new Set<string>();
-  for (const { name, state, restartCount } of pod.status.containerStatuses ?? []) {
-    const isWaiting = state?.running === undefined && state?.terminated === undefined && restartCount === 0;
-    const isLost = state?.terminated?.reason === "ContainerStatusUnknown" && known.has(name);
-    if (isWaiting || isLost) waiting.add(name);
+  for (const status of statusesOf(pod)) {
+    const { name, state, lastState, restartCount } = status;
+    if (state?.running !== undefined || restartCount > 0 || lastState?.terminated !== undefined) continue;
+    if (state?.terminated === undefined) waiting.add(name);
+    else if (isLost(state.terminated)) {
+      const isFirstSight = before === null || containerStatus(before, name) === undefined;
+      if (isFirstSight || known.has(name)) waiting.add(name);
+    }
   }
-  return waiting.size === 0 ? NONE_WAITING : waiting;
+  return waiting.size === 0 ? NO_CONTAINERS : waiting;
+}
+
+/**
+ * What the kubelet writes of a container that it cannot find any more, and of one that it never started before its pod was
+ * deleted. Only of the former it keeps a `lastState` ("used to be Running"), where it had told of it before.
+ */
+function isLost({ reason, startedAt }: ContainerStateTerminated): boolean {
+  return reason === "ContainerStatusUnknown" && startedAt === undefined;
+}
+
+function ranBy(pod: Pod, { ranBefore, notStarted }: RunState): ReadonlySet<string> {
+  const ran = new Set(ranBefore);
+  for (const { name } of statusesOf(pod)) if (!notStarted.has(name)) ran.add(name);
+  return ran.size === 0 ? NO_CONTAINERS : ran;
+}
+
+function statusesOf({ status }: Pod): readonly ContainerStatus[] {
+  const { containerStatuses = [], initContainerStatuses } = status;
+  return initContainerStatuses === undefined ? containerStatuses : [...containerStatuses, ...initContainerStatuses];
 }
 
 export function condition(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {

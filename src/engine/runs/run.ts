@@ -47,10 +47,12 @@ export interface RunHost {
   pod(namespace: string, name: string): Pod | undefined;
   /** The pods' watch is still telling what happened before this state of the Job. */
   arePodsBehind(job: Job, quietMs: number): boolean;
-  /** Milliseconds for which both watches have been open, 0 while one is not. */
-  freshForMs(): number;
+  /** Until when both watches have told all: now, once both have been open for so long; else when one of them was lost. */
+  knownUntil(catchUpMs: number): number;
   /** Wall clock time since which one watch is not open; null while both are. */
   unknownSince(): number | null;
+  /** Tell this run what happens, and close it when the engine stops. */
+  keep(run: Run): void;
   forget(run: Run): void;
   report(error: unknown): void;
 }
@@ -334,26 +336,35 @@ export class Run extends EventEmitter<RunEvents> {
     let wakeAt = Number.POSITIVE_INFINITY;
     for (const [container, watched] of this.#watched) {
       if (watched.end !== null) continue;
-      const verdict = classify(this.#state, container, this.policy, heldAt ?? now);
+      const verdict = classify(this.#state, container, this.policy, heldAt);
       watched.ready ??= verdict.ready;
       watched.end = verdict.end;
       if (verdict.end !== null) this.#emit("terminated", verdict.end);
       else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
     }
     for (const waiter of [...this.#waiters]) waiter.check();
-    this.#wake(heldAt === null ? wakeAt : Math.max(wakeAt, now + CATCH_UP_MS / 2), now);
+    this.#wake(heldAt === now ? wakeAt : Math.max(wakeAt, now + CATCH_UP_MS / 2), now);
+    this.#register();
   }
 
   /**
-   * A Job that is over is waited for no longer than `settleMs`, but that time stands still while the pods' watch brings a
-   * backlog from before the Job's end: how the container ended is in it.
+   * The time by which waits are counted. It stands still while a watch is down: the event that ends a wait may be waiting on
+   * the server. And, for a Job that is over, while the pods' watch brings a backlog from before the Job's end: how the
+   * container ended is in it.
    */
-  #heldAt(now: number): number | null {
+  #heldAt(now: number): number {
+    const catchUpMs = Math.min(CATCH_UP_MS, this.policy.settleMs);
+    const known = Math.min(now, this.#host.knownUntil(catchUpMs));
     const { job, jobConditionAt } = this.#state;
-    if (job === null || jobConditionAt === null || now - jobConditionAt > MAX_BACKLOG_MS) return null;
-    return this.#host.arePodsBehind(job, Math.min(CATCH_UP_MS, this.policy.settleMs))
-      ? Math.min(now, jobConditionAt)
-      : null;
+    if (job === null || jobConditionAt === null || now - jobConditionAt > MAX_BACKLOG_MS) return known;
+    return this.#host.arePodsBehind(job, catchUpMs) ? Math.min(known, jobConditionAt) : known;
+  }
+
+  /** Nothing more can happen to a run that is gone, but a bounded wait of it may still be under way. */
+  #register(): void {
+    if (!this.#isGone || this.isReleased) return;
+    if (this.#timer === null) this.#host.forget(this);
+    else this.#host.keep(this);
   }
 
   /** One timer a run, and only while a grace or a bounded wait is under way. */
@@ -366,11 +377,6 @@ export class Run extends EventEmitter<RunEvents> {
   }
 
   #onTimer(): void {
-    // While a watch is down, time alone proves nothing: the event that ends the wait may be waiting on the server.
-    if (this.#host.freshForMs() < Math.min(this.policy.settleMs, CATCH_UP_MS)) {
-      this.#wake(performance.now() + CATCH_UP_MS / 2, performance.now());
-      return;
-    }
     this.#evaluate();
     this.#emitPhase();
   }
@@ -430,13 +436,10 @@ export class Run extends EventEmitter<RunEvents> {
     const { jobDeletedAt } = this.#state;
     if (jobDeletedAt === null || this.#host.podsOf(this.namespace, this.jobName, this.#uid).length > 0) return false;
     this.#isGone = true;
+    this.#register();
     for (const waiter of [...this.#waiters]) waiter.check();
     this.#emit("gone");
     return true;
-  }
-
-  get isGone(): boolean {
-    return this.#isGone;
   }
 
   #emitPhase(): void {
@@ -474,7 +477,7 @@ export class Run extends EventEmitter<RunEvents> {
 }
 
 /** After a watch came back, how long its backlog may take to arrive. */
-const CATCH_UP_MS = 2_000;
+export const CATCH_UP_MS = 2_000;
 /** Longest wait for a backlog: where Jobs and pods live in different stores, their versions say nothing about each other. */
 const MAX_BACKLOG_MS = 120_000;
 

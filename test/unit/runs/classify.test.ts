@@ -60,6 +60,7 @@ interface PodSpec {
   phase?: Pod["status"]["phase"];
   reason?: string;
   claude?: ContainerState;
+  lastState?: ContainerState;
   sidecar?: ContainerState;
   init?: ContainerState;
   initRestartPolicy?: string;
@@ -76,6 +77,7 @@ function podOf(p: PodSpec, resourceVersion: string): Pod {
       name: "claude",
       restartCount: p.restartCount ?? 0,
       state: p.claude ?? { waiting: { reason: "ContainerCreating" } },
+      ...(p.lastState === undefined ? {} : { lastState: p.lastState }),
     },
     ...(p.sidecar === undefined ? [] : [{ name: "mesh", restartCount: 0, state: p.sidecar }]),
   ];
@@ -305,6 +307,30 @@ describe("a start that takes time", () => {
     expect(new Story().job(0, { suspend: true }).verdict(10_000_000)).toEqual({ ready: null, end: null, wakeAt: null });
   });
 
+  it("counts from the Job's resumption, not from its creation", () => {
+    const story = new Story().job(0, { suspend: true }).job(600_000, { suspend: false });
+    expect(story.verdict(600_000)).toMatchObject({ end: null, wakeAt: 720_000 });
+  });
+
+  it("of another pod after a suspension is waited for as the first one's was", () => {
+    const deleting = "2026-01-01T00:01:02Z";
+    const story = running(new Story())
+      .job(5_000, { suspend: true })
+      .pod(5_001, { phase: "Running", claude: RUNNING, deleting })
+      .pod(7_000, { phase: "Failed", claude: exit(137), deleting }, "deleted")
+      .job(600_000, { suspend: false });
+    expect(story.verdict(600_000)).toMatchObject({ ready: null, end: null, wakeAt: 720_000 });
+    expect(story.verdict(720_000).end).toMatchObject({ kind: "failed", reason: "NoPod", exitCode: null });
+  });
+
+  it("of a pod that is to try again is no start failure of the run, which has begun", () => {
+    const story = new Story()
+      .job(0, { backoffLimit: 3 })
+      .pod(10, { phase: "Failed", claude: exit(1) })
+      .pod(9_000, { uid: "2", created: "2026-01-01T00:00:09Z", claude: { waiting: { reason: "InvalidImageName" } } });
+    expect(story.verdict(9_000).end).toMatchObject({ kind: "failed", reason: "InvalidImageName", startFailure: null });
+  });
+
   it("names a missing claim a volume failure", () => {
     const conditions: Condition[] = [
       {
@@ -354,6 +380,16 @@ describe("a container whose status was lost", () => {
   it("ran, when it was seen running", () => {
     const story = running(new Story()).pod(5_000, { phase: "Failed", claude: lost });
     expect(story.verdict(5_000).end).toMatchObject({ kind: "failed", exitCode: 137, reason: "ContainerStatusUnknown" });
+  });
+  it("ran, says the kubelet's last state, though nobody saw it", () => {
+    const used: ContainerState = { terminated: { exitCode: 137, reason: "ContainerStatusUnknown" } };
+    const story = new Story().job(0).pod(10, { phase: "Failed", claude: lost, lastState: used });
+    expect(story.verdict(10).end).toMatchObject({ kind: "failed", exitCode: 137 });
+  });
+  it("did not run, when it was deleted before anyone looked", () => {
+    const story = new Story().job(0).pod(10, { phase: "Failed", claude: lost, deleting: "2026-01-01T00:01:02Z" });
+    expect(story.verdict(10)).toMatchObject({ ready: null, end: null });
+    expect(story.verdict(40_000).end).toMatchObject({ kind: "pod_deleted", exitCode: null });
   });
   it("did not run, when it was only seen waiting", () => {
     const story = new Story().job(0).pod(10).pod(20, { phase: "Failed", claude: lost });
