@@ -33,7 +33,8 @@ export function classify(state: RunState, container: string, policy: RunPolicy, 
   const ran = status !== undefined && !state.notStarted.has(container);
   const ready = ran ? pod : null;
   const terminated = ran ? status.state?.terminated : undefined;
-  const run: Context = { state, container, policy, now, pod, terminated, ran };
+  const last = ran && status.state?.waiting !== undefined ? status.lastState?.terminated : undefined;
+  const run: Context = { state, container, policy, now, pod, terminated, last, ran };
 
   const end = failedInitOf(run) ?? endOf(run) ?? startFailureOf(run);
   if (end === null) return { ready, end: null, wakeAt: null };
@@ -49,6 +50,8 @@ interface Context {
   pod: Pod | null;
   /** Set when the named container has ended after having run. */
   terminated: ContainerStateTerminated | undefined;
+  /** Set when it waits to be started again: how it ended last. */
+  last: ContainerStateTerminated | undefined;
   ran: boolean;
 }
 
@@ -59,12 +62,14 @@ function endOf(run: Context): Outcome {
   const { state, terminated, pod } = run;
   const job = state.job === null ? null : terminalCondition(state.job);
   if (terminated !== undefined && endedByItself(run, run.container, terminated)) {
-    if (terminated.exitCode === 0) return finish(run, "succeeded", "Completed");
+    const killed = pod === null ? null : killedByKubelet(pod);
+    if (terminated.exitCode === 0 && killed === null) return finish(run, "succeeded", "Completed");
     const jobDue = (state.endedAt.get(run.container) ?? run.now) + run.policy.settleMs;
     // Whether it is tried again stands in the Job, of which the other watch may not have told yet.
     if (state.job === null && state.jobDeletedAt === null && run.now < jobDue) return jobDue;
     if (job !== null || !mayRetry(run)) {
-      const disrupted = pod === null ? null : disruption(pod);
+      if (killed?.reason === "DeadlineExceeded") return finish(run, "deadline", killed.reason, killed.message);
+      const disrupted = killed ?? (pod === null ? null : disruption(pod));
       if (disrupted !== null) return finish(run, "evicted", disrupted.reason ?? "Evicted", disrupted.message);
       return finish(run, "failed", terminated.reason ?? "Error");
     }
@@ -130,6 +135,8 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
     return { kind: "job_deleted", at: deletingAt, reason: "JobDeleted", message: "the Job is being deleted" };
   }
   if (job === null && mayRetry(run)) return null;
+  // Of a Job that restarts its container in place the controller deletes the pod when it gives up.
+  if (job?.reason === "BackoffLimitExceeded" && isRestarted(run)) return null;
   const said = job === null ? "" : `; the Job says ${job.reason ?? job.type}`;
   const cause: Cause = {
     kind: "pod_deleted",
@@ -150,17 +157,21 @@ function jobDeleted(at: number, job: Condition | null): Cause {
 function disruption(pod: Pod): { reason?: string; message?: string } | null {
   const target = condition(pod.status.conditions, "DisruptionTarget");
   if (target?.status === "True") return target;
-  const { reason, message } = pod.status;
-  if (
-    reason === "Evicted" ||
-    reason === "Preempting" ||
-    reason === "NodeLost" ||
-    reason === "NodeShutdown" ||
-    reason === "Terminated"
-  ) {
-    return message === undefined ? { reason } : { reason, message };
-  }
-  return null;
+  return DISRUPTED.has(pod.status.reason ?? "") ? pod.status : null;
+}
+
+/** Node pressure, preemption for a critical pod, loss and shutdown of the node (the last by three names over the releases). */
+const DISRUPTED = new Set(["Evicted", "Preempting", "NodeLost", "Shutdown", "NodeShutdown", "Terminated"]);
+
+/**
+ * The kubelet ended the pod without any deletion: what its containers then exit with, 0 as it may be, is no end of their
+ * own. `DeadlineExceeded` is that of the pod's own `activeDeadlineSeconds`.
+ */
+function killedByKubelet(pod: Pod): { reason?: string; message?: string } | null {
+  const target = condition(pod.status.conditions, "DisruptionTarget");
+  if (target?.status === "True" && target.reason === "TerminationByKubelet") return target;
+  const { phase, reason = "" } = pod.status;
+  return phase === "Failed" && (DISRUPTED.has(reason) || reason === "DeadlineExceeded") ? pod.status : null;
 }
 
 /** The run is over for this cause; say so when its details are known, cannot come any more, or have been waited for. */
@@ -172,7 +183,7 @@ function settle(run: Context, cause: Cause): Outcome {
   const isEnded =
     pod === null
       ? cause.kind === "job_deleted"
-      : run.terminated !== undefined || state.podDeletedAt !== null || (!run.ran && !provesItRan);
+      : (run.terminated ?? run.last) !== undefined || state.podDeletedAt !== null || (!run.ran && !provesItRan);
   if (isEnded && cause.guess !== true) return finish(run, cause.kind, cause.reason, cause.message);
   const endedAt = state.endedAt.get(run.container) ?? state.podDeletedAt;
   const due = isEnded
@@ -198,6 +209,10 @@ function mayRetry({ state, pod }: Context): boolean {
   if (pod !== null && pod.spec.restartPolicy === "OnFailure" && state.podDeletingAt === null && !isPodTerminal(pod))
     return true;
   return (job.spec.backoffLimit ?? 6) > 0 || job.spec.podFailurePolicy !== undefined;
+}
+
+function isRestarted({ pod, container }: Context): boolean {
+  return pod?.spec.restartPolicy === "OnFailure" && (containerStatus(pod, container)?.restartCount ?? 0) > 0;
 }
 
 function isSuspended({ state }: Context): boolean {
@@ -328,7 +343,8 @@ function startFailed(run: Context, failure: Omit<StartFailure, "podName">): RunE
 }
 
 function finish(run: Context, kind: RunEndKind, reason: string, message?: string): RunEnd {
-  const { terminated, pod, state } = run;
+  const { pod, state } = run;
+  const terminated = run.terminated ?? run.last;
   const job = state.job === null ? null : terminalCondition(state.job);
   const own = terminated?.reason;
   const end: RunEnd = {

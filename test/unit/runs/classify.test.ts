@@ -250,6 +250,25 @@ describe("eviction", () => {
     expect(story.verdict(6_000).end).toMatchObject({ kind: "evicted", exitCode: 143, reason: "EvictionByEvictionAPI" });
   });
 
+  it("by the kubelet is one, too, of a container that takes the signal and exits with 0", () => {
+    const conditions: Condition[] = [{ type: "DisruptionTarget", status: "True", reason: "TerminationByKubelet" }];
+    const story = running(new Story()).pod(5_000, { phase: "Running", claude: RUNNING, conditions });
+    expect(story.verdict(5_000).end).toBeNull();
+    story.pod(6_000, { phase: "Failed", reason: "Evicted", claude: exit(0), conditions });
+    expect(story.verdict(6_000).end).toMatchObject({ kind: "evicted", exitCode: 0, reason: "TerminationByKubelet" });
+  });
+
+  it("that is announced but not carried out is none", () => {
+    const conditions: Condition[] = [{ type: "DisruptionTarget", status: "True", reason: "PreemptionByScheduler" }];
+    const story = running(new Story()).pod(5_000, { phase: "Succeeded", claude: exit(0), conditions });
+    expect(story.verdict(5_000).end).toMatchObject({ kind: "succeeded" });
+  });
+
+  it("is not the deadline that the pod itself has", () => {
+    const story = running(new Story()).pod(5_000, { phase: "Failed", reason: "DeadlineExceeded", claude: exit(137) });
+    expect(story.verdict(5_000).end).toMatchObject({ kind: "deadline", exitCode: 137, startFailure: null });
+  });
+
   it("is not the end where the Job may replace the pod", () => {
     const story = new Story()
       .job(0, { podFailurePolicy: true })
@@ -271,6 +290,28 @@ describe("a Job with retries", () => {
     expect(story.verdict(31_000).end).toBeNull();
     story.job(32_000, { backoffLimit: 1, conditions: [failure("FailureTarget", "BackoffLimitExceeded")] });
     expect(story.verdict(32_000).end).toMatchObject({ kind: "failed", exitCode: 4, podName: "pod-2" });
+  });
+
+  it("may be seen after its pod: a failed pod waits for it", () => {
+    const story = new Story().pod(10, { phase: "Failed", claude: exit(1) });
+    expect(story.verdict(10)).toMatchObject({ ready: {}, end: null, wakeAt: 5_010 });
+    story.job(20, { backoffLimit: 2 });
+    expect(story.verdict(20_000)).toMatchObject({ end: null, wakeAt: null });
+    expect(new Story().pod(10, { phase: "Failed", claude: exit(1) }).verdict(5_010).end).toMatchObject({
+      kind: "failed",
+      exitCode: 1,
+    });
+  });
+
+  it("that restarts its container in place ends with the code of the last start", () => {
+    const waiting: ContainerState = { waiting: { reason: "CrashLoopBackOff" } };
+    const crashing = { restartPolicy: "OnFailure", restartCount: 2, phase: "Running", claude: waiting } as const;
+    const story = new Story().job(0, { backoffLimit: 2 }).pod(10, { ...crashing, lastState: exit(4) });
+    expect(story.verdict(60_000)).toMatchObject({ end: null, wakeAt: null });
+    story
+      .pod(60_001, { ...crashing, lastState: exit(4), deleting: "2026-01-01T00:02:02Z" })
+      .job(60_002, { backoffLimit: 2, conditions: [failure("FailureTarget", "BackoffLimitExceeded")] });
+    expect(story.verdict(60_002).end).toMatchObject({ kind: "failed", exitCode: 4, reason: "Error" });
   });
 
   it("ignores a late frame of the older pod", () => {
