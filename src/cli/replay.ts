@@ -1,9 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { compareVersions } from "../engine/informer/store.ts";
 import { trimJob, trimPod } from "../engine/informer/trim.ts";
 import { classify } from "../engine/runs/classify.ts";
 import { DEFAULT_POLICY } from "../engine/runs/policy.ts";
-import { INITIAL_STATE, type RunState, reduceRun } from "../engine/runs/run-state.ts";
+import { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "../engine/runs/run-state.ts";
 import type { RunEnd, StartFailureCode } from "../engine/runs/types.ts";
 import { type Command, UsageError } from "./command.ts";
 
@@ -81,17 +82,27 @@ class Replay {
     this.#container = container;
   }
 
-  frame(frame: Parameters<typeof reduceRun>[1]): void {
+  frame(frame: RunFrame): void {
+    // A watch that resumes, or lists anew after a 410, tells some of it again.
+    const known = frame.resource === "jobs" ? this.#state.job : this.#state.pod;
+    const isSame = known !== null && known.metadata.uid === frame.object.metadata.uid;
+    if (
+      isSame &&
+      frame.type !== "deleted" &&
+      compareVersions(frame.object.metadata.resourceVersion, known.metadata.resourceVersion) <= 0
+    )
+      return;
     this.#state = reduceRun(this.#state, frame);
     this.result.podChanges = this.#state.podChanges;
     this.#look(frame.at);
   }
 
   passTime(ms: number): void {
-    if (this.#wakeAt !== null && this.#wakeAt <= ms) this.#look(this.#wakeAt);
+    while (this.#wakeAt !== null && this.#wakeAt <= ms) this.#look(this.#wakeAt);
   }
 
   #look(ms: number): void {
+    this.#wakeAt = null;
     if (this.result.terminated !== null) return;
     const { ready, end, wakeAt } = classify(this.#state, this.#container, DEFAULT_POLICY, ms);
     this.#wakeAt = wakeAt;

@@ -1,4 +1,4 @@
-import type { Condition, ContainerStateTerminated, Pod } from "../kubernetes.ts";
+import type { Condition, ContainerStateTerminated, Job, KubeObject, Pod } from "../kubernetes.ts";
 import type { RunPolicy } from "./policy.ts";
 import {
   condition,
@@ -98,11 +98,9 @@ function endedByItself({ state, pod }: Context, container: string, terminated: C
   const endedAt = state.endedAt.get(container);
   if (state.podDeletingAt === null || endedAt === undefined) return true;
   if (endedAt !== state.podDeletingAt) return endedAt < state.podDeletingAt;
-  const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = pod?.metadata ?? {};
-  if (deletionTimestamp === undefined) return true;
+  if (pod?.metadata.deletionTimestamp === undefined) return true;
   if (terminated.finishedAt === undefined) return false;
-  // deletionTimestamp is when the grace period will be over, not when the deletion was asked for.
-  return Date.parse(terminated.finishedAt) < Date.parse(deletionTimestamp) - deletionGracePeriodSeconds * 1000;
+  return Date.parse(terminated.finishedAt) < deletionBegan(pod);
 }
 
 interface Cause {
@@ -130,8 +128,7 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
   }
   if (state.jobDeletedAt !== null) return jobDeleted(state.jobDeletedAt, job);
   if (pod === null || deletingAt === null || isSuspended(run)) return null;
-  if (state.job?.metadata.deletionTimestamp !== undefined && job === null) {
-    // Foreground deletion: the Job stays until its pods are gone.
+  if (isDeletedInForeground(state.job, pod)) {
     return { kind: "job_deleted", at: deletingAt, reason: "JobDeleted", message: "the Job is being deleted" };
   }
   if (job === null && mayRetry(run)) return null;
@@ -146,6 +143,18 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
   };
   // Deadline, deletion of the Job and suspension all begin by deleting the pod: let the Job's watch have its word.
   return job === null ? { ...cause, guess: true } : cause;
+}
+
+/** When an object's deletion was asked for: its `deletionTimestamp` is when the grace period will be over. */
+function deletionBegan({ metadata }: KubeObject): number {
+  const { deletionTimestamp = "", deletionGracePeriodSeconds = 0 } = metadata;
+  return Date.parse(deletionTimestamp) - deletionGracePeriodSeconds * 1000;
+}
+
+/** The Job stands until its pods are gone; meanwhile its controller may call it failed for the loss of them. */
+function isDeletedInForeground(job: Job | null, pod: Pod): boolean {
+  if (job?.metadata.deletionTimestamp === undefined) return false;
+  return pod.metadata.deletionTimestamp === undefined || deletionBegan(job) <= deletionBegan(pod);
 }
 
 function jobDeleted(at: number, job: Condition | null): Cause {

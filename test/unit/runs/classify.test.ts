@@ -18,11 +18,18 @@ class Story {
     at: number,
     {
       conditions = [],
+      deleting,
       ...spec
-    }: { conditions?: Condition[]; suspend?: boolean; backoffLimit?: number; podFailurePolicy?: boolean } = {},
+    }: {
+      conditions?: Condition[];
+      deleting?: string;
+      suspend?: boolean;
+      backoffLimit?: number;
+      podFailurePolicy?: boolean;
+    } = {},
     type: "applied" | "deleted" = "applied",
   ): this {
-    this.#state = reduceRun(this.#state, { resource: "jobs", type, at, object: this.#job(spec, conditions) });
+    this.#state = reduceRun(this.#state, { resource: "jobs", type, at, object: this.#job(spec, conditions, deleting) });
     return this;
   }
 
@@ -39,7 +46,7 @@ class Story {
     return this.#state.podChanges;
   }
 
-  #job(spec: object, conditions: Condition[]): Job {
+  #job(spec: object, conditions: Condition[], deletionTimestamp?: string): Job {
     return {
       metadata: {
         name: "j",
@@ -47,6 +54,7 @@ class Story {
         uid: "job-uid",
         resourceVersion: String(this.#version++),
         creationTimestamp: "2026-01-01T00:00:00Z",
+        ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
       },
       spec: { backoffLimit: 0, ...spec },
       status: { conditions },
@@ -444,6 +452,18 @@ describe("a Job that is gone", () => {
       kind: "job_deleted",
       exitCode: null,
     });
+  });
+  it("in the foreground takes its pod along and may be called failed meanwhile", () => {
+    const story = running(new Story())
+      .job(5_000, { deleting: "2026-01-01T00:01:00Z" })
+      .pod(5_001, { phase: "Running", claude: RUNNING, deleting: "2026-01-01T00:01:02Z" })
+      .pod(7_000, { phase: "Failed", claude: exit(143), deleting: "2026-01-01T00:01:02Z" });
+    expect(story.verdict(7_000).end).toMatchObject({ kind: "job_deleted", exitCode: 143 });
+    const conditions = [failure("FailureTarget", "BackoffLimitExceeded")];
+    story.job(7_001, { deleting: "2026-01-01T00:01:00Z", conditions });
+    expect(story.verdict(7_001).end).toMatchObject({ kind: "job_deleted", exitCode: 143 });
+    story.job(7_002, { deleting: "2026-01-01T00:01:30Z", conditions });
+    expect(story.verdict(7_002).end).toMatchObject({ kind: "pod_deleted", exitCode: 143 });
   });
   it("while its pod runs ends with the pod's exit code, or after a bounded wait without", () => {
     const story = running(new Story()).job(5_000, {}, "deleted");

@@ -268,7 +268,7 @@ export class JobHistory {
 
   syncJob(): void {
     const { job } = this;
-    if (job === null || job.metadata.deletionTimestamp !== undefined) return;
+    if (job === null) return;
     const pods = this.#podsOf(job);
     const target = job.status.conditions?.at(-1);
     if (target?.type === "FailureTarget" || target?.type === "SuccessCriteriaMet") {

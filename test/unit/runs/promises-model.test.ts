@@ -274,8 +274,12 @@ class World {
       ],
       deadline: () => [job?.deadlineAt],
       job_deleted: () => [job === undefined ? 0 : job.deletedAt],
-      // Whose deletion it was may have been told in a gap.
-      pod_deleted: () => [pod?.deletedFor.get("user"), this.#hadGap ? pod?.deletedFor.get("eviction") : null],
+      pod_deleted: () => [
+        pod?.deletedFor.get("user"),
+        // Whose deletion it was may have been told in a gap, or before anyone followed the run.
+        this.#hadGap ? pod?.deletedFor.get("eviction") : null,
+        this.#knownSince.get(run) === 0 ? null : pod?.deletedFor.get("suspension"),
+      ],
       evicted: () => [pod?.evictedAt],
       start_failed: () => [0],
     }[end.kind]();
