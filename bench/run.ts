@@ -1,33 +1,22 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { GROWING, growthReport } from "./benches/growth.ts";
+import { growthReport } from "./benches/growth.ts";
+import { BENCHES } from "./benches/index.ts";
 import type { Bench, BenchContext, BenchReport } from "./harness/bench.ts";
-import { renderChart } from "./harness/chart.ts";
 import { Child } from "./harness/child.ts";
 import { renderGoals, renderReport } from "./harness/report.ts";
-
-/** In the order in which they run. */
-const BENCHES: Record<string, () => Promise<Bench>> = {
-  requests: async () => (await import("./benches/requests.ts")).requests,
-  latency: async () => (await import("./benches/latency.ts")).latency,
-  ingest: async () => (await import("./benches/ingest.ts")).ingest,
-  sync: async () => (await import("./benches/sync.ts")).sync,
-  memory: async () => (await import("./benches/memory.ts")).memory,
-  logs: async () => (await import("./benches/logs.ts")).logs,
-  runs: async () => (await import("./benches/runs.ts")).runs,
-  fleet: async () => (await import("./benches/fleet.ts")).fleet,
-};
+import { loadReports, saveChart, saveReport } from "./harness/results.ts";
 
 const USAGE = `npm run bench -- [NAME …] [--quick] [--rounds N] [--json]
 
-  NAME      ${Object.keys(BENCHES).join(", ")}; all of them without one;
-            growth: those that measure at several sizes
+  NAME      ${Object.keys(BENCHES).join(", ")}; all of them without one, or as growth
   --quick   small sizes and one round: shows that everything runs, not how fast
   --rounds  measured rounds of each contestant, after one that warms up (default 3)
-  --json    write bench/results/NAME.json and growth.svg as well
+  --json    write bench/results/NAME.json and growth.svg as well; then bring them into the documents:
+            node bench/report.ts
 `;
 
 /** The longest takes a third of it on two cores. */
@@ -45,7 +34,8 @@ async function main(): Promise<number> {
       help: { type: "boolean", default: false },
     },
   });
-  const names = positionals.flatMap((name) => (name === "growth" ? GROWING : [name]));
+  // Growth is a property of all of them.
+  const names = positionals.flatMap((name) => (name === "growth" ? Object.keys(BENCHES) : [name]));
   const unknown = names.filter((name) => !(name in BENCHES));
   if (values.help || unknown.length > 0) {
     if (unknown.length > 0) console.error(`no bench ${unknown.join(", ")}`);
@@ -72,8 +62,12 @@ async function main(): Promise<number> {
     }
     reports[name] = report;
     console.log(`\n${renderReport(`${name}: ${bench.title}`, report)}`);
-    console.error(`  ${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
-    if (values.json) save(name, { machine: machine(), rounds, quick: values.quick, ...report });
+    const seconds = Math.round((performance.now() - startedAt) / 1000);
+    console.error(`  ${seconds} s`);
+    if (values.json) {
+      const measuredAt = new Date().toISOString();
+      saveReport(name, { machine: machine(), measuredAt, rounds, quick: values.quick, seconds, ...report });
+    }
   }
   const growth = growthReport(reports);
   if (growth !== null) {
@@ -82,11 +76,7 @@ async function main(): Promise<number> {
   }
   const goals = Object.values(reports).flatMap((report) => report.goals);
   if (Object.keys(reports).length > 1) console.log(`\n## Goals\n\n${renderGoals(goals)}`);
-  if (values.json) {
-    const panels = Object.entries(reports).map(([name, { series = [] }]) => ({ title: name, series }));
-    if (panels.some(({ series }) => series.length > 0))
-      writeFileSync(new URL("results/growth.svg", HERE), renderChart(panels));
-  }
+  if (values.json) saveChart(loadReports(Object.keys(BENCHES)));
   if (failed.length > 0) console.error(`failed: ${failed.join(", ")}`);
   return failed.length > 0 ? 1 : 0;
 }
@@ -121,11 +111,6 @@ function installPeers(): void {
     ["ci", "--prefix", fileURLToPath(new URL("third-party/", HERE)), "--no-audit", "--no-fund", "--ignore-scripts"],
     { stdio: ["ignore", "ignore", "inherit"] },
   );
-}
-
-function save(name: string, content: object): void {
-  mkdirSync(new URL("results/", HERE), { recursive: true });
-  writeFileSync(new URL(`results/${name}.json`, HERE), `${JSON.stringify(content, null, 1)}\n`);
 }
 
 function machine(): string {

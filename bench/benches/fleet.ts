@@ -1,4 +1,4 @@
-import { type Bench, type Goal, inTurns, type Table } from "../harness/bench.ts";
+import { type Bench, type Goal, inTurns, type Series, type Table } from "../harness/bench.ts";
 import { Child } from "../harness/child.ts";
 import { countsBetween, Kubernetes, type ServerCounts } from "../harness/kubernetes.ts";
 import { format, formatBytes, median, ratio } from "../harness/stats.ts";
@@ -70,7 +70,13 @@ export const fleet: Bench = {
         met: sharded <= 1.05,
       },
     ];
-    return { tables: [table], goals };
+    const series: Series[] = MODES.map((mode) => ({
+      name: `k8s-run-informer, ${mode}`,
+      size: "processes",
+      unit: "MB sent",
+      points: PROCESSES.map((processes) => [processes, bytes(processes, mode) / 1e6]),
+    }));
+    return { tables: [table], goals, series };
   },
 };
 

@@ -1,4 +1,4 @@
-import { type Bench, inTurns } from "../harness/bench.ts";
+import { type Bench, inTurns, type Series } from "../harness/bench.ts";
 import { Child, type CpuSample } from "../harness/child.ts";
 import { type Replay, startReplay, watchersOpen } from "../harness/replay.ts";
 import { formatSpread, median, ratio, spread } from "../harness/stats.ts";
@@ -29,8 +29,21 @@ export const ingest: Bench = {
       const floor = median(cpuUs("floor-http2"));
       const ours = median(cpuUs("ours"));
       const best = Math.min(median(cpuUs("client-node")), median(cpuUs("fluent-client")));
+      const points: [number, number][] = [];
+      for (const size of context.quick ? [20] : [200, 20_000]) {
+        const other = await startReplay({ pods: size });
+        const { sample } = await measure(other, "ours", frames);
+        points.push([size, (sample.cpuMs * 1000) / frames]);
+        await other.child.stop();
+      }
+      points.push([pods, ours]);
+      points.sort(([a], [b]) => a - b);
       const frameBytes = Math.round((results.ours[0]?.bytes ?? 0) / frames);
+      const series: Series[] = [
+        { name: "k8s-run-informer", size: "pods in the cache", unit: "CPU µs a frame", points },
+      ];
       return {
+        series,
         tables: [
           {
             title: `${frames.toLocaleString("en-US")} MODIFIED frames of ${frameBytes.toLocaleString("en-US")} bytes (recorded pods), cache of ${pods.toLocaleString("en-US")}`,

@@ -1,9 +1,10 @@
-import { type Bench, inTurns } from "../harness/bench.ts";
+import { type Bench, inTurns, type Series } from "../harness/bench.ts";
 import { Child } from "../harness/child.ts";
 import { type Replay, startReplay, watchersOpen } from "../harness/replay.ts";
+import { TALKATIVE_BYTES } from "../harness/replay-logs.ts";
 import { format, formatBytes, median, ratio } from "../harness/stats.ts";
 import type { Held, Opened } from "../subjects/cache.ts";
-import type { RunMemory } from "../subjects/memory.ts";
+import type { FollowMemory, RunMemory } from "../subjects/memory.ts";
 import { NAMES } from "./ingest.ts";
 
 const CONTESTANTS = ["ours", "client-node", "fluent-client"] as const;
@@ -18,6 +19,7 @@ export const memory: Bench = {
   title: "Memory kept",
   run: async (context) => {
     const pods = context.quick ? 500 : 10_000;
+    const sizes = context.quick ? [100] : [1_000];
     const follows = context.quick ? 100 : 1_000;
     // Heap sizes vary by less than a percent.
     const once = { ...context, quick: true, rounds: 1 };
@@ -28,17 +30,26 @@ export const memory: Bench = {
     } finally {
       await all.child.stop();
     }
+    const points: [number, number][] = [];
+    for (const size of sizes) {
+      const few = await startReplay({ pods: size });
+      points.push([size, ((await measureCache(few, "ours", size)) * size) / 1e6]);
+      await few.child.stop();
+    }
+    points.push([pods, (median(perPod.ours) * pods) / 1e6]);
     const running = await startReplay({ pods, jobs: pods, phases: ["Running"] });
     const subject = new Child(MEMORY, WITH_GC);
     try {
       const runs = await subject.call<RunMemory>("runs", { endpoint: running.endpoint, count: pods });
-      const idle = await subject.call<{ followBytes: number; connections: number }>("follows", {
+      const logs = await subject.call<FollowMemory>("follows", {
         endpoint: running.endpoint,
         count: follows,
       });
       const ours = median(perPod.ours);
       const better = median(perPod["client-node"]) / ours;
+      const series: Series[] = [{ name: "k8s-run-informer", size: "pods", unit: "MB of heap", points }];
       return {
+        series,
         tables: [
           {
             title: `${pods.toLocaleString("en-US")} pods of ${formatBytes(all.bytes.pods / pods)} of JSON in the cache`,
@@ -50,12 +61,16 @@ export const memory: Bench = {
             ]),
           },
           {
-            title: `k8s-run-informer: ${pods.toLocaleString("en-US")} runs, ${follows.toLocaleString("en-US")} idle follows on ${idle.connections} connections`,
+            title: `k8s-run-informer: ${pods.toLocaleString("en-US")} runs, ${follows.toLocaleString("en-US")} idle follows on ${logs.connections} connections`,
             columns: ["of", "memory each"],
             rows: [
               ["Job and pod in the two caches", formatBytes(runs.cachedBytes)],
               ["run with a pending terminated() and a listener, on top", formatBytes(runs.runBytes)],
-              ["idle log follow", formatBytes(idle.followBytes)],
+              ["idle log follow", formatBytes(logs.idleBytes)],
+              [
+                `log follow whose consumer has stalled with ${formatBytes(TALKATIVE_BYTES)} to come`,
+                formatBytes(logs.stalledBytes),
+              ],
             ],
           },
         ],
@@ -76,8 +91,8 @@ export const memory: Bench = {
           {
             what: "memory an idle follow",
             goal: "≤ 64 KB",
-            figure: formatBytes(idle.followBytes),
-            met: idle.followBytes <= 64_000,
+            figure: formatBytes(logs.idleBytes),
+            met: logs.idleBytes <= 64_000,
           },
         ],
       };

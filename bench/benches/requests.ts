@@ -4,9 +4,11 @@ import { countsBetween, Kubernetes, type ServerCounts } from "../harness/kuberne
 import { format, ratio } from "../harness/stats.ts";
 import type { RunsResult } from "../subjects/runs.ts";
 
-const CONTESTANTS = ["adapter", "polling"] as const;
+const CONTESTANTS = ["adapter", "sharded", "polling"] as const;
+type Kind = (typeof CONTESTANTS)[number];
 export const RUNNER_NAMES = {
   adapter: "k8s-run-informer, execute",
+  sharded: "k8s-run-informer, execute, in a shard",
   engine: "k8s-run-informer",
   polling: "polling adapter",
   floor: "floor: bare watch",
@@ -29,33 +31,32 @@ export const requests: Bench = {
     const lengths = context.quick ? LENGTHS.slice(0, 2) : LENGTHS;
     const goals: Goal[] = [];
     const tables: Table[] = [];
-    const points: Record<string, [number, number][]> = { adapter: [], polling: [] };
+    const points: Record<Kind, [number, number][]> = { adapter: [], sharded: [], polling: [] };
     let worst = 0;
     for (const { seconds, timeScale, wanted } of lengths) {
-      // Counted, not timed: both at once, each with a server of its own, and one round is enough.
-      const [adapter, polling] = await Promise.all([
-        measure("adapter", seconds, timeScale),
-        measure("polling", seconds, timeScale),
-      ]);
+      // Counted, not timed: all at once, each with a server of its own, and one round is enough.
+      const counted = await Promise.all(
+        CONTESTANTS.map(async (kind) => [kind, await measure(kind, seconds, timeScale)]),
+      );
+      const counts = Object.fromEntries(counted) as Record<Kind, ServerCounts>;
       context.log(`  runs of ${seconds} s`);
-      const of = (kind: "adapter" | "polling") => (kind === "adapter" ? adapter : polling);
       tables.push({
         title: `runs of ${seconds} s (${AT_ONCE} at once; clock ${timeScale}×)`,
         columns: ["client", "requests a run", "shared", "TCP connections a run", "requests by verb (all runs)"],
         rows: CONTESTANTS.map((kind) => [
           RUNNER_NAMES[kind],
-          format(perRun(of(kind))),
-          format(shared(of(kind))),
-          format(of(kind).connectionsOpened / AT_ONCE),
-          Object.entries(of(kind).byVerb)
+          format(perRun(kind, counts[kind])),
+          format(shared(kind, counts[kind])),
+          format(counts[kind].connectionsOpened / AT_ONCE),
+          Object.entries(counts[kind].byVerb)
             .map(([verb, count]) => `${count} ${verb}`)
             .join(", "),
         ]),
       });
-      for (const kind of CONTESTANTS) points[kind]?.push([seconds, perRun(of(kind))]);
-      const ours = perRun(adapter);
+      for (const kind of CONTESTANTS) points[kind].push([seconds, perRun(kind, counts[kind])]);
+      const ours = perRun("adapter", counts.adapter);
       worst = Math.max(worst, ours);
-      const better = perRun(polling) / ours;
+      const better = perRun("polling", counts.polling) / ours;
       if (wanted !== null) {
         goals.push({
           what: `requests a run of ${seconds} s against polling`,
@@ -70,7 +71,7 @@ export const requests: Bench = {
       name: RUNNER_NAMES[kind],
       size: "length of the run in s",
       unit: "requests",
-      points: points[kind] ?? [],
+      points: points[kind],
     }));
     const notes = [
       "Runs on an engine that is open. Shared: its two watches, which serve all runs of the namespace and are opened again every 5 to 10 minutes; the more runs, the less of them falls to each. Connections of k8s-run-informer grow with the followed logs, 100 to a connection (the server's stream limit).",
@@ -79,11 +80,13 @@ export const requests: Bench = {
   },
 };
 
-async function measure(kind: "adapter" | "polling", seconds: number, timeScale: number): Promise<ServerCounts> {
+async function measure(contestant: Kind, seconds: number, timeScale: number): Promise<ServerCounts> {
   const kubernetes = await Kubernetes.start({ timeScale });
   const subject = new Child(RUNS);
   try {
-    await subject.call("open", { kind, endpoint: kubernetes.endpoint, timeScale, logs: true });
+    const kind = contestant === "polling" ? "polling" : "adapter";
+    const shard = contestant === "sharded" ? { shard: { value: "bench" } } : {};
+    await subject.call("open", { kind, endpoint: kubernetes.endpoint, timeScale, logs: true, ...shard });
     // The first run also reads what a process reads once (its own pod, access reviews).
     await subject.call<RunsResult>("run", { count: 1, rampMs: 0, runMs: [500, 500], prefix: "first" });
     const before = await kubernetes.counts();
@@ -94,7 +97,7 @@ async function measure(kind: "adapter" | "polling", seconds: number, timeScale: 
       lineMs: 2_000,
       prefix: "run",
     });
-    if (errors.length > 0) throw new Error(`${kind}: ${errors[0]}`);
+    if (errors.length > 0) throw new Error(`${contestant}: ${errors[0]}`);
     return countsBetween(before, await kubernetes.counts());
   } finally {
     await subject.stop();
@@ -102,11 +105,12 @@ async function measure(kind: "adapter" | "polling", seconds: number, timeScale: 
   }
 }
 
-/** Requests that serve all runs of a process, however many. */
-function shared({ byVerb }: ServerCounts): number {
-  return (byVerb["watch jobs"] ?? 0) + (byVerb["watch pods"] ?? 0);
+/** Requests that serve all runs of a process, however many: its own two watches. In a shard each run's start opens two more. */
+function shared(kind: Kind, { byVerb }: ServerCounts): number {
+  const watches = (byVerb["watch jobs"] ?? 0) + (byVerb["watch pods"] ?? 0);
+  return kind === "sharded" ? watches - 2 * AT_ONCE : watches;
 }
 
-function perRun(counts: ServerCounts): number {
-  return (counts.total - shared(counts)) / AT_ONCE;
+function perRun(kind: Kind, counts: ServerCounts): number {
+  return (counts.total - shared(kind, counts)) / AT_ONCE;
 }

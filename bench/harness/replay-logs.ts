@@ -14,8 +14,17 @@ const followed = new Set<FollowedLog>();
 let timer: NodeJS.Timeout | null = null;
 const PADDING = "x".repeat(120);
 
+/** Pods of this name have so much to say at once, and then nothing more. */
+export const TALKATIVE = "talkative";
+export const TALKATIVE_BYTES = 4 * 1024 * 1024;
+
 export function logRoute(url: URL, response: Http2ServerResponse): void {
   response.writeHead(200, { "content-type": "text/plain" });
+  if (url.pathname.includes(`/pods/${TALKATIVE}`)) {
+    // The same bytes for all, so that the server needs little for them.
+    for (let bytes = 0; bytes < TALKATIVE_BYTES; bytes += SPEECH.length) response.write(SPEECH);
+    return;
+  }
   const log: FollowedLog = { response, lines: 0 };
   response.write(line(log));
   if (url.searchParams.get("follow") !== "true") {
@@ -25,6 +34,13 @@ export function logRoute(url: URL, response: Http2ServerResponse): void {
   followed.add(log);
   response.once("close", () => followed.delete(log));
 }
+
+const SPEECH = Buffer.from(
+  Array.from({ length: 256 }, (_, at) => {
+    const nanos = String(at).padStart(9, "0");
+    return `2026-01-01T00:00:00.${nanos}Z ${"x".repeat(200)}\n`;
+  }).join(""),
+);
 
 /** Every followed log gets so many lines a second, each stream at its own moments. */
 export function startLines({ linesPerSecond }: { linesPerSecond: number }): void {

@@ -75,6 +75,8 @@ async function start({ pods, jobs, phases }: ReplayOptions): Promise<ReplayAddre
     allowHTTP1: true,
     // Of the real server: 250 streams a connection; windows as large as Go's default for the server side do not matter here.
     settings: { maxConcurrentStreams: 250 },
+    // A real server has no such limit: streams whose client does not read would have others refused.
+    maxSessionMemory: 4_000,
   });
   server.on("secureConnection", () => {
     connections += 1;

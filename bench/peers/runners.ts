@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { Pool } from "undici";
+import { SHARD_VARIABLE } from "../../src/adapter/site.ts";
 import {
   type EngineStats,
   type JobManifest,
@@ -85,14 +86,16 @@ async function engine({ endpoint, logs, shard }: RunnerOptions): Promise<Runner>
 }
 
 /** The whole adapter, called as Paperclip calls it. */
-async function adapter({ endpoint }: RunnerOptions): Promise<Runner> {
+async function adapter({ endpoint, shard }: RunnerOptions): Promise<Runner> {
   const kubeconfig = exportKubeConfig(endpoint);
+  if (shard !== undefined) process.env[SHARD_VARIABLE] = shard.value;
   const module = createServerAdapter();
   // The engine that the runs share, kept from run to run as a server that always has some keeps it.
   const lease = await leaseEngine({
     kubeConfig: kubeConfigOfPath(kubeconfig),
     namespace: endpoint.namespace,
     labels: LABELS,
+    ...(shard === undefined ? {} : { shard }),
   });
   return {
     run: async ({ jobName, namespace, runMs, lineMs }, onReady) => {

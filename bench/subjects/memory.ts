@@ -2,6 +2,7 @@ import { Cluster, followLogs, type LogStream, RunEngine } from "../../src/engine
 import { serve } from "../harness/child.ts";
 import { heapBytes, settledHeap } from "../harness/heap.ts";
 import { jobName } from "../harness/pods.ts";
+import { TALKATIVE } from "../harness/replay-logs.ts";
 import { type Endpoint, kubeConfigFor } from "../peers/kube-config.ts";
 
 /** What a run and an idle follow cost in memory, in a process of its own. Needs --expose-gc. */
@@ -41,36 +42,44 @@ async function runs({ endpoint, count }: { endpoint: Endpoint; count: number }):
   return result;
 }
 
-async function follows({
-  endpoint,
-  count,
-}: {
-  endpoint: Endpoint;
-  count: number;
-}): Promise<{ followBytes: number; connections: number }> {
+export interface FollowMemory {
+  idleBytes: number;
+  /** Its consumer takes no more, though megabytes wait for it. */
+  stalledBytes: number;
+  connections: number;
+}
+
+async function follows({ endpoint, count }: { endpoint: Endpoint; count: number }): Promise<FollowMemory> {
   const cluster = new Cluster({ kubeConfig: kubeConfigFor(endpoint) });
-  const open = async (index: number): Promise<LogStream> => {
+  const open = async (podName: string): Promise<LogStream> => {
     const stream = followLogs(cluster, {
       namespace: endpoint.namespace,
-      podName: `pod-${index}`,
+      podName,
       container: "claude",
       view: () => ({ phase: "running", restartCount: 0, startedAt: null, finishedAt: null }),
       onChange: () => () => undefined,
     });
     const batches = stream.batches();
     await batches.next();
-    // Its consumer waits for the next line.
-    batches.next().catch(() => undefined);
+    // Its consumer waits for the next line; that of a stalled one does not ask.
+    if (!podName.startsWith(TALKATIVE)) batches.next().catch(() => undefined);
     return stream;
   };
-  const warm = await open(count);
-  const before = await settledHeap();
-  const streams = await Promise.all(Array.from({ length: count }, (_, index) => open(index)));
-  const followBytes = ((await settledHeap()) - before) / count;
+  const many = (name: string) => Promise.all(Array.from({ length: count }, (_, index) => open(`${name}-${index}`)));
+  const all = [await open("warm-up"), await open(`${TALKATIVE}-warm-up`)];
+  const empty = await settledHeap();
+  all.push(...(await many("idle")));
+  const idle = await settledHeap();
   const { connectionsOpen } = cluster.requests.snapshot();
-  for (const stream of [...streams, warm]) stream.close();
+  all.push(...(await many(TALKATIVE)));
+  const stalled = await settledHeap();
+  for (const stream of all) stream.close();
   await cluster.close();
-  return { followBytes, connections: connectionsOpen };
+  return {
+    idleBytes: (idle - empty) / count,
+    stalledBytes: (stalled - idle) / count,
+    connections: connectionsOpen,
+  };
 }
 
 serve({ runs, follows });
