@@ -31,9 +31,9 @@ const MAX_EXCERPT = 500;
 /** The follower gives up by itself 120 s after the end of the container; this is for one that hangs. */
 const DRAIN_IDLE_MS = 150_000;
 
-/** Reads one run's output into the host's log and the parser: every line once, whole, in order, as fast as the host takes it. */
-export class OutputReader<Verdict extends AgentVerdict> {
-  readonly output: Output = {
+/** What is known of a run of which nothing was read. */
+export function noOutput(): Output {
+  return {
     lines: 0,
     characters: 0,
     firstLine: null,
@@ -43,6 +43,11 @@ export class OutputReader<Verdict extends AgentVerdict> {
     parserError: null,
     isComplete: false,
   };
+}
+
+/** Reads one run's output into the host's log and the parser: every line once, whole, in order, as fast as the host takes it. */
+export class OutputReader<Verdict extends AgentVerdict> {
+  readonly output: Output = noOutput();
   readonly #options: FollowOptions<Verdict>;
   readonly #stopped = new AbortController();
   readonly #done: Promise<void>;

@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import { abortable } from "../engine/index.ts";
 
 /**
  * What must exist once per process. The host reloads an adapter by importing its file again, and the old copy's runs go on:
@@ -54,21 +55,6 @@ export async function acquireLock(key: string, signal: AbortSignal): Promise<() 
     throw error;
   }
   return release;
-}
-
-/** The promise, or the signal's reason as soon as it aborts. */
-export async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  let onAbort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
 }
 
 /** Whether the promise settled in time, well or badly. The timer does not hold the process. */

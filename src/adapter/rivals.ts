@@ -1,8 +1,7 @@
-import type { Job, Run } from "../engine/index.ts";
+import { abortable, type Job, type Run } from "../engine/index.ts";
 import { cachedPods, type GuardInput, isOfAgent, situationOf } from "./guard.ts";
 import { LabelKey } from "./names.ts";
 import { decide } from "./orphans.ts";
-import { abortable } from "./process-state.ts";
 
 /** How long the watch may take to show a Job that the server has just created. */
 const ECHO_TIMEOUT_MS = 5_000;

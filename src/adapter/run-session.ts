@@ -14,7 +14,7 @@ import type { BaseConfig } from "./config.ts";
 import type { Redactor } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
 import { reasonOf } from "./errors.ts";
-import { hasStarted, OutputReader, surelyNeverRan } from "./follow.ts";
+import { hasStarted, noOutput, OutputReader, surelyNeverRan } from "./follow.ts";
 import { secretNameFor } from "./names.ts";
 import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
 import { processState, settlesWithin } from "./process-state.ts";
@@ -176,16 +176,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   #classified(kind: OutcomeKind, end: RunEnd | null): AdapterExecutionResult {
     const { definition, ctx, config, redactor, log } = this.#input;
     const { adopted, sessionId, workingDir, carry } = this.#started;
-    const output = this.#reader?.output ?? {
-      lines: 0,
-      characters: 0,
-      firstLine: null,
-      lastLine: null,
-      gaps: [],
-      error: null,
-      parserError: null,
-      isComplete: false,
-    };
+    const output = this.#reader?.output ?? noOutput();
     if (output.error !== null) {
       const hint = isForbidden(output.error) ? " Grant `get` on `pods/log`." : "";
       log.say("stderr", `The log could not be read to its end: ${reasonOf(output.error)}${hint}`);
@@ -234,7 +225,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const { log } = this.#input;
     const giveUp = AbortSignal.timeout(GONE_TIMEOUT_MS);
     try {
-      await this.#run.delete({ signal: giveUp });
+      await this.#run.delete({ propagationPolicy: "Foreground", signal: giveUp });
       await this.#run.gone({ signal: giveUp });
       await this.#reader?.stop();
       return true;

@@ -1,5 +1,6 @@
 import { equalJson, isRecord } from "./json-object.ts";
 import type { NewObject, StoredObject } from "./objects.ts";
+import { parseQuantity } from "./quantity.ts";
 import { RESOURCES, type ResourceName } from "./resources.ts";
 import { invalid, type StatusCause, StatusError } from "./status-error.ts";
 
@@ -263,7 +264,7 @@ function validateContainer(
   const limits = fields(resources.limits);
   for (const [resource, request] of Object.entries(fields(resources.requests))) {
     const limit = limits[resource];
-    if (limit !== undefined && quantity(request) > quantity(limit)) {
+    if (limit !== undefined && parseQuantity(String(request)) > parseQuantity(String(limit))) {
       push(
         causes,
         `${path}.resources.requests`,
@@ -272,33 +273,6 @@ function validateContainer(
       );
     }
   }
-}
-
-const SUFFIX: Readonly<Record<string, number>> = {
-  n: 1e-9,
-  u: 1e-6,
-  m: 1e-3,
-  "": 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  E: 1e18,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-  Pi: 2 ** 50,
-  Ei: 2 ** 60,
-};
-
-/** A Kubernetes quantity (`500m`, `2Gi`, `1e3`) as a number; NaN when it is none. */
-export function quantity(value: unknown): number {
-  const text = String(value);
-  if (!QUANTITY.test(text)) return Number.NaN;
-  const [, digits = "", suffix = ""] = /^([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)(.*)$/.exec(text) ?? [];
-  return Number(digits) * (SUFFIX[suffix] ?? Number.NaN);
 }
 
 function duplicate(causes: StatusCause[], field: string, value: string): void {

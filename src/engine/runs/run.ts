@@ -1,13 +1,12 @@
 import { EventEmitter } from "eventemitter3";
-import type { ContainerStatus, Job, Pod } from "../kubernetes.ts";
-import type { LogGap, LogOptions, LogRestart, LogSource } from "../logs/index.ts";
+import type { Job, Pod } from "../kubernetes.ts";
+import { containerView, type LogGap, type LogOptions, type LogRestart, type LogSource } from "../logs/index.ts";
 import { type Cluster, isConflict, isNotFound } from "../transport/index.ts";
 import { classify } from "./classify.ts";
 import { describe } from "./describe.ts";
 import type { RunPolicy } from "./policy.ts";
 import { RunLogs } from "./run-logs.ts";
 import {
-  containerStatus,
   INITIAL_STATE,
   isPodTerminal,
   type RunFrame,
@@ -297,9 +296,7 @@ export class Run extends EventEmitter<RunEvents> {
           this.#state.pod?.metadata.uid === uid && this.#state.podDeletedAt === null
             ? this.#state.pod
             : this.#host.pod(namespace, podName);
-        if (current === undefined || current.metadata.uid !== uid)
-          return { phase: "gone", restartCount: 0, startedAt: null, finishedAt: null };
-        return viewOf(current, containerStatus(current, container));
+        return containerView(current?.metadata.uid === uid ? current : undefined, container);
       },
       onChange: (listener) => {
         this.on("change", listener);
@@ -494,29 +491,6 @@ function isStale(state: RunState, frame: RunFrame): boolean {
     known.metadata.uid === frame.object.metadata.uid &&
     known.metadata.resourceVersion === frame.object.metadata.resourceVersion
   );
-}
-
-function viewOf(pod: Pod, status: ContainerStatus | undefined): ReturnType<LogSource["view"]> {
-  const running = status?.state?.running;
-  const terminated = status?.state?.terminated;
-  const restartCount = status?.restartCount ?? 0;
-  if (running !== undefined)
-    return { phase: "running", restartCount, startedAt: running.startedAt ?? null, finishedAt: null };
-  if (terminated !== undefined) {
-    const isRestarted =
-      !isPodTerminal(pod) &&
-      pod.spec.restartPolicy === "OnFailure" &&
-      terminated.exitCode !== 0 &&
-      pod.metadata.deletionTimestamp === undefined;
-    return {
-      phase: isRestarted ? "waiting" : "ended",
-      restartCount,
-      startedAt: terminated.startedAt ?? null,
-      finishedAt: terminated.finishedAt ?? null,
-    };
-  }
-  // A pod that is over without ever having started the container has no log to wait for.
-  return { phase: isPodTerminal(pod) ? "ended" : "waiting", restartCount, startedAt: null, finishedAt: null };
 }
 
 async function deleteJob(

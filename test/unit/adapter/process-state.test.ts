@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { abortable, acquireLock, processState, settlesWithin } from "../../../src/adapter/process-state.ts";
+import { acquireLock, processState, settlesWithin } from "../../../src/adapter/process-state.ts";
+import { abortable } from "../../../src/engine/index.ts";
 
 const never = new AbortController().signal;
 
