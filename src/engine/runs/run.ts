@@ -1,8 +1,9 @@
 import { EventEmitter } from "eventemitter3";
 import type { Job, Pod } from "../kubernetes.ts";
 import { containerView, type LogGap, type LogOptions, type LogRestart, type LogSource } from "../logs/index.ts";
-import { type Cluster, isConflict, isNotFound } from "../transport/index.ts";
+import type { Cluster } from "../transport/index.ts";
 import { classify } from "./classify.ts";
+import { type DeleteOptions, deleteJob } from "./delete-job.ts";
 import { describe } from "./describe.ts";
 import type { RunPolicy } from "./policy.ts";
 import { RunLogs } from "./run-logs.ts";
@@ -23,6 +24,7 @@ import {
   RunTimeoutError,
   StartFailedError,
 } from "./types.ts";
+import { Waiters, type WaitLimits } from "./waiters.ts";
 
 export interface RunEvents {
   /** Readable progress, each state once. */
@@ -56,25 +58,15 @@ export interface RunHost {
   report(error: unknown): void;
 }
 
-export interface WaitOptions {
+export interface WaitOptions extends WaitLimits {
   /** The container whose log and exit code are the run's. */
   container: string;
-  signal?: AbortSignal;
-  /** Give up waiting after so many milliseconds; the run goes on. Default: wait as long as it takes. */
-  timeoutMs?: number;
-}
-
-interface Waiter {
-  /** Looks at the newest state; true when it has settled its promise. */
-  check(): boolean;
-  fail(error: Error): void;
 }
 
 /** What is known of one awaited container. */
 interface Watched {
   ready: Pod | null;
   end: RunEnd | null;
-  wakeAt: number | null;
 }
 
 /**
@@ -93,7 +85,7 @@ export class Run extends EventEmitter<RunEvents> {
   /** Frames that came while the create request was under way; whose they are is known with its answer. */
   #pending: RunFrame[] | null = null;
   readonly #watched = new Map<string, Watched>();
-  readonly #waiters = new Set<Waiter>();
+  readonly #waiters = new Waiters();
   #timer: NodeJS.Timeout | null = null;
   #lastPhase = "";
   readonly #closing = new AbortController();
@@ -165,7 +157,7 @@ export class Run extends EventEmitter<RunEvents> {
    * Resolves when the Job and every pod of it are deleted.
    * @throws RunTimeoutError, EngineStoppedError, or the signal's reason.
    */
-  gone(options: Omit<WaitOptions, "container"> = {}): Promise<void> {
+  gone(options: WaitLimits = {}): Promise<void> {
     return this.#settle(options, "the deletion of Job and pods", () =>
       this.#checkGone() ? { value: undefined } : null,
     );
@@ -202,19 +194,8 @@ export class Run extends EventEmitter<RunEvents> {
    * to wait for the pods.
    * @throws ApiError
    */
-  async delete(
-    options: {
-      propagationPolicy?: "Background" | "Foreground";
-      gracePeriodSeconds?: number;
-      signal?: AbortSignal;
-    } = {},
-  ): Promise<void> {
-    const { propagationPolicy = "Background", gracePeriodSeconds, signal } = options;
-    await deleteJob(this.#host.cluster, this, {
-      propagationPolicy,
-      ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
-      ...(signal === undefined ? {} : { signal }),
-    });
+  async delete(options: DeleteOptions = {}): Promise<void> {
+    await deleteJob(this.#host.cluster, this, options);
   }
 
   /** Forget the run: pending promises reject, listeners are dropped. The Job is left alone. */
@@ -228,7 +209,8 @@ export class Run extends EventEmitter<RunEvents> {
     if (this.isReleased) return;
     this.#closing.abort(error);
     if (this.#timer !== null) clearTimeout(this.#timer);
-    for (const waiter of [...this.#waiters]) waiter.fail(error);
+    this.#timer = null;
+    this.#waiters.end(error);
     this.#emit("change");
     this.removeAllListeners();
   }
@@ -320,7 +302,7 @@ export class Run extends EventEmitter<RunEvents> {
   #watch(container: string): Watched {
     let watched = this.#watched.get(container);
     if (watched === undefined) {
-      watched = { ready: null, end: null, wakeAt: null };
+      watched = { ready: null, end: null };
       this.#watched.set(container, watched);
       this.#evaluate();
     }
@@ -339,7 +321,7 @@ export class Run extends EventEmitter<RunEvents> {
       if (verdict.end !== null) this.#emit("terminated", verdict.end);
       else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
     }
-    for (const waiter of [...this.#waiters]) waiter.check();
+    this.#waiters.check();
     this.#wake(heldAt === now ? wakeAt : Math.max(wakeAt, now + CATCH_UP_MS / 2), now);
     this.#register();
   }
@@ -386,46 +368,8 @@ export class Run extends EventEmitter<RunEvents> {
     });
   }
 
-  /** `take` answers null while there is nothing to say, and may throw. */
-  #settle<T>(
-    { signal, timeoutMs }: Omit<WaitOptions, "container">,
-    what: string,
-    take: () => { value: T } | null,
-  ): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      if (signal?.aborted === true) return reject(signal.reason);
-      let timer: NodeJS.Timeout | null = null;
-      const finish = (settle: () => void) => {
-        this.#waiters.delete(waiter);
-        if (timer !== null) clearTimeout(timer);
-        signal?.removeEventListener("abort", onAbort);
-        settle();
-      };
-      const onAbort = () => finish(() => reject(signal?.reason));
-      const waiter: Waiter = {
-        check: () => {
-          try {
-            const taken = take();
-            if (taken === null) return false;
-            finish(() => resolve(taken.value));
-          } catch (error) {
-            finish(() => reject(error));
-          }
-          return true;
-        },
-        fail: (error) => finish(() => reject(error)),
-      };
-      if (waiter.check()) return;
-      if (this.isReleased) return waiter.fail(new EngineStoppedError());
-      this.#waiters.add(waiter);
-      signal?.addEventListener("abort", onAbort, { once: true });
-      if (timeoutMs !== undefined) {
-        timer = setTimeout(
-          () => waiter.fail(new RunTimeoutError(this.namespace, this.jobName, what, timeoutMs)),
-          Math.min(timeoutMs, 2 ** 31 - 1),
-        );
-      }
-    });
+  #settle<T>(limits: WaitLimits, what: string, take: () => { value: T } | null): Promise<T> {
+    return this.#waiters.wait(take, limits, (ms) => new RunTimeoutError(this.namespace, this.jobName, what, ms));
   }
 
   #checkGone(): boolean {
@@ -434,7 +378,7 @@ export class Run extends EventEmitter<RunEvents> {
     if (jobDeletedAt === null || this.#host.podsOf(this.namespace, this.jobName, this.#uid).length > 0) return false;
     this.#isGone = true;
     this.#register();
-    for (const waiter of [...this.#waiters]) waiter.check();
+    this.#waiters.check();
     this.#emit("gone");
     return true;
   }
@@ -491,28 +435,4 @@ function isStale(state: RunState, frame: RunFrame): boolean {
     known.metadata.uid === frame.object.metadata.uid &&
     known.metadata.resourceVersion === frame.object.metadata.resourceVersion
   );
-}
-
-async function deleteJob(
-  cluster: Cluster,
-  { namespace, jobName, uid }: { namespace: string; jobName: string; uid: string | null },
-  options: { propagationPolicy: string; gracePeriodSeconds?: number; signal?: AbortSignal },
-): Promise<void> {
-  const { signal, ...deleteOptions } = options;
-  try {
-    await cluster.json({
-      method: "DELETE",
-      path: `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`,
-      body: {
-        apiVersion: "v1",
-        kind: "DeleteOptions",
-        ...deleteOptions,
-        ...(uid === null ? {} : { preconditions: { uid } }),
-      },
-      ...(signal === undefined ? {} : { signal }),
-    });
-  } catch (error) {
-    // Gone, or another Job stands under the name (the uid precondition failed): ours is deleted.
-    if (!isNotFound(error) && !(uid !== null && isConflict(error))) throw error;
-  }
 }
