@@ -105,7 +105,8 @@ async function measure(processes: number, mode: Mode, total: number): Promise<Me
       subjects.map((subject, at) =>
         subject.call<RunsResult>("run", {
           count: total / processes,
-          rampMs: total * 6,
+          // Faster, and the embedded server would fall behind and tell of several changes at once.
+          rampMs: total * 10,
           runMs: [1_000, 2_000],
           prefix: `p${at}`,
         }),

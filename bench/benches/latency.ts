@@ -88,12 +88,12 @@ async function measure(kind: Kind, active: number, quick: boolean): Promise<numb
       active === 1
         ? // Polling takes seconds a run; enough of them to hit every part of its period.
           await run("run", {
-            count: kind === "polling" ? (quick ? 2 : 8) : quick ? 10 : 100,
+            count: kind === "polling" ? (quick ? 2 : 4) : quick ? 10 : 100,
             rampMs: 0,
             runMs: [20, 1_000 / (kind === "polling" ? 1 : 5)],
             inSequence: true,
           })
-        : await run("run", { count: active, rampMs: active * 20, runMs: [active * 20, active * 30] });
+        : await run("run", { count: active, rampMs: active * 15, runMs: [active * 15, active * 22] });
     const server = await kubernetes.times();
     return times.flatMap(({ job, readyAt, endedAt }) => {
       const at = server.get(job);

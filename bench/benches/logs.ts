@@ -24,7 +24,7 @@ export const logs: Bench = {
   title: "Followed logs",
   run: async (context) => {
     const streams = context.quick ? 100 : 1_000;
-    const forMs = context.quick ? 2_000 : 8_000;
+    const forMs = context.quick ? 2_000 : 5_000;
     const tables: Table[] = [];
     const goals: Goal[] = [];
     const points: Record<LogsKind, [number, number][]> = { ours: [], floor: [], "floor-lines": [] };

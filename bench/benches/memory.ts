@@ -5,6 +5,7 @@ import { TALKATIVE_BYTES } from "../harness/replay-logs.ts";
 import { format, formatBytes, median, ratio } from "../harness/stats.ts";
 import type { Held, Opened } from "../subjects/cache.ts";
 import type { FollowMemory, RunMemory } from "../subjects/memory.ts";
+import { allocations } from "./allocations.ts";
 import { NAMES } from "./ingest.ts";
 
 const CONTESTANTS = ["ours", "client-node", "fluent-client"] as const;
@@ -37,6 +38,7 @@ export const memory: Bench = {
       await few.child.stop();
     }
     points.push([pods, (median(perPod.ours) * pods) / 1e6]);
+    const allocated = await allocations(context.quick);
     const running = await startReplay({ pods, jobs: pods, phases: ["Running"] });
     const subject = new Child(MEMORY, WITH_GC);
     try {
@@ -73,6 +75,7 @@ export const memory: Bench = {
               ],
             ],
           },
+          allocated,
         ],
         goals: [
           { what: "heap a cached pod", goal: "≤ 2.5 KB", figure: formatBytes(ours), met: ours <= 2_500 },

@@ -1,3 +1,4 @@
+import { PerformanceObserver } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** Heap and buffers outside of it after full collections. Needs --expose-gc. */
@@ -23,4 +24,23 @@ export async function settledHeap(): Promise<number> {
     least = Math.min(least, now);
   }
   return least;
+}
+
+/** For the subjects whose allocations are measured: how large the heap is as it stands, and how often it was collected. */
+export function heapMethods() {
+  let collections = 0;
+  new PerformanceObserver((list) => {
+    collections += list.getEntries().length;
+  }).observe({ entryTypes: ["gc"] });
+  return {
+    collect: async () => {
+      heapBytes();
+      // What the observer is told of these comes in a later turn.
+      await delay(50);
+    },
+    heap: () => {
+      const { heapUsed, external } = process.memoryUsage();
+      return { bytes: heapUsed + external, collections };
+    },
+  };
 }

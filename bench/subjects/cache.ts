@@ -1,5 +1,5 @@
 import { type CpuSample, serve, stopwatch } from "../harness/child.ts";
-import { settledHeap } from "../harness/heap.ts";
+import { heapMethods, settledHeap } from "../harness/heap.ts";
 import { type CacheKind, load, openCache, type PodCache } from "../peers/caches.ts";
 import { type Endpoint, exportKubeConfig } from "../peers/kube-config.ts";
 
@@ -28,6 +28,7 @@ function onPod(): void {
 }
 
 serve({
+  ...heapMethods(),
   open: async ({ kind, endpoint }: { kind: CacheKind; endpoint: Endpoint }): Promise<Opened> => {
     exportKubeConfig(endpoint);
     await load(kind);

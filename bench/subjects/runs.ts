@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type CpuSample, serve, stopwatch } from "../harness/child.ts";
+import { heapMethods } from "../harness/heap.ts";
 import { openRunner, type Runner, type RunnerOptions, type RunTimes } from "../peers/runners.ts";
 
 /** One contestant that runs Jobs, in a process of its own. */
@@ -84,6 +85,7 @@ class Starts {
 }
 
 serve({
+  ...heapMethods(),
   open: async (options: RunnerOptions) => {
     namespace = options.endpoint.namespace;
     runner = await openRunner(options);
