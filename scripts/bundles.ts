@@ -8,6 +8,7 @@ const manifest: { dependencies: Record<string, string> } = JSON.parse(readFileSy
 export const ENTRIES: Readonly<Record<string, string>> = {
   index: "src/index.ts",
   "server/index": "src/claude/server.ts",
+  "adapter/index": "src/adapter/index.ts",
   "engine/index": "src/engine/index.ts",
   "embedded/index": "src/embedded/index.ts",
   "cli/index": "src/claude/cli.ts",

@@ -148,7 +148,7 @@ describe("the package", () => {
       import { createRequire } from "node:module";
       const require = createRequire(import.meta.url);
       const out = {};
-      for (const name of ["", "/server", "/engine", "/embedded", "/cli", "/ui-parser"]) {
+      for (const name of ["", "/server", "/adapter", "/engine", "/embedded", "/cli", "/ui-parser"]) {
         const module = await import("${packageJson.name}" + name);
         require("${packageJson.name}" + name);
         out[name] = Object.keys(module).filter((each) => each !== "default" && each !== "module.exports").sort();
@@ -161,6 +161,7 @@ describe("the package", () => {
     expect(names["/server"]).toEqual(["createServerAdapter", "execute", "sessionCodec", "testEnvironment"]);
     expect(names["/cli"]).toEqual(["printClaudeStreamEvent"]);
     expect(names["/ui-parser"]).toEqual(["parseStdoutLine"]);
+    expect(names["/adapter"]).toEqual(expect.arrayContaining(["ConfigReader", "createK8sAdapter", "parseBaseConfig"]));
     expect(names["/engine"]).toEqual(expect.arrayContaining(["RunEngine", "ApiError"]));
     expect(names["/embedded"]).toEqual(expect.arrayContaining(["EmbeddedKubernetes"]));
   });
@@ -187,10 +188,12 @@ describe("the package", () => {
       import { sessionCodec } from "${packageJson.name}/server";
       import { RunEngine, type RunEnd, type LogLine } from "${packageJson.name}/engine";
       import { EmbeddedKubernetes } from "${packageJson.name}/embedded";
+      import type { AdapterDefinition, AgentVerdict, BaseConfig, RunOutcome } from "${packageJson.name}/adapter";
       import { printClaudeStreamEvent } from "${packageJson.name}/cli";
       type IsAny<T> = 0 extends 1 & T ? true : false;
       const no = <T>(value: IsAny<T>) => value;
-      no<RunEngine>(false); no<RunEnd>(false); no<LogLine>(false); no<EmbeddedKubernetes>(false); no<typeof type>(false);
+      no<RunEngine>(false); no<RunEnd>(false); no<LogLine>(false); no<EmbeddedKubernetes>(false); no<AdapterDefinition<BaseConfig, AgentVerdict>>(false);
+      no<RunOutcome<BaseConfig, AgentVerdict>["end"]>(false); no<typeof type>(false);
       export async function use(engine: RunEngine): Promise<number | null> {
         const run = engine.attach({ jobName: "x" });
         for await (const line of run.logs({ container: "c" })) no<typeof line.text>(false);
