@@ -36,7 +36,9 @@ export async function cleanUp(input: {
       if (job !== null && end.kind !== "job_deleted") await markCollected(cluster, job, giveUp);
       await deleteRunSecret(cluster, namespace, secretNameFor(jobName), giveUp);
     } else {
-      if (end.kind !== "job_deleted") await run.delete({ signal: giveUp });
+      // An agent that was not seen to end may run on in its pod's grace period: its Job stays until then, for the guard to see.
+      const propagationPolicy = end.exitCode === null ? "Foreground" : "Background";
+      if (end.kind !== "job_deleted") await run.delete({ propagationPolicy, signal: giveUp });
       // The Secrets of the adapter of old have no owner.
       const isForeign = isAdopted && job?.metadata.annotations?.[AnnotationKey.workingDir] === undefined;
       if (isForeign) await deleteRunSecret(cluster, namespace, secretNameFor(jobName), giveUp);

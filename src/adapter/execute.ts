@@ -5,7 +5,7 @@ import { Redactor, secretsOf } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
 import { apiUrlFor, reachableUrl, taskIdOf } from "./environment.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
-import { type GuardInput, LIST_TIMEOUT_MS, openGuardView, passGuard } from "./guard.ts";
+import { CACHE_MAX_AGE_MS, type GuardInput, LIST_TIMEOUT_MS, openGuardView, passGuard } from "./guard.ts";
 import { launchRun } from "./launch.ts";
 import { buildManifest, workingDirOf } from "./manifest.ts";
 import { sanitizeLabelValue } from "./names.ts";
@@ -24,6 +24,8 @@ export interface ExecuteOptions {
   readonly connectTimeoutMs?: number;
   /** How long the guard waits for its list of the agent's Jobs before it refuses the run. Default 15 000 ms. */
   readonly guardTimeoutMs?: number;
+  /** How long after its last word a watch of pods is believed by the guard before it lists them as well. Default 10 000 ms. */
+  readonly cacheMaxAgeMs?: number;
 }
 
 /**
@@ -35,7 +37,12 @@ export interface ExecuteOptions {
 export async function execute<Config extends BaseConfig, Verdict extends AgentVerdict>(
   definition: AdapterDefinition<Config, Verdict>,
   ctx: AdapterExecutionContext,
-  { env = process.env, connectTimeoutMs, guardTimeoutMs = LIST_TIMEOUT_MS }: ExecuteOptions = {},
+  {
+    env = process.env,
+    connectTimeoutMs,
+    guardTimeoutMs = LIST_TIMEOUT_MS,
+    cacheMaxAgeMs = CACHE_MAX_AGE_MS,
+  }: ExecuteOptions = {},
 ): Promise<AdapterExecutionResult> {
   const redactor = new Redactor();
   const log = new RunLog(ctx.onLog, redactor);
@@ -60,7 +67,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     }
     site = await openSite({ definition, config, env, signal, connectTimeoutMs });
     const input = { definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel };
-    const started = await start({ ...input, listTimeoutMs: guardTimeoutMs });
+    const started = await start({ ...input, listTimeoutMs: guardTimeoutMs, cacheMaxAgeMs });
     const session = new RunSession({ definition, ctx, config, site, signal, log, redactor }, started);
     return await session.result();
   } catch (error) {
@@ -89,6 +96,7 @@ interface StartInput<Config extends BaseConfig, Verdict extends AgentVerdict> {
   readonly agentLabel: string;
   readonly runLabel: string;
   readonly listTimeoutMs: number;
+  readonly cacheMaxAgeMs: number;
 }
 
 /**
@@ -125,6 +133,7 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
       config,
       signal,
       listTimeoutMs: input.listTimeoutMs,
+      cacheMaxAgeMs: input.cacheMaxAgeMs,
       say: (stream, text) => log.say(stream, text),
     };
     while (true) {

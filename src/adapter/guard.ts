@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { EngineView, Job, Pod, Run, RunEngine } from "../engine/index.ts";
 import type { BaseConfig } from "./config.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
@@ -16,6 +17,8 @@ export interface GuardInput {
   readonly signal: AbortSignal;
   /** How long the server may take for the one list. */
   readonly listTimeoutMs: number;
+  /** The pods' cache is believed for so long after its watch's last word. */
+  readonly cacheMaxAgeMs: number;
   /** A line for the run's log. */
   say(stream: "stdout" | "stderr", text: string): void;
 }
@@ -26,6 +29,13 @@ export type Passage = { readonly kind: "start" } | Extract<Decision, { kind: "ad
 export const LIST_TIMEOUT_MS = 15_000;
 /** What is being deleted is waited for so long: a pod's grace period and some. */
 const LEAVING_TIMEOUT_MS = 60_000;
+/**
+ * A watch that is open and has told nothing for so long may be stalled: pods are asked of the server, too. On a busy server
+ * words come many times a second; on an idle one this is a second list for a run.
+ */
+export const CACHE_MAX_AGE_MS = 10_000;
+/** When the cache says that the way is free and the server says no, the cache is behind: do not ask again before this. */
+const LOOK_AGAIN_MS = 1_000;
 /** `concurrencyPolicy: wait` gives up after so long; the host then tries again. */
 const WAIT_TIMEOUT_MS = 60 * 60_000;
 
@@ -33,8 +43,9 @@ const WAIT_TIMEOUT_MS = 60 * 60_000;
  * At most one agent process for one agent: looks at every Job and pod of the agent and says whether the newcomer may start,
  * shall adopt a run that is there, or must not. It fails closed: who cannot look does not start.
  *
- * Jobs are asked of the server (one list), pods of the cache: a pod that outlives its Job has been there for a while, so a
- * cache whose watch is open knows it. Call it under the agent's lock; two *processes* are told apart by `RivalWatch`.
+ * Jobs are asked of the server (one list), pods of the cache as long as its watch has told something lately. What this adapter
+ * stops it deletes in the foreground, so that the Job stays in that list until its pods are gone. Call it under the agent's lock;
+ * two *processes* are told apart by `RivalWatch`.
  *
  * @throws BootstrapError; the signal's reason
  */
@@ -42,11 +53,13 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
   const startedAt = performance.now();
   let said = "";
   while (true) {
+    const lookedAt = performance.now();
     const decision = decide(await look(input));
     if (decision.kind === "start" || decision.kind === "adopt") return decision;
     const waitedMs = performance.now() - startedAt;
     if (decision.kind === "leaving") {
       await settle(input, decision.names.join(", "), LEAVING_TIMEOUT_MS - waitedMs);
+      await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
       continue;
     }
     const orphans = input.config.deleteMismatchedOrphans ? decision.blockers.filter((each) => !each.isActiveHere) : [];
@@ -59,6 +72,7 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
     if (names !== said) input.say("stdout", `Waiting for the agent's other run to end: ${names}`);
     said = names;
     await settle(input, names, WAIT_TIMEOUT_MS - waitedMs, decision.blockers);
+    await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
   }
 }
 
@@ -88,8 +102,9 @@ async function look(input: GuardInput): Promise<Situation> {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(input.listTimeoutMs)]);
   try {
     const jobs = await engine.listJobs(namespace, labels, limited);
-    const { synced, connected } = view.pods.freshness();
-    const pods = synced && connected ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
+    const { synced, connected, ageMs } = view.pods.freshness();
+    const isCurrent = synced && connected && ageMs < input.cacheMaxAgeMs;
+    const pods = isCurrent ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
     return situationOf(input, jobs, pods);
   } catch (error) {
     signal.throwIfAborted();
@@ -179,7 +194,7 @@ async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Pr
     // Of another shard: what is not ours is not seen to go.
     for (const ref of refs) await engine.claim(ref, signal);
     runs.push(...refs.map((ref) => engine.attach(ref)));
-    await Promise.all(runs.map((run) => run.delete({ signal })));
+    await Promise.all(runs.map((run) => run.delete({ propagationPolicy: "Foreground", signal })));
     await Promise.all(runs.map((run) => run.gone({ signal, timeoutMs: LEAVING_TIMEOUT_MS })));
   } catch (error) {
     signal.throwIfAborted();
@@ -192,6 +207,10 @@ async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Pr
   } finally {
     for (const run of runs) run.release();
   }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (ms > 0) await sleep(ms, undefined, { signal, ref: false }).catch(() => signal.throwIfAborted());
 }
 
 function blockedBy(blockers: readonly Blocker[]): BootstrapError {

@@ -91,7 +91,7 @@ async function createJob(
       const deleted = engine.cluster.json({
         method: "DELETE",
         path,
-        query: { propagationPolicy: "Background" },
+        query: { propagationPolicy: "Foreground" },
         timeoutMs: 5_000,
       });
       await settlesWithin(deleted, 5_000);
@@ -133,7 +133,7 @@ function isPermanent(error: unknown): boolean {
 /** False when it cannot be told whether Job and pod are gone. */
 async function withdraw(run: Run): Promise<boolean> {
   let isGone = false;
-  const gone = run.delete().then(() => run.gone({ timeoutMs: WITHDRAW_TIMEOUT_MS }));
+  const gone = run.delete({ propagationPolicy: "Foreground" }).then(() => run.gone({ timeoutMs: WITHDRAW_TIMEOUT_MS }));
   await settlesWithin(
     gone.then(() => {
       isGone = true;

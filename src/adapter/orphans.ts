@@ -77,7 +77,7 @@ export function decide(situation: Situation): Decision {
   let endedTarget: Job | null = null;
   for (const job of jobs) {
     if (job.metadata.deletionTimestamp !== undefined) {
-      if (hasLiveAgent(job, situation)) leaving.push(job.metadata.name);
+      if (mayRunOn(job, situation)) leaving.push(job.metadata.name);
       continue;
     }
     if (isOver(job) && hasLiveAgent(job, situation)) {
@@ -150,6 +150,16 @@ function isLivePod(pod: Pod, containerName: string): boolean {
 
 function hasLiveAgent(job: Job, situation: Situation): boolean {
   return podsOf(job, situation).some((pod) => isLivePod(pod, situation.containerName));
+}
+
+/**
+ * The agent of a Job that is being deleted. It stands until its pods are gone, unless another finalizer holds it: whose pods are
+ * unknown may have one that the cache has not seen yet, unless the Job itself counts none.
+ */
+function mayRunOn(job: Job, situation: Situation): boolean {
+  if (podsOf(job, situation).length > 0) return hasLiveAgent(job, situation);
+  const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = job.status;
+  return active + terminating > 0 || succeeded + failed === 0;
 }
 
 /** The Job is over, or no longer has an agent that runs. */

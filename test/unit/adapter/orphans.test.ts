@@ -191,7 +191,16 @@ describe("pods count, not only Jobs", () => {
     const jobs = [jobOf({ deleting: true })];
     expect(decide(situation({ jobs, pods: [podOf("old", "running")] }))).toEqual({ kind: "leaving", names: ["old"] });
     expect(decide(situation({ jobs, pods: [podOf("old", 143, "Failed")] }))).toEqual({ kind: "start" });
-    expect(decide(situation({ jobs }))).toEqual({ kind: "start" });
+  });
+
+  test("a Job that is being deleted and whose pods are not known: wait unless it counts none", () => {
+    const counting = (status: Job["status"]) =>
+      decide(situation({ jobs: [{ ...jobOf({ deleting: true }), status }] })).kind;
+    expect(counting({})).toBe("leaving");
+    expect(counting({ active: 1 })).toBe("leaving");
+    expect(counting({ failed: 1, terminating: 1 })).toBe("leaving");
+    expect(counting({ failed: 1, terminating: 0 })).toBe("start");
+    expect(counting({ succeeded: 1 })).toBe("start");
   });
 
   test("over its deadline, the pod in its grace period: wait", () => {

@@ -12,6 +12,7 @@ import type {
   PreparedCommand,
   RunOutcome,
 } from "../../../src/adapter/definition.ts";
+import type { ExecuteOptions } from "../../../src/adapter/execute.ts";
 import { processState } from "../../../src/adapter/process-state.ts";
 import { forgetSelfPods } from "../../../src/adapter/self-pod.ts";
 import { EmbeddedKubernetes, type EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
@@ -281,7 +282,8 @@ export function run(
 export function adapterOf(
   world: Pick<World, "env">,
   overrides: Parameters<typeof testDefinition>[0] = {},
+  options: ExecuteOptions = {},
 ): { adapter: ServerAdapterModule; outcomes: Outcome[] } {
   const { definition, outcomes } = testDefinition(overrides);
-  return { adapter: createK8sAdapter(definition, { env: world.env, connectTimeoutMs: 3_000 }), outcomes };
+  return { adapter: createK8sAdapter(definition, { env: world.env, connectTimeoutMs: 3_000, ...options }), outcomes };
 }
