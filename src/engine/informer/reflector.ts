@@ -110,6 +110,7 @@ export class Reflector<T extends KubeObject> {
   #lastVersion: bigint | null = null;
   /** Attempts in a row that opened a watch and got nothing out of it. */
   #barren = 0;
+  /** 410s without a change or bookmark between them: a list in between proves nothing, the next watch may be told the same. */
   #goneInRow = 0;
   #hadFrame = false;
 
@@ -287,13 +288,13 @@ export class Reflector<T extends KubeObject> {
     const version = parseVersion(resourceVersion);
     this.#options.handler.initDone(version !== null && this.#lastVersion !== null && version < this.#lastVersion);
     this.#lastVersion = version;
-    this.#goneInRow = 0;
     return { name: "Watching", resourceVersion };
   }
 
   #advance(resourceVersion: string): void {
     if (this.#state.name !== "Watching") return;
     this.#state.resourceVersion = resourceVersion;
+    this.#goneInRow = 0;
     const version = parseVersion(resourceVersion);
     if (version !== null) this.#lastVersion = version;
   }

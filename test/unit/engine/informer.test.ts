@@ -106,6 +106,20 @@ describe("an informer", () => {
     },
   );
 
+  it("does not list in a tight loop for a server that calls every version too old", async () => {
+    const k8s = await startKubernetes({ streamingList: false });
+    const informer = startInformer(k8s, { backoff: { baseMs: 200, maxMs: 200 } });
+    await informer.whenSynced();
+    const gone = k8s.faults.errorRate({ status: 410, match: { verb: "watch" } });
+    const begin = performance.now();
+    k8s.faults.cutWatches();
+    await status(informer, () => informer.stats().lists >= 6);
+    // One at once, then four waits of up to 200 ms each.
+    expect(performance.now() - begin).toBeGreaterThan(40);
+    gone.remove();
+    await status(informer, () => informer.freshness().connected);
+  });
+
   it("notices a watch on which nothing arrives, and replaces it", async () => {
     const k8s = await startKubernetes();
     const informer = startInformer(k8s, { progressTimeoutMs: 150 });
