@@ -1,8 +1,9 @@
 /** One process of the adapter, and its host: `node --expose-gc worker.ts <seed> <kubeconfig>`. It may be killed at any moment. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { createK8sAdapter } from "../../src/adapter/create-adapter.ts";
 import { processState } from "../../src/adapter/process-state.ts";
+import { claudeDefinition } from "../../src/claude/definition.ts";
 import { stopSharedEngines } from "../../src/engine/index.ts";
-import { createServerAdapter } from "../../src/index.ts";
 import { LineAudit } from "./line-audit.ts";
 import type { FromWorker, RunOrder, ToWorker } from "./messages.ts";
 import { IMAGE, MISSING_IMAGE, NAMESPACE, scriptOf } from "./script.ts";
@@ -20,7 +21,8 @@ process.on("warning", (warning) => {
   if (warning.name === "MaxListenersExceededWarning") say({ kind: "wrong", what: String(warning.stack) });
 });
 
-const adapter = createServerAdapter();
+// The adapter's ten seconds in the cluster's time: stalls pass as fast as everything else there.
+const adapter = createK8sAdapter(claudeDefinition(), { cacheMaxAgeMs: 500 });
 let running = 0;
 /** What the open runs have said so far. */
 const explanations = new Map<number, () => string>();
