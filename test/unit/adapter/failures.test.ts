@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import type { ActiveFault, PolicyRule } from "../../../src/embedded/index.ts";
-import { adapterOf, NAMESPACE, run, startWorld, testDefinition, type World } from "./world.ts";
+import { adapterOf, NAMESPACE, objectsOf, run, startWorld, testDefinition, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -11,14 +11,8 @@ beforeAll(async () => {
 afterAll(() => world.stop());
 
 const BOOTSTRAP = { kind: "bootstrap", providerWorkStarted: false };
-const jobsOf = (agentId: string, of: World = world) =>
-  of.k8s.objects
-    .list("jobs", NAMESPACE)
-    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
-const podsOf = (agentId: string) =>
-  world.k8s.objects
-    .list("pods", NAMESPACE)
-    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
+const jobsOf = (agentId: string, of: World = world) => objectsOf(of, "jobs", agentId);
+const podsOf = (agentId: string) => objectsOf(world, "pods", agentId);
 
 let agents = 0;
 const fresh = () => `fails-${++agents}`;

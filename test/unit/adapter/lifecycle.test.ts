@@ -3,7 +3,18 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { processState } from "../../../src/adapter/process-state.ts";
 import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
 import { oldJob } from "./old-jobs.ts";
-import { adapterOf, NAMESPACE, type Recorded, run, startWorld, TYPE, type World } from "./world.ts";
+import {
+  adapterOf,
+  countedAgent,
+  crash,
+  NAMESPACE,
+  objectsOf,
+  type Recorded,
+  run,
+  startWorld,
+  TYPE,
+  type World,
+} from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -11,14 +22,8 @@ beforeAll(async () => {
 });
 afterAll(() => world.stop());
 
-const jobsOf = (agentId: string) =>
-  world.k8s.objects
-    .list("jobs", NAMESPACE)
-    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
-const podsOf = (agentId: string) =>
-  world.k8s.objects
-    .list("pods", NAMESPACE)
-    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
+const jobsOf = (agentId: string) => objectsOf(world, "jobs", agentId);
+const podsOf = (agentId: string) => objectsOf(world, "pods", agentId);
 
 let agents = 0;
 const fresh = () => `lives-${++agents}`;
@@ -36,12 +41,6 @@ const forever: ScriptedProgram = async function* (container) {
   yield '{"session":"S-1"}';
   await container.sleep(3_600_000);
 };
-
-/** As a process that dies: the run is left alone, and nobody of this process follows it any more. */
-async function crash(each: Recorded) {
-  each.abort.abort(new Error("Legacy controller lease lost"));
-  return await each.result;
-}
 
 describe("stopped by a person", () => {
   test("while the agent runs: pod and Job are gone before the acknowledgment, session and cost are kept", async () => {
@@ -468,19 +467,7 @@ describe("several runs of one agent", () => {
 
   test("deleteMismatchedOrphans: the other is gone, pod and all, before the new one starts", async () => {
     const agentId = fresh();
-    let live = 0;
-    let most = 0;
-    world.agents.set(agentId, async function* (container) {
-      live += 1;
-      most = Math.max(most, live);
-      yield '{"session":"S-1"}';
-      try {
-        await container.sleep(container.pod.labels["paperclip.io/task-id"] === "task-1" ? 3_600_000 : 100);
-      } finally {
-        live -= 1;
-      }
-      yield '{"done":true,"ok":true}';
-    });
+    const agent = countedAgent(world, agentId);
     const { adapter } = adapterOf(world);
     const first = run(world, adapter, { agentId });
     await first.logged("S-1");
@@ -488,33 +475,20 @@ describe("several runs of one agent", () => {
     const next = run(world, adapter, { agentId, taskId: "task-2", config: { deleteMismatchedOrphans: true } });
     expect(await next.result).toMatchObject({ exitCode: 0 });
     expect(next.notes().join("\n")).toContain("Deleting 1 run(s) of an earlier process");
-    expect(most).toBe(1);
+    expect(agent.most).toBe(1);
   });
 
   test("the pod of a deleted Job still runs: the next one waits for it", async () => {
     const agentId = fresh();
-    let live = 0;
-    let most = 0;
-    world.agents.set(agentId, async function* (container) {
-      live += 1;
-      most = Math.max(most, live);
-      yield '{"session":"S-1"}';
-      try {
-        // Does not look at SIGTERM: lives through its grace period.
-        await container.sleep(container.pod.labels["paperclip.io/task-id"] === "task-1" ? 3_600_000 : 100);
-      } finally {
-        live -= 1;
-      }
-      yield '{"done":true,"ok":true}';
-    });
+    const agent = countedAgent(world, agentId);
     const { adapter } = adapterOf(world);
     const first = run(world, adapter, { agentId });
     await first.logged("S-1");
     await crash(first);
     world.k8s.objects.delete("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "");
-    expect(live).toBe(1);
+    expect(agent.live).toBe(1);
     expect(await run(world, adapter, { agentId, taskId: "task-2" }).result).toMatchObject({ exitCode: 0 });
-    expect(most).toBe(1);
+    expect(agent.most).toBe(1);
   });
 });
 

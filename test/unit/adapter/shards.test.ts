@@ -5,7 +5,18 @@ import { testEnvironment } from "../../../src/adapter/environment-test.ts";
 import { processState } from "../../../src/adapter/process-state.ts";
 import { SHARD_VARIABLE } from "../../../src/adapter/site.ts";
 import { SHARD_LABEL } from "../../../src/engine/index.ts";
-import { adapterOf, NAMESPACE, type Recorded, run, startWorld, TYPE, testDefinition, type World } from "./world.ts";
+import {
+  adapterOf,
+  countedAgent,
+  crash,
+  NAMESPACE,
+  objectsOf,
+  run,
+  startWorld,
+  TYPE,
+  testDefinition,
+  type World,
+} from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -17,16 +28,6 @@ let agents = 0;
 const fresh = () => `sharded-${++agents}`;
 const envOf = (shard: string) => ({ ...world.env, [SHARD_VARIABLE]: shard });
 const serverOf = (shard: string) => adapterOf({ env: envOf(shard) }).adapter;
-const objectsOf = (resource: "jobs" | "pods", agentId: string) =>
-  world.k8s.objects
-    .list(resource, NAMESPACE)
-    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
-
-/** As a process that dies: the run is left alone, and nobody of this process follows it any more. */
-async function crash(each: Recorded) {
-  each.abort.abort(new Error("Legacy controller lease lost"));
-  await each.result;
-}
 
 /** Says hello, runs until `end` is called, and counts how many of the agent run at once. */
 function agentThatWaits(agentId: string) {
@@ -74,12 +75,12 @@ test("a run that a dead server left behind moves to the shard of the one that ad
   await crash(left);
   const heir = run(world, serverOf("heir"), { agentId });
   await heir.logged("S-1");
-  const owners = [...objectsOf("jobs", agentId), ...objectsOf("pods", agentId)];
+  const owners = [...objectsOf(world, "jobs", agentId), ...objectsOf(world, "pods", agentId)];
   expect(owners.map(({ metadata }) => metadata.labels?.[SHARD_LABEL])).toEqual(["heir", "heir"]);
   agent.end();
   expect(await heir.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });
   expect(agent.most).toBe(1);
-  expect(objectsOf("jobs", agentId)).toEqual([]);
+  expect(objectsOf(world, "jobs", agentId)).toEqual([]);
 });
 
 test("a run from before there were shards is adopted into one", async () => {
@@ -122,7 +123,7 @@ test("the pod of another shard's deleted Job still runs: the next one waits for 
   const first = run(world, serverOf("first"), { agentId });
   await first.logged("S-1");
   await crash(first);
-  world.k8s.objects.delete("jobs", NAMESPACE, objectsOf("jobs", agentId)[0]?.metadata.name ?? "");
+  world.k8s.objects.delete("jobs", NAMESPACE, objectsOf(world, "jobs", agentId)[0]?.metadata.name ?? "");
   const next = run(world, serverOf("second"), { agentId, taskId: "task-2" });
   // It runs through its grace period.
   setTimeout(agent.end, 400);
@@ -132,19 +133,7 @@ test("the pod of another shard's deleted Job still runs: the next one waits for 
 
 test("deleteMismatchedOrphans: one of another shard is gone, pod and all, before the new one starts", async () => {
   const agentId = fresh();
-  let live = 0;
-  let most = 0;
-  world.agents.set(agentId, async function* (container) {
-    live += 1;
-    most = Math.max(most, live);
-    yield '{"session":"S-1"}';
-    try {
-      await container.sleep(container.pod.labels["paperclip.io/task-id"] === "task-1" ? 3_600_000 : 100);
-    } finally {
-      live -= 1;
-    }
-    yield '{"done":true,"ok":true}';
-  });
+  const agent = countedAgent(world, agentId);
   const first = run(world, serverOf("first"), { agentId });
   await first.logged("S-1");
   await crash(first);
@@ -152,7 +141,7 @@ test("deleteMismatchedOrphans: one of another shard is gone, pod and all, before
   expect(await run(world, serverOf("second"), { agentId, taskId: "task-2", config }).result).toMatchObject({
     exitCode: 0,
   });
-  expect(most).toBe(1);
+  expect(agent.most).toBe(1);
 });
 
 test("a Secret without owner stays while its Job runs in another shard", async () => {
@@ -160,7 +149,7 @@ test("a Secret without owner stays while its Job runs in another shard", async (
   const agent = agentThatWaits(agentId);
   const other = run(world, serverOf("other"), { agentId });
   await other.logged("S-1");
-  const jobName = objectsOf("jobs", agentId)[0]?.metadata.name ?? "";
+  const jobName = objectsOf(world, "jobs", agentId)[0]?.metadata.name ?? "";
   // Of the adapter of old, which gave its Secrets no owner.
   world.k8s.objects.update("secrets", NAMESPACE, `${jobName}-prompt`, (draft) => {
     draft.metadata.ownerReferences = [];

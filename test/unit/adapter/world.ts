@@ -15,7 +15,7 @@ import type {
 import type { ExecuteOptions } from "../../../src/adapter/execute.ts";
 import { processState } from "../../../src/adapter/process-state.ts";
 import { forgetSelfPods } from "../../../src/adapter/self-pod.ts";
-import { EmbeddedKubernetes, type EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
+import { EmbeddedKubernetes, type EmbeddedKubernetesOptions, type StoredObject } from "../../../src/embedded/index.ts";
 import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { contextOf, rawSelfPod } from "./fixtures.ts";
@@ -87,6 +87,39 @@ const hello: ScriptedProgram = async function* () {
   yield '{"done":true,"ok":true}';
   return 0;
 };
+
+/** Of one agent, as the server has them. */
+export function objectsOf({ k8s }: World, resource: "jobs" | "pods", agentId: string): StoredObject[] {
+  return k8s.objects
+    .list(resource, NAMESPACE)
+    .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
+}
+
+/** As a process that dies: the run is left alone, and nobody of this process follows it any more. */
+export async function crash(each: Recorded): Promise<AdapterExecutionResult> {
+  each.abort.abort(new Error("Legacy controller lease lost"));
+  return await each.result;
+}
+
+/**
+ * Counts how many of one agent run at once. On `task-1` it works until it is killed, on any other for a moment; it does not
+ * look at SIGTERM, so that it lives through its grace period.
+ */
+export function countedAgent(world: World, agentId: string): { live: number; most: number } {
+  const counts = { live: 0, most: 0 };
+  world.agents.set(agentId, async function* (container) {
+    counts.live += 1;
+    counts.most = Math.max(counts.most, counts.live);
+    yield '{"session":"S-1"}';
+    try {
+      await container.sleep(container.pod.labels["paperclip.io/task-id"] === "task-1" ? 3_600_000 : 100);
+    } finally {
+      counts.live -= 1;
+    }
+    yield '{"done":true,"ok":true}';
+  });
+  return counts;
+}
 
 export interface TestVerdict extends AgentVerdict {
   readonly lines: readonly string[];

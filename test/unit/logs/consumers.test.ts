@@ -1,25 +1,12 @@
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { followLogs, type LogLine } from "../../../src/engine/logs/index.ts";
-import { Cluster } from "../../../src/engine/transport/index.ts";
-import { LogServer, TestContainer } from "./log-server.ts";
+import { startLogServer, type TestContainer } from "./log-server.ts";
 
-let server: LogServer;
-let cluster: Cluster;
-let names = 0;
+const { server, cluster, container } = await startLogServer();
 
-beforeAll(async () => {
-  server = await LogServer.start();
-  cluster = new Cluster({ kubeConfig: server.kubeConfig });
-});
-afterAll(async () => {
-  await cluster.close();
-  await server.stop();
-});
-
-const container = () => server.add(new TestContainer(`pod-${names++}`));
 const lineTexts = (count: number) => Array.from({ length: count }, (_, i) => `line ${i}`);
 const over = (c: TestContainer) => {
   c.exit().tell({ phase: "ended" });

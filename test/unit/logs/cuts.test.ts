@@ -1,21 +1,9 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { followLogs, type LogGap } from "../../../src/engine/logs/index.ts";
-import { Cluster } from "../../../src/engine/transport/index.ts";
-import { type Cut, LogServer, TestContainer } from "./log-server.ts";
+import { type Cut, startLogServer, type TestContainer } from "./log-server.ts";
 
-let server: LogServer;
-let cluster: Cluster;
-let names = 0;
-
-beforeAll(async () => {
-  server = await LogServer.start();
-  cluster = new Cluster({ kubeConfig: server.kubeConfig });
-});
-afterAll(async () => {
-  await cluster.close();
-  await server.stop();
-});
+const { cluster, container } = await startLogServer();
 
 const start = BigInt(Date.parse("2026-11-24T10:00:00.900Z")) * 1_000_000n;
 
@@ -57,7 +45,7 @@ interface Scenario {
 
 /** Follows the sample through the scenario; what was delivered, as text. */
 async function run({ cuts, ended }: Scenario): Promise<{ texts: string[]; gaps: LogGap[]; requests: number }> {
-  const c = server.add(new TestContainer(`cut-${names++}`));
+  const c = container();
   writeSample(c);
   c.cut = ({ index }) => cuts[index] ?? null;
   if (ended) c.exit().tell({ phase: "ended" });
@@ -73,10 +61,10 @@ async function run({ cuts, ended }: Scenario): Promise<{ texts: string[]; gaps: 
 const whole = { texts: [...sample, `${sampleEnd}<`], gaps: [] as LogGap[] };
 
 test("the size of the sample is known, so that every offset is cut", async () => {
-  const c = server.add(new TestContainer("size"));
+  const c = container();
   writeSample(c);
   c.exit();
-  const stream = await cluster.open({ path: "/api/v1/namespaces/ns/pods/size/log", query: { timestamps: true } });
+  const stream = await cluster.open({ path: `/api/v1/namespaces/ns/pods/${c.podName}/log`, query: { timestamps: true } });
   let bytes = 0;
   for await (const chunk of stream.body) bytes += (chunk as Buffer).length;
   expect(bytes).toBe(sampleBytes);
@@ -142,7 +130,7 @@ test("any log, any cuts, any pace of writing: every line once, in order, no gap"
     fc.asyncProperty(fc.array(scenario, { minLength: 25, maxLength: 25 }), async (scenarios) => {
       const got = await Promise.all(
         scenarios.map(async ({ lines, cuts, kubeletRestartAt, unterminated }) => {
-          const c = server.add(new TestContainer(`any-${names++}`));
+          const c = container();
           // What a follow relies on: two reads in a row do not both end cleanly, by accident, where there is more.
           let wasClean = false;
           c.cut = ({ index }) => {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import {
   followLogs,
   type LogGap,
@@ -7,23 +7,10 @@ import {
   type LogOptions,
   type LogRestart,
 } from "../../../src/engine/logs/index.ts";
-import { Cluster } from "../../../src/engine/transport/index.ts";
-import { LogServer, TestContainer } from "./log-server.ts";
+import { startLogServer, type TestContainer } from "./log-server.ts";
 
-let server: LogServer;
-let cluster: Cluster;
-let names = 0;
+const { server, cluster, container } = await startLogServer();
 
-beforeAll(async () => {
-  server = await LogServer.start();
-  cluster = new Cluster({ kubeConfig: server.kubeConfig });
-});
-afterAll(async () => {
-  await cluster.close();
-  await server.stop();
-});
-
-const container = (time?: () => bigint) => server.add(new TestContainer(`pod-${names++}`, time));
 const lineTexts = (count: number, from = 0) => Array.from({ length: count }, (_, i) => `line ${from + i}`);
 
 /** Follows to the end; `seen` can be awaited for a number of lines. */

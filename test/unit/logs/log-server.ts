@@ -3,7 +3,22 @@ import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { KubeConfig } from "@kubernetes/client-node";
 import selfsigned from "selfsigned";
+import { afterAll } from "vitest";
 import type { ContainerView, LogSource } from "../../../src/engine/logs/index.ts";
+import { Cluster } from "../../../src/engine/transport/index.ts";
+
+/** A log server, and a cluster that reads from it, for all tests of a file. */
+export async function startLogServer() {
+  const server = await LogServer.start();
+  const cluster = new Cluster({ kubeConfig: server.kubeConfig });
+  afterAll(async () => {
+    await cluster.close();
+    await server.stop();
+  });
+  let names = 0;
+  const container = (time?: () => bigint) => server.add(new TestContainer(`pod-${names++}`, time));
+  return { server, cluster, container };
+}
 
 /**
  * A real HTTPS server (HTTP/2 and 1.1) for `pods/log` alone, with faults at chosen bytes. It serves the log file as the
