@@ -64,7 +64,10 @@ test("the size of the sample is known, so that every offset is cut", async () =>
   const c = container();
   writeSample(c);
   c.exit();
-  const stream = await cluster.open({ path: `/api/v1/namespaces/ns/pods/${c.podName}/log`, query: { timestamps: true } });
+  const stream = await cluster.open({
+    path: `/api/v1/namespaces/ns/pods/${c.podName}/log`,
+    query: { timestamps: true },
+  });
   let bytes = 0;
   for await (const chunk of stream.body) bytes += (chunk as Buffer).length;
   expect(bytes).toBe(sampleBytes);
