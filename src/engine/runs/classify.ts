@@ -127,7 +127,10 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
     const at = deletingAt ?? state.podTerminalAt ?? run.now;
     return { kind: "evicted", at, reason: disrupted.reason ?? "Evicted", message: disrupted.message ?? "" };
   }
-  if (state.jobDeletedAt !== null) return jobDeleted(state.jobDeletedAt, job);
+  if (state.jobDeletedAt !== null) {
+    // A Job that was over before it was deleted (by its TTL) has said how.
+    return job !== null && (pod === null || isSuccess(job)) ? null : jobDeleted(state.jobDeletedAt, job);
+  }
   if (pod === null || deletingAt === null || isSuspended(run)) return null;
   if (isDeletedInForeground(state.job, pod)) {
     return { kind: "job_deleted", at: deletingAt, reason: "JobDeleted", message: "the Job is being deleted" };

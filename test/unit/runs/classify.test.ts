@@ -470,6 +470,15 @@ describe("a Job that is gone", () => {
     expect(story.verdict(5_000)).toMatchObject({ end: null, wakeAt: 5_000 + 30_000 + 5_000 });
     expect(story.verdict(40_000).end).toMatchObject({ kind: "job_deleted", exitCode: null });
   });
+  it("had said how it ended, and its pod was gone before anyone looked: what it said counts", () => {
+    const complete: Condition = { type: "Complete", status: "True", reason: "CompletionsReached" };
+    const story = new Story().job(0, { conditions: [complete] }).job(10, { conditions: [complete] }, "deleted");
+    expect(story.verdict(10)).toMatchObject({ end: null, wakeAt: 5_000 });
+    expect(story.verdict(5_000).end).toMatchObject({ kind: "succeeded", exitCode: 0 });
+    const conditions = [failure("Failed", "BackoffLimitExceeded")];
+    const failed = new Story().job(0, { conditions }).job(10, { conditions }, "deleted");
+    expect(failed.verdict(5_000).end).toMatchObject({ kind: "failed", exitCode: null, reason: "BackoffLimitExceeded" });
+  });
   it("after its pod had ended is as the pod ended", () => {
     const story = running(new Story())
       .pod(5_000, { phase: "Succeeded", claude: exit(0) })
