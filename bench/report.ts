@@ -1,5 +1,5 @@
 /**
- * Writes what bench/results holds into docs/performance.md and README.md, between markers:
+ * Writes what bench/results holds into docs/performance.md and README.md, between markers, and draws the chart of growth:
  *
  *   node bench/report.ts           after `npm run bench -- --json`
  *   node bench/report.ts --check   exits with 1 when a document does not say what the results say
@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { growthReport } from "./benches/growth.ts";
 import { BENCHES } from "./benches/index.ts";
 import { renderGoals, renderReport, renderTable } from "./harness/report.ts";
-import { cell, loadReports, type SavedReport } from "./harness/results.ts";
+import { cell, loadReports, type SavedReport, saveChart } from "./harness/results.ts";
 
 const DOCUMENTS = ["docs/performance.md", "README.md"];
 const MARKED = /(<!-- measured: ([a-z]+) -->\n)[\s\S]*?(<!-- end of measured -->)/g;
@@ -80,6 +80,8 @@ function readme(): string {
   )}\n`;
 }
 
+const isCheck = process.argv.includes("--check");
+if (!isCheck) saveChart(reports);
 let isStale = false;
 for (const path of DOCUMENTS) {
   const url = new URL(`../${path}`, import.meta.url);
@@ -89,7 +91,7 @@ for (const path of DOCUMENTS) {
     (_, open: string, name: string, close: string) => `${open}\n${contentOf(name)}\n${close}`,
   );
   if (after === before) continue;
-  if (process.argv.includes("--check")) {
+  if (isCheck) {
     isStale = true;
     console.error(`${path} does not say what bench/results says: node bench/report.ts`);
   } else {
