@@ -1,7 +1,7 @@
 import type { Bench, Goal, Series, Table } from "../harness/bench.ts";
 import { Child } from "../harness/child.ts";
 import { countsBetween, Kubernetes, type ServerCounts } from "../harness/kubernetes.ts";
-import { format, ratio } from "../harness/stats.ts";
+import { format, formatBytes, ratio } from "../harness/stats.ts";
 import type { RunsResult } from "../subjects/runs.ts";
 
 const CONTESTANTS = ["adapter", "sharded", "polling"] as const;
@@ -42,12 +42,20 @@ export const requests: Bench = {
       context.log(`  runs of ${seconds} s`);
       tables.push({
         title: `runs of ${seconds} s (${AT_ONCE} at once; clock ${timeScale}×)`,
-        columns: ["client", "requests a run", "shared", "TCP connections a run", "requests by verb (all runs)"],
+        columns: [
+          "client",
+          "requests a run",
+          "shared",
+          "TCP connections a run",
+          "bytes sent a run",
+          "requests by verb (all runs)",
+        ],
         rows: CONTESTANTS.map((kind) => [
           RUNNER_NAMES[kind],
           format(perRun(kind, counts[kind])),
           format(shared(kind, counts[kind])),
           format(counts[kind].connectionsOpened / AT_ONCE),
+          formatBytes(counts[kind].bytesSent / AT_ONCE),
           Object.entries(counts[kind].byVerb)
             .map(([verb, count]) => `${count} ${verb}`)
             .join(", "),

@@ -2,8 +2,8 @@ import type { Series } from "./bench.ts";
 
 const COLOURS = ["#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72", "#64473a", "#9b9a97"];
 const WIDTH = 420;
-const HEIGHT = 300;
-const MARGIN = { left: 62, right: 14, top: 34, bottom: 62 };
+const HEIGHT = 330;
+const MARGIN = { left: 62, right: 14, top: 34, bottom: 100 };
 
 export interface Panel {
   title: string;
@@ -56,10 +56,8 @@ function renderPanel({ title, series }: Panel, left: number, top: number): strin
     parts.push(`<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="2"/>`);
     for (const [size, cost] of shown)
       parts.push(`<circle cx="${x.at(size).toFixed(1)}" cy="${y.at(cost).toFixed(1)}" r="3" fill="${colour}"/>`);
-    const column = at % 2;
-    const row = Math.floor(at / 2);
-    const legendX = MARGIN.left + column * 175;
-    const legendY = HEIGHT - MARGIN.bottom + 42 + row * 13;
+    const legendX = MARGIN.left;
+    const legendY = HEIGHT - MARGIN.bottom + 45 + at * 13;
     parts.push(
       `<rect x="${legendX}" y="${legendY - 8}" width="9" height="9" fill="${colour}"/><text x="${legendX + 13}" y="${legendY}">${escapeXml(name)}</text>`,
     );
