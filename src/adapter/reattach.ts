@@ -92,9 +92,12 @@ export async function relabel(
     await patchJob(cluster, namespace, name, operations, signal);
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 422) throw error;
-    // Unless it was ours, whose answer was lost.
-    const current = await cluster.json<Job>({ path: jobPath(namespace, name), signal });
-    if (current.metadata?.labels?.[LabelKey.runId] === run.runIdLabel) return;
+    const current = (await cluster.json<Job>({ path: jobPath(namespace, name), signal })).metadata;
+    const label = current?.labels?.[LabelKey.runId];
+    // Ours, whose answer was lost.
+    if (label === run.runIdLabel) return;
+    // Nobody came between: the server will not have the change itself.
+    if (label === before && current?.uid === uid) throw error;
     throw new AdoptedElsewhereError(name);
   }
 }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { EmbeddedKubernetes, type ScriptedProgram, type StoredObject } from "../../src/embedded/index.ts";
 import type { ContainerEnd, FromCluster, ToCluster, Truth } from "./messages.ts";
-import { IMAGE, lineOf, MISSING_IMAGE, NAMESPACE, paceOf, type Script, scriptOf } from "./script.ts";
+import { BESIDE_IMAGE, IMAGE, lineOf, MISSING_IMAGE, NAMESPACE, paceOf, type Script, scriptOf } from "./script.ts";
 import { Weather } from "./weather.ts";
 
 const [seedText = "1", runsText = "100", timeScale = "20", directory = "."] = process.argv.slice(2);
@@ -95,6 +95,30 @@ const agent: ScriptedProgram = async function* (container) {
   }
 };
 k8s.addProgram(IMAGE, agent);
+// Until it is told to end.
+k8s.addProgram(BESIDE_IMAGE, async (container) => {
+  await container.sleep(3_600_000, { interruptible: true }).catch(() => undefined);
+  return 0;
+});
+k8s.objects.onChange(({ type, resource, object }) => {
+  const { name, labels } = object.metadata;
+  if (type !== "ADDED" || resource !== "jobs") return;
+  if (scripts.get(labels?.["paperclip.io/agent-id"] ?? "")?.beside !== "mesh") return;
+  // Before the Job controller looks at it, as a mesh's admission webhook would.
+  queueMicrotask(() =>
+    k8s.objects.update("jobs", NAMESPACE, name, (draft) => {
+      const { template } = draft.spec as { template: { spec: { containers: unknown[] } } };
+      template.spec.containers.push({
+        name: "mesh",
+        image: BESIDE_IMAGE,
+        imagePullPolicy: "IfNotPresent",
+        resources: {},
+        terminationMessagePath: "/dev/termination-log",
+        terminationMessagePolicy: "File",
+      });
+    }),
+  );
+});
 
 const ends = new Map<string, ContainerEnd[]>();
 k8s.objects.onChange(({ resource, object, previous }) => {

@@ -4,6 +4,7 @@ import { seededRandom } from "../../src/embedded/random.ts";
 export const NAMESPACE = "soak";
 export const IMAGE = "soak/agent:1";
 export const MISSING_IMAGE = "soak/missing:1";
+export const BESIDE_IMAGE = "soak/beside:1";
 
 export type Ending =
   /** Says that it is done, exit code 0. */
@@ -42,6 +43,8 @@ export interface Script {
   readonly host: "fast" | "slow" | "rejecting";
   /** Competes with the run before or after it for one agent. */
   readonly contends: boolean;
+  /** A container beside the agent that outlives it: injected as a mesh does, or the adapter's own Docker daemon. */
+  readonly beside: "nothing" | "mesh" | "docker";
 }
 
 const ENDINGS: readonly (readonly [Ending, number])[] = [
@@ -76,6 +79,7 @@ export function scriptOf(seed: number, index: number): Script {
   const rotates = random() < 0.03 && lines > 20;
   const own = seededRandom(hash(`${seed}:${index}:host`));
   const host = own();
+  const beside = seededRandom(hash(`${seed}:${agentId}:beside`))();
   return {
     index,
     agentId,
@@ -88,6 +92,7 @@ export function scriptOf(seed: number, index: number): Script {
     cancelAfterMs: own() < 0.5 && !contends ? int(own, 12_000) : null,
     host: host < 0.9 ? "fast" : host < 0.96 ? "slow" : "rejecting",
     contends,
+    beside: beside < 0.06 ? "mesh" : beside < 0.12 ? "docker" : "nothing",
   };
 }
 

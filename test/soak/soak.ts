@@ -15,6 +15,7 @@ export interface SoakOptions {
   readonly timeScale: number;
   /** For the kubeconfig. */
   readonly directory: string;
+  readonly onWrong: (what: string) => void;
 }
 
 interface Run {
@@ -62,7 +63,7 @@ export class Soak {
     this.#random = seededRandom(options.seed ^ 0xc0ffee);
     const { seed, runs, timeScale, directory } = options;
     this.#cluster = new ClusterProcess([String(seed), String(runs), String(timeScale), directory], (what) =>
-      this.wrong.push(what),
+      this.#say(what),
     );
   }
 
@@ -94,6 +95,11 @@ export class Soak {
     this.#cluster.kill();
   }
 
+  #say(wrong: string): void {
+    this.wrong.push(wrong);
+    this.#options.onWrong(wrong);
+  }
+
   get samples(): readonly Sample[] {
     return this.#steady.samples;
   }
@@ -107,9 +113,9 @@ export class Soak {
       const { resources, state } = await worker.finish();
       // The pipes to this process are its own.
       const { PipeWrap: _, TTYWrap: __, ...rest } = resources;
-      if (Object.keys(rest).length > 0) this.wrong.push(`left in an adapter process: ${JSON.stringify(rest)}`);
+      if (Object.keys(rest).length > 0) this.#say(`left in an adapter process: ${JSON.stringify(rest)}`);
       if (Object.values(state).some((count) => count > 0)) {
-        this.wrong.push(`left in an adapter process: ${JSON.stringify(state)}`);
+        this.#say(`left in an adapter process: ${JSON.stringify(state)}`);
       }
     }
     this.truth = await this.#untilNothingIsLeft([]);
@@ -122,10 +128,17 @@ export class Soak {
     for (const run of [...this.#open.values()].slice(0, 20)) {
       const here = await run.worker.explain(run.script.index);
       const { text } = await this.#cluster.ask({ kind: "explain", agentId: run.script.agentId }, "explained");
-      this.wrong.push(
+      this.#say(
         `${nameOf(run)} has not settled\n    ${JSON.stringify(run.script)}\n    adapter ${here}\n    cluster ${text}`,
       );
     }
+  }
+
+  async #explainStuck(run: Run, { result, notes }: RunReport): Promise<void> {
+    const { text } = await this.#cluster.ask({ kind: "explain", agentId: run.script.agentId }, "explained");
+    this.#say(
+      `${nameOf(run)} is still not let through: ${JSON.stringify(result)}\n    ${notes.join("\n    ")}\n    cluster ${text}`,
+    );
   }
 
   async #explainLeft(jobName: string): Promise<void> {
@@ -136,15 +149,17 @@ export class Soak {
       .map(({ report, runId, attempt }) =>
         JSON.stringify({ runId, attempt, result: report?.result, notes: report?.notes }),
       );
-    this.wrong.push(`Job ${jobName} is left\n    ${reports.join("\n    ")}\n    cluster ${text}`);
+    this.#say(`Job ${jobName} is left\n    ${reports.join("\n    ")}\n    cluster ${text}`);
   }
 
   #fill(): void {
     const { runs, atATime, minutes, seed } = this.#options;
     const elapsedMs = performance.now() - this.#beganAt;
-    // A burst, and then evenly over three quarters of the time, so that faults meet runs of every age.
+    // Bursts to the limit, and the rest evenly over three quarters of the time, so that faults meet runs of every age.
     const burst = Math.min(atATime, Math.ceil(runs / 2));
-    const due = burst + (runs - burst) * Math.min(1, elapsedMs / (minutes * 45_000));
+    const bursts = Math.max(1, Math.floor((0.7 * runs) / burst));
+    const progress = Math.min(1, elapsedMs / (minutes * 45_000));
+    const due = burst * Math.min(bursts, Math.floor(progress * bursts) + 1) + (runs - burst * bursts) * progress;
     const mayStart = elapsedMs < minutes * 60_000;
     while (mayStart && this.#open.size < atATime && this.figures.started < due) {
       const script = scriptOf(seed, this.figures.started);
@@ -172,7 +187,7 @@ export class Soak {
   #newWorker(): AdapterProcess {
     return new AdapterProcess(this.#options.seed, this.#kubeconfig, {
       onRan: (report) => this.#onRan(report),
-      onWrong: (what) => this.wrong.push(what),
+      onWrong: (what) => this.#say(what),
       onDead: (worker) => this.#onDead(worker),
     });
   }
@@ -220,7 +235,7 @@ export class Soak {
       setTimeout(() => this.#assign(run, run.worker), 1_000 * this.#random());
       return;
     }
-    if (step.kind === "again") this.wrong.push(`${nameOf(run)}: still ${as}`);
+    if (step.kind === "again") void this.#explainStuck(run, report);
     run.report = report;
     this.figures.lines += report.audit.delivered;
     this.figures.gaps += report.gaps;
@@ -240,7 +255,7 @@ export class Soak {
       const truth = await this.#cluster.ask({ kind: "truth" }, "truth");
       if (Object.keys(truth.left).every((what) => except.includes(what))) return truth;
       if (performance.now() > until) {
-        this.wrong.push(`left in the cluster: ${JSON.stringify(truth.left).slice(0, 2_000)}`);
+        this.#say(`left in the cluster: ${JSON.stringify(truth.left).slice(0, 2_000)}`);
         for (const name of (truth.left.jobs ?? []).slice(0, 5)) await this.#explainLeft(name);
         return truth;
       }
@@ -257,10 +272,10 @@ export class Soak {
       if (found.length === 0) continue;
       const { result, notes, audit, elapsedMs, cancelled } = run.report;
       const facts = { script: run.script, result, audit, elapsedMs, cancelled, containers: seen };
-      this.wrong.push(`${nameOf(run)}: ${found.join("; ")}\n    ${JSON.stringify(facts)}\n    ${notes.join("\n    ")}`);
+      this.#say(`${nameOf(run)}: ${found.join("; ")}\n    ${JSON.stringify(facts)}\n    ${notes.join("\n    ")}`);
     }
     for (const [agentId, pods] of Object.entries(overlaps)) {
-      this.wrong.push(`agent ${agentId}: containers ran at the same time: ${pods}`);
+      this.#say(`agent ${agentId}: containers ran at the same time: ${pods}`);
     }
   }
 
@@ -269,11 +284,18 @@ export class Soak {
     const { samples } = this;
     if (samples.length < 12) return;
     const third = Math.floor(samples.length / 3);
-    // The open runs differ, so what one of them takes is allowed for.
-    const floor = (part: readonly Sample[]) => Math.min(...part.map(({ heap }) => heap));
-    const [middle, last] = [floor(samples.slice(third, 2 * third)), floor(samples.slice(2 * third))];
-    if (last > middle * 1.25 + 8 * 2 ** 20) {
-      this.wrong.push(`the heap grows: ${megabytes(middle)} MB in the middle third, ${megabytes(last)} MB in the last`);
+    // The open runs differ, so the least of each third is compared, and what some of them take is allowed for.
+    const floors = (what: "heap" | "handles") => {
+      const floor = (part: readonly Sample[]) => Math.min(...part.map((sample) => sample[what]));
+      return [floor(samples.slice(third, 2 * third)), floor(samples.slice(2 * third))] as const;
+    };
+    const [heap, lastHeap] = floors("heap");
+    if (lastHeap > heap * 1.25 + 8 * 2 ** 20) {
+      this.#say(`the heap grows: ${megabytes(heap)} MB in the middle third, ${megabytes(lastHeap)} MB in the last`);
+    }
+    const [handles, lastHandles] = floors("handles");
+    if (lastHandles > handles * 1.25 + 40) {
+      this.#say(`timers and sockets grow: ${handles} in the middle third, ${lastHandles} in the last`);
     }
   }
 

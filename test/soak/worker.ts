@@ -6,7 +6,7 @@ import { claudeDefinition } from "../../src/claude/definition.ts";
 import { stopSharedEngines } from "../../src/engine/index.ts";
 import { LineAudit } from "./line-audit.ts";
 import type { FromWorker, RunOrder, ToWorker } from "./messages.ts";
-import { IMAGE, MISSING_IMAGE, NAMESPACE, scriptOf } from "./script.ts";
+import { BESIDE_IMAGE, IMAGE, MISSING_IMAGE, NAMESPACE, scriptOf } from "./script.ts";
 
 const [seedText = "1", kubeconfig = ""] = process.argv.slice(2);
 const seed = Number(seedText);
@@ -48,6 +48,7 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
     // Of the cluster's time: 90 s of ours. A watch that is down for longer than that loses the log with the pod.
     ttlSecondsAfterFinished: 1_800,
     keepaliveSec: 5,
+    ...(script.beside === "docker" ? { enableDocker: true, dockerImage: BESIDE_IMAGE } : {}),
     env: { ANTHROPIC_API_KEY: "sk-ant-soak-0001" },
   };
   const startedAt = performance.now();

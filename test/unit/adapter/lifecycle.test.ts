@@ -177,6 +177,20 @@ describe("the process goes away and another comes", () => {
     expect(jobsOf(agentId)).toEqual([]);
   });
 
+  test("whose labels the server will not change (a webhook, a quota) is adopted all the same, and it is said", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId });
+    await first.logged('{"n":10}');
+    await crash(first);
+    const refused = world.k8s.faults.errorRate({ status: 422, match: { verb: "patch", resource: "jobs" } });
+    const next = run(world, adapter, { agentId });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    refused.remove();
+    expect(next.notes().join("\n")).toContain(`keeps the labels of run ${first.ctx.runId}`);
+  });
+
   test("it ended while nobody was there: its result is taken once", async () => {
     const agentId = fresh();
     world.agents.set(agentId, works);
