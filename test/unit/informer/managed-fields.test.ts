@@ -18,8 +18,8 @@ function decode(...lines: unknown[]): unknown[] {
   return values;
 }
 
-function without(frame: (typeof frames)[number]): unknown {
-  const copy = structuredClone(frame);
+function without(frame: { object: { metadata: object } }): unknown {
+  const copy = structuredClone(frame) as (typeof frames)[number];
   delete copy.object.metadata.managedFields;
   return copy;
 }
@@ -31,20 +31,36 @@ describe("managedFields", () => {
     expect(decode(...frames)).toEqual(frames.map(without));
   });
 
-  it("may be talked about in strings, and by their managers", () => {
+  it("may be talked about in strings", () => {
     const text = ',"managedFields":[{"a":1}]},"spec":{"b":"ü 東京 🚀"}';
-    const frame = {
+    const frameOf = (manager: string) => ({
       type: "MODIFIED",
       object: {
         metadata: {
           name: text,
           annotations: { last: JSON.stringify({ metadata: { managedFields: [text] }, spec: {} }) },
-          managedFields: [{ manager: text, fieldsV1: { "f:spec": { 'k:{"name":"x"}': {}, ".": {} } } }],
+          managedFields: [{ manager, fieldsV1: { "f:spec": { 'k:{"name":"x"}': {}, ".": {} } } }],
         },
         spec: { text },
       },
-    };
-    expect(decode(frame)).toEqual([without(frame as never)]);
+    });
+    expect(decode(frameOf("m"))).toEqual([without(frameOf("m"))]);
+    // A bracket inside of them: parsed whole.
+    expect(decode(frameOf(text))).toEqual([frameOf(text)]);
+  });
+
+  it("of which another server makes something else leave the frame as it is", () => {
+    const odd = [
+      // Members in another order.
+      '{"type":"ADDED","object":{"metadata":{"name":"n","managedFields":[1],"finalizers":["f"]},"spec":{}}}',
+      '{"type":"ADDED","object":{"metadata":{"name":"n","managedFields":[1]},"status":{"a":[]},"spec":{}}}',
+      '{"x":{"m":{"a":1,"managedFields":[1]}},"y":{"z":{"c":[]},"spec":{"d":1}}}',
+      // Those of a pod template.
+      '{"type":"ADDED","object":{"metadata":{"name":"n"},"spec":{"template":{"metadata":{"a":1,"managedFields":[1]},"spec":{}}}}}',
+      // The frame ends where something is expected to follow.
+      '{"a":null,"managedFields":[]}',
+    ];
+    expect(decode(...odd)).toEqual(odd.map((line) => JSON.parse(line)));
   });
 
   it("stay where they do not stand as the API server writes them", () => {
@@ -59,8 +75,9 @@ describe("managedFields", () => {
 
   it("that cannot be cut out leave the frame whole", () => {
     const frame = { a: { b: 1, managedFields: [{ c: { d: [2] }, spec: { e: 3 } }] } };
-    const span = managedFieldsSpan(Buffer.from(JSON.stringify(frame)), 0, JSON.stringify(frame).length);
-    expect(span).not.toBeNull();
     expect(decode(frame)).toEqual([frame]);
+    const line = '{"a":{"b":1,"managedFields":[{"c":[[2]},"spec":{"e":3}]}}';
+    expect(managedFieldsSpan(Buffer.from(line), 0, line.length)).not.toBeNull();
+    expect(() => decode(line)).toThrow("is no JSON");
   });
 });
