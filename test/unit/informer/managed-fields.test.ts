@@ -55,8 +55,6 @@ describe("managedFields", () => {
       '{"type":"ADDED","object":{"metadata":{"name":"n","managedFields":[1],"finalizers":["f"]},"spec":{}}}',
       '{"type":"ADDED","object":{"metadata":{"name":"n","managedFields":[1]},"status":{"a":[]},"spec":{}}}',
       '{"x":{"m":{"a":1,"managedFields":[1]}},"y":{"z":{"c":[]},"spec":{"d":1}}}',
-      // Those of a pod template.
-      '{"type":"ADDED","object":{"metadata":{"name":"n"},"spec":{"template":{"metadata":{"a":1,"managedFields":[1]},"spec":{}}}}}',
       // The frame ends where something is expected to follow.
       '{"a":null,"managedFields":[]}',
     ];

@@ -100,21 +100,22 @@ const isObject = (value: Json | undefined): value is { [key: string]: Json } =>
 function withoutManagedFields(value: Json): Set<string> {
   const whole = JSON.stringify(value);
   const allowed = new Set([whole]);
-  const visit = (each: Json, isInSpec: boolean): void => {
-    if (Array.isArray(each)) for (const item of each) visit(item, isInSpec);
+  const visit = (each: Json): void => {
+    if (Array.isArray(each)) for (const item of each) visit(item);
     if (!isObject(each)) return;
-    // Of a member of an object that has a spec, itself in none: nowhere else may anything be left out.
-    for (const [name, child] of Object.entries(each)) {
-      if (!isInSpec && isObject(child) && Array.isArray(child.managedFields) && isObject(each.spec)) {
-        const { managedFields } = child;
-        delete child.managedFields;
-        allowed.add(JSON.stringify(value));
-        child.managedFields = managedFields;
+    // One of them, and nowhere else than in a member of an object that has a spec.
+    for (const child of Object.values(each)) {
+      if (isObject(child) && Array.isArray(child.managedFields) && isObject(each.spec)) {
+        // Not by deleting it: that would change the order of members.
+        const leave = function (this: unknown, name: string, each: unknown) {
+          return this === child && name === "managedFields" ? undefined : each;
+        };
+        allowed.add(JSON.stringify(value, leave));
       }
-      visit(child, isInSpec || name === "spec");
+      visit(child);
     }
   };
-  visit(value, false);
+  visit(value);
   return allowed;
 }
 
