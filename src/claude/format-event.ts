@@ -1,10 +1,11 @@
 import { styleText } from "node:util";
+import { printable } from "../adapter/printable.ts";
 import { field, finite, isObject, type JsonObject, word } from "./json.ts";
 import { describeRetry } from "./stream-json.ts";
 
 /**
  * Prints one line of a run for people at a terminal, in colour where the terminal has it. Lines that are no events are printed
- * as they are; events of unknown types only with `debug`.
+ * as they are, events of unknown types only with `debug`; control characters of either show as `\x1b`.
  */
 export function printClaudeStreamEvent(raw: string, debug: boolean): void {
   for (const line of formatClaudeStreamEvent(raw, debug)) console.log(line);
@@ -15,7 +16,7 @@ export function formatClaudeStreamEvent(raw: string, debug: boolean): string[] {
   const line = raw.trim();
   if (line === "") return [];
   const event = parse(line);
-  if (event === null) return [line];
+  if (event === null) return [printable(line)];
   switch (field(event, "type")) {
     case "system":
       return system(event, line, debug);
@@ -37,12 +38,10 @@ function system(event: JsonObject, line: string, debug: boolean): string[] {
     case "init": {
       const model = word(field(event, "model")) ?? "unknown";
       const session = word(field(event, "session_id"));
-      return [
-        styleText("blue", `Claude initialized (model: ${model}${session === null ? "" : `, session: ${session}`})`),
-      ];
+      return [paint("blue", `Claude initialized (model: ${model}${session === null ? "" : `, session: ${session}`})`)];
     }
     case "api_retry":
-      return [styleText("yellow", `api_retry: ${describeRetry(event)}`)];
+      return [paint("yellow", `api_retry: ${describeRetry(event)}`)];
     default:
       return unknown(line, debug);
   }
@@ -56,8 +55,8 @@ function assistant(block: JsonObject): string[] {
       return labelled("gray", "thinking", field(block, "thinking"));
     case "tool_use": {
       const input = field(block, "input");
-      const heading = styleText("yellow", `tool_call: ${word(field(block, "name")) ?? "unknown"}`);
-      return input === undefined ? [heading] : [heading, styleText("gray", asJson(input, 2))];
+      const heading = paint("yellow", `tool_call: ${word(field(block, "name")) ?? "unknown"}`);
+      return input === undefined ? [heading] : [heading, paint("gray", asJson(input, 2))];
     }
     default:
       return [];
@@ -65,15 +64,15 @@ function assistant(block: JsonObject): string[] {
 }
 
 function labelled(color: "green" | "gray", label: string, value: unknown): string[] {
-  return typeof value === "string" && value.trim() !== "" ? [styleText(color, `${label}: ${value}`)] : [];
+  return typeof value === "string" && value.trim() !== "" ? [paint(color, `${label}: ${value}`)] : [];
 }
 
 function toolResult(block: JsonObject): string[] {
   if (field(block, "type") !== "tool_result") return [];
   const isError = field(block, "is_error") === true;
   const content = contentText(field(block, "content"));
-  const heading = isError ? styleText("red", "tool_result (error)") : styleText("cyan", "tool_result");
-  return content === "" ? [heading] : [heading, styleText(isError ? "red" : "gray", content)];
+  const heading = isError ? paint("red", "tool_result (error)") : paint("cyan", "tool_result");
+  return content === "" ? [heading] : [heading, paint(isError ? "red" : "gray", content)];
 }
 
 function contentText(content: unknown): string {
@@ -88,20 +87,20 @@ function contentText(content: unknown): string {
 function result(event: JsonObject): string[] {
   const lines: string[] = [];
   const text = field(event, "result");
-  if (typeof text === "string" && text !== "") lines.push(styleText("green", "result:"), text);
+  if (typeof text === "string" && text !== "") lines.push(paint("green", "result:"), printable(text));
   const subtype = word(field(event, "subtype")) ?? "";
   const isError = field(event, "is_error") === true;
   const given = field(event, "errors");
   const errors = Array.isArray(given) ? given.map(errorText).filter((each) => each !== "") : [];
   if (subtype.startsWith("error") || isError || errors.length > 0) {
-    lines.push(styleText("red", `claude_result: subtype=${subtype || "unknown"} is_error=${isError}`));
-    if (errors.length > 0) lines.push(styleText("red", `claude_errors: ${errors.join(" | ")}`));
+    lines.push(paint("red", `claude_result: subtype=${subtype || "unknown"} is_error=${isError}`));
+    if (errors.length > 0) lines.push(paint("red", `claude_errors: ${errors.join(" | ")}`));
   }
   const usage = field(event, "usage");
   const tokens = (name: string) => finite(field(usage, name)) ?? 0;
   const cost = (finite(field(event, "total_cost_usd")) ?? 0).toFixed(6);
   lines.push(
-    styleText(
+    paint(
       "blue",
       `tokens: in=${tokens("input_tokens")} out=${tokens("output_tokens")} cached=${tokens("cache_read_input_tokens")} cost=$${cost}`,
     ),
@@ -122,11 +121,11 @@ function rateLimit(event: JsonObject): string {
   const resetsAt = seconds === null ? new Date(Number.NaN) : new Date(seconds * 1000);
   const resets = Number.isNaN(resetsAt.getTime()) ? "" : ` resets=${resetsAt.toISOString()}`;
   const type = word(field(info, "rateLimitType")) ?? "unknown";
-  return styleText("yellow", `rate_limit: type=${type} status=${word(field(info, "status")) ?? "unknown"}${resets}`);
+  return paint("yellow", `rate_limit: type=${type} status=${word(field(info, "status")) ?? "unknown"}${resets}`);
 }
 
 function unknown(line: string, debug: boolean): string[] {
-  return debug ? [styleText("gray", line)] : [];
+  return debug ? [paint("gray", line)] : [];
 }
 
 function blocks(event: JsonObject): JsonObject[] {
@@ -149,4 +148,9 @@ function parse(line: string): JsonObject | null {
   } catch {
     return null;
   }
+}
+
+/** The text is the agent's: its own escapes must not reach the terminal. */
+function paint(color: Parameters<typeof styleText>[0], text: string): string {
+  return styleText(color, printable(text));
 }

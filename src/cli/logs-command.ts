@@ -1,4 +1,5 @@
 import { parseArgs, styleText } from "node:util";
+import { printable } from "../adapter/printable.ts";
 import { Informer } from "../engine/informer/informer.ts";
 import { trimPod } from "../engine/informer/trim.ts";
 import type { Pod } from "../engine/kubernetes.ts";
@@ -183,11 +184,14 @@ const COLOURS = [
 class Printer {
   readonly #io: CommandIo;
   readonly #timestamps: boolean;
+  /** A pipe gets every byte; a terminal would do what the agent's escapes tell it. */
+  readonly #isTerminal: boolean;
   readonly #colours = new Map<string, Colour>();
 
   constructor(io: CommandIo, { timestamps }: LogsOptions) {
     this.#io = io;
     this.#timestamps = timestamps;
+    this.#isTerminal = (io.stdout as NodeJS.WriteStream).isTTY === true;
   }
 
   label(pod: Pod, container: string): Label {
@@ -207,7 +211,9 @@ class Printer {
     // styleText leaves colours out where the stream is no terminal, and under NO_COLOR.
     const prefix = styleText(colour, text, { stream: stdout as NodeJS.WriteStream });
     let out = "";
-    for (const line of lines) out += `${prefix} ${this.#timestamps ? `${line.time} ` : ""}${line.text}\n`;
+    for (const { text, time } of lines) {
+      out += `${prefix} ${this.#timestamps ? `${time} ` : ""}${this.#isTerminal ? printable(text) : text}\n`;
+    }
     if (out === "" || stdout.write(out)) return;
     await new Promise<void>((resolve) => {
       const done = () => {
@@ -225,7 +231,7 @@ class Printer {
   tell({ text, colour }: Label, message: string): void {
     const { stderr } = this.#io;
     const prefix = styleText(colour, text, { stream: stderr as NodeJS.WriteStream });
-    stderr.write(`${prefix} ${styleText("dim", message, { stream: stderr as NodeJS.WriteStream })}\n`);
+    stderr.write(`${prefix} ${styleText("dim", printable(message), { stream: stderr as NodeJS.WriteStream })}\n`);
   }
 }
 
@@ -234,7 +240,8 @@ function tellTrouble(pods: Informer<Pod>, { stderr }: CommandIo): void {
   pods.on("status", () => {
     const { error, synced } = pods.freshness();
     // Before the first list it is `whenSynced` that fails.
-    if (error !== null && synced && error.message !== told?.message) stderr.write(`pods: ${error.message}\n`);
+    if (error !== null && synced && error.message !== told?.message)
+      stderr.write(`pods: ${printable(error.message)}\n`);
     told = error;
   });
 }

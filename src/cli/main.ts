@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { printable } from "../adapter/printable.ts";
 import { type Command, UsageError } from "./command.ts";
 
 /** Loaded on use: `replay` needs neither a cluster nor the adapter. */
@@ -33,7 +34,9 @@ async function main([name, ...argv]: string[]): Promise<number> {
     if (interrupt.signal.aborted && error === interrupt.signal.reason) return 130;
     const isUsage =
       error instanceof UsageError || (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS") === true;
-    process.stderr.write(`k8s-run-informer ${name}: ${error instanceof Error ? error.message : error}\n`);
+    process.stderr.write(
+      `k8s-run-informer ${name}: ${printable(error instanceof Error ? error.message : String(error))}\n`,
+    );
     if (isUsage) process.stderr.write(`usage: k8s-run-informer ${(await load()).usage}\n`);
     return isUsage ? 2 : 1;
   }

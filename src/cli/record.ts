@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { printable } from "../adapter/printable.ts";
 import { Reflector, type WatchFrame } from "../engine/informer/reflector.ts";
 import type { KubeObject } from "../engine/kubernetes.ts";
 import { Cluster, loadKubeConfig } from "../engine/transport/index.ts";
@@ -50,7 +51,7 @@ export const recordCommand: Command = {
     };
     let told: Error | null = null;
     const tellTrouble = (resource: string, error: Error | null) => {
-      if (error !== null && error !== told) io.stderr.write(`${resource}: ${error.message}\n`);
+      if (error !== null && error !== told) io.stderr.write(`${resource}: ${printable(error.message)}\n`);
       told = error;
     };
     const reflectors = [watch("jobs", "/apis/batch/v1"), watch("pods", "/api/v1")];

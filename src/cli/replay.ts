@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { printable } from "../adapter/printable.ts";
 import { compareVersions } from "../engine/informer/store.ts";
 import { trimJob, trimPod } from "../engine/informer/trim.ts";
 import { classify } from "../engine/runs/classify.ts";
@@ -32,7 +33,7 @@ export const replayCommand: Command = {
     if (values.container === undefined)
       throw new UsageError("--container is required: the name of the container whose end is the run's end");
     const runs = replay(await readFile(file, "utf8"), values.container);
-    for (const run of runs) io.stdout.write(`${values.json ? JSON.stringify(run) : forPeople(run)}\n`);
+    for (const run of runs) io.stdout.write(`${values.json ? JSON.stringify(run) : printable(forPeople(run))}\n`);
     return 0;
   },
 };

@@ -1,4 +1,5 @@
 import { styleText } from "node:util";
+import { printable } from "../../adapter/printable.ts";
 
 export interface RunRow {
   agent: string;
@@ -40,7 +41,7 @@ class PlainView implements View {
     if (this.#phases.get(row) === row.phase) return;
     this.#phases.set(row, row.phase);
     this.note(
-      `${row.agent} ${row.phase}${row.endedAt === null ? "" : ` after ${seconds(row)} s, ${row.lines} lines: ${row.text}`}`,
+      `${row.agent} ${row.phase}${row.endedAt === null ? "" : ` after ${seconds(row)} s, ${row.lines} lines: ${printable(row.text)}`}`,
     );
   }
 
@@ -104,7 +105,7 @@ class LiveView implements View {
 
 function format(row: RunRow, width: number): string {
   const head = `${row.agent.padEnd(12)} ${row.phase.padEnd(13)} ${seconds(row).padStart(6)} s ${String(row.lines).padStart(4)} lines  `;
-  const line = `${head}${row.text.replace(/\s+/g, " ")}`.slice(0, width - 1);
+  const line = `${head}${printable(row.text.replace(/\s+/g, " "))}`.slice(0, width - 1);
   if (row.endedAt === null) return line;
   return styleText(row.phase === "succeeded" ? "green" : "red", line);
 }
