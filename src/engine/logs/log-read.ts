@@ -140,15 +140,18 @@ export async function readLog(
 /**
  * Takes a body chunk by chunk as they come: with thousands of streams of a line now and then, iterating would cost more than
  * the lines themselves. `take` holds the body back with a promise, and ends it with false. Resolves with whether the body
- * came to its end; rejects with its error.
+ * came to its end; rejects with its error. Neither before `take` has let go: a body can break while it is held back, and what
+ * is still being taken must not meet the read that follows.
  */
 function consume(body: Readable, take: (chunk: Uint8Array) => boolean | Promise<boolean>): Promise<boolean> {
   return new Promise((resolve, reject) => {
+    let held: Promise<void> | null = null;
     const fail = (error: unknown) => {
       body.destroy();
       reject(error);
     };
     const goOn = (more: boolean) => {
+      held = null;
       if (more) {
         body.resume();
         return;
@@ -162,13 +165,17 @@ function consume(body: Readable, take: (chunk: Uint8Array) => boolean | Promise<
         if (more === true) return;
         body.pause();
         if (more === false) goOn(false);
-        else more.then(goOn, fail);
+        else held = more.then(goOn, fail);
       } catch (error) {
         fail(error);
       }
     });
     // Listeners would come too late for a body that broke in the same moment as its headers came; this looks.
-    finished(body, { writable: false }, (error) => (error ? reject(error) : resolve(true)));
+    finished(body, { writable: false }, (error) => {
+      const settle = () => (error ? reject(error) : resolve(true));
+      if (held === null) settle();
+      else void held.then(settle);
+    });
   });
 }
 
@@ -184,6 +191,8 @@ class LogRead {
   #repeated = 0;
   #complaint: string | null = null;
   #passedOverTold = false;
+  /** It turned out to be no continuation of what was delivered: its lines are those of a new instance. */
+  #isOther = false;
   delivered = 0;
 
   constructor(request: LogReadRequest, position: LogPosition, handler: LogReadHandler) {
@@ -195,7 +204,7 @@ class LogRead {
   }
 
   get caughtUp(): boolean {
-    return this.#replay.caughtUp;
+    return this.#replay.caughtUp && !this.#isOther;
   }
 
   get endsAmidLine(): boolean {
@@ -236,7 +245,10 @@ class LogRead {
 
   async #takeAfterGap(lines: readonly RawLine[], from: number, fresh: TimedLine[], line: TimedLine): Promise<boolean> {
     await this.#deliver(fresh);
-    if (!(await this.#handler.gap(line))) return false;
+    if (!(await this.#handler.gap(line))) {
+      this.#isOther = true;
+      return false;
+    }
     this.#count(line);
     return this.#take(lines, from, [line]);
   }
@@ -280,7 +292,7 @@ class LogRead {
   }
 
   #unfinished(): TimedLine | null {
-    const rest = this.#replay.caughtUp ? this.#reader.unfinished() : null;
+    const rest = this.caughtUp ? this.#reader.unfinished() : null;
     if (rest === null) return null;
     const timeEnd = this.#time.parse(rest.bytes, rest.start, rest.end);
     // The blank after the time must have come, or the time itself may be cut.

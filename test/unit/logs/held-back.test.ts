@@ -1,0 +1,94 @@
+/** A connection breaks while what it has brought is still held back: by a slow consumer, or by the doubt about a gap. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test, vi } from "vitest";
+import { followLogs, type LogGap, type LogLine } from "../../../src/engine/logs/index.ts";
+import { startLogServer, type TestContainer } from "./log-server.ts";
+
+const { server, cluster, container } = await startLogServer();
+
+const until = (condition: () => boolean) =>
+  vi.waitFor(() => expect(condition()).toBe(true), { timeout: 10_000, interval: 5 });
+const idle = () => until(() => server.openRequests === 0);
+
+/** The lines and gaps in the order in which they are told. */
+function told(c: TestContainer) {
+  const events: string[] = [];
+  const lines: LogLine[] = [];
+  const stream = followLogs(cluster, c, {
+    onGap: ({ reason, after, before }: LogGap) => {
+      const isOrdered = after === null || before === null || after < before;
+      events.push(isOrdered ? `gap: ${reason}` : `gap: ${reason}, after ${after} and before ${before}`);
+    },
+  });
+  const done = stream.forEach((line) => {
+    lines.push(line);
+    events.push(line.text);
+  });
+  return { events, lines, done };
+}
+
+test("while the follow waits whether a gap is a restart: told once, and no piece of a line", async () => {
+  const c = container().lines(["one", "two"]);
+  c.refuse = ({ index }) => (index === 1 ? { status: 500, message: "connection refused" } : null);
+  const f = told(c);
+  await until(() => f.lines.length === 2);
+  server.resetConnections();
+  c.lines(["three"]).rotate().lines(["four", "five"]).write("six, of which half ");
+  // The third read shows `four`, and it is not yet clear whether that is a new instance's.
+  await until(() => c.requests.length === 3 && server.openRequests === 1);
+  await sleep(100);
+  server.resetConnections();
+  await idle();
+  c.write("has come\n").lines(["seven"]);
+  await until(() => f.lines.length >= 6);
+  c.exit().tell({ phase: "ended" });
+  await f.done;
+  expect(f.events).toEqual(["one", "two", "gap: rotated", "four", "five", "six, of which half has come", "seven"]);
+});
+
+test("while a slow consumer has not taken its lines: none is lost", async () => {
+  const c = container().lines(["one"]);
+  const stream = followLogs(cluster, c);
+  const batches = stream.batches();
+  const texts: string[] = [];
+  const take = async () => {
+    const { value } = await batches.next();
+    for (const { text } of value ?? []) texts.push(text);
+    return value !== undefined;
+  };
+  await take();
+  for (const line of ["two", "three", "four"]) {
+    c.lines([line]);
+    await sleep(50);
+    // It has the first of these lines, and nobody takes it.
+    server.resetConnections();
+    await idle();
+    // As long as a follow that was not held back would take to come again.
+    await sleep(400);
+  }
+  c.exit().tell({ phase: "ended" });
+  await sleep(400);
+  while (await take());
+  expect(texts).toEqual(["one", "two", "three", "four"]);
+});
+
+test("a new instance's first lines, cut off before the pod tells of it, are no rest of the earlier one", async () => {
+  const c = container().lines(["one"]);
+  const f = told(c);
+  await until(() => f.lines.length === 1);
+  c.restart();
+  c.time = (
+    (ns) => () =>
+      (ns += 1_000_000n)
+  )(BigInt(Date.parse("2026-11-24T01:00:00Z")) * 1_000_000n);
+  c.lines(["of the second life"]).write("the second line, of which half ");
+  await until(() => c.requests.length === 2 && server.openRequests === 1);
+  await sleep(100);
+  server.resetConnections();
+  c.write("has come\n");
+  c.tell({ restartCount: 1, startedAt: "2026-11-24T01:00:00Z" });
+  await until(() => f.lines.length >= 3);
+  c.exit().tell({ phase: "ended" });
+  await f.done;
+  expect(f.events).toEqual(["one", "of the second life", "the second line, of which half has come"]);
+});
