@@ -6,8 +6,8 @@ import type { TimedLine } from "./log-read.ts";
 export class Instance {
   restartCount: number;
   readonly position: LogPosition;
-  /** Second of the first line delivered. */
-  firstSeconds: number | null = null;
+  /** The first line delivered, and the time of the last one before it, of an earlier instance. */
+  first: { seconds: number; time: string; after: string | null } | null = null;
   last: ReadOutcome | null = null;
   cleanlyRead = false;
   idleReads = 0;

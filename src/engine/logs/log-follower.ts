@@ -266,7 +266,8 @@ export class LogFollower {
 
   #deliver(lines: TimedLine[], abort: AbortController): Promise<void> | undefined {
     const instance = this.#instance;
-    instance.firstSeconds ??= lines[0]?.seconds ?? null;
+    const [first] = lines;
+    if (first !== undefined) instance.first ??= { seconds: first.seconds, time: first.time, after: this.#lastTime };
     instance.unfinished = null;
     const { limitBytes } = this.#options;
     const batch: LogLine[] = [];
@@ -323,9 +324,9 @@ export class LogFollower {
     return true;
   }
 
-  #gap(reason: LogGapReason, before: string | null): void {
+  #gap(reason: LogGapReason, before: string | null, after = this.#lastTime): void {
     this.stats.gaps++;
-    this.#sink.gap(describeGap(this.#source, reason, this.#lastTime, before));
+    this.#sink.gap(describeGap(this.#source, reason, after, before));
   }
 
   // ---- restarts of the container
@@ -338,9 +339,11 @@ export class LogFollower {
   #leaveInstance(view: ContainerView): void {
     const instance = this.#instance;
     const startedAt = view.startedAt === null ? Number.NaN : Date.parse(view.startedAt) / 1000;
-    if (instance.firstSeconds !== null && instance.firstSeconds >= startedAt) {
-      // The pod told late: what was read is the new instance already.
+    const { first } = instance;
+    if (first !== null && first.seconds >= startedAt) {
+      // The pod told late: what was read is the new instance already, and nothing of the one before it.
       instance.restartCount = view.restartCount;
+      this.#gap("restarted", first.time, first.after);
       return;
     }
     this.#previous = true;

@@ -52,7 +52,10 @@ export interface LogLine {
  */
 export type LogGapReason = "rotated" | "pod_gone" | "restarted" | "clock_stepped" | "unreachable" | "limit_reached";
 
-/** Lines that are, or may be, missing. Reported before the first line after them is delivered. */
+/**
+ * Lines that are, or may be, missing. Reported before the first line after them is delivered; only of an instance of the
+ * container that had come and gone before anything of it was read, as soon as the pod tells that there was one.
+ */
 export interface LogGap {
   podName: string;
   container: string;

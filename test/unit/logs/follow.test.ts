@@ -484,6 +484,23 @@ describe("restarts that were missed", () => {
   });
 });
 
+describe("restarts that are told late", () => {
+  test("the instance that was to be read had gone before the first answer: a gap, told as soon as it is known", async () => {
+    const c = container();
+    c.refuse = ({ index }) => (index === 0 ? { status: 500, message: "not now" } : null);
+    const f = follow(c);
+    await until(() => c.requests.length === 1);
+    c.lines(["first life"]).restart().lines(["second life"]);
+    await f.seen(1);
+    const [line] = f.lines;
+    c.tell({ restartCount: 1, startedAt: String(line?.time).replace(/\.\d+/, "") });
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(["second life"]);
+    expect(f.gaps).toMatchObject([{ reason: "restarted", after: null, before: line?.time }]);
+  });
+});
+
 describe("where to start, where to stop", () => {
   test("tailLines, and a cut after it", async () => {
     const c = container().lines(lineTexts(10));

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 
-/** How long each property is tried: `FUZZ_SECONDS=300 npx vitest run --project unit test/unit/hostile/fuzz` for the long form. */
+/** How long each property is tried, if not longer in the short form: `FUZZ_SECONDS=300 npx vitest run --project unit test/unit/hostile/fuzz` for the long form. */
 const SECONDS = Number(process.env.FUZZ_SECONDS ?? 1);
 const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 
@@ -14,7 +14,12 @@ export function fuzzTimeoutMs(properties = 1): number {
  *
  * @throws as `fc.assert`, with the counterexample
  */
-export async function fuzz<Ts>(what: string, property: fc.IRawProperty<Ts>, examples: Ts[] = []): Promise<void> {
+export async function fuzz<Ts>(
+  what: string,
+  property: fc.IRawProperty<Ts>,
+  { leastSeconds = 1, told = () => "" } = {},
+): Promise<void> {
+  const limit = Math.max(SECONDS, leastSeconds);
   let tries = 0;
   const counted: fc.IRawProperty<Ts> = Object.create(property, {
     run: {
@@ -27,16 +32,46 @@ export async function fuzz<Ts>(what: string, property: fc.IRawProperty<Ts>, exam
   const began = performance.now();
   await fc.assert(counted, {
     seed,
-    examples,
     numRuns: Number.MAX_SAFE_INTEGER,
-    interruptAfterTimeLimit: SECONDS * 1000,
+    interruptAfterTimeLimit: limit * 1000,
     markInterruptAsFailure: false,
-    // A counterexample of an hour's run is worth a minute's search for a small one.
-    endOnFailure: false,
   });
-  if (tries < 3) throw new Error(`${what}: tried ${tries} times only in ${SECONDS} s`);
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  console.log(`fuzz ${what}: ${tries} tries in ${seconds} s (seed ${seed})`);
+  console.log(`fuzz ${what}: ${tries} tries in ${seconds} s${told()} (seed ${seed})`);
+}
+
+/** Small and seeded. */
+export function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+/** Choices of one scenario, all from its seed. */
+export class Dice {
+  readonly #random: () => number;
+  constructor(seed: number) {
+    this.#random = mulberry32(seed);
+  }
+  /** From 0 to below `limit`. */
+  below(limit: number): number {
+    return Math.floor(this.#random() * limit);
+  }
+  chance(probability: number): boolean {
+    return this.#random() < probability;
+  }
+  pick<T>(values: readonly T[]): T {
+    return values[this.below(values.length)] as T;
+  }
+}
+
+/** Seeds of scenarios that run side by side. They are not made smaller: each takes seconds. */
+export function seeds(count: number): fc.Arbitrary<number[]> {
+  return fc.noShrink(fc.array(fc.nat(), { minLength: count, maxLength: count }));
 }
 
 /** `bytes` in pieces of these sizes, used in turn. */
