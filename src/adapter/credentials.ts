@@ -38,8 +38,9 @@ export class Redactor {
   add(...secrets: readonly (string | null | undefined)[]): void {
     for (const secret of secrets) {
       if (typeof secret !== "string" || secret.length < MIN_SECRET_LENGTH) continue;
-      // As it stands, and as it stands inside JSON.
-      for (const form of new Set([secret, JSON.stringify(secret).slice(1, -1)])) {
+      // As it stands, inside JSON, and in the Secret, which a policy's refusal may quote.
+      const inSecret = Buffer.from(secret, "utf8").toString("base64");
+      for (const form of new Set([secret, JSON.stringify(secret).slice(1, -1), inSecret])) {
         if (!this.#secrets.includes(form)) this.#secrets.push(form);
       }
     }

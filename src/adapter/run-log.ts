@@ -1,5 +1,6 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import type { Redactor } from "./credentials.ts";
+import { printable } from "./printable.ts";
 import { settlesWithin } from "./process-state.ts";
 
 /** The host cuts a longer piece in the middle, which destroys a line of JSON. In UTF-16 units, as the host counts. */
@@ -57,10 +58,14 @@ export class RunLog {
     this.#redactor = redactor;
   }
 
-  /** A line of the adapter's own. Does not wait. */
+  /**
+   * A line of the adapter's own, or several. Does not wait. It may quote a server, a node or a container's last words: no line of
+   * theirs is left without its mark, so that none can pass for the agent's output.
+   */
   say(stream: "stdout" | "stderr", text: string): void {
     if (this.#waiting >= MAX_WAITING) return;
-    void this.#write(stream, `[paperclip] ${this.#redactor.text(text)}\n`);
+    const lines = printable(this.#redactor.text(text)).trimEnd().split("\n");
+    void this.#write(stream, lines.map((line) => `[paperclip] ${line}\n`).join(""));
   }
 
   /** The agent's own lines, as they are. Resolves when the host has taken them: that is the back-pressure. */

@@ -66,8 +66,9 @@ type Headers = Record<string, string | string[] | undefined>;
 export function errorFromResponse(request: RequestName, status: number, headers: Headers, body: string): ApiError {
   const answer = parseStatus(body);
   const retryAfter = parseRetryAfter(headers["retry-after"]) ?? secondsToMs(answer?.details?.retryAfterSeconds);
-  const reason = answer === null ? plainReason(status) : answer.reason || plainReason(status);
-  const said = answer?.message || (answer === null ? readable(body, headers) : "");
+  const reason = cut(answer?.reason, 100) || plainReason(status);
+  // An admission webhook may quote the whole object.
+  const said = cut(answer?.message, 2_000) || (answer === null ? readable(body, headers) : "");
   const options: ApiErrorOptions = {
     ...request,
     status,
@@ -243,8 +244,13 @@ function readable(body: string, headers: Headers): string {
 }
 
 function excerpt(text: string): string {
-  const line = text.replace(/\s+/g, " ").trim();
-  return line.length > 300 ? `${line.slice(0, 300)}…` : line;
+  return cut(text.slice(0, 2_000).replace(/\s+/g, " ").trim(), 300);
+}
+
+/** Of what claims to be a text. */
+function cut(text: unknown, max: number): string {
+  if (typeof text !== "string") return "";
+  return text.length > max ? `${text.slice(0, max)}…` : text;
 }
 
 function compose({ method, path }: RequestName, what: string, said: string, hint: string): string {

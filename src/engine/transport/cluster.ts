@@ -25,6 +25,8 @@ export interface ClusterOptions {
   pingTimeoutMs?: number;
   /** Until a connection stands, TLS included. Default 10 000 ms. */
   connectTimeoutMs?: number;
+  /** A one-shot answer larger than this is given up with `AnswerTooLarge`, in bytes. Default 256 MiB: a page of a list has a few. */
+  maxAnswerBytes?: number;
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -45,6 +47,7 @@ export class Cluster {
   readonly #credentials: Credentials;
   readonly #dispatcher: ClusterDispatcher;
   readonly #retry: RetryOptions;
+  readonly #maxAnswerBytes: number;
   /** Path of `server`, e.g. `/k8s/clusters/c-m-1` behind Rancher; mostly empty. */
   readonly #basePath: string;
   readonly #closing = new AbortController();
@@ -56,6 +59,7 @@ export class Cluster {
     pingIntervalMs = 15_000,
     pingTimeoutMs = 15_000,
     connectTimeoutMs = 10_000,
+    maxAnswerBytes = 256 * 1024 * 1024,
   }: ClusterOptions) {
     checkKubeConfig(kubeConfig);
     const cluster = kubeConfig.getCurrentCluster();
@@ -63,6 +67,7 @@ export class Cluster {
     this.server = url.href.replace(/\/$/, "");
     this.#basePath = url.pathname.replace(/\/$/, "");
     this.#retry = retry;
+    this.#maxAnswerBytes = maxAnswerBytes;
     this.#credentials = new Credentials(kubeConfig);
     this.#dispatcher = new ClusterDispatcher({
       origin: url.origin,
@@ -177,7 +182,12 @@ export class Cluster {
         signal: abort.signal,
         sendTimeoutMs: timeoutMs,
       });
-      return { status, headers, body: await readAll(body) };
+      const whole = await readAll(body, this.#maxAnswerBytes + 1);
+      if (whole.length > this.#maxAnswerBytes) {
+        const message = `${name.method} ${name.path}: AnswerTooLarge: the answer is larger than ${this.#maxAnswerBytes} bytes`;
+        throw new ApiError({ ...name, status, reason: "AnswerTooLarge", message });
+      }
+      return { status, headers, body: whole };
     } finally {
       abort.release();
     }

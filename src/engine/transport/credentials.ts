@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { RequestOptions } from "node:https";
-import type { KubeConfig } from "@kubernetes/client-node";
+import type { KubeConfig, User } from "@kubernetes/client-node";
 import { ConnectionError } from "./connection-failure.ts";
 import { reloadKubeConfig } from "./kube-config.ts";
 import { oidcExpiry, repairOidcIssuer } from "./oidc.ts";
@@ -111,7 +111,7 @@ async function readCredential(kubeConfig: KubeConfig): Promise<Credential> {
   } catch (error) {
     throw new ConnectionError(
       "CredentialsError",
-      `the credentials of user ${userName(kubeConfig)} cannot be had: ${describe(error)}`,
+      `the credentials of user ${userName(kubeConfig)} cannot be had: ${describe(error, kubeConfig.getCurrentUser())}`,
     );
   }
   const headers: Record<string, string> = {};
@@ -165,13 +165,37 @@ function userName(kubeConfig: KubeConfig): string {
 }
 
 /** What a plugin or identity provider said, without what may be a secret in it. */
-function describe(error: unknown): string {
+function describe(error: unknown, user: User | null): string {
   // JSON.parse quotes its input: the credential that a plugin printed.
   if (error instanceof SyntaxError) return "the exec plugin did not print valid JSON";
-  const text = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, " ").trim();
-  const redacted = text.replace(
-    /[A-Za-z0-9+/_=-]{8,}\.[A-Za-z0-9+/_.=-]{8,}\.[A-Za-z0-9+/_=-]{8,}|(?<![/\w.-])[A-Za-z0-9+_=-]{40,}/g,
-    "[redacted]",
-  );
-  return redacted.length > 300 ? `${redacted.slice(0, 300)}…` : redacted;
+  const message = error instanceof Error ? error.message : String(error);
+  // A plugin may print megabytes; the end of what is kept may be half a secret, and is cut off below.
+  let text = message.slice(0, 4_000).replace(/\s+/g, " ").trim();
+  for (const secret of secretsOf(user)) text = text.replaceAll(secret, REDACTED);
+  text = text.replace(SECRET_BY_NAME, `$1${REDACTED}`).replace(SECRET_BY_FORM, REDACTED);
+  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
+}
+
+const REDACTED = "[redacted]";
+/** JWTs, and long words that are no path. */
+const SECRET_BY_FORM =
+  /[A-Za-z0-9+/_=-]{8,}\.[A-Za-z0-9+/_.=-]{8,}\.[A-Za-z0-9+/_=-]{8,}|(?<![/\w.-])[A-Za-z0-9+_=-]{40,}/g;
+/** `password=x`, `"refresh_token": "x"`, `--client-secret x`, `Authorization: Bearer x`; not `token expired`. */
+const SECRET_BY_NAME =
+  /((?:token|secret|passw(?:or)?d|passphrase|[-_]key|apikey|authorization)["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?|--[\w-]*(?:token|secret|password|key)\s+|bearer\s+(?=\S{8}))[^\s"',;&]{4,}/gi;
+
+/** What the kubeconfig itself gives to plugin or provider; a shorter text may be an ordinary word. */
+function secretsOf(user: User | null): string[] {
+  const { token, password, exec, authProvider } = (user ?? {}) as {
+    token?: unknown;
+    password?: unknown;
+    exec?: { env?: unknown };
+    authProvider?: { config?: unknown };
+  };
+  const env = Array.isArray(exec?.env) ? exec.env.map((each: { value?: unknown } | null) => each?.value) : [];
+  const config = authProvider?.config;
+  const ofProvider = typeof config === "object" && config !== null ? Object.values(config) : [];
+  return [token, password, ...env, ...ofProvider]
+    .filter((each): each is string => typeof each === "string" && each.length >= 8)
+    .sort((a, b) => b.length - a.length);
 }
