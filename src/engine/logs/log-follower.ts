@@ -214,15 +214,15 @@ export class LogFollower {
       instance.unfinished = result.unfinished;
       instance.position.unfinished(result.unfinished.seconds, result.unfinished.nanos);
     }
-    if (!result.caughtUp) return;
+    // Where a read was cut says nothing of where the log ends.
+    if (!result.caughtUp || outcome.end !== "clean") return;
     const { unfinished } = result;
     const endedWith = `${instance.position.lines} ${unfinished ? `${unfinished.time} ${unfinished.bytes}` : ""}`;
-    const same = outcome.final && outcome.end === "clean" && endedWith === instance.endedWith;
-    instance.sameEnds = same ? instance.sameEnds + 1 : 0;
+    instance.sameEnds = outcome.final && endedWith === instance.endedWith ? instance.sameEnds + 1 : 0;
     instance.endedWith = endedWith;
     // An empty log, and one whose streams have ended cleanly before their time, takes one more proof.
     const proofs = instance.falseEnds > 0 || instance.position.lines === 0 ? 2 : 1;
-    if (outcome.end === "clean") outcome.confirmed = instance.sameEnds >= proofs;
+    outcome.confirmed = instance.sameEnds >= proofs;
   }
 
   #request(follow: boolean, view: ContainerView): LogReadRequest {

@@ -484,6 +484,23 @@ describe("restarts that were missed", () => {
   });
 });
 
+describe("the end of a log", () => {
+  test("where one read was cut and the next ended cleanly proves nothing: one more is made", async () => {
+    const c = container().lines(lineTexts(2)).exit();
+    c.tell(ended);
+    const atByte = 31 + Buffer.byteLength(lineTexts(1)[0] as string) + 1;
+    c.cut = ({ index }) =>
+      [
+        { atByte, how: "reset" as const },
+        { atByte, how: "clean" as const },
+      ][index] ?? null;
+    const f = follow(c);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(2));
+    expect(f.gaps).toEqual([]);
+  });
+});
+
 describe("restarts that are told late", () => {
   test("the instance that was to be read had gone before the first answer: a gap, told as soon as it is known", async () => {
     const c = container();
