@@ -36,8 +36,13 @@ export interface FollowState {
   started: boolean;
   /** Null: this container instance has not been read. */
   last: ReadOutcome | null;
-  /** The last read that was answered with a log ended cleanly and showed the last delivered line. */
-  cleanlyRead: boolean;
+  /**
+   * Reads in a row, up to the last one that was answered with a log, that ended cleanly at the same place: behind a newline,
+   * and having shown the last delivered line. 0 also where what came after the first speaks of a kubelet in trouble.
+   */
+  cleanEnds: number;
+  /** How long after the last of them the container was known not to run any more, in milliseconds; 0: before, or it runs. */
+  overMs: number;
   /** Reads in a row, up to and with `last`, that delivered nothing. */
   idleReads: number;
   /** Final reads in a row, up to and with `last`, that ended cleanly without the last delivered line. */
@@ -70,6 +75,8 @@ export const CLEAN_END_SETTLE_MS = 250;
  */
 export const LAST_LINE_SETTLE_MS = 5_000;
 const CLEAN_END_MAX_MS = 5_000;
+/** A stream that ended cleanly so long before the pod told of its container's end may have ended for another reason. */
+export const CLEAN_END_TRUST_MS = 1_000;
 const LAST_LINE_MAX_MS = 60_000;
 /** A container has ended and its log cannot be had for so long: give up, and say so. */
 export const ENDED_GIVE_UP_MS = 120_000;
@@ -157,11 +164,21 @@ function isFatal(status: number, message: string, everAnswered: boolean): boolea
 
 /**
  * The pod is gone: was the end of its log seen? The stream of a container that is killed ends cleanly, once all that it
- * printed has been sent. Being refused as "not found" after that takes nothing away, for the log goes with the pod; but
- * a kubelet that could not be reached leaves it open.
+ * printed has been sent; that of a container that runs on, when its kubelet restarts. What tells them apart is what comes next:
+ * the pod's own word within moments, or a second read that ends at the same place. Being refused as "not found" after that
+ * takes nothing away, for the log goes with the pod; but a kubelet that could not be reached leaves it open.
  */
-function sawEnd({ last, cleanlyRead }: FollowState): boolean {
-  return cleanlyRead && (last?.end !== "refused" || last.status === 404 || last.status === 400);
+function sawEnd({ last, cleanEnds, overMs }: FollowState): boolean {
+  if (cleanEnds === 0 || (cleanEnds === 1 && overMs > CLEAN_END_TRUST_MS)) return false;
+  return last?.end !== "refused" || last.status === 404 || last.status === 400;
+}
+
+/**
+ * The log was refused while the container was not known to have ended. Only that the pod itself is not there any more fits an
+ * end of the container just before; a kubelet that has just started says of a pod that runs that it knows no such log.
+ */
+export function speaksOfPodsEnd({ status, message }: { status: number; message: string }): boolean {
+  return status === 404 && /\bpods "[^"]*" not found/.test(message);
 }
 
 /**

@@ -9,7 +9,10 @@ export class Instance {
   /** The first line delivered, and the time of the last one before it, of an earlier instance. */
   first: { seconds: number; time: string; after: string | null } | null = null;
   last: ReadOutcome | null = null;
-  cleanlyRead = false;
+  /** As in `FollowState`; when the last of them was, and since when the container is known not to run any more. */
+  cleanEnds = 0;
+  cleanAt = 0;
+  overAt: number | null = null;
   idleReads = 0;
   missedReads = 0;
   rested = false;

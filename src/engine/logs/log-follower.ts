@@ -1,5 +1,5 @@
 import { performance } from "node:perf_hooks";
-import { nextStep } from "./follow-policy.ts";
+import { nextStep, speaksOfPodsEnd } from "./follow-policy.ts";
 import { describeGap } from "./gap.ts";
 import { Instance } from "./instance.ts";
 import { type LogReadRequest, type LogTransport, readLog, type TimedLine } from "./log-read.ts";
@@ -96,7 +96,8 @@ export class LogFollower {
       view,
       started: this.#started,
       last: instance.last,
-      cleanlyRead: instance.cleanlyRead,
+      cleanEnds: instance.cleanEnds,
+      overMs: instance.overAt === null ? 0 : Math.max(0, instance.overAt - instance.cleanAt),
       idleReads: instance.idleReads,
       missedReads: instance.missedReads,
       rested: instance.rested,
@@ -145,6 +146,8 @@ export class LogFollower {
     const over = phase === "ended" || this.#previous;
     if (!over) this.#instance.endedAt = null;
     else this.#instance.endedAt ??= performance.now();
+    if (phase === "running" && !this.#previous) this.#instance.overAt = null;
+    else this.#instance.overAt ??= performance.now();
     // The rest of an earlier instance is read as of a container that has ended.
     return this.#previous && phase !== "gone" ? { ...view, phase: "ended" } : view;
   }
@@ -205,11 +208,15 @@ export class LogFollower {
     const isMissed = outcome.end === "clean" && outcome.final && !outcome.caughtUp;
     instance.missedReads = isMissed ? instance.missedReads + 1 : 0;
     if (outcome.end === "refused") {
-      if (outcome.delivered > 0) instance.cleanlyRead = false;
+      // Two clean ends at one place are proof enough.
+      const isDoubtful = instance.cleanEnds < 2 && instance.overAt === null && !speaksOfPodsEnd(outcome);
+      if (outcome.delivered > 0 || isDoubtful) instance.cleanEnds = 0;
       return;
     }
     // Amid a line it was cut, however cleanly: should the pod go now, the rest of the line is lost.
-    instance.cleanlyRead = outcome.end === "clean" && outcome.caughtUp && !outcome.unfinished;
+    const isCleanEnd = outcome.end === "clean" && outcome.caughtUp && !outcome.unfinished;
+    instance.cleanEnds = !isCleanEnd ? 0 : outcome.delivered > 0 ? 1 : instance.cleanEnds + 1;
+    instance.cleanAt = performance.now();
     if (result.unfinished) {
       instance.unfinished = result.unfinished;
       instance.position.unfinished(result.unfinished.seconds, result.unfinished.nanos);

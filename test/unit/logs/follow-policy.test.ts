@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import {
   CLEAN_END_SETTLE_MS,
+  CLEAN_END_TRUST_MS,
   ENDED_GIVE_UP_MS,
   type FollowState,
   nextStep,
@@ -45,7 +46,8 @@ const step = (phase: Phase, last: ReadOutcome | null, of: Partial<FollowState> =
       view: { phase, restartCount: 0, startedAt: null, finishedAt: null },
       started: true,
       last,
-      cleanlyRead: last?.end === "clean" && last.caughtUp,
+      cleanEnds: last?.end === "clean" && last.caughtUp ? 1 : 0,
+      overMs: 0,
       idleReads: last && last.delivered === 0 ? 1 : 0,
       rested: false,
       everAnswered: last !== null && last.end !== "refused",
@@ -151,13 +153,17 @@ describe("nextStep", () => {
 
   test("the pod is gone: the end was seen if the stream had ended cleanly", () => {
     expect(step("gone", clean())).toEqual({ do: "end", gap: null });
-    expect(step("gone", refused(404), { cleanlyRead: true })).toEqual({ do: "end", gap: null });
+    expect(step("gone", refused(404), { cleanEnds: 1 })).toEqual({ do: "end", gap: null });
     expect(step("gone", broken())).toEqual({ do: "end", gap: "pod_gone" });
-    expect(step("gone", refused(500, "connection refused"), { cleanlyRead: true })).toEqual({
+    expect(step("gone", refused(500, "connection refused"), { cleanEnds: 1 })).toEqual({
       do: "end",
       gap: "pod_gone",
     });
     expect(step("gone", clean({ caughtUp: false }))).toEqual({ do: "end", gap: "pod_gone" });
+    // The container ran on after the stream had ended, or another read has ended at the same place.
+    const late = { overMs: CLEAN_END_TRUST_MS + 1 };
+    expect(step("gone", clean(), late)).toEqual({ do: "end", gap: "pod_gone" });
+    expect(step("gone", clean(), { ...late, cleanEnds: 2 })).toEqual({ do: "end", gap: null });
   });
 
   test("an ended container whose log cannot be had is given up, and said", () => {
