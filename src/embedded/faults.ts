@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "./clock.ts";
 import type { Exchange, Pace } from "./exchange.ts";
 import { seededRandom } from "./random.ts";
-import type { RequestInfo } from "./request-info.ts";
+import { isTrue, type RequestInfo } from "./request-info.ts";
 import { StatusError } from "./status-error.ts";
 import type { WatchFrameFault, WatchStream } from "./watch-stream.ts";
 
@@ -44,7 +44,7 @@ export interface LogCut {
   match?: RequestMatch;
   /** After this many cuts the fault ends. */
   count?: number;
-  /** Cut only log answers with `follow=true`. Default true. */
+  /** Cut only log answers with `follow=true`. Default true. Without `follow` a clean end means that the log ends there. */
   followOnly?: boolean;
 }
 
@@ -245,13 +245,17 @@ export class Faults {
     return add(this.#logCuts, options, options.count);
   }
 
-  /** Ends the logs that are being followed. Returns how many. */
+  /**
+   * Ends the logs that are being followed. Returns how many. `reset` also breaks reads without `follow`; the clean `end`
+   * leaves them alone, for there it means that the log ends, and no client could tell.
+   */
   cutOpenLogs(options: { how?: "end" | "reset"; match?: RequestMatch } = {}): number {
     let cut = 0;
     for (const { request, exchange } of [...this.#targets.logs()]) {
       if (!fits(options.match, request)) continue;
       if (options.how === "reset") exchange.reset();
-      else exchange.end();
+      else if (isTrue(request.query.get("follow"))) exchange.end();
+      else continue;
       cut++;
     }
     return cut;

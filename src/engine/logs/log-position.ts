@@ -155,8 +155,7 @@ export class Replay {
     this.#latest = latest;
     this.#earliest = earliest;
     this.#caughtUp = expected.length === 0;
-    // With nothing delivered, the line that was cut off is the only one that the read can be held to.
-    this.#unfinished = this.#caughtUp ? options.unfinished : null;
+    this.#unfinished = options.unfinished;
   }
 
   /** The last delivered line was seen (or there is none): every further line is new. */
@@ -176,7 +175,9 @@ export class Replay {
     if (this.#caughtUp) {
       const unfinished = this.#unfinished;
       this.#unfinished = null;
-      return unfinished !== null && compare({ seconds, nanos }, unfinished) > 0 ? "new-after-gap" : "new";
+      // With nothing delivered, the line that was cut off is the only one that the read can be held to.
+      if (unfinished === null || this.#expected.length > 0) return "new";
+      return compare({ seconds, nanos }, unfinished) > 0 ? "new-after-gap" : "new";
     }
     // Not asked for, so not reckoned with.
     if (seconds < this.#since) return "repeated";
@@ -188,6 +189,11 @@ export class Replay {
       this.#began = index;
       this.#moveTo(index);
       return "repeated";
+    }
+    // The line that was cut off stood right after the last delivered one, and here it begins a file: nothing is missing.
+    if (this.#unfinished !== null && compare(time, this.#unfinished) === 0) {
+      this.#caughtUp = true;
+      return "new";
     }
     // Earlier than all that is expected: from before the follow began, or the tail of a long line, which is stored in parts
     // of 16 KiB with a time each, whose first part is before `since`.

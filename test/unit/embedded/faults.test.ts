@@ -352,6 +352,18 @@ describe("faults", () => {
       expect(await ended).toBe(WHOLE.toString());
     });
 
+    it("a clean end is none for a read that does not follow: it would be the end of the log", async () => {
+      const path = await runningPod();
+      k8s.faults.slowBytes({ bytes: 300, everyMs: 10, count: 1 });
+      const { body } = await client.stream({ path });
+      let text = "";
+      for await (const chunk of body.setEncoding("utf8")) {
+        if (text === "") expect(k8s.faults.cutOpenLogs({ how: "end" })).toBe(0);
+        text += chunk;
+      }
+      expect(text).toBe(WHOLE.toString());
+    });
+
     it.each([
       ["unreachable", 500, /connection refused/],
       ["notFound", 404, /could not find the requested resource/],

@@ -72,6 +72,21 @@ test("while a slow consumer has not taken its lines: none is lost", async () => 
   expect(texts).toEqual(["one", "two", "three", "four"]);
 });
 
+test("a line that was cut off is the first of a rotated file: it comes whole, once, and nothing is missing", async () => {
+  const c = container().lines(["one"]);
+  const f = told(c);
+  await until(() => f.lines.length === 1);
+  c.rotate().write("two, of which half ");
+  await sleep(100);
+  server.resetConnections();
+  await idle();
+  c.write("has come\n").lines(["three"]);
+  await until(() => f.lines.length >= 3);
+  c.exit().tell({ phase: "ended" });
+  await f.done;
+  expect(f.events).toEqual(["one", "two, of which half has come", "three"]);
+});
+
 test("a new instance's first lines, cut off before the pod tells of it, are no rest of the earlier one", async () => {
   const c = container().lines(["one"]);
   const f = told(c);

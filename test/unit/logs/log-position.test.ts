@@ -210,6 +210,16 @@ describe("LogPosition", () => {
     expect(position.replay(null).line(6, 0)).toBe("new-after-gap");
   });
 
+  test("a line that was cut off, and begins a rotated file, is no gap: it stood right after the last delivered one", () => {
+    const position = new LogPosition();
+    position.delivered(5, 0, "t");
+    position.unfinished(5, 1);
+    const replay = position.replay(5);
+    expect(replay.line(5, 1)).toBe("new");
+    expect(replay.line(5, 2)).toBe("new");
+    expect(position.replay(5).line(5, 2)).toBe("new-after-gap");
+  });
+
   test("the tail of a long line, stored in parts with their own times, is no line of its own at the head of a re-read", () => {
     const f = new Follower();
     f.read(numbered([9.5, 11.2].map((s) => Math.round(s * SECOND))), 2);
