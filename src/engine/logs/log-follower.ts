@@ -308,6 +308,8 @@ export class LogFollower {
     const { unfinished, position } = this.#instance;
     this.#instance.unfinished = null;
     if (unfinished === null || this.#limited) return;
+    // Of the line nothing but its time has come: that is no line yet.
+    if (unfinished.bytes === 0 && unfinished.omittedBytes === 0) return;
     position.delivered(unfinished.seconds, unfinished.nanos, unfinished.time);
     this.stats.lines++;
     this.stats.bytes += unfinished.bytes;

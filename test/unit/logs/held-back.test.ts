@@ -87,6 +87,19 @@ test("a line that was cut off is the first of a rotated file: it comes whole, on
   expect(f.events).toEqual(["one", "two, of which half has come", "three"]);
 });
 
+test("a line of which nothing but its time had come before it was rotated away is no empty line", async () => {
+  const c = container().lines(["one", "two"]).write("three\n");
+  const timeBytes = "2026-11-24T00:00:00.000000000Z ".length;
+  const atByte = 3 * timeBytes + "one\ntwo\n".length;
+  c.cut = ({ index }) => (index === 0 ? { atByte, how: "clean" } : null);
+  c.refuse = ({ index }) => (index === 1 ? { status: 500, message: "connection refused" } : null);
+  const f = told(c);
+  await until(() => c.requests.length === 2);
+  c.rotate().lines(["four"]).exit().tell({ phase: "ended" });
+  await f.done;
+  expect(f.events).toEqual(["one", "two", "gap: rotated", "four"]);
+});
+
 test("a new instance's first lines, cut off before the pod tells of it, are no rest of the earlier one", async () => {
   const c = container().lines(["one"]);
   const f = told(c);
