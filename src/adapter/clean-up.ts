@@ -1,7 +1,7 @@
 import type { Run, RunEnd } from "../engine/index.ts";
 import type { BaseConfig } from "./config.ts";
 import { reasonOf } from "./errors.ts";
-import { AnnotationKey, secretNameFor } from "./names.ts";
+import { AnnotationKey, LabelKey, secretNameFor } from "./names.ts";
 import { processState } from "./process-state.ts";
 import { deleteRunSecret } from "./prompt-delivery.ts";
 import { markCollected } from "./reattach.ts";
@@ -10,6 +10,31 @@ import type { Site } from "./site.ts";
 
 /** Requests that tidy up do not hold up the result for longer. */
 const CLEANUP_TIMEOUT_MS = 10_000;
+
+/**
+ * A run that is stopped before it has begun here may have begun in an earlier process: what the cache knows of it goes, too.
+ * False when it may go on. Never rejects.
+ */
+export async function stopEarlierTry({ engine, namespace }: Site, runLabel: string): Promise<boolean> {
+  const { active } = processState();
+  const jobs = engine.jobs.list(
+    ({ metadata }) =>
+      metadata.namespace === namespace && metadata.labels?.[LabelKey.runId] === runLabel && !active.has(metadata.uid),
+  );
+  const signal = AbortSignal.timeout(CLEANUP_TIMEOUT_MS);
+  const stopped = await Promise.allSettled(
+    jobs.map(async ({ metadata: { name: jobName, uid } }) => {
+      const run = engine.attach({ namespace, jobName, uid });
+      try {
+        await run.delete({ propagationPolicy: "Foreground", signal });
+        await run.gone({ signal });
+      } finally {
+        run.release();
+      }
+    }),
+  );
+  return stopped.every(({ status }) => status === "fulfilled");
+}
 
 /** After a run's result was taken: the Job goes, unless it is to be kept or its log could not be read. Never rejects. */
 export async function cleanUp(input: {

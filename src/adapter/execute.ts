@@ -1,5 +1,6 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import type { EngineView } from "../engine/index.ts";
+import { stopEarlierTry } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
 import { Redactor, secretsOf } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
@@ -47,6 +48,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
   const redactor = new Redactor();
   const log = new RunLog(ctx.onLog, redactor);
   const signal = ctx.signal ?? new AbortController().signal;
+  const runLabel = sanitizeLabelValue(ctx.runId);
   let site: Site | null = null;
   try {
     // Before anything else: from here on the host waits for us when a person presses Stop.
@@ -56,7 +58,6 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     const config = definition.parseConfig(ctx.config);
     redactor.add(...secretsOf(ctx, config.env));
     const agentLabel = sanitizeLabelValue(ctx.agent.id);
-    const runLabel = sanitizeLabelValue(ctx.runId);
     if (agentLabel === null || runLabel === null) {
       const [what, got] = agentLabel === null ? ["agent id", ctx.agent.id] : ["run id", ctx.runId];
       throw new BootstrapError({
@@ -72,7 +73,12 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     return await session.result();
   } catch (error) {
     if (signal.aborted) {
-      const evidence = { agentStarted: false, cancellationAcknowledged: true, conversationContinuation: false };
+      const isStopped = site === null || runLabel === null || (await stopEarlierTry(site, runLabel));
+      const evidence = {
+        agentStarted: !isStopped,
+        cancellationAcknowledged: isStopped,
+        conversationContinuation: false,
+      };
       return withEvidence(cancelledResult(signal.reason), evidence, redactor);
     }
     const failure = toBootstrapError(error);

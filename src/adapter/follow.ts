@@ -1,4 +1,4 @@
-import type { LogGap, LogLine, Run, RunEnd } from "../engine/index.ts";
+import type { LogGap, LogLine, Pod, Run, RunEnd } from "../engine/index.ts";
 import type { AgentEvent, AgentVerdict, ResultParser } from "./definition.ts";
 import { settlesWithin } from "./process-state.ts";
 import type { RunLog } from "./run-log.ts";
@@ -159,9 +159,9 @@ export function hasStarted(run: Run, container: string, end: RunEnd | null): boo
 const SOONEST_START_MS = 1_000;
 
 /**
- * Is it certain that the container never ran? Only of a pod that was seen over, or on its way out, without having started it,
- * or that had no node. One that was never seen, or last seen waiting on a node, may have run and gone while the watch was down
- * or silent; unless its Job was deleted right after its creation.
+ * Is it certain that the container never ran? Only of a pod that was seen over, or whose deletion was told with its last state,
+ * without having started it. Of all others the container may have run while the watch was down or silent, or before the kubelet
+ * said so; unless the Job was deleted right after its creation.
  *
  * @param elapsedMs since the Job was created
  */
@@ -169,12 +169,16 @@ export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, 
   const pod = run.pod();
   if (hasStarted(run, container, end)) return false;
   if (pod === null) return elapsedMs < SOONEST_START_MS;
-  const { phase } = pod.status;
-  // A pod without a node is deleted at once, without a deletionTimestamp.
-  return (
-    pod.spec.nodeName === undefined ||
-    pod.metadata.deletionTimestamp !== undefined ||
-    phase === "Failed" ||
-    phase === "Succeeded"
+  return run.isPodFinal || pod.status.phase === "Failed" || pod.status.phase === "Succeeded" || hasFailedInit(pod);
+}
+
+/** An init container that is not tried again: no other container will start. */
+function hasFailedInit({ spec, status }: Pod): boolean {
+  if (spec.restartPolicy !== "Never") return false;
+  const sidecars = new Set(
+    spec.initContainers?.filter((each) => each.restartPolicy === "Always").map(({ name }) => name),
+  );
+  return (status.initContainerStatuses ?? []).some(
+    ({ name, state }) => !sidecars.has(name) && state?.terminated !== undefined && state.terminated.exitCode !== 0,
   );
 }

@@ -1,6 +1,7 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import {
   isForbidden,
+  type Job,
   type KeepaliveHandle,
   type Pod,
   type Run,
@@ -14,15 +15,15 @@ import type { BaseConfig } from "./config.ts";
 import type { Redactor } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
 import { reasonOf } from "./errors.ts";
-import { hasStarted, noOutput, OutputReader, surelyNeverRan } from "./follow.ts";
+import { noOutput, OutputReader, surelyNeverRan } from "./follow.ts";
 import { secretNameFor } from "./names.ts";
 import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
 import { processState, settlesWithin } from "./process-state.ts";
 import { tellProgress } from "./progress.ts";
-import { sweepOrphanedSecrets } from "./prompt-delivery.ts";
 import type { RunLog } from "./run-log.ts";
 import type { Site } from "./site.ts";
 import { explainStartFailure, isTransientStart } from "./start-failure.ts";
+import { sweep } from "./sweep.ts";
 
 /** A run whose Job exists. */
 export interface Started {
@@ -48,6 +49,7 @@ export interface SessionInput<Config extends BaseConfig, Verdict extends AgentVe
 
 /** The host waits 60 s for a run that was told to stop; half of it is left for what comes after. */
 const GONE_TIMEOUT_MS = 30_000;
+const LAST_WORD_MS = 3_000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** One run from its Job's creation (or adoption) to its result. */
@@ -75,7 +77,13 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   async result(): Promise<AdapterExecutionResult> {
     const { site, definition, redactor, config, log } = this.#input;
     const tidying = new AbortController();
-    const sweep = sweepOrphanedSecrets(site.engine, site.namespace, definition.type, tidying.signal).catch(() => []);
+    const sweeping = sweep({
+      engine: site.engine,
+      namespace: site.namespace,
+      adapterType: definition.type,
+      signal: tidying.signal,
+      say: (text) => log.say("stdout", text),
+    }).catch(() => undefined);
     this.#keepalive = tellProgress(this.#run, site.engine, log, config.keepaliveSec);
     try {
       return await this.#follow();
@@ -95,7 +103,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       await this.#reader?.stop();
       if (this.#run.uid !== null) processState().active.delete(this.#run.uid);
       this.#run.release();
-      await settlesWithin(sweep, 1_000);
+      await settlesWithin(sweeping, 1_000);
       tidying.abort();
     }
   }
@@ -133,13 +141,27 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     if (end.kind === "start_failed" && end.startFailure !== null) {
       return await this.#startFailed(new StartFailedError(this.#run.namespace, this.#run.jobName, end.startFailure));
     }
-    await this.#reader?.drained(signal);
+    if (this.#reader === null) await this.#podsLastWord();
+    else await this.#reader.drained(signal);
     if (signal.aborted) return await this.#cancelled();
     const result = this.#classified(this.#kindOf(end), end);
     const { output } = this.#reader ?? {};
     const isLogLost = output?.error != null && !this.#parser.finish().hasResult;
     await cleanUp({ run: this.#run, site, config, log, end, isLogLost, isAdopted: this.#started.adopted });
     return result;
+  }
+
+  /** Of a pod that is on its way out, which may be told after its Job's: whether its container ever ran stands there. */
+  async #podsLastWord(): Promise<void> {
+    const run = this.#run;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const check = () => {
+      if (run.pod() === null || run.isPodFinal || isPodTerminal(run.pod())) resolve();
+    };
+    run.on("change", check);
+    check();
+    await settlesWithin(promise, LAST_WORD_MS);
+    run.off("change", check);
   }
 
   /** Ours lies behind the Job's own `activeDeadlineSeconds`, should that not end it. */
@@ -283,6 +305,20 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     return adopted && code === "container_config" && message.includes(secretNameFor(run.jobName));
   }
 
+  /** Of a run whose pod was never seen: the server says that the Job stands and has had none. */
+  async #countsNoPod(): Promise<boolean> {
+    const { cluster } = this.#input.site.engine;
+    const { namespace, jobName, uid } = this.#run;
+    const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
+    try {
+      const { metadata, status = {} } = await cluster.json<Job>({ path, timeoutMs: 5_000 });
+      const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = status;
+      return metadata.uid === uid && active + terminating + succeeded + failed === 0;
+    } catch {
+      return false;
+    }
+  }
+
   async #startFailed({ failure }: StartFailedError): Promise<AdapterExecutionResult> {
     const { site, log, redactor, signal, config } = this.#input;
     const why = await explainStartFailure(site.engine.cluster, this.#run, failure, signal);
@@ -290,6 +326,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
     // Kept only when it is over: one that still tries might start an agent that nobody waits for.
     const isOver = this.#run.liveness() === "ended" || isPodTerminal(this.#run.pod());
+    const countsNoPod = this.#run.pod() === null && (await this.#countsNoPod());
     const isGone = config.retainJobs && isOver ? false : await this.#stopRun();
     if (signal.aborted) {
       const evidence = this.#evidence(!isGone && !isOver, isGone, config.conversationContinuation);
@@ -304,12 +341,10 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       errorCode: isTimeout ? "timeout" : this.#started.adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
       ...(isTransientStart(failure) || this.#isLeftHalf(failure) ? { errorFamily: "transient_upstream" as const } : {}),
     };
-    // A container that was late may have started while it was being deleted.
-    // So may one that ended while the watch was down, or whose Job could not be deleted.
-    const agentStarted =
-      hasStarted(this.#run, this.#container, null) ||
-      (failure.code === "deadline" && !this.#surelyNeverRan(null)) ||
-      (!isGone && !isOver);
+    // A container that was late may have started while it was being deleted, or while the watch was down.
+    // Behind an init container that failed nothing is started.
+    const neverRan = failure.code === "init_failed" || countsNoPod || this.#surelyNeverRan(null);
+    const agentStarted = !neverRan || (!isGone && !isOver);
     return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
   }
 }

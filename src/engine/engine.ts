@@ -135,6 +135,7 @@ export class RunEngine extends EventEmitter<EngineEvents> {
       cluster: this.cluster,
       jobs: this.jobs,
       pods: this.pods,
+      labels: { ...this.labels, ...this.#shard },
       policy: resolved,
       report,
     });
@@ -163,7 +164,7 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     this.#checkManifest(job, namespace);
     const run = this.#registry.expect(namespace, job.metadata.name, policy);
     try {
-      run.bind(await createJob(this.cluster, namespace, withLabels(job, this.#shard), signal));
+      this.#registry.bind(run, await createJob(this.cluster, namespace, withLabels(job, this.#shard), signal));
       return run;
     } catch (error) {
       run.release();

@@ -52,6 +52,8 @@ export interface SubscribeOptions<T> {
 
 interface InformerEvents {
   synced: () => void;
+  /** A list is complete: what the cache does not hold was not there. */
+  listed: () => void;
   /** `freshness()` may have changed: a watch opened, closed or failed. */
   status: () => void;
 }
@@ -178,6 +180,17 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     );
   }
 
+  /**
+   * Has the cache been told all that happened up to this version of an object of its own? One that it then does not hold has been
+   * deleted since, or is not selected.
+   */
+  isPast(namespace: string, resourceVersion: string): boolean {
+    if (!/^\d+$/.test(resourceVersion)) return false;
+    const { namespaces } = this.#options;
+    const told = this.#reflectors[namespaces === null ? 0 : namespaces.indexOf(namespace)]?.version ?? null;
+    return told !== null && told >= BigInt(resourceVersion);
+  }
+
   stats(): InformerStats {
     const stats: InformerStats = {
       resource: this.#options.resource.plural,
@@ -227,6 +240,7 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
           }
           listed = new Set();
           older = [];
+          this.#emit("listed");
           if (this.#unsynced.delete(reflector) && this.synced) this.#emit("synced");
         },
         apply: (object) => this.#dispatch(this.#store.apply(object)),

@@ -286,8 +286,9 @@ export class Reflector<T extends KubeObject> {
 
   #listed(resourceVersion: string): State {
     const version = parseVersion(resourceVersion);
-    this.#options.handler.initDone(version !== null && this.#lastVersion !== null && version < this.#lastVersion);
+    const isOlder = version !== null && this.#lastVersion !== null && version < this.#lastVersion;
     this.#lastVersion = version;
+    this.#options.handler.initDone(isOlder);
     return { name: "Watching", resourceVersion };
   }
 

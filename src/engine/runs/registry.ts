@@ -12,6 +12,8 @@ export interface RegistryOptions {
   cluster: Cluster;
   jobs: Informer<Job>;
   pods: Informer<Pod>;
+  /** What both select by. */
+  labels: Readonly<Record<string, string>>;
   policy: RunPolicy;
   report: (error: unknown) => void;
 }
@@ -36,6 +38,7 @@ export class RunRegistry implements RunHost {
   readonly #policy: RunPolicy;
   readonly #jobs: Informer<Job>;
   readonly #pods: Informer<Pod>;
+  readonly #labels: Readonly<Record<string, string>>;
   readonly #report: (error: unknown) => void;
   readonly #runs = new Map<string, Set<Run>>();
   /** So that a run that ended before anyone asked still answers. By namespace/name; the newest Job of a name counts. */
@@ -46,14 +49,18 @@ export class RunRegistry implements RunHost {
   #freshUntil = 0;
   #unknownSince: number | null = Date.now();
 
-  constructor({ cluster, jobs, pods, policy, report }: RegistryOptions) {
+  constructor({ cluster, jobs, pods, labels, policy, report }: RegistryOptions) {
     this.cluster = cluster;
     this.#policy = policy;
     this.#jobs = jobs;
     this.#pods = pods;
+    this.#labels = labels;
     this.#report = report;
     jobs.subscribe((change) => this.#onJob(change));
     pods.subscribe((change) => this.#onPod(change));
+    jobs.on("listed", () => {
+      for (const runs of [...this.#runs.values()]) for (const run of [...runs]) this.#checkGone(run);
+    });
     jobs.on("status", () => this.#onStatus());
     pods.on("status", () => this.#onStatus());
   }
@@ -74,6 +81,12 @@ export class RunRegistry implements RunHost {
     const run = new Run(this, { namespace, jobName, uid: null, policy: resolved, isLaunching: true });
     this.keep(run);
     return run;
+  }
+
+  /** The create request of an expected run was answered. */
+  bind(run: Run, job: Job): void {
+    run.bind(job);
+    this.#checkGone(run);
   }
 
   attach(namespace: string, jobName: string, uid: string | null, policy?: Partial<RunPolicy>): Run {
@@ -174,12 +187,24 @@ export class RunRegistry implements RunHost {
         if (run.uid !== null && job.metadata.uid !== run.uid) run.markMissing();
         // Else the watch will bring it; until then it is as good as seen.
         else run.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
+        this.#checkGone(run);
         return;
       } catch (error) {
         if (isNotFound(error)) return run.markMissing();
         await delay(backoff.next(), undefined, { signal, ref: false }).catch(() => undefined);
       }
     }
+  }
+
+  /** A Job that was created and deleted within a gap of the watch never was in the cache: no deletion of it is told. */
+  #checkGone(run: Run): void {
+    const job = run.job();
+    if (job === null || run.isJobDeleted) return;
+    const { namespace, name, uid, resourceVersion, labels = {} } = job.metadata;
+    if (!Object.entries(this.#labels).every(([key, value]) => labels[key] === value)) return;
+    if (this.#jobs.get(namespace, name)?.metadata.uid === uid) return;
+    if (!this.#jobs.isPast(namespace, resourceVersion)) return;
+    this.#deliver(run, { resource: "jobs", type: "deleted", object: job, at: performance.now() });
   }
 
   #onJob({ type, object, previous }: StoreChange<Job>): void {

@@ -16,6 +16,8 @@ export interface RunState {
   pod: Pod | null;
   podSeenAt: number | null;
   podDeletedAt: number | null;
+  /** `pod` is the state that was told with its deletion, and not one from before a gap in the watch. */
+  isPodFinal: boolean;
   /** When the current pod was first seen with a deletion timestamp. */
   podDeletingAt: number | null;
   scheduledAt: number | null;
@@ -58,6 +60,7 @@ export const INITIAL_STATE: RunState = {
   pod: null,
   podSeenAt: null,
   podDeletedAt: null,
+  isPodFinal: false,
   podDeletingAt: null,
   scheduledAt: null,
   podTerminalAt: null,
@@ -99,6 +102,7 @@ function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame,
         ...state,
         podSeenAt: at,
         podDeletedAt: null,
+        isPodFinal: false,
         podDeletingAt: null,
         scheduledAt: null,
         podTerminalAt: null,
@@ -112,6 +116,10 @@ function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame,
     ...base,
     pod,
     podDeletedAt: type === "deleted" ? (base.podDeletedAt ?? at) : base.podDeletedAt,
+    // A deletion has a version of its own; one that a list shows comes with the last known state.
+    isPodFinal:
+      base.isPodFinal ||
+      (type === "deleted" && pod.metadata.resourceVersion !== (isSame ? known.metadata.resourceVersion : undefined)),
     podDeletingAt:
       base.podDeletingAt ?? (pod.metadata.deletionTimestamp === undefined && type !== "deleted" ? null : at),
     scheduledAt: base.scheduledAt ?? (isScheduled(pod) ? at : null),
@@ -175,6 +183,19 @@ function problemsOf(pod: Pod, known: ReadonlyMap<string, StartProblem>, at: numb
     if (code === undefined || (reason === "CrashLoopBackOff" && !init)) return;
     add(status.name, code, reason, status.state?.waiting?.message ?? "");
   }
+}
+
+/** What a container was missing was provided `at`: that it is still said to be missing counts from then. */
+export function restartConfigGrace(state: RunState, at: number): RunState {
+  if (state.problems === NO_PROBLEMS) return state;
+  const restarted = [...state.problems].map(
+    ([name, problem]) =>
+      [
+        name,
+        problem.code === "container_config" ? { ...problem, since: Math.max(problem.since, at) } : problem,
+      ] as const,
+  );
+  return { ...state, problems: new Map(restarted) };
 }
 
 function endedOf(pod: Pod, known: ReadonlyMap<string, number>, at: number): ReadonlyMap<string, number> {

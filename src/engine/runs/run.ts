@@ -13,6 +13,7 @@ import {
   type RunFrame,
   type RunState,
   reduceRun,
+  restartConfigGrace,
   terminalCondition,
 } from "./run-state.ts";
 import {
@@ -198,6 +199,12 @@ export class Run extends EventEmitter<RunEvents> {
     await deleteJob(this.#host.cluster, this, options);
   }
 
+  /** A Secret or ConfigMap that its containers name has just been created: `configErrorGraceMs` counts from now. */
+  configProvided(): void {
+    this.#state = restartConfigGrace(this.#state, performance.now());
+    this.#evaluate();
+  }
+
   /** Forget the run: pending promises reject, listeners are dropped. The Job is left alone. */
   release(): void {
     this.close(new EngineStoppedError(`The run of Job ${this.namespace}/${this.jobName} was released`));
@@ -213,6 +220,16 @@ export class Run extends EventEmitter<RunEvents> {
     this.#waiters.end(error);
     this.#emit("change");
     this.removeAllListeners();
+  }
+
+  /** Was the last state of the pod told with its deletion? After a gap in the watch its end may be unknown. */
+  get isPodFinal(): boolean {
+    return this.#state.isPodFinal;
+  }
+
+  /** @internal */
+  get isJobDeleted(): boolean {
+    return this.#state.jobDeletedAt !== null;
   }
 
   get isReleased(): boolean {
@@ -329,14 +346,16 @@ export class Run extends EventEmitter<RunEvents> {
   /**
    * The time by which waits are counted. It stands still while a watch is down: the event that ends a wait may be waiting on
    * the server. And, for a Job that is over, while the pods' watch brings a backlog from before the Job's end: how the
-   * container ended is in it.
+   * container ended is in it. That the run is over is certain then, and details are not waited for without end.
    */
   #heldAt(now: number): number {
     const catchUpMs = Math.min(CATCH_UP_MS, this.policy.settleMs);
-    const known = Math.min(now, this.#host.knownUntil(catchUpMs));
-    const { job, jobConditionAt } = this.#state;
-    if (job === null || jobConditionAt === null || now - jobConditionAt > MAX_BACKLOG_MS) return known;
-    return this.#host.arePodsBehind(job, catchUpMs) ? Math.min(known, jobConditionAt) : known;
+    const { job, jobConditionAt, jobDeletedAt } = this.#state;
+    const isOver = jobConditionAt !== null || jobDeletedAt !== null;
+    const known = Math.min(now, Math.max(this.#host.knownUntil(catchUpMs), isOver ? now - MAX_HOLD_MS : 0));
+    if (job === null || jobConditionAt === null || this.#host.unknownSince() !== null) return known;
+    const isBehind = now - jobConditionAt <= MAX_BACKLOG_MS && this.#host.arePodsBehind(job, catchUpMs);
+    return isBehind ? Math.min(known, jobConditionAt) : known;
   }
 
   /** Nothing more can happen to a run that is gone, but a bounded wait of it may still be under way. */
@@ -419,6 +438,8 @@ export class Run extends EventEmitter<RunEvents> {
 
 /** After a watch came back, how long its backlog may take to arrive. */
 export const CATCH_UP_MS = 2_000;
+/** How long the details of a run that is over are waited for while a watch is down, on top of `settleMs`. */
+const MAX_HOLD_MS = 15_000;
 /** Longest wait for a backlog: where Jobs and pods live in different stores, their versions say nothing about each other. */
 const MAX_BACKLOG_MS = 120_000;
 

@@ -198,6 +198,21 @@ describe("how a run ends", () => {
     expect(await run.terminated(MAIN)).toMatchObject({ kind: "pod_deleted", exitCode: 143 });
   });
 
+  it("by deletion of a Job that came and went while its watch was silent", async () => {
+    const { k8s, engine } = await start(async () => 0);
+    const stall = k8s.faults.stallWatches();
+    const run = await engine.launch(job("unseen"));
+    const end = run.terminated(MAIN);
+    await k8s.objects.until(() => k8s.objects.list("pods", NAMESPACE).length === 1);
+    k8s.objects.delete("jobs", NAMESPACE, "unseen");
+    await k8s.objects.until(() => k8s.objects.list("pods", NAMESPACE).length === 0);
+    k8s.faults.expireVersions();
+    k8s.faults.cutWatches({ how: "reset" });
+    stall.release();
+    expect(await end).toMatchObject({ kind: "job_deleted", exitCode: null });
+    await run.gone({ timeoutMs: 5_000 });
+  });
+
   it("by eviction", async () => {
     const { k8s, engine } = await start(patient);
     const run = await engine.launch(job("evicted"));

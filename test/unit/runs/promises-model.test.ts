@@ -120,6 +120,7 @@ class World {
       cluster: this.#server(),
       jobs: this.#jobs.asInformer(),
       pods: this.#pods.asInformer(),
+      labels: {},
       policy: resolvePolicy(),
       report: (error) => expect.unreachable(String(error)),
     });
@@ -145,7 +146,7 @@ class World {
     this.history.createJob();
     const job = this.history.job as Job;
     this.#knownSince.set(run, performance.now() + bindMs);
-    setTimeout(() => run.bind(job), bindMs);
+    setTimeout(() => this.#registry.bind(run, job), bindMs);
     await vi.advanceTimersByTimeAsync(0);
   }
 

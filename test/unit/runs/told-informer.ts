@@ -15,7 +15,7 @@ export class ToldInformer<T extends KubeObject> {
   readonly #store: Store<T>;
   readonly #truth: () => Iterable<T>;
   readonly #subscribers = new Set<(change: StoreChange<T>) => void>();
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Map<string, Set<() => void>>();
   #queue: Told<T>[] = [];
   #timer: NodeJS.Timeout | null = null;
   #isUp = true;
@@ -42,7 +42,7 @@ export class ToldInformer<T extends KubeObject> {
     if (!this.#isUp) return;
     this.#isUp = false;
     this.#clear();
-    this.#status();
+    this.#emit("status");
   }
 
   /** `relist`: what happened meanwhile is too old for the server; only what is true now is told. */
@@ -50,16 +50,19 @@ export class ToldInformer<T extends KubeObject> {
     if (this.#isUp) return;
     this.#isUp = true;
     if (how === "relist") {
+      for (const { object } of this.#queue) this.#toldUpTo(object);
       this.#queue = [];
       const listed = new Set<string>();
       for (const object of this.#truth()) {
         listed.add(object.metadata.uid);
+        this.#toldUpTo(object);
         this.#dispatch(this.#store.apply(object));
       }
       for (const known of [...this.#store.values()])
         if (!listed.has(known.metadata.uid)) this.#dispatch(this.#store.delete(known));
+      this.#emit("listed");
     } else this.#flushLater();
-    this.#status();
+    this.#emit("status");
   }
 
   stop(): void {
@@ -73,8 +76,9 @@ export class ToldInformer<T extends KubeObject> {
     return () => this.#subscribers.delete(onChange);
   }
 
-  on(_event: "status", listener: () => void): void {
-    this.#listeners.add(listener);
+  on(event: "status" | "listed", listener: () => void): void {
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners.add(listener));
   }
 
   get(namespace: string, name: string): T | undefined {
@@ -98,23 +102,32 @@ export class ToldInformer<T extends KubeObject> {
     return this.#toldVersion < Number(version) && isBusy;
   }
 
+  isPast(_namespace: string, version: string): boolean {
+    return this.#toldVersion >= Number(version);
+  }
+
   #flushLater(): void {
     if (this.#timer !== null) return;
     this.#timer = setTimeout(() => {
       this.#timer = null;
       const queue = this.#queue;
       this.#queue = [];
-      for (const { type, object } of queue)
+      for (const { type, object } of queue) {
+        this.#toldUpTo(object);
         this.#dispatch(type === "deleted" ? this.#store.delete(object) : this.#store.apply(object));
+      }
     }, this.lagMs);
   }
 
   #dispatch(changes: readonly StoreChange<T>[]): void {
     for (const change of changes) {
       this.#lastProgressAt = performance.now();
-      this.#toldVersion = Math.max(this.#toldVersion, Number(change.object.metadata.resourceVersion));
       for (const deliver of [...this.#subscribers]) deliver(change);
     }
+  }
+
+  #toldUpTo({ metadata }: T): void {
+    this.#toldVersion = Math.max(this.#toldVersion, Number(metadata.resourceVersion));
   }
 
   #clear(): void {
@@ -122,7 +135,7 @@ export class ToldInformer<T extends KubeObject> {
     this.#timer = null;
   }
 
-  #status(): void {
-    for (const listener of [...this.#listeners]) listener();
+  #emit(event: "status" | "listed"): void {
+    for (const listener of [...(this.#listeners.get(event) ?? [])]) listener();
   }
 }
