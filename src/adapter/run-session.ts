@@ -342,8 +342,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       ...(isTransientStart(failure) || this.#isLeftHalf(failure) ? { errorFamily: "transient_upstream" as const } : {}),
     };
     // A container that was late may have started while it was being deleted, or while the watch was down.
-    // Behind an init container that failed nothing is started.
-    const neverRan = failure.code === "init_failed" || countsNoPod || this.#surelyNeverRan(null);
+    const neverRan = countsNoPod || this.#surelyNeverRan(null);
     const agentStarted = !neverRan || (!isGone && !isOver);
     return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
   }

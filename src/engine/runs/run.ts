@@ -438,8 +438,11 @@ export class Run extends EventEmitter<RunEvents> {
 
 /** After a watch came back, how long its backlog may take to arrive. */
 export const CATCH_UP_MS = 2_000;
-/** How long the details of a run that is over are waited for while a watch is down, on top of `settleMs`. */
-const MAX_HOLD_MS = 15_000;
+/**
+ * How long the details of a run that is over are waited for while a watch is down, on top of `settleMs`: longer than the longest
+ * backoff (30 s) and a list, or a watch that is about to come back would cost the exit code.
+ */
+const MAX_HOLD_MS = 60_000;
 /** Longest wait for a backlog: where Jobs and pods live in different stores, their versions say nothing about each other. */
 const MAX_BACKLOG_MS = 120_000;
 

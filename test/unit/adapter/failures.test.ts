@@ -394,9 +394,12 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
       world.k8s.objects.delete("pods", NAMESPACE, container.pod.name);
       await container.sleep(3_600_000);
     });
-    const result = await run(world, adapter, { agentId }).result;
-    (await fault.promise).remove();
-    expect(ran).toBe(true);
+    const { result: running } = run(world, adapter, { agentId });
+    const down = await fault.promise;
+    await world.k8s.objects.until(() => ran && podsOf(agentId).length === 0);
+    world.k8s.faults.expireVersions();
+    down.remove();
+    const result = await running;
     expect(result).toMatchObject({ exitCode: null, errorMessage: expect.any(String) });
     expect(result).not.toHaveProperty("executionRecovery");
   });
