@@ -57,6 +57,8 @@ async function giveSecret(
   if (secret === null || run.uid === null) return;
   const runIdLabel = job.metadata.labels[LabelKey.runId] ?? null;
   await createRunSecret(engine.cluster, secret, { namespace, jobName, uid: run.uid, adapterType, runIdLabel }, signal);
+  // Until now it was not there because of us, however long the rival watch and the server took.
+  run.configProvided();
 }
 
 function secretFailure({ secret, jobName }: RunManifest, error: unknown): BootstrapError {

@@ -52,7 +52,15 @@ export const PERMISSIONS: readonly Permission[] = [
     "the Secret of a run that is kept (retainJobs) is deleted; others go with their Job",
   ),
   { ...core("secret", "secrets", "list", "Secrets that older versions left behind are found"), optional: true },
-  { ...core("secret", "secrets", "get", "this test looks for the Secret named in secretRef"), optional: true },
+  {
+    ...core(
+      "secret",
+      "secrets",
+      "get",
+      "this test looks for the Secret named in secretRef; Jobs that a process left without theirs are found",
+    ),
+    optional: true,
+  },
   {
     ...core("pvc", "persistentvolumeclaims", "get", "this test looks at the access mode of the shared volume"),
     optional: true,

@@ -1,6 +1,5 @@
-import { type Cluster, isAlreadyExists, isConflict, isNotFound, type RunEngine } from "../engine/index.ts";
+import { type Cluster, isAlreadyExists, isNotFound } from "../engine/index.ts";
 import { LabelKey } from "./names.ts";
-import { processState } from "./process-state.ts";
 
 /**
  * The run Secret: prompts that are too large for a variable, files, credentials.
@@ -8,7 +7,7 @@ import { processState } from "./process-state.ts";
  * The Job is created first and the Secret second, owned by the Job from its birth. Until it exists the kubelet holds the
  * pod back (a Secret volume that is not optional, a `secretKeyRef`) and tries again by itself. So there is no moment at
  * which a crash leaves a Secret that nobody owns, no patch to set the owner afterwards, and an agent cannot start before
- * this process has said that it may.
+ * this process has said that it may. A Job whose process died before it said so is ended by `sweep`.
  */
 export interface RunSecret {
   readonly name: string;
@@ -23,7 +22,7 @@ export interface SecretOwner {
   readonly runIdLabel: string | null;
 }
 
-const secretsPath = (namespace: string) => `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets`;
+export const secretsPath = (namespace: string) => `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets`;
 
 /**
  * Creates the Secret of a Job. One of that name that stands already belongs to an earlier Job of the same name, whose
@@ -93,96 +92,4 @@ function manifestOf({ name, data }: RunSecret, owner: SecretOwner): Record<strin
     },
     data: encoded,
   };
-}
-
-const SWEEP_EVERY_MS = 5 * 60_000;
-const ORPHAN_AGE_MS = 15 * 60_000;
-
-interface ListedSecret {
-  metadata: {
-    name: string;
-    uid: string;
-    resourceVersion: string;
-    creationTimestamp: string;
-    ownerReferences?: unknown[];
-  };
-}
-
-/**
- * Deletes run Secrets that the adapter of old left behind: without owner, without Job, a quarter of an hour old. The
- * precondition on the version makes sure that it is still the one that was looked at. At most every five minutes per
- * namespace, whatever the number of runs.
- *
- * @returns the names of those deleted
- * @throws ApiError
- */
-export async function sweepOrphanedSecrets(
-  engine: RunEngine,
-  namespace: string,
-  adapterType: string,
-  signal: AbortSignal,
-): Promise<string[]> {
-  const { swept } = processState();
-  const key = JSON.stringify([engine.cluster.server, namespace, adapterType]);
-  const last = swept.get(key);
-  if (last !== undefined && performance.now() - last < SWEEP_EVERY_MS) return [];
-  swept.set(key, performance.now());
-  const { cluster } = engine;
-  const deleted: string[] = [];
-  let next: string | undefined;
-  do {
-    const page = await cluster.json<{ items?: ListedSecret[]; metadata?: { continue?: string } }>({
-      path: secretsPath(namespace),
-      query: {
-        labelSelector: `${LabelKey.managedBy}=paperclip,${LabelKey.adapterType}=${adapterType}`,
-        limit: 100,
-        continue: next,
-      },
-      signal,
-    });
-    for (const { metadata } of page.items ?? []) {
-      if (!isOld(metadata) || !(await hasNoJob(metadata.name, engine, namespace, signal))) continue;
-      const { name, uid, resourceVersion } = metadata;
-      const body = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid, resourceVersion } };
-      try {
-        await cluster.json({
-          method: "DELETE",
-          path: `${secretsPath(namespace)}/${encodeURIComponent(name)}`,
-          body,
-          signal,
-        });
-        deleted.push(name);
-      } catch (error) {
-        // Changed or gone in the meantime: then it is not ours to delete.
-        if (!isConflict(error) && !isNotFound(error)) throw error;
-      }
-    }
-    next = page.metadata?.continue || undefined;
-  } while (next !== undefined);
-  return deleted;
-}
-
-/** The server's clock made the time; a few minutes of difference to ours do not matter at this age. */
-function isOld({ name, creationTimestamp, ownerReferences = [] }: ListedSecret["metadata"]): boolean {
-  if (ownerReferences.length > 0 || !name.endsWith("-prompt")) return false;
-  return Date.now() - Date.parse(creationTimestamp) >= ORPHAN_AGE_MS;
-}
-
-/** The cache knows the Jobs of this shard; the server is asked before a Secret goes. */
-async function hasNoJob(
-  secretName: string,
-  engine: RunEngine,
-  namespace: string,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const jobName = secretName.slice(0, -"-prompt".length);
-  if (!engine.jobs.synced || engine.jobs.get(namespace, jobName) !== undefined) return false;
-  const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
-  try {
-    await engine.cluster.json({ path, signal });
-    return false;
-  } catch (error) {
-    if (isNotFound(error)) return true;
-    throw error;
-  }
 }

@@ -1,0 +1,182 @@
+/** Between the creation of a Job and that of its Secret: a server that is slow, and a process that dies. */
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { processState } from "../../../src/adapter/process-state.ts";
+import type { StoredObject } from "../../../src/embedded/index.ts";
+import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.stop());
+
+const env = { GITHUB_TOKEN: "ghp_half-created-0001" };
+
+test("a Secret that takes longer than configErrorGraceSec costs nothing: the grace counts from when it is there", async () => {
+  const agentId = "slow-secret";
+  const seen: string[] = [];
+  const stop = world.k8s.objects.onChange(({ resource, object }) => {
+    if (resource !== "pods" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId) return;
+    const { containerStatuses = [] } = object.status as {
+      containerStatuses?: { state?: { waiting?: { reason: string } } }[];
+    };
+    seen.push(containerStatuses[0]?.state?.waiting?.reason ?? "");
+  });
+  // 60 s of the cluster's time: 3 s here.
+  const fault = world.k8s.faults.delayRequests(60_000, { match: { verb: "create", resource: "secrets" } });
+  const each = run(world, adapterOf(world).adapter, { agentId, config: { env, configErrorGraceSec: 1 } });
+  const result = await each.result;
+  fault.remove();
+  stop();
+  expect(seen).toContain("CreateContainerConfigError");
+  expect(result).toMatchObject({ exitCode: 0 });
+});
+
+describe("a Job whose process died before it created the Secret", () => {
+  const OLD = new Date(Date.now() - 16 * 60_000).toISOString();
+  let manifest: StoredObject;
+  let data: unknown;
+  beforeAll(async () => {
+    const stop = world.k8s.objects.onChange(({ type, resource, object }) => {
+      if (type === "ADDED" && resource === "jobs") manifest = structuredClone(object);
+      if (type === "ADDED" && resource === "secrets") data = structuredClone(object.data);
+    });
+    await run(world, adapterOf(world).adapter, { config: { env } }).result;
+    stop();
+  });
+
+  /** As its process left it. */
+  function leave(
+    name: string,
+    {
+      created = OLD,
+      change = (_: StoredObject) => undefined as unknown,
+    }: { created?: string; change?: (draft: StoredObject) => unknown } = {},
+  ): void {
+    const { metadata } = manifest;
+    // In the template too, where the Secret is named.
+    const copy = JSON.parse(JSON.stringify(manifest).replaceAll(metadata.name, name)) as StoredObject;
+    const labels = { ...metadata.labels, "paperclip.io/agent-id": name, "paperclip.io/run-id": name };
+    const spec = copy.spec as { selector?: unknown; template: { metadata: { labels: unknown } } };
+    delete spec.selector;
+    spec.template.metadata.labels = labels;
+    const annotations = { ...metadata.annotations };
+    const draft = {
+      ...copy,
+      status: {},
+      metadata: { name, namespace: NAMESPACE, labels, annotations },
+    } as unknown as StoredObject;
+    change(draft);
+    world.k8s.objects.create("jobs", draft);
+    world.k8s.objects.update("jobs", NAMESPACE, name, ({ metadata }) => {
+      metadata.creationTimestamp = created;
+    });
+  }
+  const podOf = (name: string) =>
+    objectsOf(world, "pods", name)[0]?.status as
+      | { phase?: string; containerStatuses?: { state?: { waiting?: { reason: string }; running?: object } }[] }
+      | undefined;
+  const giveSecret = (name: string) =>
+    world.k8s.objects.create("secrets", {
+      metadata: { name: `${name}-prompt`, namespace: NAMESPACE },
+      data,
+    });
+  const until = (predicate: () => boolean) => world.k8s.objects.until(predicate, AbortSignal.timeout(15_000));
+  const waits = (name: string) =>
+    podOf(name)?.containerStatuses?.[0]?.state?.waiting?.reason === "CreateContainerConfigError";
+
+  test("is ended by the next run of any agent; what is young, lives, has ended or waits for something else stays", async () => {
+    leave("half-old");
+    leave("half-young", { created: new Date().toISOString() });
+    leave("half-of-old-adapter", {
+      change: ({ metadata }) => Reflect.deleteProperty(metadata.annotations ?? {}, "paperclip.io/working-dir"),
+    });
+    // Its agent runs; somebody has deleted the Secret since.
+    world.agents.set("half-alive", async function* (container) {
+      yield "works";
+      await container.sleep(3_600_000);
+    });
+    giveSecret("half-alive");
+    leave("half-alive");
+    // Its Secret is there, its pod cannot be placed.
+    giveSecret("half-waiting");
+    leave("half-waiting", {
+      change: ({ spec }) =>
+        Object.assign((spec as { template: { spec: object } }).template.spec, { nodeSelector: { disk: "none" } }),
+    });
+    // It needs no Secret, and its pod cannot be placed.
+    leave("half-without", {
+      change: ({ spec }) => {
+        const pod = (spec as { template: { spec: { nodeSelector?: object; containers: { env?: object[] }[] } } })
+          .template.spec;
+        pod.nodeSelector = { disk: "none" };
+        for (const container of pod.containers) container.env = [];
+      },
+    });
+    // Kept after its end, its Secret deleted.
+    giveSecret("half-kept");
+    leave("half-kept", {
+      change: ({ spec }) => Reflect.deleteProperty(spec as object, "ttlSecondsAfterFinished"),
+    });
+    await until(
+      () =>
+        waits("half-old") &&
+        waits("half-young") &&
+        podOf("half-alive")?.containerStatuses?.[0]?.state?.running !== undefined &&
+        podOf("half-kept")?.phase === "Succeeded",
+    );
+    world.k8s.objects.delete("secrets", NAMESPACE, "half-alive-prompt");
+    world.k8s.objects.delete("secrets", NAMESPACE, "half-kept-prompt");
+    // Its pod, too, is gone by now (terminated-pod-gc-threshold).
+    world.k8s.objects.remove("pods", NAMESPACE, objectsOf(world, "pods", "half-kept")[0]?.metadata.name ?? "");
+
+    processState().swept.clear();
+    // Longer than a sweep.
+    world.agents.set("half-sweeper", async function* (container) {
+      yield "works";
+      await container.sleep(10_000);
+      yield '{"done":true,"ok":true}';
+    });
+    const sweeper = run(world, adapterOf(world).adapter, { agentId: "half-sweeper" });
+    expect(await sweeper.result).toMatchObject({ exitCode: 0 });
+    await until(() => objectsOf(world, "jobs", "half-old").length === 0 && podOf("half-old") === undefined);
+    const left = world.k8s.objects.list("jobs", NAMESPACE).map(({ metadata }) => metadata.name);
+    expect(left.filter((name) => name.startsWith("half-")).sort()).toEqual([
+      "half-alive",
+      "half-kept",
+      "half-of-old-adapter",
+      "half-waiting",
+      "half-without",
+      "half-young",
+    ]);
+    const notes = sweeper.notes().filter((note) => note.includes("Deleted"));
+    expect(notes).toEqual([
+      "[paperclip] Deleted Job half-old: its process ended before it created Secret half-old-prompt, so its agent could never start",
+    ]);
+    for (const name of left.filter((each) => each.startsWith("half-")))
+      world.k8s.objects.delete("jobs", NAMESPACE, name);
+  });
+
+  test("is left alone when another process has changed it meanwhile", async () => {
+    leave("half-adopted");
+    await until(() => waits("half-adopted"));
+    processState().swept.clear();
+    world.k8s.requests.reset();
+    // It has looked at the Job by the time that it asks for the Secret.
+    const fault = world.k8s.faults.delayRequests(20_000, { match: { verb: "get", resource: "secrets" } });
+    world.agents.set("half-sweeper-2", async function* (container) {
+      yield "works";
+      await container.sleep(60_000);
+      yield '{"done":true,"ok":true}';
+    });
+    const sweeper = run(world, adapterOf(world).adapter, { agentId: "half-sweeper-2" });
+    await vi.waitFor(() => expect(world.k8s.requests.count("get jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+    world.k8s.objects.update("jobs", NAMESPACE, "half-adopted", ({ metadata }) => {
+      metadata.labels = { ...metadata.labels, "paperclip.io/run-id": "the-adopter" };
+    });
+    expect(await sweeper.result).toMatchObject({ exitCode: 0 });
+    fault.remove();
+    expect(world.k8s.requests.count("delete jobs")).toBe(2);
+    expect(objectsOf(world, "jobs", "half-adopted")).toHaveLength(1);
+  });
+});
