@@ -4,18 +4,21 @@ import { DEFAULT_POLICY } from "../../../src/engine/runs/policy.ts";
 import { Run, type RunHost } from "../../../src/engine/runs/run.ts";
 
 let isBehind = true;
+/** Since when a watch is down. */
+let downSince: number | null = null;
 const host = {
   podsOf: () => [],
   pod: () => undefined,
   arePodsBehind: () => isBehind,
-  knownUntil: () => performance.now(),
-  unknownSince: () => null,
+  knownUntil: () => downSince ?? performance.now(),
+  unknownSince: () => downSince,
   forget: () => undefined,
   report: (error: unknown) => expect.unreachable(String(error)),
 } as unknown as RunHost;
 
 beforeEach(() => {
   isBehind = true;
+  downSince = null;
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
 });
 afterEach(() => {
@@ -54,6 +57,16 @@ it("does not wait for ever where versions of Jobs and pods say nothing about eac
   void completeRunWith(onEnd);
   await vi.advanceTimersByTimeAsync(122_000);
   expect(onEnd).toHaveBeenCalledOnce();
+});
+
+it("waits for a watch that is down for longer than its longest backoff, and not for ever", async () => {
+  downSince = performance.now();
+  const onEnd = vi.fn();
+  void completeRunWith(onEnd);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(onEnd).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(7_000);
+  expect(onEnd).toHaveBeenCalledWith(expect.objectContaining({ kind: "succeeded", startedAt: null }));
 });
 
 async function completeRunWith(onEnd: (end: unknown) => void): Promise<void> {
