@@ -128,7 +128,7 @@ describe("a Job whose process died before it created the Secret", () => {
     world.k8s.objects.delete("secrets", NAMESPACE, "half-alive-prompt");
     world.k8s.objects.delete("secrets", NAMESPACE, "half-kept-prompt");
     // Its pod, too, is gone by now (terminated-pod-gc-threshold).
-    world.k8s.objects.remove("pods", NAMESPACE, objectsOf(world, "pods", "half-kept")[0]?.metadata.name ?? "");
+    world.k8s.objects.delete("pods", NAMESPACE, objectsOf(world, "pods", "half-kept")[0]?.metadata.name ?? "");
 
     processState().swept.clear();
     // Longer than a sweep.
