@@ -129,6 +129,7 @@ describe("a Job whose process died before it created the Secret", () => {
     world.k8s.objects.delete("secrets", NAMESPACE, "half-kept-prompt");
     // Its pod, too, is gone by now (terminated-pod-gc-threshold).
     world.k8s.objects.delete("pods", NAMESPACE, objectsOf(world, "pods", "half-kept")[0]?.metadata.name ?? "");
+    await until(() => podOf("half-kept") === undefined);
 
     processState().swept.clear();
     // Longer than a sweep.
