@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join, posix, relative } from "node:path";
 
 /** A program wrote where a volume is read-only, or outside of any directory. */
@@ -20,13 +20,20 @@ export class FileAccessError extends Error {
  */
 export class Volume {
   readonly readOnly: boolean;
+  readonly #modeOf: ((path: string) => number) | null;
   #load: (() => Map<string, Buffer>) | null;
   #files: Map<string, Buffer> | null = null;
   #directory: string | null = null;
 
-  /** @param load the first content, made when it is first asked for. */
-  constructor(options: { readOnly?: boolean; load?: () => Map<string, Buffer> } = {}) {
+  /**
+   * @param load the first content, made when it is first asked for.
+   * @param modeOf permissions of its files, for processes to see.
+   */
+  constructor(
+    options: { readOnly?: boolean; load?: () => Map<string, Buffer>; modeOf?: (path: string) => number } = {},
+  ) {
     this.readOnly = options.readOnly ?? false;
+    this.#modeOf = options.modeOf ?? null;
     this.#load = options.load ?? null;
   }
 
@@ -65,6 +72,8 @@ export class Volume {
       const file = join(directory, path);
       mkdirSync(dirname(file), { recursive: true });
       writeFileSync(file, content);
+      // Not by the option of `writeFile`, from which the umask takes.
+      if (this.#modeOf !== null) chmodSync(file, this.#modeOf(path));
     }
     this.#directory = directory;
     this.#files = null;

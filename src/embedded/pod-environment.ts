@@ -171,7 +171,18 @@ function mount(store: ObjectStore, pod: Pod, spec: VolumeSpec, claims: Map<strin
   return new Volume({
     readOnly: true,
     load: () => new Map(loaders.flatMap((load) => [...load()])),
+    modeOf: modesOf(pod, (secret ?? configMap ?? projected ?? downwardAPI)?.defaultMode, sources),
   });
+}
+
+/** `defaultMode`, or the item's own; with `fsGroup` its group may read (kubelet `SetVolumeOwnership` of a read-only volume). */
+function modesOf(pod: Pod, defaultMode = 0o644, sources: readonly VolumeProjection[]): (path: string) => number {
+  const modes = new Map<string, number>();
+  for (const { secret, configMap } of sources) {
+    for (const { path, mode } of (secret ?? configMap)?.items ?? []) if (mode !== undefined) modes.set(path, mode);
+  }
+  const ofGroup = pod.spec.securityContext?.fsGroup === undefined ? 0 : 0o440;
+  return (path) => (modes.get(path) ?? defaultMode) | ofGroup;
 }
 
 type Loader = () => Map<string, Buffer>;

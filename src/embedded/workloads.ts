@@ -99,6 +99,7 @@ export interface ContainerSpec {
 export interface KeyToPath {
   key: string;
   path: string;
+  mode?: number;
 }
 
 export interface VolumeProjection {
@@ -111,11 +112,11 @@ export interface VolumeProjection {
 export interface VolumeSpec {
   name: string;
   emptyDir?: object;
-  secret?: { secretName: string; items?: KeyToPath[]; optional?: boolean };
-  configMap?: { name: string; items?: KeyToPath[]; optional?: boolean };
+  secret?: { secretName: string; items?: KeyToPath[]; optional?: boolean; defaultMode?: number };
+  configMap?: { name: string; items?: KeyToPath[]; optional?: boolean; defaultMode?: number };
   persistentVolumeClaim?: { claimName: string };
-  projected?: { sources?: VolumeProjection[] };
-  downwardAPI?: { items?: { path: string; fieldRef?: { fieldPath: string } }[] };
+  projected?: { sources?: VolumeProjection[]; defaultMode?: number };
+  downwardAPI?: { items?: { path: string; fieldRef?: { fieldPath: string } }[]; defaultMode?: number };
 }
 
 export interface NodeSelectorTerm {

@@ -211,7 +211,7 @@ describe("Claude Code", () => {
       errorCode: "cancelled",
       resultJson: { executionCancellation: { state: "acknowledged" } },
     });
-    // Its grace is 30 s.
+    // Its grace is 15 s.
     expect(performance.now() - stoppedAt).toBeLessThan(10_000);
     expect(k8s.objects.list("pods", NAMESPACE)).toEqual([]);
     expect(result.sessionId).toMatch(/^[0-9a-f-]{36}$/);

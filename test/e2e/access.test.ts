@@ -53,7 +53,7 @@ suite.case(
   "adapter without `watch`: refused before anything is created, naming verb and resource; granted, the next run works",
   async (scene) => {
     await withUser(scene, withoutWatch(await documentedRules()), async (user) => {
-      const config = { kubeconfig: user.staticKubeconfig };
+      const config = { kubeconfig: user.kubeconfig };
       const refused = execute(scene, { script: "init; result", config });
       const result = await refused.result;
       expect(result).toMatchObject({ errorCode: "k8s_forbidden", executionRecovery: { kind: "bootstrap" } });
@@ -143,8 +143,6 @@ async function untilSynced(engine: RunEngine, signal: AbortSignal): Promise<void
 interface TestUser {
   /** A kubeconfig whose token stands in a file of its own, as in a pod. */
   readonly kubeconfig: string;
-  /** One with the first token in it. */
-  readonly staticKubeconfig: string;
   setRules(rules: readonly Rule[]): Promise<void>;
   /** Writes another token, and makes the one before invalid. */
   renewToken(): Promise<void>;
@@ -158,15 +156,12 @@ async function withUser(scene: Scene, rules: readonly Rule[], use: (user: TestUs
   const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-user-"));
   const tokenFile = join(directory, "token");
   const kubeconfig = join(directory, "kubeconfig.json");
-  const staticKubeconfig = join(directory, "static.json");
   try {
     await writeFile(tokenFile, token, { mode: 0o600 });
     const admin = loadKubeConfig(scene.context.kubeconfig);
     await writeFile(kubeconfig, kubeconfigText(admin, { tokenFile }, namespace), { mode: 0o600 });
-    await writeFile(staticKubeconfig, kubeconfigText(admin, { token }, namespace), { mode: 0o600 });
     await use({
       kubeconfig,
-      staticKubeconfig,
       setRules: async (changed) => {
         await scene.operate("setRules", { namespace, user, rules: changed });
       },

@@ -68,6 +68,36 @@ afterEach(() => {
 const image = "busybox:1";
 
 describe("a container as a local process", () => {
+  it.each<[string, object, string[]]>([
+    ["defaultMode", {}, ["400", "600"]],
+    ["mode, and the group the right to read with an fsGroup", { securityContext: { fsGroup: 1000 } }, ["440", "640"]],
+  ])("gives the files of a Secret their %s", async (_, more, modes) => {
+    cluster = new Cluster({ main: { kind: "process" } });
+    cluster.store.create("secrets", {
+      metadata: { name: "keys", namespace: "ns" },
+      data: { a: Buffer.from("x").toString("base64"), b: Buffer.from("y").toString("base64") },
+    });
+    const items = [
+      { key: "a", path: "a" },
+      { key: "b", path: "deep/b", mode: 0o600 },
+    ];
+    const ended = cluster.ended();
+    cluster.create({
+      ...more,
+      volumes: [{ name: "keys", secret: { secretName: "keys", items, defaultMode: 0o400 } }],
+      containers: [
+        {
+          name: "main",
+          image,
+          command: ["sh", "-c", "stat -c %a /keys/a /keys/deep/b"],
+          volumeMounts: [{ name: "keys", mountPath: "/keys" }],
+        },
+      ],
+    });
+    await ended;
+    expect((await cluster.log()).trim().split("\n")).toEqual(modes);
+  });
+
   it("runs the container's command with its variables, merges its streams, reports its exit code", async () => {
     cluster = new Cluster({ main: { kind: "process" } });
     const ended = cluster.ended();
