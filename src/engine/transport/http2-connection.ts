@@ -27,6 +27,8 @@ export interface Http2ConnectionOptions {
 /** Node gives the connection's window back as bytes arrive, read or not, so this bounds the rate only, never stalls a sibling. */
 const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
 const RESET_CHECK_MS = 500;
+/** Its type in RFC 9113. */
+const HEADERS_FRAME = 1;
 
 /**
  * One HTTP/2 connection: streams up to the server's limit, pings, GOAWAY. After a GOAWAY it takes no new streams, those that the
@@ -45,6 +47,7 @@ export class Http2Connection {
   #limit = 0;
   #streams = 0;
   #isOpen = true;
+  #goawayCode: number | null = null;
 
   constructor(socket: Socket, options: Http2ConnectionOptions) {
     this.#options = options;
@@ -67,7 +70,10 @@ export class Http2Connection {
       if (this.#streams === 0) this.#rest();
     });
     // Node itself closes the session now, gracefully after NO_ERROR.
-    session.once("goaway", () => this.#retire());
+    session.once("goaway", (code) => {
+      this.#goawayCode = code;
+      this.#retire();
+    });
     session.once("close", () => {
       clearInterval(this.#pingTimer);
       clearInterval(this.#resetTimer);
@@ -87,7 +93,8 @@ export class Http2Connection {
 
   /** How many streams may be opened now. */
   get available(): number {
-    return this.#isOpen ? Math.max(0, this.#limit - this.#streams) : 0;
+    // Node tells of the end of a session a moment after it, when its socket is closed.
+    return this.#isOpen && !this.#session.destroyed ? Math.max(0, this.#limit - this.#streams) : 0;
   }
 
   /** The server's stream limit as far as it binds us; 0 = not yet known. */
@@ -96,7 +103,7 @@ export class Http2Connection {
   }
 
   send(request: WireRequest, handler: RequestHandler): void {
-    const exchange = new StreamExchange(handler, this.#session);
+    const exchange = new StreamExchange(handler, this.#session, () => this.#goawayCode);
     handler.onRequestStart(exchange);
     // Was aborted while it waited for its turn.
     if (exchange.isOver) return;
@@ -113,11 +120,9 @@ export class Http2Connection {
       stream = this.#session.request(headers, { endStream: request.body === null });
     } catch (error) {
       // The session began to close in this very turn, or a header is no header.
-      const isSessionOver = /^ERR_HTTP2_(INVALID_SESSION|GOAWAY_SESSION|OUT_OF_STREAMS)$/.test(
-        String((error as { code?: unknown }).code),
-      );
-      if (isSessionOver) this.#retire();
-      exchange.fail(isSessionOver ? new UnseenError(error) : error);
+      const wasNotSent = isNotSent(error);
+      if (wasNotSent) this.#retire();
+      exchange.fail(wasNotSent ? new UnseenError(error) : error);
       return;
     }
     if (this.#streams === 0) this.#wake();
@@ -221,6 +226,12 @@ function isPeerGone(socket: Socket): boolean {
   return handle?.getpeername !== undefined && handle.getpeername({}) !== 0;
 }
 
+/** The session was over, or begins to close in this very turn: Node says so at once or by the stream, as its version pleases. */
+function isNotSent(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return /^ERR_HTTP2_(INVALID_SESSION|GOAWAY_SESSION|OUT_OF_STREAMS)$/.test(String(code));
+}
+
 /** The server has certainly not acted on the request: refused the stream, or said GOAWAY before it. */
 export class UnseenError extends ConnectionError {
   constructor(cause?: unknown) {
@@ -232,13 +243,15 @@ export class UnseenError extends ConnectionError {
 class StreamExchange implements Controller {
   readonly #handler: RequestHandler;
   readonly #session: ClientHttp2Session;
+  readonly #goawayCode: () => number | null;
   #stream: ClientHttp2Stream | null = null;
   #isOver = false;
   #answered = false;
 
-  constructor(handler: RequestHandler, session: ClientHttp2Session) {
+  constructor(handler: RequestHandler, session: ClientHttp2Session, goawayCode: () => number | null) {
     this.#handler = handler;
     this.#session = session;
+    this.#goawayCode = goawayCode;
   }
 
   get isOver(): boolean {
@@ -251,9 +264,14 @@ class StreamExchange implements Controller {
     // Stays to the end: Node may report a session's error to a stream that was closed before.
     stream.on("error", (error) => this.fail(this.#explain(stream, error)));
     stream.once("close", () => this.fail(this.#explain(stream, undefined)));
-    // nghttp2 does not send the HEADERS of a stream that was opened just before a GOAWAY came in.
-    stream.once("frameError", () =>
-      this.fail(this.#answered ? new ConnectionError("ProtocolError", "a frame could not be sent") : new UnseenError()),
+    // nghttp2 does not send the HEADERS of a stream that was opened just before a GOAWAY came in; nor the body of one that was
+    // reset meanwhile, whose HEADERS are with the server.
+    stream.once("frameError", (type) =>
+      this.fail(
+        type === HEADERS_FRAME
+          ? new UnseenError()
+          : new ConnectionError("ConnectionReset", "the body could not be sent"),
+      ),
     );
   }
 
@@ -302,8 +320,16 @@ class StreamExchange implements Controller {
     });
   }
 
+  #isUnseen(stream: ClientHttp2Stream, error: Error | undefined): boolean {
+    if (this.#answered) return false;
+    // Node gives the code of a GOAWAY to all streams, those that the server has seen too.
+    return (
+      isNotSent(error) || (stream.rstCode === NGHTTP2_REFUSED_STREAM && this.#goawayCode() !== NGHTTP2_REFUSED_STREAM)
+    );
+  }
+
   #explain(stream: ClientHttp2Stream, error: Error | undefined): Error {
-    if (stream.rstCode === NGHTTP2_REFUSED_STREAM && !this.#answered) return new UnseenError(error);
+    if (this.#isUnseen(stream, error)) return new UnseenError(error);
     if (error !== undefined && connectionFailure(error).reason !== "Unknown") return error;
     // Node closes the streams of a lost connection with CANCEL, as if the server had reset each.
     const isConnectionLost = this.#session.destroyed;
