@@ -8,7 +8,7 @@ import type { Socket } from "node:net";
 import { ConnectionError, connectionFailure } from "./connection-failure.ts";
 import type { Controller, RequestHandler, WireRequest } from "./wire.ts";
 
-const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants;
+const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
 export interface Http2ConnectionOptions {
   origin: string;
@@ -70,7 +70,7 @@ export class Http2Connection {
       if (this.#streams === 0) this.#rest();
     });
     // Node itself closes the session now, gracefully after NO_ERROR.
-    session.once("goaway", (code) => {
+    session.on("goaway", (code) => {
       this.#goawayCode = code;
       this.#retire();
     });
@@ -247,6 +247,7 @@ class StreamExchange implements Controller {
   #stream: ClientHttp2Stream | null = null;
   #isOver = false;
   #answered = false;
+  #isComplete = false;
 
   constructor(handler: RequestHandler, session: ClientHttp2Session, goawayCode: () => number | null) {
     this.#handler = handler;
@@ -260,6 +261,13 @@ class StreamExchange implements Controller {
 
   attach(stream: ClientHttp2Stream): void {
     this.#stream = stream;
+    // Node ends a stream alike whether the server has ended it (END_STREAM), has reset it with NO_ERROR or CANCEL, or has gone after
+    // a GOAWAY. Only in the first case it does so before it calls the stream closed.
+    const push = stream.push.bind(stream);
+    stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
+      if (chunk === null && !stream.closed) this.#isComplete = true;
+      return push(chunk, encoding);
+    };
     stream.on("response", (headers) => this.#onResponse(stream, headers));
     // Stays to the end: Node may report a session's error to a stream that was closed before.
     stream.on("error", (error) => this.fail(this.#explain(stream, error)));
@@ -309,8 +317,7 @@ class StreamExchange implements Controller {
       if (!this.#isOver) this.#handler.onResponseData(this, chunk);
     });
     stream.once("end", () => {
-      // Node ends a stream that was reset with CANCEL as if it were complete.
-      if (stream.rstCode !== NGHTTP2_NO_ERROR) {
+      if (!this.#isComplete) {
         this.fail(this.#explain(stream, undefined));
         return;
       }
