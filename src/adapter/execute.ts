@@ -3,7 +3,7 @@ import type { EngineView } from "../engine/index.ts";
 import { stopEarlierTry } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
 import { Redactor, secretsOf } from "./credentials.ts";
-import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
+import { type AdapterDefinition, type AgentVerdict, PROMPT_FILE } from "./definition.ts";
 import { apiUrlFor, reachableUrl, taskIdOf } from "./environment.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
 import { CACHE_MAX_AGE_MS, type GuardInput, LIST_TIMEOUT_MS, openGuardView, passGuard } from "./guard.ts";
@@ -252,9 +252,7 @@ async function launch<Config extends BaseConfig, Verdict extends AgentVerdict>(
     prepared,
     serverEnv: env,
   });
-  redactor.add(
-    ...Object.entries(manifest.secret?.data ?? {}).flatMap(([key, value]) => (key.startsWith("env.") ? [value] : [])),
-  );
+  for (const [key, value] of Object.entries(manifest.secret?.data ?? {})) if (key !== PROMPT_FILE) redactor.add(value);
   const { jobName } = manifest;
   await tell(() =>
     ctx.onMeta?.({
