@@ -72,6 +72,8 @@ export interface Truth {
   /** Agents that ever had more than one container running, and which. */
   readonly overlaps: Record<string, string>;
   readonly started: number;
+  /** Jobs without their Secret that only the adapter's sweep ends. */
+  readonly halfMade: number;
   readonly left: Record<string, string[]>;
   readonly faults: Record<string, number>;
   readonly requests: number;
