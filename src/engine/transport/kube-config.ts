@@ -33,9 +33,16 @@ const sources = new WeakMap<KubeConfig, () => KubeConfig>();
  */
 export function loadKubeConfig(file?: string): KubeConfig {
   const load = () => {
-    const kubeConfig = file === undefined ? loadDefault() : loadFile(file);
-    checkKubeConfig(kubeConfig);
-    return kubeConfig;
+    try {
+      const kubeConfig = file === undefined ? loadDefault() : loadFile(file);
+      checkKubeConfig(kubeConfig);
+      return kubeConfig;
+    } catch (cause) {
+      if (cause instanceof KubeConfigError) throw cause;
+      // A name that is an object, and the like.
+      const hint = "some value in it has a type that it must not have; `kubectl config view` names it";
+      throw new KubeConfigError("path", describe(file ?? process.env.KUBECONFIG), hint, { cause });
+    }
   };
   const kubeConfig = load();
   sources.set(kubeConfig, load);
@@ -129,6 +136,8 @@ function loadFile(file: string): KubeConfig {
       `${file} is no kubeconfig: expected a list of clusters`,
     );
   }
+  checkTexts("clusters", "cluster", parsed.clusters);
+  checkTexts("users", "user", parsed.users);
   const kubeConfig = new KubeConfig();
   try {
     kubeConfig.loadFromString(text);
@@ -142,6 +151,38 @@ function loadFile(file: string): KubeConfig {
   kubeConfig.makePathsAbsolute(directory);
   followTokenFiles(kubeConfig, parsed, directory);
   return kubeConfig;
+}
+
+const TEXTS: Record<string, readonly string[]> = {
+  cluster: ["server", "certificate-authority", "certificate-authority-data", "tls-server-name", "proxy-url"],
+  user: [
+    "token",
+    "tokenFile",
+    "username",
+    "password",
+    "client-certificate",
+    "client-certificate-data",
+    "client-key",
+    "client-key-data",
+  ],
+};
+
+/** As kubectl does, and client-node does not: a password like `1234` has to be quoted. */
+function checkTexts(list: string, member: string, entries: unknown): void {
+  for (const entry of Array.isArray(entries) ? entries : []) {
+    const values = isRecord(entry) ? entry[member] : undefined;
+    if (!isRecord(values)) continue;
+    const name = isRecord(entry) && typeof entry.name === "string" ? entry.name : "?";
+    for (const key of TEXTS[member] ?? []) {
+      const value = values[key] ?? "";
+      if (typeof value !== "string")
+        throw new KubeConfigError(
+          `${list}[${name}].${member}.${key}`,
+          describe(value),
+          "expected a text: put it in quotes",
+        );
+    }
+  }
 }
 
 /** client-node 2.0.1 knows no `tokenFile`, kubeconfig's name for a rotating token; its in-cluster authenticator reads such files. */

@@ -89,6 +89,21 @@ const FILES: [string, string][] = [
       ],
     }),
   ],
+  [
+    "a proxy-url of a wrong type",
+    JSON.stringify({
+      ...good,
+      clusters: [{ name: "k", cluster: { server: "https://127.0.0.1:1", "proxy-url": { toString: 1 } } }],
+    }),
+  ],
+  [
+    "an authority of a wrong type",
+    JSON.stringify({
+      ...good,
+      clusters: [{ name: "k", cluster: { server: "https://127.0.0.1:1", "certificate-authority": ["x"] } }],
+    }),
+  ],
+  ["a password that is a number", JSON.stringify({ ...good, users: [{ name: "u", user: { password: 1234 } }] })],
   ["clusters of a wrong type", JSON.stringify({ ...good, clusters: "k", users: 5, contexts: {} })],
 ];
 

@@ -96,14 +96,7 @@ describe("stream-json", () => {
   });
 
   test("recordings with any of their values replaced", () => {
-    const lines = ["success", "auth-error"].flatMap((name) => {
-      try {
-        return recording(name);
-      } catch {
-        return [];
-      }
-    });
-    expect(lines.length).toBeGreaterThan(0);
+    const lines = ["tool", "auth-error", "max-turns"].flatMap(recording);
     const values = fc.oneof(
       fc.constantFrom<unknown>(null, 0, -1, "", [], {}, true, "x".repeat(5_000), [[]], { a: 1 }),
       fc.jsonValue(),
