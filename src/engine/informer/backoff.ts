@@ -24,8 +24,8 @@ export class Backoff {
   }
 
   /** The next delay in milliseconds; never shorter than what the server asked for. */
-  next(retryAfterMs = 0): number {
-    const ceiling = Math.min(this.#maxMs, this.#baseMs * 2 ** this.#attempts);
+  next(retryAfterMs = 0, maxMs = this.#maxMs): number {
+    const ceiling = Math.min(maxMs, this.#maxMs, this.#baseMs * 2 ** this.#attempts);
     this.#attempts += 1;
     return retryAfterMs + Math.random() * ceiling;
   }

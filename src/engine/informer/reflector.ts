@@ -113,6 +113,10 @@ export class Reflector<T extends KubeObject> {
   /** 410s without a change or bookmark between them: a list in between proves nothing, the next watch may be told the same. */
   #goneInRow = 0;
   #hadFrame = false;
+  /** The server answered the last watch with a stream, whatever became of it. */
+  #wasOpened = false;
+  /** Streaming lists in a row that broke off: where no stream lives long enough, a list comes page by page. */
+  #brokenLists = 0;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -151,7 +155,7 @@ export class Reflector<T extends KubeObject> {
   #step(state: State): Promise<State> | State {
     switch (state.name) {
       case "Empty":
-        return this.#useStreamingList
+        return this.#useStreamingList && this.#brokenLists < 2
           ? { name: "InitWatch" }
           : { name: "InitPage", continueToken: null, pageSize: this.#options.pageSize ?? 500 };
       case "InitWatch":
@@ -204,6 +208,7 @@ export class Reflector<T extends KubeObject> {
     const deadline = setTimeout(() => stall.abort(new StalledError(path, progressTimeoutMs)), progressTimeoutMs);
     deadline.unref();
     this.#hadFrame = false;
+    this.#wasOpened = false;
     this.counts.watches += 1;
     try {
       const stream = await cluster.open({
@@ -212,6 +217,7 @@ export class Reflector<T extends KubeObject> {
         signal: AbortSignal.any([this.#abort.signal, stall.signal]),
       });
       checkContentType(stream, path);
+      this.#wasOpened = true;
       this.#setStatus({ connected: true, lastProgressAt: performance.now() });
       await this.#consume(stream, deadline);
     } catch (error) {
@@ -288,6 +294,7 @@ export class Reflector<T extends KubeObject> {
     const version = parseVersion(resourceVersion);
     const isOlder = version !== null && this.#lastVersion !== null && version < this.#lastVersion;
     this.#lastVersion = version;
+    this.#brokenLists = 0;
     this.#options.handler.initDone(isOlder);
     return { name: "Watching", resourceVersion };
   }
@@ -329,9 +336,14 @@ export class Reflector<T extends KubeObject> {
       this.#enter(EMPTY);
       return 0;
     }
+    if (from.name === "InitWatch" && this.#wasOpened) this.#brokenLists += 1;
+    // A server that has opened the watch is there, whatever broke the connection: it is asked again before long.
+    const wasCut = from.name !== "InitPage" && this.#wasOpened && error instanceof ApiError;
+    const ceilingMs = wasCut ? REOPEN_MAX_MS : undefined;
+    const backoffMs = () => this.#backoff.next(retryAfterMs(error) ?? 0, ceilingMs);
     if (from.name !== "Watching") {
       this.#enter(EMPTY);
-      return this.#backoff.next(retryAfterMs(error) ?? 0);
+      return backoffMs();
     }
     // Refused connections and 5xx answers say nothing about our version; a watch that opens and yields nothing might.
     const isBarren =
@@ -341,8 +353,7 @@ export class Reflector<T extends KubeObject> {
       this.#barren = 0;
       this.#enter(EMPTY);
     }
-    if (error instanceof StalledError) return 0;
-    return this.#backoff.next(retryAfterMs(error) ?? 0);
+    return error instanceof StalledError ? 0 : backoffMs();
   }
 
   #enter(state: State): void {
@@ -357,6 +368,9 @@ export class Reflector<T extends KubeObject> {
 }
 
 const EMPTY: State = { name: "Empty" };
+
+/** Longest backoff after a watch that was open and whose connection broke. */
+const REOPEN_MAX_MS = 5_000;
 
 interface ListPage {
   metadata?: { resourceVersion?: string; continue?: string };

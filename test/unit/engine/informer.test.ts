@@ -36,6 +36,31 @@ describe("an informer", () => {
     expect(k8s.requests.byVerb).toEqual({ "list pods": 3, "watch pods": 2 });
   });
 
+  it("falls back to a paged list where streams do not live long enough for a list", async () => {
+    const k8s = await startKubernetes();
+    create(k8s, "a", "b");
+    const faults = [1, 2].map(() => k8s.faults.nextWatch({ kind: "truncated" }));
+    const informer = startInformer(k8s);
+    await informer.whenSynced();
+    for (const fault of faults) fault.remove();
+    expect(informer.size).toBe(2);
+    await status(informer, () => informer.freshness().connected);
+    expect(k8s.requests.byVerb).toEqual({ "list pods": 1, "watch pods": 3 });
+  });
+
+  it("opens a watch that was cut again within seconds, however long it waits for a server that is away", async () => {
+    const k8s = await startKubernetes();
+    create(k8s, "a");
+    const hour = 3_600_000;
+    const informer = startInformer(k8s, { backoff: { baseMs: hour, maxMs: hour } });
+    const story = new Story(informer);
+    await informer.whenSynced();
+    k8s.faults.cutWatches({ how: "reset" });
+    create(k8s, "b");
+    await story.until(last("b"));
+    expect(k8s.requests.byVerb).toEqual({ "watch pods": 2 });
+  });
+
   it("begins a paged list anew in one piece when its continue token expires", async () => {
     const k8s = await startKubernetes({ streamingList: false });
     create(k8s, "a", "b", "c");
