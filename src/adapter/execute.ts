@@ -6,6 +6,7 @@ import { Redactor, secretsOf } from "./credentials.ts";
 import { type AdapterDefinition, type AgentVerdict, PROMPT_FILE } from "./definition.ts";
 import { apiUrlFor, reachableUrl, taskIdOf } from "./environment.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
+import { SOONEST_START_MS } from "./follow.ts";
 import { CACHE_MAX_AGE_MS, type GuardInput, LIST_TIMEOUT_MS, openGuardView, passGuard } from "./guard.ts";
 import { launchRun } from "./launch.ts";
 import { buildManifest, workingDirOf } from "./manifest.ts";
@@ -27,6 +28,8 @@ export interface ExecuteOptions {
   readonly guardTimeoutMs?: number;
   /** How long after its last word a watch of pods is believed by the guard before it lists them as well. Default 10 000 ms. */
   readonly cacheMaxAgeMs?: number;
+  /** From a Job's creation to a container that runs takes longer than this: controller, scheduler, kubelet, sandbox, init container. Default 1 000 ms. */
+  readonly soonestStartMs?: number;
 }
 
 /**
@@ -43,6 +46,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     connectTimeoutMs,
     guardTimeoutMs = LIST_TIMEOUT_MS,
     cacheMaxAgeMs = CACHE_MAX_AGE_MS,
+    soonestStartMs = SOONEST_START_MS,
   }: ExecuteOptions = {},
 ): Promise<AdapterExecutionResult> {
   const redactor = new Redactor();
@@ -69,7 +73,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     site = await openSite({ definition, config, env, signal, connectTimeoutMs });
     const input = { definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel };
     const started = await start({ ...input, listTimeoutMs: guardTimeoutMs, cacheMaxAgeMs });
-    const session = new RunSession({ definition, ctx, config, site, signal, log, redactor }, started);
+    const session = new RunSession({ definition, ctx, config, site, signal, log, redactor, soonestStartMs }, started);
     return await session.result();
   } catch (error) {
     if (signal.aborted) {

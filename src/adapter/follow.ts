@@ -156,19 +156,17 @@ export function hasStarted(run: Run, container: string, end: RunEnd | null): boo
 }
 
 /** From a Job's creation to a container that runs takes longer than this: controller, scheduler, kubelet, sandbox, init container. */
-const SOONEST_START_MS = 1_000;
+export const SOONEST_START_MS = 1_000;
 
 /**
  * Is it certain that the container never ran? Only of a pod that was seen over, or whose deletion was told with its last state,
  * without having started it. Of all others the container may have run while the watch was down or silent, or before the kubelet
- * said so; unless the Job was deleted right after its creation.
- *
- * @param elapsedMs since the Job was created
+ * said so; unless `isTooSoon`: the Job was deleted right after its creation.
  */
-export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, elapsedMs: number): boolean {
+export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, isTooSoon: boolean): boolean {
   const pod = run.pod();
   if (hasStarted(run, container, end)) return false;
-  if (pod === null) return elapsedMs < SOONEST_START_MS;
+  if (pod === null) return isTooSoon;
   return run.isPodFinal || pod.status.phase === "Failed" || pod.status.phase === "Succeeded" || hasFailedInit(pod);
 }
 

@@ -15,7 +15,7 @@ import type { BaseConfig } from "./config.ts";
 import type { Redactor } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
 import { reasonOf } from "./errors.ts";
-import { noOutput, OutputReader, surelyNeverRan } from "./follow.ts";
+import { hasStarted, noOutput, OutputReader, surelyNeverRan } from "./follow.ts";
 import { secretNameFor } from "./names.ts";
 import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
 import { processState, settlesWithin } from "./process-state.ts";
@@ -45,6 +45,8 @@ export interface SessionInput<Config extends BaseConfig, Verdict extends AgentVe
   readonly signal: AbortSignal;
   readonly log: RunLog;
   readonly redactor: Redactor;
+  /** See `ExecuteOptions`. */
+  readonly soonestStartMs: number;
 }
 
 /** The host waits 60 s for a run that was told to stop; half of it is left for what comes after. */
@@ -120,14 +122,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
         podName: pod.metadata.name,
         nodeName: pod.spec.nodeName,
       });
-      this.#reader = new OutputReader<Verdict>(this.#run, {
-        container: this.#container,
-        log,
-        parser: this.#parser,
-        isLastLine: this.#input.definition.isLastLine?.bind(this.#input.definition),
-        onLines: () => this.#keepalive?.touch(),
-        onEvent: ({ eventType, message, payload, level }) => this.#event(eventType, message, payload, level),
-      });
+      this.#reader = this.#read();
       end = await this.#run.terminated({ container: this.#container, signal: stop });
     } catch (error) {
       if (signal.aborted) return await this.#cancelled();
@@ -142,13 +137,27 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       return await this.#startFailed(new StartFailedError(this.#run.namespace, this.#run.jobName, end.startFailure));
     }
     if (this.#reader === null) await this.#podsLastWord();
-    else await this.#reader.drained(signal);
+    // Also of a pod that came and went while its watch was down: what cannot be read any more is said.
+    if (hasStarted(this.#run, this.#container, end)) this.#reader ??= this.#read();
+    await this.#reader?.drained(signal);
     if (signal.aborted) return await this.#cancelled();
     const result = this.#classified(this.#kindOf(end), end);
     const { output } = this.#reader ?? {};
     const isLogLost = output?.error != null && !this.#parser.finish().hasResult;
     await cleanUp({ run: this.#run, site, config, log, end, isLogLost, isAdopted: this.#started.adopted });
     return result;
+  }
+
+  #read(): OutputReader<Verdict> {
+    const { definition, log } = this.#input;
+    return new OutputReader<Verdict>(this.#run, {
+      container: this.#container,
+      log,
+      parser: this.#parser,
+      isLastLine: definition.isLastLine?.bind(definition),
+      onLines: () => this.#keepalive?.touch(),
+      onEvent: ({ eventType, message, payload, level }) => this.#event(eventType, message, payload, level),
+    });
   }
 
   /** Of a pod that is on its way out, which may be told after its Job's: whether its container ever ran stands there. */
@@ -235,7 +244,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   #surelyNeverRan(end: RunEnd | null): boolean {
     const { launchedAt } = this.#started;
     const elapsedMs = launchedAt === null ? Number.POSITIVE_INFINITY : performance.now() - launchedAt;
-    return surelyNeverRan(this.#run, this.#container, end, elapsedMs);
+    return surelyNeverRan(this.#run, this.#container, end, elapsedMs < this.#input.soonestStartMs);
   }
 
   #evidence(agentStarted: boolean, cancellationAcknowledged: boolean, conversationContinuation: boolean) {

@@ -375,33 +375,56 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     expect(await each.result).toMatchObject({ errorCode: "k8s_job_deleted_externally", executionRecovery: BOOTSTRAP });
   });
 
-  test("a pod that came and went while its watch was down may have run the agent", async () => {
-    const agentId = fresh();
-    const { adapter } = adapterOf(world);
-    const pods = { verb: ["list", "watch"], resource: "pods" };
-    const fault = Promise.withResolvers<ActiveFault>();
-    const unsubscribe = world.k8s.objects.onChange(({ type, resource, object }) => {
-      if (type !== "ADDED" || resource !== "jobs" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId)
-        return;
-      unsubscribe();
-      fault.resolve(world.k8s.faults.errorRate({ status: 503, match: pods }));
-      world.k8s.faults.cutWatches({ match: pods });
+  describe("a pod that came and went while its watch was down", () => {
+    /** Once the Job is created, nothing of its pod is told until it is gone. */
+    const unseen = async (agentId: string) => {
+      const { adapter } = adapterOf(world);
+      const pods = { verb: ["list", "watch"], resource: "pods" };
+      const fault = Promise.withResolvers<ActiveFault>();
+      const unsubscribe = world.k8s.objects.onChange(({ type, resource, object }) => {
+        if (type !== "ADDED" || resource !== "jobs" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId)
+          return;
+        unsubscribe();
+        fault.resolve(world.k8s.faults.errorRate({ status: 503, match: pods }));
+        world.k8s.faults.cutWatches({ match: pods });
+      });
+      const running = run(world, adapter, { agentId });
+      const down = await fault.promise;
+      await world.k8s.objects.until(() => podsOf(agentId).length > 0);
+      await world.k8s.objects.until(() => podsOf(agentId).length === 0);
+      world.k8s.faults.expireVersions();
+      down.remove();
+      return { result: await running.result, notes: running.notes };
+    };
+
+    test("may have run the agent", async () => {
+      const agentId = fresh();
+      world.agents.set(agentId, async function* (container) {
+        yield "works";
+        world.k8s.objects.delete("pods", NAMESPACE, container.pod.name);
+        await container.sleep(3_600_000);
+      });
+      const { result } = await unseen(agentId);
+      expect(result).toMatchObject({ exitCode: null, errorMessage: expect.any(String) });
+      expect(result).not.toHaveProperty("executionRecovery");
     });
-    let ran = false;
-    world.agents.set(agentId, async function* (container) {
-      ran = true;
-      yield "works";
-      world.k8s.objects.delete("pods", NAMESPACE, container.pod.name);
-      await container.sleep(3_600_000);
+
+    test("took its output along: that it is missing is said", async () => {
+      const agentId = fresh();
+      world.agents.set(agentId, async function* () {
+        yield "works";
+      });
+      const unsubscribe = world.k8s.objects.onChange(({ resource, object }) => {
+        const { conditions = [] } = (object.status ?? {}) as { conditions?: { type: string }[] };
+        if (resource !== "jobs" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId) return;
+        if (!conditions.some(({ type }) => type === "Complete")) return;
+        unsubscribe();
+        for (const { metadata } of podsOf(agentId)) world.k8s.objects.delete("pods", NAMESPACE, metadata.name);
+      });
+      const { result, notes } = await unseen(agentId);
+      expect(result).toMatchObject({ exitCode: 0 });
+      expect(notes().join("\n")).toMatch(/Lines of the log are missing/);
     });
-    const { result: running } = run(world, adapter, { agentId });
-    const down = await fault.promise;
-    await world.k8s.objects.until(() => ran && podsOf(agentId).length === 0);
-    world.k8s.faults.expireVersions();
-    down.remove();
-    const result = await running;
-    expect(result).toMatchObject({ exitCode: null, errorMessage: expect.any(String) });
-    expect(result).not.toHaveProperty("executionRecovery");
   });
 
   test("a log that may not be read is said, and the Job is kept", async () => {
