@@ -175,7 +175,7 @@ describe("what is wrong is named", () => {
   });
 
   test("a namespace that does not exist, and the claim that is not in it", async () => {
-    const { byCode } = await check({ namespace: "elsewhere" });
+    const { byCode } = await check({ namespace: "elsewhere", kubeconfig: world.adminKubeconfig });
     expect(at(byCode, "k8s_namespace_check_failed").hint).toBe("kubectl create namespace elsewhere");
     expect(at(byCode, "k8s_pvc_check_failed").message).toContain("elsewhere");
   });

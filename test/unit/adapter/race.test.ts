@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SHARD_VARIABLE } from "../../../src/adapter/site.ts";
-import { adapterOf, NAMESPACE, run, startWorld, type World } from "./world.ts";
+import { adapterOf, NAMESPACE, run, SHARD_RULES, startWorld, type World } from "./world.ts";
 
 interface Answer {
   errorCode: string | null;
@@ -46,7 +46,7 @@ let name = "";
 let live = 0;
 let most = 0;
 beforeAll(async () => {
-  world = await startWorld();
+  world = await startWorld({}, SHARD_RULES);
   world.k8s.addProgram("agent", async function* (container) {
     live += 1;
     most = Math.max(most, live);

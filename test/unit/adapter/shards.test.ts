@@ -12,6 +12,7 @@ import {
   NAMESPACE,
   objectsOf,
   run,
+  SHARD_RULES,
   startWorld,
   TYPE,
   testDefinition,
@@ -20,7 +21,7 @@ import {
 
 let world: World;
 beforeAll(async () => {
-  world = await startWorld();
+  world = await startWorld({}, SHARD_RULES);
 });
 afterAll(() => world.stop());
 

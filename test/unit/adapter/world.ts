@@ -1,7 +1,8 @@
 /** An embedded cluster with Paperclip's own pod in it, and a small agent CLI to run as Jobs. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { loadAllYaml } from "@kubernetes/client-node";
 import type { AdapterExecutionContext, AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/adapter-utils";
 import { type BaseConfig, parseBaseConfig } from "../../../src/adapter/config.ts";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
@@ -15,7 +16,12 @@ import type {
 import type { ExecuteOptions } from "../../../src/adapter/execute.ts";
 import { processState } from "../../../src/adapter/process-state.ts";
 import { forgetSelfPods } from "../../../src/adapter/self-pod.ts";
-import { EmbeddedKubernetes, type EmbeddedKubernetesOptions, type StoredObject } from "../../../src/embedded/index.ts";
+import {
+  EmbeddedKubernetes,
+  type EmbeddedKubernetesOptions,
+  type PolicyRule,
+  type StoredObject,
+} from "../../../src/embedded/index.ts";
 import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { contextOf, rawSelfPod } from "./fixtures.ts";
@@ -23,9 +29,18 @@ import { contextOf, rawSelfPod } from "./fixtures.ts";
 export const NAMESPACE = "paperclip";
 export const TYPE = "test_k8s";
 
+/** What `deploy/rbac.yaml` grants, Role by Role. */
+export async function documentedRules(): Promise<PolicyRule[]> {
+  const file = new URL("../../../deploy/rbac.yaml", import.meta.url);
+  const documents = loadAllYaml(await readFile(file, "utf8")) as unknown as { kind: string; rules?: PolicyRule[] }[];
+  return documents.flatMap(({ kind, rules = [] }) => (kind === "Role" ? rules : []));
+}
+
 export interface World {
   readonly k8s: EmbeddedKubernetes;
+  /** Of a user that may do in the namespace what `deploy/rbac.yaml` says, and nothing else: all tests go by that. */
   readonly kubeconfig: string;
+  readonly adminKubeconfig: string;
   readonly env: NodeJS.ProcessEnv;
   /** What the agent of an agent id does; others say hello and are done. */
   readonly agents: Map<string, ScriptedProgram>;
@@ -33,7 +48,11 @@ export interface World {
   stop(): Promise<void>;
 }
 
-export async function startWorld(options: EmbeddedKubernetesOptions = {}): Promise<World> {
+/** @param alsoGranted beyond `deploy/rbac.yaml` */
+export async function startWorld(
+  options: EmbeddedKubernetesOptions = {},
+  alsoGranted: readonly PolicyRule[] = [],
+): Promise<World> {
   const k8s = await EmbeddedKubernetes.start({ timeScale: 20, namespaces: [NAMESPACE], ...options });
   const { metadata, spec } = rawSelfPod() as { metadata: { name: string }; spec: Record<string, unknown> };
   k8s.objects.create("persistentvolumeclaims", {
@@ -58,7 +77,10 @@ export async function startWorld(options: EmbeddedKubernetesOptions = {}): Promi
     spec: { ...spec, schedulerName: "none" },
   });
   const directory = await mkdtemp(join(tmpdir(), "adapter-test-"));
-  const kubeconfig = await k8s.writeKubeconfig(join(directory, "admin"), { namespace: NAMESPACE });
+  const rules = [...(await documentedRules()), ...alsoGranted].map((rule) => ({ ...rule, namespaces: [NAMESPACE] }));
+  const token = k8s.addUser({ name: "system:serviceaccount:paperclip:tests", rules });
+  const adminKubeconfig = await k8s.writeKubeconfig(join(directory, "admin"), { namespace: NAMESPACE });
+  const kubeconfig = await k8s.writeKubeconfig(join(directory, "server"), { token, namespace: NAMESPACE });
   let files = 0;
   const agents = new Map<string, ScriptedProgram>();
   const program: ScriptedProgram = (container) =>
@@ -67,6 +89,7 @@ export async function startWorld(options: EmbeddedKubernetesOptions = {}): Promi
   return {
     k8s,
     kubeconfig,
+    adminKubeconfig,
     agents,
     env: { HOSTNAME: metadata.name, PAPERCLIP_NAMESPACE: NAMESPACE },
     kubeconfigFor: async (token) =>
@@ -226,6 +249,9 @@ export interface Recorded {
   /** Resolves when a chunk that matches has reached `onLog`. */
   logged(pattern: string | RegExp): Promise<void>;
 }
+
+/** As docs/scale.md says, beyond `deploy/rbac.yaml`. */
+export const SHARD_RULES: readonly PolicyRule[] = [{ apiGroups: [""], resources: ["pods"], verbs: ["patch"] }];
 
 let runs = 0;
 

@@ -1,21 +1,22 @@
-/** `deploy/rbac.yaml`: enough for everything that the adapter does, and nothing in it that is never used. */
+/**
+ * `deploy/rbac.yaml`: nothing in it is never used. That it is enough say all tests of the adapter: their user (world.ts) has these
+ * rules and no others.
+ */
 import { readFile } from "node:fs/promises";
 import { loadAllYaml } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PolicyRule } from "../../../src/embedded/index.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
-import { adapterOf, NAMESPACE, run, startWorld, TYPE, type World } from "../adapter/world.ts";
+import { adapterOf, documentedRules, run, startWorld, TYPE, type World } from "../adapter/world.ts";
 
 interface RoleDocument {
   kind: string;
-  metadata: { name: string };
-  rules?: PolicyRule[];
+  roleRef?: { kind: string };
 }
 
 const documents = loadAllYaml(
   await readFile(new URL("../../../deploy/rbac.yaml", import.meta.url), "utf8"),
 ) as unknown as RoleDocument[];
-const rules = documents.filter(({ kind }) => kind === "Role").flatMap((role) => role.rules ?? []);
+const rules = await documentedRules();
 /** `create jobs`, … as the embedded server counts requests. */
 const granted = rules.flatMap(({ verbs, resources = [] }) =>
   verbs.flatMap((verb) => resources.map((resource) => `${verb} ${resource}`)),
@@ -24,21 +25,18 @@ const granted = rules.flatMap(({ verbs, resources = [] }) =>
 const PUBLIC = /selfsubject(access)?reviews$|^get \//;
 
 let world: World;
-let token: string;
 let config: Record<string, unknown>;
 beforeAll(async () => {
   world = await startWorld();
-  token = world.k8s.addUser({
-    name: "system:serviceaccount:paperclip:paperclip",
-    rules: rules.map((rule) => ({ ...rule, namespaces: [NAMESPACE] })),
-  });
-  config = { kubeconfig: await world.kubeconfigFor(token), secretRef: "keys" };
+  config = { secretRef: "keys" };
 });
 afterAll(() => world.stop());
 
 describe("deploy/rbac.yaml", () => {
   test("grants no wildcard, nothing cluster-wide, no way to run something in a pod or to grant more", () => {
-    expect(documents.map(({ kind }) => kind).filter((kind) => /^Cluster/.test(kind))).toEqual([]);
+    expect(
+      documents.flatMap(({ kind, roleRef }) => [kind, roleRef?.kind ?? ""]).filter((kind) => /^Cluster/.test(kind)),
+    ).toEqual([]);
     for (const { verbs, resources = [], apiGroups = [] } of rules) {
       expect([...verbs, ...resources, ...apiGroups]).not.toContain("*");
       for (const verb of ["escalate", "bind", "impersonate", "deletecollection"]) expect(verbs).not.toContain(verb);
@@ -93,7 +91,11 @@ describe("deploy/rbac.yaml", () => {
     world.k8s.settings.streamingList = false;
     expect(await start("paged").result).toMatchObject({ exitCode: 0 });
     // The environment test.
-    const { status, checks } = await adapter.testEnvironment({ companyId: "c", adapterType: TYPE, config });
+    const { status, checks } = await adapter.testEnvironment({
+      companyId: "c",
+      adapterType: TYPE,
+      config: { ...config, kubeconfig: world.kubeconfig },
+    });
     expect(checks.filter(({ level }) => level !== "info")).toEqual([]);
     expect(status).toBe("pass");
 
