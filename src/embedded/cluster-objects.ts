@@ -38,6 +38,11 @@ export class ClusterObjects {
     this.#store.delete(resource, namespace, name, { propagationPolicy: "Background" });
   }
 
+  /** Changes new objects before they are stored, as a mutating admission webhook does. Returns the removal. */
+  onCreate(mutate: (resource: ResourceName, draft: StoredObject) => void): () => void {
+    return this.#store.admit(mutate);
+  }
+
   /** Called for every change, synchronously and in order. Returns the unsubscribe. */
   onChange(listener: (event: StoreEvent) => void): () => void {
     return this.#store.subscribe(listener);

@@ -55,6 +55,7 @@ export class ObjectStore {
   readonly #objects = new Map<ResourceName, Map<string, Map<string, StoredObject>>>();
   readonly #dependents = new Map<string, Map<string, ResourceName>>();
   readonly #listeners = new Set<(event: StoreEvent) => void>();
+  readonly #admission = new Set<(resource: ResourceName, draft: StoredObject) => void>();
   readonly #queue: StoreEvent[] = [];
   #dispatching = false;
   #resourceVersion: number;
@@ -82,7 +83,14 @@ export class ObjectStore {
     const draft = this.#prepare(resource, object, options);
     const { namespace = "", name } = draft.metadata;
     if (this.#names(resource, namespace).has(name)) throw alreadyExists(resource, name);
+    for (const mutate of this.#admission) mutate(resource, draft);
     return this.#write("ADDED", resource, draft);
+  }
+
+  /** What `mutate` changes of a new object is stored and answered, as by a mutating admission webhook. Returns the removal. */
+  admit(mutate: (resource: ResourceName, draft: StoredObject) => void): () => void {
+    this.#admission.add(mutate);
+    return () => this.#admission.delete(mutate);
   }
 
   /** What `create` would store, without storing it (dry run). */

@@ -29,6 +29,10 @@ const k8s = await EmbeddedKubernetes.start({
 k8s.failImagePull(MISSING_IMAGE);
 const weather = new Weather(k8s, seed);
 
+/** Exit code of a container whose Job makes another. */
+const RETRIED = 7;
+/** Lines that the first pod of a Job wrote before it failed. */
+const reached = new Map<string, number>();
 /** Lines by pod. */
 const written = new Map<string, number>();
 const live = new Map<string, number>();
@@ -60,8 +64,14 @@ const agent: ScriptedProgram = async function* (container) {
   }
   if (script.minds) container.onTerminate(() => 143);
   const pace = paceOf(script);
+  const jobName = labels["job-name"] ?? "";
+  const first = reached.get(jobName) ?? 0;
   try {
-    for (let seq = 0; seq < script.lines; seq += 1) {
+    for (let seq = first; seq < script.lines; seq += 1) {
+      if (first === 0 && seq === script.retryAfter) {
+        reached.set(jobName, seq);
+        return RETRIED;
+      }
       await container.sleep(pace());
       yield lineOf(script, seq);
       written.set(name, seq + 1);
@@ -100,24 +110,21 @@ k8s.addProgram(BESIDE_IMAGE, async (container) => {
   await container.sleep(3_600_000, { interruptible: true }).catch(() => undefined);
   return 0;
 });
-k8s.objects.onChange(({ type, resource, object }) => {
-  const { name, labels } = object.metadata;
-  if (type !== "ADDED" || resource !== "jobs") return;
-  if (scripts.get(labels?.["paperclip.io/agent-id"] ?? "")?.beside !== "mesh") return;
-  // Before the Job controller looks at it, as a mesh's admission webhook would.
-  queueMicrotask(() =>
-    k8s.objects.update("jobs", NAMESPACE, name, (draft) => {
-      const { template } = draft.spec as { template: { spec: { containers: unknown[] } } };
-      template.spec.containers.push({
-        name: "mesh",
-        image: BESIDE_IMAGE,
-        imagePullPolicy: "IfNotPresent",
-        resources: {},
-        terminationMessagePath: "/dev/termination-log",
-        terminationMessagePolicy: "File",
-      });
-    }),
-  );
+// As admission webhooks do.
+k8s.objects.onCreate((resource, draft) => {
+  const script = scripts.get(draft.metadata.labels?.["paperclip.io/agent-id"] ?? "");
+  if (resource !== "jobs" || script === undefined) return;
+  const spec = draft.spec as { backoffLimit: number; template: { spec: { containers: unknown[] } } };
+  if (script.retryAfter !== null) spec.backoffLimit = 1;
+  if (script.beside !== "mesh") return;
+  spec.template.spec.containers.push({
+    name: "mesh",
+    image: BESIDE_IMAGE,
+    imagePullPolicy: "IfNotPresent",
+    resources: {},
+    terminationMessagePath: "/dev/termination-log",
+    terminationMessagePolicy: "File",
+  });
 });
 
 const ends = new Map<string, ContainerEnd[]>();
@@ -157,6 +164,17 @@ function halfMade(): Set<string> {
     return isMissing && !written.has(pod.metadata.name) && terminatedOf(pod) === undefined;
   });
   return new Set(pods.flatMap(({ metadata }) => [metadata.name, metadata.labels?.["job-name"] ?? ""]));
+}
+
+/** What only its TTL ends (its process was killed before it could, or its deletion failed) goes at once when all else is over. */
+function hurryTtl(): void {
+  for (const { metadata, spec } of k8s.objects.list("jobs", NAMESPACE)) {
+    const { ttlSecondsAfterFinished } = spec as { ttlSecondsAfterFinished?: number };
+    if (ttlSecondsAfterFinished === undefined) continue;
+    k8s.objects.update("jobs", NAMESPACE, metadata.name, (draft) => {
+      (draft.spec as { ttlSecondsAfterFinished: number }).ttlSecondsAfterFinished = 1;
+    });
+  }
 }
 
 function truth(): Truth {
@@ -201,6 +219,7 @@ function explain(agentId: string): string {
 
 process.on("message", (message: ToCluster) => {
   if (message.kind === "clear") {
+    hurryTtl();
     void weather.clear().then(() => say({ kind: "cleared" }));
   } else if (message.kind === "truth") say(truth());
   else say({ kind: "explained", text: explain(message.agentId) });

@@ -37,6 +37,8 @@ export interface Script {
   readonly minds: boolean;
   /** The log file is rotated after this line. */
   readonly rotateAfter: number | null;
+  /** The container fails after so many lines, the Job makes another pod, and that goes on where the first one stopped. */
+  readonly retryAfter: number | null;
   /** The host stops the run so many real milliseconds after its start. */
   readonly cancelAfterMs: number | null;
   /** How the host takes the log. */
@@ -79,6 +81,8 @@ export function scriptOf(seed: number, index: number): Script {
   const rotates = random() < 0.03 && lines > 20;
   const own = seededRandom(hash(`${seed}:${index}:host`));
   const host = own();
+  const mayRetry = !contends && lines > 8 && (ending === "ok" || ending === "fail" || ending === "crash");
+  const retries = seededRandom(hash(`${seed}:${agentId}:retries`));
   const beside = seededRandom(hash(`${seed}:${agentId}:beside`))();
   return {
     index,
@@ -89,6 +93,7 @@ export function scriptOf(seed: number, index: number): Script {
     exitCode: ending === "ok" ? 0 : ending === "oom" ? 137 : 1 + int(random, 120),
     minds: random() < 0.5,
     rotateAfter: rotates ? 10 + int(random, lines - 15) : null,
+    retryAfter: mayRetry && retries() < 0.12 ? 1 + int(retries, lines - 4) : null,
     cancelAfterMs: own() < 0.5 && !contends ? int(own, 12_000) : null,
     host: host < 0.9 ? "fast" : host < 0.96 ? "slow" : "rejecting",
     contends,

@@ -90,8 +90,10 @@ export class RunLogs implements AsyncIterable<LogLine> {
     while (true) {
       this.#signal.throwIfAborted();
       if (this.#closed.signal.aborted) return null;
-      const pod = this.#run.pod();
-      if (pod !== null && pod.metadata.uid !== followed?.metadata.uid) return pod;
+      // Who asks for the last lines, or for those since, means the pod that is there now.
+      const isOfNow = followed === null && (this.#options.tailLines ?? this.#options.since) !== undefined;
+      const pod = isOfNow ? this.#run.pod() : this.#run.podAfter(followed);
+      if (pod !== null) return pod;
       if (this.#run.endOf(this.#options.container) !== null) return null;
       await this.#change();
     }

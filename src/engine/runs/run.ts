@@ -121,6 +121,22 @@ export class Run extends EventEmitter<RunEvents> {
     return this.#state.pod;
   }
 
+  /** @internal Of the pods that are known, the one made after `pod`; `null`: the first. Null when there is none. */
+  podAfter(pod: Pod | null): Pod | null {
+    const newest = this.#state.pod;
+    const made = (each: Pod) => each.metadata.creationTimestamp;
+    const pods = [...this.#host.podsOf(this.namespace, this.jobName, this.#uid)]
+      .filter((each) => each.metadata.uid !== newest?.metadata.uid)
+      .sort((a, b) =>
+        made(a) < made(b) ? -1 : made(a) > made(b) ? 1 : Number(isPodTerminal(b)) - Number(isPodTerminal(a)),
+      );
+    if (newest !== null) pods.push(newest);
+    const index = pod === null ? -1 : pods.findIndex((each) => each.metadata.uid === pod.metadata.uid);
+    // After one that is not known any more comes the newest: that was seen after it.
+    if (index === -1 && pod !== null) return newest;
+    return pods[index + 1] ?? null;
+  }
+
   /** How often a newer pod took the place of an older one. */
   get podChanges(): number {
     return this.#state.podChanges;

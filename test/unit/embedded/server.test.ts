@@ -44,6 +44,18 @@ describe("API server", () => {
     expect(json.metadata.managedFields[0]).toMatchObject({ manager: "suite", operation: "Update" });
   });
 
+  it("answers and stores what admission makes of a new object", async () => {
+    const remove = k8s.objects.onCreate((resource, draft) => {
+      if (resource === "secrets") draft.metadata.labels = { ...draft.metadata.labels, admitted: "yes" };
+    });
+    const { json } = await client.call({ method: "POST", path: SECRETS, body: secret("admitted") });
+    remove();
+    expect(json.metadata.labels).toMatchObject({ admitted: "yes" });
+    expect((await client.call({ path: `${SECRETS}/admitted` })).json.metadata).toEqual(json.metadata);
+    const { json: later } = await client.call({ method: "POST", path: SECRETS, body: secret("later") });
+    expect(later.metadata.labels ?? {}).not.toHaveProperty("admitted");
+  });
+
   it("stores nothing in a dry run", async () => {
     const { status } = await client.call({ method: "POST", path: `${SECRETS}?dryRun=All`, body: secret("dry") });
     expect(status).toBe(201);

@@ -238,6 +238,25 @@ describe("how a run ends", () => {
     expect(pods).toHaveLength(2);
   });
 
+  it("whose first pods had come and gone unseen: their logs are read all the same, unless the last lines were asked for", async () => {
+    let attempt = 0;
+    const { k8s } = await start(async function* () {
+      attempt += 1;
+      yield `attempt ${attempt}`;
+      return attempt < 3 ? attempt : 0;
+    });
+    const { metadata, ...rest } = job("attached", { backoffLimit: 2 });
+    k8s.objects.create("jobs", { ...rest, metadata: { ...metadata, namespace: NAMESPACE } });
+    await k8s.objects.until(() => attempt === 3);
+    const run = (await startEngine(k8s)).attach({ jobName: "attached" });
+    const lines: string[] = [];
+    for await (const line of run.logs(MAIN)) lines.push(line.text);
+    expect(lines).toEqual(["attempt 1", "attempt 2", "attempt 3"]);
+    const last: string[] = [];
+    for await (const line of run.logs({ ...MAIN, tailLines: 10 })) last.push(line.text);
+    expect(last).toEqual(["attempt 3"]);
+  });
+
   it("cannot start for want of its image, after the grace, in the kubelet's words", async () => {
     const { k8s, engine } = await start(patient);
     k8s.failImagePull("agent");
