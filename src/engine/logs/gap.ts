@@ -1,15 +1,15 @@
 import type { LogGap, LogGapReason, LogSource } from "./types.ts";
 
-/** `after`, `before`: times of the lines around the gap. */
+/** `after`, `before`: times of the lines around the gap. `podName`: "" where the pod was never seen. */
 export function describeGap(
-  { podName, container }: LogSource,
+  { podName, container }: Pick<LogSource, "podName" | "container">,
   reason: LogGapReason,
   after: string | null,
   before: string | null,
 ): LogGap {
   const from = after === null ? "from its beginning" : `after ${after}`;
   const to = before === null ? "" : ` and before ${before}`;
-  const message = `log of ${podName}/${container}: lines ${from}${to} may be missing: ${MEANING[reason]}`;
+  const message = `log of ${podName || "a pod that was never seen"}/${container}: lines ${from}${to} may be missing: ${MEANING[reason]}`;
   return { podName, container, reason, after, before, message };
 }
 

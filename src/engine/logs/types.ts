@@ -57,6 +57,7 @@ export type LogGapReason = "rotated" | "pod_gone" | "restarted" | "clock_stepped
  * container that had come and gone before anything of it was read, as soon as the pod tells that there was one.
  */
 export interface LogGap {
+  /** "" where the pod had come and gone without ever having been seen. */
   podName: string;
   container: string;
   reason: LogGapReason;

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import type { Pod } from "../kubernetes.ts";
-import { followLogs, type LogLine, type LogOptions, type LogStream } from "../logs/index.ts";
+import { describeGap, followLogs, type LogGap, type LogLine, type LogOptions, type LogStream } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
 import type { Run } from "./run.ts";
 
@@ -33,7 +33,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
    * @throws ApiError where no further try can help; EngineStoppedError; the signal's reason.
    */
   async *batches(): AsyncGenerator<readonly LogLine[], void> {
-    const { container, onGap, onRestart, tailLines, since, ...options } = this.#options;
+    const { container, onGap: _, onRestart, tailLines, since, ...options } = this.#options;
     for (let pod = await this.#nextPod(null); pod !== null; pod = await this.#nextPod(pod)) {
       const isFirst = this.#stream === null;
       this.#stream = followLogs(this.#cluster, this.#run.logSource(pod, container), {
@@ -42,10 +42,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
         ...(isFirst && tailLines !== undefined ? { tailLines } : {}),
         ...(isFirst && since !== undefined ? { since } : {}),
         signal: this.#signal,
-        onGap: (gap) => {
-          onGap?.(gap);
-          this.#run.reportGap(gap);
-        },
+        onGap: (gap) => this.#onGap(gap),
         onRestart: (restart) => {
           onRestart?.(restart);
           this.#run.reportRestart(restart);
@@ -57,6 +54,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
         this.#stream.close();
       }
     }
+    this.#reportUnread();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<LogLine, void> {
@@ -83,6 +81,22 @@ export class RunLogs implements AsyncIterable<LogLine> {
   close(): void {
     this.#closed.abort();
     this.#stream?.close();
+  }
+
+  #onGap(gap: LogGap): void {
+    this.#options.onGap?.(gap);
+    this.#run.reportGap(gap);
+  }
+
+  /** A pod can come, run and go while its watch is down: its container is known to have ended, and no one could read its log. */
+  #reportUnread(): void {
+    const { container } = this.#options;
+    const end = this.#run.endOf(container);
+    if (this.#closed.signal.aborted || end === null || end.startFailure !== null) return;
+    const hasRun = end.exitCode !== null || end.startedAt !== null;
+    const { reads = 0, gaps = 0 } = this.#stream?.stats ?? {};
+    if (!hasRun || reads > 0 || gaps > 0) return;
+    this.#onGap(describeGap({ podName: end.podName ?? "", container }, "pod_gone", null, null));
   }
 
   /** The pod after `followed`; null when no further one will come. */

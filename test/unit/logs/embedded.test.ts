@@ -104,6 +104,35 @@ describe("over the engine and the embedded Kubernetes", () => {
       expect(texts).toEqual(expected(runs[i]?.jobName ?? "", 100));
     }
   }, 60_000);
+
+  test.each(["told late", "never seen"])(
+    "a pod that came and went while its watch was silent (%s): a gap",
+    async (how) => {
+      const stall = k8s.faults.stallWatches(undefined, { resource: "pods" });
+      const name = `unseen-${names++}`;
+      const run = await launch(name, 3);
+      const gaps: LogGap[] = [];
+      const done = (async () => {
+        const texts: string[] = [];
+        for await (const { text } of run.logs({ container: "main", onGap: (gap) => gaps.push(gap) })) texts.push(text);
+        return texts;
+      })();
+      const pod = () => k8s.objects.list("pods").find(({ metadata }) => metadata.labels?.["job-name"] === name);
+      const isComplete = () => JSON.stringify(k8s.objects.get("jobs", "default", name)?.status).includes('"Complete"');
+      await vi.waitFor(() => expect(isComplete()).toBe(true), { timeout: 10_000, interval: 10 });
+      k8s.objects.delete("pods", "default", pod()?.metadata.name ?? "");
+      await vi.waitFor(() => expect(pod()).toBeUndefined(), { timeout: 10_000, interval: 10 });
+      if (how === "never seen") {
+        k8s.faults.expireVersions();
+        k8s.faults.cutWatches({ how: "reset", match: { resource: "pods" } });
+      }
+      stall.release();
+      expect(await done).toEqual([]);
+      expect(gaps).toMatchObject([{ reason: "pod_gone", container: "main", after: null, before: null }]);
+      expect(gaps[0]?.podName.replace(/-[a-z0-9]+$/, "")).toBe(how === "never seen" ? "" : name);
+    },
+    60_000,
+  );
 });
 
 /** A terminal or pipe whose text is kept. */
