@@ -84,7 +84,9 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
     expect(audit.next <= end.written + 1, `${audit.next} lines came, ${end.written} were written`);
   }
 
-  const all = () => expect(audit.next === script.lines, `${audit.next} of ${script.lines} lines came`);
+  // An earlier attempt whose answer was lost may have ended the Job, and a later one can read only what is left of it.
+  const isCutShort = report.attempt > 1 && gaps > 0;
+  const all = () => expect(audit.next === script.lines || isCutShort, `${audit.next} of ${script.lines} lines came`);
   const fails = (codes: readonly (string | null)[]) =>
     expect(codes.includes(code), `errorCode ${code}, expected ${codes.join(" or ")}`);
   switch (script.ending) {
@@ -128,7 +130,11 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
       break;
     case "no_image":
       fails(["k8s_pod_schedule_failed", "k8s_pod_reattach_failed"]);
-      expect(result.executionRecovery?.kind === "bootstrap", "a run that never started is not marked as such");
+      // Where the watch was down when the pod went, nobody knows whether the image came at the last moment: then it is not said.
+      expect(
+        (result.executionRecovery?.kind ?? "bootstrap") === "bootstrap",
+        "a run that never started is marked as one that did",
+      );
       break;
   }
   return wrong;
