@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import type { Pod } from "../kubernetes.ts";
-import { describeGap, followLogs, type LogGap, type LogLine, type LogOptions, type LogStream } from "../logs/index.ts";
+import { describeGap } from "../logs/gap.ts";
+import { followLogs, type LogGap, type LogLine, type LogOptions, type LogStream } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
 import type { Run } from "./run.ts";
 
