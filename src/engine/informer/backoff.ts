@@ -5,6 +5,9 @@ export interface BackoffOptions {
   maxMs?: number;
 }
 
+/** The ceiling is 3.2 s then. */
+const RELAXED_ATTEMPTS = 2;
+
 /**
  * Exponential backoff with full jitter: each delay is random between 0 and a ceiling that doubles from 0.8 s to 30 s, so
  * that many processes that lost the same server do not come back in step.
@@ -24,10 +27,15 @@ export class Backoff {
   }
 
   /** The next delay in milliseconds; never shorter than what the server asked for. */
-  next(retryAfterMs = 0, maxMs = this.#maxMs): number {
-    const ceiling = Math.min(maxMs, this.#maxMs, this.#baseMs * 2 ** this.#attempts);
+  next(retryAfterMs = 0): number {
+    const ceiling = Math.min(this.#maxMs, this.#baseMs * 2 ** this.#attempts);
     this.#attempts += 1;
     return retryAfterMs + Math.random() * ceiling;
+  }
+
+  /** The server is there, though not as it should be: it is asked again before long, and not without a pause. */
+  relax(): void {
+    this.#attempts = Math.min(this.#attempts, RELAXED_ATTEMPTS);
   }
 
   reset(): void {

@@ -337,11 +337,9 @@ export class Reflector<T extends KubeObject> {
       return 0;
     }
     if (from.name === "InitWatch" && this.#wasOpened) this.#brokenLists += 1;
-    // A server that has opened the watch, or says when to come back, is there, whatever broke the connection.
-    const wasCut = from.name !== "InitPage" && this.#wasOpened && error instanceof ApiError;
     const retryAfter = retryAfterMs(error);
-    const ceilingMs = wasCut || retryAfter !== undefined ? PRESENT_MAX_MS : undefined;
-    const backoffMs = () => this.#backoff.next(retryAfter ?? 0, ceilingMs);
+    if (retryAfter !== undefined || (from.name !== "InitPage" && this.#wasOpened)) this.#backoff.relax();
+    const backoffMs = () => this.#backoff.next(retryAfter);
     if (from.name !== "Watching") {
       this.#enter(EMPTY);
       return backoffMs();
@@ -369,9 +367,6 @@ export class Reflector<T extends KubeObject> {
 }
 
 const EMPTY: State = { name: "Empty" };
-
-/** Longest backoff before a server that is known to be there. */
-const PRESENT_MAX_MS = 5_000;
 
 interface ListPage {
   metadata?: { resourceVersion?: string; continue?: string };
