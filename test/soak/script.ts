@@ -81,9 +81,11 @@ export function scriptOf(seed: number, index: number): Script {
   const rotates = random() < 0.03 && lines > 20;
   const own = seededRandom(hash(`${seed}:${index}:host`));
   const host = own();
-  const mayRetry = !contends && lines > 8 && (ending === "ok" || ending === "fail" || ending === "crash");
-  const retries = seededRandom(hash(`${seed}:${agentId}:retries`));
   const beside = seededRandom(hash(`${seed}:${agentId}:beside`))();
+  // A mesh outlives the agent that failed: no Job replaces its pod.
+  const mayRetry =
+    !contends && beside >= 0.06 && lines > 8 && (ending === "ok" || ending === "fail" || ending === "crash");
+  const retries = seededRandom(hash(`${seed}:${agentId}:retries`));
   return {
     index,
     agentId,

@@ -69,6 +69,15 @@ function endOf(run: Context): Outcome {
     // Whether it is tried again stands in the Job, of which the other watch may not have told yet.
     if (state.job === null && state.jobDeletedAt === null && run.now < jobDue) return jobDue;
     if (job !== null || !mayRetry(run)) {
+      const due = job === null ? run.now : lastPodDue(run, job);
+      if (run.now < due) return due;
+      // Of the pod that succeeded nothing has come.
+      if (job !== null && isSuccess(job) && killed === null)
+        return finish(
+          { ...run, pod: null, terminated: undefined, last: undefined },
+          "succeeded",
+          job.reason ?? job.type,
+        );
       if (killed?.reason === "DeadlineExceeded") return finish(run, "deadline", killed.reason, killed.message);
       const disrupted = killed ?? (pod === null ? null : disruption(pod));
       if (disrupted !== null) return finish(run, "evicted", disrupted.reason ?? "Evicted", disrupted.message);
@@ -92,6 +101,16 @@ function endOf(run: Context): Outcome {
     return settle(run, { kind, at: state.podTerminalAt ?? run.now, reason, message });
   }
   return null;
+}
+
+/**
+ * The pods' watch may be behind the Jobs', and the pod that is known, whose container failed, not be the last one. Until then
+ * another is waited for.
+ */
+function lastPodDue({ state, policy, now }: Context, job: Condition): number {
+  const { failed = 0, succeeded = 0 } = state.job?.status ?? {};
+  const isLast = !isSuccess(job) && failed + succeeded <= state.podChanges + 1;
+  return isLast ? now : (state.jobConditionAt ?? now) + policy.settleMs;
 }
 
 /** Did the container end before anyone began to delete its pod? Seen in one frame, the node's own times decide. */

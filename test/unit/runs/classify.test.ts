@@ -19,17 +19,21 @@ class Story {
     {
       conditions = [],
       deleting,
+      failed,
       ...spec
     }: {
       conditions?: Condition[];
       deleting?: string;
+      failed?: number;
       suspend?: boolean;
       backoffLimit?: number;
       podFailurePolicy?: boolean;
     } = {},
     type: "applied" | "deleted" = "applied",
   ): this {
-    this.#state = reduceRun(this.#state, { resource: "jobs", type, at, object: this.#job(spec, conditions, deleting) });
+    const object = this.#job(spec, conditions, deleting);
+    if (failed !== undefined) object.status.failed = failed;
+    this.#state = reduceRun(this.#state, { resource: "jobs", type, at, object });
     return this;
   }
 
@@ -291,6 +295,26 @@ describe("eviction", () => {
 });
 
 describe("a Job with retries", () => {
+  it("that succeeded did so in a pod of which its watch has not told yet", () => {
+    const complete: Condition = { type: "Complete", status: "True", reason: "CompletionsReached" };
+    const story = new Story().job(0, { backoffLimit: 1 }).pod(10, { phase: "Failed", claude: exit(7) });
+    story.job(20_000, { backoffLimit: 1, failed: 1, conditions: [complete] });
+    expect(story.verdict(20_000)).toMatchObject({ end: null, wakeAt: 25_000 });
+    expect(story.verdict(25_000).end).toMatchObject({ kind: "succeeded", exitCode: 0, podName: null });
+    story.pod(21_000, { uid: "2", created: "2026-01-01T00:00:15Z", phase: "Succeeded", claude: exit(0) });
+    expect(story.verdict(21_000).end).toMatchObject({ kind: "succeeded", exitCode: 0, podName: "pod-2" });
+  });
+
+  it("that failed did so in its last pod, which may still have to be told", () => {
+    const conditions = [failure("Failed", "BackoffLimitExceeded")];
+    const story = new Story().job(0, { backoffLimit: 1 }).pod(10, { phase: "Failed", claude: exit(7) });
+    story.job(20_000, { backoffLimit: 1, failed: 2, conditions });
+    expect(story.verdict(20_000)).toMatchObject({ end: null, wakeAt: 25_000 });
+    expect(story.verdict(25_000).end).toMatchObject({ kind: "failed", exitCode: 7 });
+    story.pod(21_000, { uid: "2", created: "2026-01-01T00:00:15Z", phase: "Failed", claude: exit(4) });
+    expect(story.verdict(21_000).end).toMatchObject({ kind: "failed", exitCode: 4, podName: "pod-2" });
+  });
+
   it("ends with the Job's word, not with its first pod", () => {
     const story = new Story().job(0, { backoffLimit: 1 }).pod(10, { phase: "Failed", claude: exit(1) });
     expect(story.verdict(30_000).end).toBeNull();
