@@ -164,6 +164,15 @@ export class Replay {
   }
 
   /**
+   * The read has ended: amid the line of time `rest`, or behind a newline. Has it shown all that an earlier one has seen? A line
+   * of which half had come must be there, too; else it was rotated away with what followed it.
+   */
+  isCaughtUpAt(rest: Time | null): boolean {
+    if (!this.#caughtUp || this.#unfinished === null) return this.#caughtUp;
+    return rest !== null && compare(rest, this.#unfinished) === 0;
+  }
+
+  /**
    * Lines that stood between delivered ones without ever having been delivered: an earlier read left them out, since the
    * node's clock had gone back below the time that it asked for. Too late to deliver them in order.
    */

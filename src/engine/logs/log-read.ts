@@ -203,8 +203,9 @@ class LogRead {
     this.#replay = position.replay(request.since);
   }
 
+  /** To be asked at the end of the read. */
   get caughtUp(): boolean {
-    return this.#replay.caughtUp && !this.#isOther;
+    return !this.#isOther && this.#replay.isCaughtUpAt(this.#rest());
   }
 
   get endsAmidLine(): boolean {
@@ -270,7 +271,8 @@ class LogRead {
   }
 
   result(outcome: ReadOutcome, error: unknown = null): LogReadResult {
-    return { outcome, caughtUp: this.caughtUp, unfinished: this.#unfinished(), repeated: this.#repeated, error };
+    const { caughtUp } = this;
+    return { outcome, caughtUp, unfinished: caughtUp ? this.#rest() : null, repeated: this.#repeated, error };
   }
 
   #deliver(lines: TimedLine[]): Promise<true> | undefined {
@@ -291,8 +293,9 @@ class LogRead {
     return this.#time.seconds * 1000 + this.#time.nanos / 1e6 < notBefore.getTime();
   }
 
-  #unfinished(): TimedLine | null {
-    const rest = this.caughtUp ? this.#reader.unfinished() : null;
+  /** The line that the read ends in, if that is a new one. */
+  #rest(): TimedLine | null {
+    const rest = !this.#isOther && this.#replay.caughtUp ? this.#reader.unfinished() : null;
     if (rest === null) return null;
     const timeEnd = this.#time.parse(rest.bytes, rest.start, rest.end);
     // The blank after the time must have come, or the time itself may be cut.

@@ -120,3 +120,30 @@ test("a new instance's first lines, cut off before the pod tells of it, are no r
   await f.done;
   expect(f.events).toEqual(["one", "of the second life", "the second line, of which half has come"]);
 });
+
+test.each([
+  ["of which the first line had come in half", []],
+  ["of which a line and half of the next had come", ["zero"]],
+])("a log %s before its file was rotated away: the rest is a gap, not the end", async (_, before) => {
+  const c = container().lines(before).write("one, of which ");
+  const f = told(c);
+  await until(() => f.lines.length === before.length && server.openRequests === 1);
+  await sleep(100);
+  server.resetConnections();
+  c.write("half has come\n").lines(["two"]).rotate();
+  c.exit().tell({ phase: "ended" });
+  await f.done;
+  expect(f.events).toEqual([...before, "one, of which ", "gap: rotated"]);
+});
+
+test("a last line without newline that came in half is waited for, and is no gap", async () => {
+  const c = container().write("one, of which ");
+  const f = told(c);
+  await until(() => server.openRequests === 1);
+  await sleep(100);
+  server.resetConnections();
+  c.write("half has come");
+  c.exit().tell({ phase: "ended" });
+  await f.done;
+  expect(f.events).toEqual(["one, of which half has come"]);
+});
