@@ -337,8 +337,11 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const isOver = this.#run.liveness() === "ended" || isPodTerminal(this.#run.pod());
     const countsNoPod = this.#run.pod() === null && (await this.#countsNoPod());
     const isGone = config.retainJobs && isOver ? false : await this.#stopRun();
+    // A container that was late may have started while it was being deleted, or while the watch was down.
+    const neverRan = countsNoPod || this.#surelyNeverRan(null);
+    const agentStarted = !neverRan || (!isGone && !isOver);
     if (signal.aborted) {
-      const evidence = this.#evidence(!isGone && !isOver, isGone, config.conversationContinuation);
+      const evidence = this.#evidence(agentStarted, isGone, config.conversationContinuation);
       return withEvidence(cancelledResult(signal.reason), evidence, redactor);
     }
     const isTimeout = failure.code === "deadline";
@@ -350,9 +353,6 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       errorCode: isTimeout ? "timeout" : this.#started.adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
       ...(isTransientStart(failure) || this.#isLeftHalf(failure) ? { errorFamily: "transient_upstream" as const } : {}),
     };
-    // A container that was late may have started while it was being deleted, or while the watch was down.
-    const neverRan = countsNoPod || this.#surelyNeverRan(null);
-    const agentStarted = !neverRan || (!isGone && !isOver);
     return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
   }
 }

@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import { Backoff } from "../informer/backoff.ts";
 import type { Informer } from "../informer/informer.ts";
 import type { StoreChange } from "../informer/store.ts";
+import { trimPod } from "../informer/trim.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Cluster, isNotFound } from "../transport/index.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
@@ -23,6 +24,9 @@ interface Tombstone {
   job: Job | null;
   pod: Pod | null;
 }
+
+/** The server is asked again within, where it refuses; a run's end waits for it. */
+const LOOK_TIMEOUT_MS = 5_000;
 
 /** Pods by the namespace and name of the Job that controls them. */
 export const PODS_BY_JOB = "job";
@@ -194,6 +198,23 @@ export class RunRegistry implements RunHost {
         await delay(backoff.next(), undefined, { signal, ref: false }).catch(() => undefined);
       }
     }
+  }
+
+  async look(run: Run): Promise<void> {
+    const known = run.pod();
+    const { items } = await this.cluster.json<{ items: unknown[] }>({
+      path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/pods`,
+      query: { labelSelector: `job-name=${run.jobName}` },
+      signal: this.#stopped.signal,
+      timeoutMs: LOOK_TIMEOUT_MS,
+    });
+    if (run.isReleased) return;
+    const at = performance.now();
+    const pods = items.map(trimPod).filter((pod) => pod !== null);
+    pods.sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
+    for (const object of pods) run.frame({ resource: "pods", type: "applied", object, at });
+    if (known === null || pods.some(({ metadata }) => metadata.uid === known.metadata.uid)) return;
+    run.frame({ resource: "pods", type: "deleted", object: known, at });
   }
 
   /** A Job that was created and deleted within a gap of the watch never was in the cache: no deletion of it is told. */

@@ -53,6 +53,8 @@ export interface RunHost {
   knownUntil(catchUpMs: number): number;
   /** Wall clock time since which one watch is not open; null while both are. */
   unknownSince(): number | null;
+  /** Tells the run what the server says of its pods now. Rejects when it does not answer. */
+  look(run: Run): Promise<void>;
   /** Tell this run what happens, and close it when the engine stops. */
   keep(run: Run): void;
   forget(run: Run): void;
@@ -72,7 +74,7 @@ interface Watched {
 
 /**
  * One Job and its pods, followed through the shared cache: promises, progress and logs. It makes no request of its own but
- * for `logs` and `delete`.
+ * for `logs` and `delete`, and where a watch is silent about how it ended.
  *
  * Listen with `on`; what a listener throws goes to the engine's `problem` event.
  */
@@ -83,6 +85,9 @@ export class Run extends EventEmitter<RunEvents> {
   readonly #host: RunHost;
   #uid: string | null;
   #state: RunState = INITIAL_STATE;
+  /** What was known when the server had last been asked for the pods. */
+  #lookedAt: RunState | null = null;
+  #isLooking = false;
   /** Frames that came while the create request was under way; whose they are is known with its answer. */
   #pending: RunFrame[] | null = null;
   readonly #watched = new Map<string, Watched>();
@@ -350,6 +355,10 @@ export class Run extends EventEmitter<RunEvents> {
       if (watched.end !== null) continue;
       const verdict = classify(this.#state, container, this.policy, heldAt);
       watched.ready ??= verdict.ready;
+      if (verdict.end !== null && this.#mayKnowMore(verdict.end)) {
+        void this.#look();
+        continue;
+      }
       watched.end = verdict.end;
       if (verdict.end !== null) this.#emit("terminated", verdict.end);
       else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
@@ -357,6 +366,24 @@ export class Run extends EventEmitter<RunEvents> {
     this.#waiters.check();
     this.#wake(heldAt === now ? wakeAt : Math.max(wakeAt, now + CATCH_UP_MS / 2), now);
     this.#register();
+  }
+
+  /**
+   * A watch can be open and silent for minutes. Before a run is said to be over without that its container was seen to start, the
+   * server is asked for its pods.
+   */
+  #mayKnowMore(end: RunEnd): boolean {
+    return end.startedAt === null && this.#state.podDeletedAt === null && this.#state !== this.#lookedAt;
+  }
+
+  async #look(): Promise<void> {
+    if (this.#isLooking || this.isReleased) return;
+    this.#isLooking = true;
+    // Without an answer it stands as it is known.
+    await this.#host.look(this).catch(() => undefined);
+    this.#isLooking = false;
+    this.#lookedAt = this.#state;
+    this.#evaluate();
   }
 
   /**

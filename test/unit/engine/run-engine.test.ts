@@ -213,6 +213,20 @@ describe("how a run ends", () => {
     await run.gone({ timeoutMs: 5_000 });
   });
 
+  it("of which the pods' watch, open and silent, says nothing: the server is asked, and the log is read", async () => {
+    const { k8s, engine } = await start(async function* () {
+      yield "done";
+      return 3;
+    });
+    k8s.faults.stallWatches(undefined, { resource: "pods" });
+    const run = await engine.launch(job("silent"), { policy: { settleMs: 50 } });
+    const lines: string[] = [];
+    for await (const line of run.logs(MAIN)) lines.push(line.text);
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 3 });
+    expect(lines).toEqual(["done"]);
+    expect(k8s.requests.count("list pods")).toBe(1);
+  });
+
   it("by eviction", async () => {
     const { k8s, engine } = await start(patient);
     const run = await engine.launch(job("evicted"));

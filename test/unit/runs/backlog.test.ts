@@ -12,6 +12,7 @@ const host = {
   arePodsBehind: () => isBehind,
   knownUntil: () => downSince ?? performance.now(),
   unknownSince: () => downSince,
+  look: () => Promise.resolve(),
   forget: () => undefined,
   report: (error: unknown) => expect.unreachable(String(error)),
 } as unknown as RunHost;
