@@ -213,8 +213,11 @@ export class RunRegistry implements RunHost {
     const pods = items.map(trimPod).filter((pod) => pod !== null);
     pods.sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
     for (const object of pods) run.frame({ resource: "pods", type: "applied", object, at });
-    if (known === null || pods.some(({ metadata }) => metadata.uid === known.metadata.uid)) return;
-    run.frame({ resource: "pods", type: "deleted", object: known, at });
+    // One that was made meanwhile need not be among them.
+    const last = run.pod();
+    if (last === null || last.metadata.uid !== known?.metadata.uid) return;
+    if (pods.some(({ metadata }) => metadata.uid === last.metadata.uid)) return;
+    run.frame({ resource: "pods", type: "deleted", object: last, at });
   }
 
   /** A Job that was created and deleted within a gap of the watch never was in the cache: no deletion of it is told. */

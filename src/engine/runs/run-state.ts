@@ -1,3 +1,4 @@
+import { compareVersions } from "../informer/store.ts";
 import type { Condition, ContainerStateTerminated, ContainerStatus, Job, Pod } from "../kubernetes.ts";
 import type { StartFailureCode } from "./types.ts";
 
@@ -91,10 +92,10 @@ function reduceJob(state: RunState, { type, object: job, at }: Extract<RunFrame,
   };
 }
 
-function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame, { resource: "pods" }>): RunState {
+function reducePod(state: RunState, { type, object: told, at }: Extract<RunFrame, { resource: "pods" }>): RunState {
   const known = state.pod;
-  const isSame = known !== null && known.metadata.uid === pod.metadata.uid;
-  if (known !== null && !isSame && (type === "deleted" || !isNewer(pod, known, state.podDeletedAt !== null)))
+  const isSame = known !== null && known.metadata.uid === told.metadata.uid;
+  if (known !== null && !isSame && (type === "deleted" || !isNewer(told, known, state.podDeletedAt !== null)))
     return state;
   const base: RunState = isSame
     ? state
@@ -112,14 +113,14 @@ function reducePod(state: RunState, { type, object: pod, at }: Extract<RunFrame,
         endedAt: NONE_ENDED,
         notStarted: NO_CONTAINERS,
       };
+  // A list that does not show it any more comes with the cache's last state of it, the deletion itself with a version of its own.
+  const order = isSame ? compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) : 1;
+  const pod = order < 0 && known !== null && type === "deleted" ? known : told;
   return {
     ...base,
     pod,
     podDeletedAt: type === "deleted" ? (base.podDeletedAt ?? at) : base.podDeletedAt,
-    // A deletion has a version of its own; one that a list shows comes with the last known state.
-    isPodFinal:
-      base.isPodFinal ||
-      (type === "deleted" && pod.metadata.resourceVersion !== (isSame ? known.metadata.resourceVersion : undefined)),
+    isPodFinal: base.isPodFinal || (type === "deleted" && order > 0),
     podDeletingAt:
       base.podDeletingAt ?? (pod.metadata.deletionTimestamp === undefined && type !== "deleted" ? null : at),
     scheduledAt: base.scheduledAt ?? (isScheduled(pod) ? at : null),

@@ -1,4 +1,5 @@
 import { EventEmitter } from "eventemitter3";
+import { compareVersions } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { containerView, type LogGap, type LogOptions, type LogRestart, type LogSource } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
@@ -279,7 +280,7 @@ export class Run extends EventEmitter<RunEvents> {
     }
     if (!this.#isOurs(frame)) return;
     const before = this.#state;
-    if (isStale(before, frame)) return;
+    if (isStale(before, frame, this.#lookedAt !== null)) return;
     this.#state = reduceRun(before, frame);
     if (this.#state.podChanges !== before.podChanges && this.#state.pod !== null && before.pod !== null) {
       this.#emit("pod", { pod: this.#state.pod, previous: before.pod });
@@ -493,13 +494,14 @@ function ownerUid(pod: Pod): string | null {
   return pod.metadata.ownerReferences?.[0]?.uid ?? null;
 }
 
-/** `bind` and the watch tell of the same Job; the older telling is no news. */
-function isStale(state: RunState, frame: RunFrame): boolean {
+/**
+ * `bind` and the watch tell of the same Job; the older telling is no news. Nor is what a watch that was behind tells of after the
+ * server has been asked.
+ */
+function isStale(state: RunState, frame: RunFrame, wasAsked: boolean): boolean {
   if (frame.type === "deleted") return false;
   const known = frame.resource === "jobs" ? state.job : state.pod;
-  return (
-    known !== null &&
-    known.metadata.uid === frame.object.metadata.uid &&
-    known.metadata.resourceVersion === frame.object.metadata.resourceVersion
-  );
+  if (known === null || known.metadata.uid !== frame.object.metadata.uid) return false;
+  const order = compareVersions(frame.object.metadata.resourceVersion, known.metadata.resourceVersion);
+  return order === 0 || (order < 0 && wasAsked);
 }

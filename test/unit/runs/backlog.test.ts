@@ -4,6 +4,8 @@ import { DEFAULT_POLICY } from "../../../src/engine/runs/policy.ts";
 import { Run, type RunHost } from "../../../src/engine/runs/run.ts";
 
 let isBehind = true;
+/** What the server says of the pod when it is asked. */
+let asked: Pod | null = null;
 /** Since when a watch is down. */
 let downSince: number | null = null;
 const host = {
@@ -12,7 +14,10 @@ const host = {
   arePodsBehind: () => isBehind,
   knownUntil: () => downSince ?? performance.now(),
   unknownSince: () => downSince,
-  look: () => Promise.resolve(),
+  look: (run: Run) => {
+    if (asked !== null) run.frame({ resource: "pods", type: "applied", object: asked, at: performance.now() });
+    return Promise.resolve();
+  },
   forget: () => undefined,
   report: (error: unknown) => expect.unreachable(String(error)),
 } as unknown as RunHost;
@@ -20,6 +25,7 @@ const host = {
 beforeEach(() => {
   isBehind = true;
   downSince = null;
+  asked = null;
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
 });
 afterEach(() => {
@@ -69,6 +75,32 @@ it("waits for a watch that is down for longer than its longest backoff, and not 
   await vi.advanceTimersByTimeAsync(7_000);
   expect(onEnd).toHaveBeenCalledWith(expect.objectContaining({ kind: "succeeded", startedAt: null }));
 });
+
+it("takes what the server says when it is asked, and what the watch then tells from before is no news", async () => {
+  isBehind = false;
+  asked = pod("8", { terminated: { exitCode: 0, reason: "Completed", startedAt: "2026-01-01T00:00:01Z" } });
+  const run = completeRun();
+  const end = run.terminated({ container: "claude" });
+  await vi.advanceTimersByTimeAsync(6_000);
+  expect(await end).toMatchObject({ kind: "succeeded", startedAt: "2026-01-01T00:00:01Z" });
+  run.frame({ resource: "pods", type: "applied", object: pod("2", { running: {} }), at: performance.now() });
+  expect(run.pod()).toBe(asked);
+  run.frame({ resource: "pods", type: "deleted", object: pod("2", { running: {} }), at: performance.now() });
+  expect(run.pod()).toBe(asked);
+  expect(run.isPodFinal).toBe(false);
+});
+
+it.each([
+  ["1", false],
+  ["2", true],
+])(
+  "a deletion that comes with version %s, where 1 is known, brings the last state of the pod: %s",
+  (version, isFinal) => {
+    const run = completeRun();
+    run.frame({ resource: "pods", type: "deleted", object: pod(version, { running: {} }), at: performance.now() });
+    expect(run.isPodFinal).toBe(isFinal);
+  },
+);
 
 async function completeRunWith(onEnd: (end: unknown) => void): Promise<void> {
   onEnd(await completeRun().terminated({ container: "claude" }));
