@@ -33,6 +33,7 @@ const SETTLE_TIMEOUT_MS = 150_000;
 /** Jobs that could not be deleted amid faults go by their TTL. */
 const LEFT_TIMEOUT_MS = 120_000;
 const KILL_EVERY_MS = [20_000, 45_000] as const;
+const KILL_LATER_MS = 2_000;
 
 /** The host's part of the soak: gives runs to adapter processes, kills those, and compares what comes back with the truth. */
 export class Soak {
@@ -54,6 +55,8 @@ export class Soak {
   #steady!: AdapterProcess;
   /** Is killed and replaced. */
   #doomed!: AdapterProcess;
+  /** Numbers of the runs that the process to be killed took over from the one before it. */
+  readonly #inherited = new Set<number>();
   #isOver = false;
   /** Some run has not settled. */
   #isStuck = false;
@@ -194,16 +197,18 @@ export class Soak {
 
   #scheduleKill(onTimer: (timer: NodeJS.Timeout) => void): NodeJS.Timeout {
     const [least, most] = KILL_EVERY_MS;
-    const timer = setTimeout(
-      () => {
-        // Once no run is started any more, those that are left are left in peace.
-        if (performance.now() - this.#beganAt > this.#options.minutes * 60_000) return;
-        this.#doomed.kill();
-        onTimer(this.#scheduleKill(onTimer));
-      },
-      least + (most - least) * this.#random(),
-    );
-    return timer;
+    const strike = () => {
+      // Once no run is started any more, those that are left are left in peace.
+      if (performance.now() - this.#beganAt > this.#options.minutes * 60_000) return;
+      // Killed before it got anywhere with what the one before it left, no process ever would.
+      if ([...this.#inherited].filter((run) => this.#open.has(run)).length > this.#inherited.size / 2) {
+        onTimer(setTimeout(strike, KILL_LATER_MS));
+        return;
+      }
+      this.#doomed.kill();
+      onTimer(this.#scheduleKill(onTimer));
+    };
+    return setTimeout(strike, least + (most - least) * this.#random());
   }
 
   /** A process died: its runs go to the next one, half of them under the run id that they had. */
@@ -211,8 +216,10 @@ export class Soak {
     if (this.#isOver || worker !== this.#doomed) return;
     this.figures.kills += 1;
     this.#doomed = this.#newWorker();
+    this.#inherited.clear();
     for (const run of this.#open.values()) {
       if (run.worker !== worker) continue;
+      this.#inherited.add(run.script.index);
       run.attempt += 1;
       if (this.#random() < 0.5) run.runId = this.#nextRunId(run);
       this.#assign(run, this.#doomed);
