@@ -22,12 +22,16 @@ interface Run {
   readonly script: Script;
   runId: string;
   attempt: number;
+  /** Attempts that ended with something that may pass; those that a killed process took along do not count. */
+  refusals: number;
   worker: AdapterProcess;
   report: RunReport | null;
 }
 
 /** A host gives up on nothing that may pass, but it must pass. */
-const MAX_ATTEMPTS = 40;
+const MAX_REFUSALS = 40;
+/** Longest pause before the next attempt, as hosts have: the first comes within a second, each further one a second later. */
+const MAX_PAUSE_MS = 10_000;
 /** After the last start, until everything has settled. */
 const SETTLE_TIMEOUT_MS = 150_000;
 /** Jobs that could not be deleted amid faults go by their TTL. */
@@ -169,7 +173,7 @@ export class Soak {
       // Competitors start in different processes.
       const inSteady = script.contends ? script.index % 2 === 0 : this.#random() < 0.5;
       const worker = inSteady ? this.#steady : this.#doomed;
-      const run: Run = { script, runId: `r${seed}-${script.index}`, attempt: 1, worker, report: null };
+      const run: Run = { script, runId: `r${seed}-${script.index}`, attempt: 1, refusals: 0, worker, report: null };
       this.#open.set(script.index, run);
       this.figures.started += 1;
       this.figures.mostAtOnce = Math.max(this.figures.mostAtOnce, this.#open.size);
@@ -232,14 +236,16 @@ export class Soak {
     if (report.adopted) this.figures.adoptions += 1;
     const step = stepAfter(report, run.script);
     const as = step.kind === "again" ? step.why : step.as;
-    if (step.kind === "again" && run.attempt < MAX_ATTEMPTS) {
+    if (step.kind === "again" && run.refusals < MAX_REFUSALS) {
       this.retries[as] = (this.retries[as] ?? 0) + 1;
       run.attempt += 1;
+      run.refusals += 1;
       run.runId = this.#nextRunId(run);
       const worker = this.#random() < 0.5 ? this.#steady : this.#doomed;
       // Under the next process's name already, should the chosen one die before the time has come.
       run.worker = worker;
-      setTimeout(() => this.#assign(run, run.worker), 1_000 * this.#random());
+      const pauseMs = Math.min(MAX_PAUSE_MS, 1_000 * run.refusals) * this.#random();
+      setTimeout(() => this.#assign(run, run.worker), pauseMs);
       return;
     }
     if (step.kind === "again") void this.#explainStuck(run, report);
