@@ -79,7 +79,8 @@ it("settles every promise, once, as the history of Job and pods says it must", a
       else await world.deleteEverything();
       world.check();
     }),
-    { numRuns: Number(process.env.MODEL_RUNS ?? 500) },
+    // The same histories each time, so that what fails is the change; MODEL_RUNS tries others.
+    process.env.MODEL_RUNS === undefined ? { numRuns: 500, seed: 1 } : { numRuns: Number(process.env.MODEL_RUNS) },
   );
 }, 600_000);
 
