@@ -12,6 +12,17 @@ import type { Site } from "./site.ts";
 const CLEANUP_TIMEOUT_MS = 10_000;
 
 /**
+ * Deletes a Job whose agent may still run, and waits until it and its pods are gone. In the foreground: the Job stays until then,
+ * so that whoever lists the agent's Jobs sees it.
+ * @throws ApiError, RunTimeoutError, the signal's reason
+ */
+export async function stopJob(run: Run, limits: { signal?: AbortSignal; timeoutMs?: number }): Promise<void> {
+  const { signal } = limits;
+  await run.delete({ propagationPolicy: "Foreground", ...(signal === undefined ? {} : { signal }) });
+  await run.gone(limits);
+}
+
+/**
  * A run that is stopped before it has begun here may have begun in an earlier process: what the cache knows of it goes, too.
  * False when it may go on. Never rejects.
  */
@@ -26,8 +37,7 @@ export async function stopEarlierTry({ engine, namespace }: Site, runLabel: stri
     jobs.map(async ({ metadata: { name: jobName, uid } }) => {
       const run = engine.attach({ namespace, jobName, uid });
       try {
-        await run.delete({ propagationPolicy: "Foreground", signal });
-        await run.gone({ signal });
+        await stopJob(run, { signal });
       } finally {
         run.release();
       }

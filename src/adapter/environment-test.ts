@@ -27,10 +27,10 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
   let cluster: Cluster | null = null;
   try {
     const config = definition.parseConfig(ctx.config);
-    shardOf(env);
+    const { shard } = shardOf(env);
     // A person waits for the answer, and can ask again.
     cluster = new Cluster({ kubeConfig: loadKubeConfig(config.kubeconfig, env), retry: { maxAttempts: 2 } });
-    checks.push(...(await clusterChecks(cluster, config, env)));
+    checks.push(...(await clusterChecks(cluster, config, env, shard !== undefined)));
     if (!checks.some((check) => check.code === "k8s_api_unreachable"))
       checks.push(...((await definition.checkEnvironment?.(ctx, config)) ?? []));
   } catch (error) {
@@ -65,7 +65,12 @@ function unreachable(error: unknown): Check {
   };
 }
 
-async function clusterChecks(cluster: Cluster, config: BaseConfig, env: NodeJS.ProcessEnv): Promise<Check[]> {
+async function clusterChecks(
+  cluster: Cluster,
+  config: BaseConfig,
+  env: NodeJS.ProcessEnv,
+  isShard: boolean,
+): Promise<Check[]> {
   let selfPod: SelfPod | null;
   try {
     await cluster.json({ path: "/version", timeoutMs: REQUEST_TIMEOUT_MS });
@@ -86,7 +91,7 @@ async function clusterChecks(cluster: Cluster, config: BaseConfig, env: NodeJS.P
     await namespaceCheck(cluster, namespace, selfPod === null ? null : own),
   ];
   const user = await userName(cluster);
-  const permissions = shardOf(env).shard === undefined ? PERMISSIONS : [...PERMISSIONS, ...SHARD_PERMISSIONS];
+  const permissions = isShard ? [...PERMISSIONS, ...SHARD_PERMISSIONS] : PERMISSIONS;
   const [rbac, ...rest] = await Promise.all([
     Promise.all(permissions.map((permission) => permissionCheck(cluster, permission, namespace, user))),
     secretCheck(cluster, namespace, config.secretRef),

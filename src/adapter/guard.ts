@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EngineView, Job, Pod, Run, RunEngine } from "../engine/index.ts";
+import { stopJob } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
 import { LabelKey } from "./names.ts";
@@ -194,8 +195,7 @@ async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Pr
     // Of another shard: what is not ours is not seen to go.
     for (const ref of refs) await engine.claim(ref, signal);
     runs.push(...refs.map((ref) => engine.attach(ref)));
-    await Promise.all(runs.map((run) => run.delete({ propagationPolicy: "Foreground", signal })));
-    await Promise.all(runs.map((run) => run.gone({ signal, timeoutMs: LEAVING_TIMEOUT_MS })));
+    await Promise.all(runs.map((run) => stopJob(run, { signal, timeoutMs: LEAVING_TIMEOUT_MS })));
   } catch (error) {
     signal.throwIfAborted();
     throw new BootstrapError({

@@ -1,4 +1,5 @@
-import { ApiError, isAlreadyExists, isForbidden, type Run } from "../engine/index.ts";
+import { ApiError, isAlreadyExists, isForbidden, jobPath, type Run } from "../engine/index.ts";
+import { stopJob } from "./clean-up.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
 import type { GuardInput } from "./guard.ts";
 import type { RunManifest } from "./manifest.ts";
@@ -89,10 +90,9 @@ async function createJob(
     const isLost = isAmbiguous(error);
     if (isLost) {
       // It may have been carried out all the same: leave no Job behind that waits for a Secret.
-      const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
       const deleted = engine.cluster.json({
         method: "DELETE",
-        path,
+        path: jobPath(namespace, jobName),
         query: { propagationPolicy: "Foreground" },
         timeoutMs: 5_000,
       });
@@ -135,7 +135,7 @@ function isPermanent(error: unknown): boolean {
 /** False when it cannot be told whether Job and pod are gone. */
 async function withdraw(run: Run): Promise<boolean> {
   let isGone = false;
-  const gone = run.delete({ propagationPolicy: "Foreground" }).then(() => run.gone({ timeoutMs: WITHDRAW_TIMEOUT_MS }));
+  const gone = stopJob(run, { timeoutMs: WITHDRAW_TIMEOUT_MS });
   await settlesWithin(
     gone.then(() => {
       isGone = true;

@@ -1,4 +1,4 @@
-import { ApiError, type Cluster, type Job } from "../engine/index.ts";
+import { ApiError, type Cluster, type Job, jobPath } from "../engine/index.ts";
 import { isObject } from "./config-reader.ts";
 import { BootstrapError } from "./errors.ts";
 import { AnnotationKey, LabelKey } from "./names.ts";
@@ -129,10 +129,6 @@ async function patchJob(
     body,
     ...(signal === undefined ? {} : { signal }),
   });
-}
-
-function jobPath(namespace: string, name: string): string {
-  return `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(name)}`;
 }
 
 /** RFC 6901 */

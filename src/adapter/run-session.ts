@@ -2,6 +2,7 @@ import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclip
 import {
   isForbidden,
   type Job,
+  jobPath,
   type KeepaliveHandle,
   type Pod,
   type Run,
@@ -10,7 +11,7 @@ import {
   StartFailedError,
   type StartFailure,
 } from "../engine/index.ts";
-import { cleanUp } from "./clean-up.ts";
+import { cleanUp, stopJob } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
 import type { Redactor } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
@@ -256,8 +257,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const { log } = this.#input;
     const giveUp = AbortSignal.timeout(GONE_TIMEOUT_MS);
     try {
-      await this.#run.delete({ propagationPolicy: "Foreground", signal: giveUp });
-      await this.#run.gone({ signal: giveUp });
+      await stopJob(this.#run, { signal: giveUp });
       await this.#reader?.stop();
       return true;
     } catch (error) {
@@ -318,9 +318,11 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   async #countsNoPod(): Promise<boolean> {
     const { cluster } = this.#input.site.engine;
     const { namespace, jobName, uid } = this.#run;
-    const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
     try {
-      const { metadata, status = {} } = await cluster.json<Job>({ path, timeoutMs: 5_000 });
+      const { metadata, status = {} } = await cluster.json<Job>({
+        path: jobPath(namespace, jobName),
+        timeoutMs: 5_000,
+      });
       const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = status;
       return metadata.uid === uid && active + terminating + succeeded + failed === 0;
     } catch {

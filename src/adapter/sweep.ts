@@ -1,4 +1,4 @@
-import { isConflict, isNotFound, type Job, type Pod, type RunEngine } from "../engine/index.ts";
+import { isConflict, isNotFound, type Job, jobPath, type Pod, type RunEngine } from "../engine/index.ts";
 import { AnnotationKey, LabelKey, secretNameFor } from "./names.ts";
 import { processState } from "./process-state.ts";
 import { secretsPath } from "./prompt-delivery.ts";
@@ -43,18 +43,28 @@ export async function sweep(input: SweepInput): Promise<void> {
  */
 async function sweepHalfCreatedJobs({ engine, namespace, signal, say }: SweepInput): Promise<void> {
   const { active } = processState();
+  // Once for all Jobs: there may be thousands of either.
+  const begun = new Set(
+    engine.pods
+      .list((pod) => !hasStartedNothing(pod))
+      .flatMap(({ metadata }) => metadata.ownerReferences?.map(({ uid }) => uid) ?? []),
+  );
   const found = engine.jobs.list(
-    (job) => job.metadata.namespace === namespace && !active.has(job.metadata.uid) && mayBeHalfCreated(job, engine),
+    (job) =>
+      job.metadata.namespace === namespace &&
+      !active.has(job.metadata.uid) &&
+      !begun.has(job.metadata.uid) &&
+      mayBeHalfCreated(job),
   );
   for (const { metadata } of found) {
     const { name, uid } = metadata;
-    const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(name)}`;
+    const path = jobPath(namespace, name);
     const secret = secretNameFor(name);
     try {
       const job = await engine.cluster.json<FullJob>({ path, signal });
       const { resourceVersion } = job.metadata;
       if (job.metadata.uid !== uid || !isUnfinished(job) || !needsSecret(job, secret)) continue;
-      if (await exists(engine, namespace, secret, signal)) continue;
+      if (await exists(engine, `${secretsPath(namespace)}/${encodeURIComponent(secret)}`, signal)) continue;
       const body = {
         apiVersion: "v1",
         kind: "DeleteOptions",
@@ -69,15 +79,13 @@ async function sweepHalfCreatedJobs({ engine, namespace, signal, say }: SweepInp
   }
 }
 
-function mayBeHalfCreated(job: Job, engine: RunEngine): boolean {
+/** As far as the Job itself says. */
+function mayBeHalfCreated(job: Job): boolean {
   const { metadata } = job;
   if (metadata.deletionTimestamp !== undefined || !isOld(metadata.creationTimestamp)) return false;
   // The adapter of old creates the Secret first.
   if (metadata.annotations?.[AnnotationKey.workingDir] === undefined) return false;
-  if (!isUnfinished(job)) return false;
-  return engine.pods
-    .list((pod) => pod.metadata.ownerReferences?.some(({ uid }) => uid === metadata.uid) === true)
-    .every(hasStartedNothing);
+  return isUnfinished(job);
 }
 
 /** One that is kept has lost its Secret after its end. */
@@ -119,9 +127,9 @@ function needsSecret({ spec }: FullJob, name: string): boolean {
   );
 }
 
-async function exists(engine: RunEngine, namespace: string, name: string, signal: AbortSignal): Promise<boolean> {
+async function exists(engine: RunEngine, path: string, signal: AbortSignal): Promise<boolean> {
   try {
-    await engine.cluster.json({ path: `${secretsPath(namespace)}/${encodeURIComponent(name)}`, signal });
+    await engine.cluster.json({ path, signal });
     return true;
   } catch (error) {
     if (isNotFound(error)) return false;
@@ -193,12 +201,5 @@ async function hasNoJob(
 ): Promise<boolean> {
   const jobName = secretName.slice(0, -"-prompt".length);
   if (!engine.jobs.synced || engine.jobs.get(namespace, jobName) !== undefined) return false;
-  const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
-  try {
-    await engine.cluster.json({ path, signal });
-    return false;
-  } catch (error) {
-    if (isNotFound(error)) return true;
-    throw error;
-  }
+  return !(await exists(engine, jobPath(namespace, jobName), signal));
 }

@@ -18,6 +18,7 @@ export {
   type SubscribeOptions,
 } from "./informer/informer.ts";
 export type { StoreChange } from "./informer/store.ts";
+export { jobPath } from "./job-path.ts";
 export { Keepalive, type KeepaliveHandle, type KeepaliveOptions, type Silence } from "./keepalive/keepalive.ts";
 export type * from "./kubernetes.ts";
 export { type EngineLease, leaseEngine, stopSharedEngines } from "./lease.ts";

@@ -1,3 +1,4 @@
+import { jobPath } from "./job-path.ts";
 import type { ObjectMeta } from "./kubernetes.ts";
 import type { JobManifest } from "./runs/launch.ts";
 import { type Cluster, isConflict, isNotFound } from "./transport/index.ts";
@@ -94,7 +95,7 @@ export async function claimJob(
   signal?: AbortSignal,
 ): Promise<void> {
   const abort = signal === undefined ? {} : { signal };
-  const path = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`;
+  const path = jobPath(namespace, jobName);
   let expected = from;
   for (let attempt = 1; ; attempt += 1) {
     const { metadata } = await cluster.json<Labelled>({ path, ...abort });

@@ -1,3 +1,4 @@
+import { jobPath } from "../job-path.ts";
 import { type Cluster, isConflict, isNotFound } from "../transport/index.ts";
 
 export interface DeleteOptions {
@@ -17,7 +18,7 @@ export async function deleteJob(
   try {
     await cluster.json({
       method: "DELETE",
-      path: `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs/${encodeURIComponent(jobName)}`,
+      path: jobPath(namespace, jobName),
       body: {
         apiVersion: "v1",
         kind: "DeleteOptions",

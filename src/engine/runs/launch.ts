@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { Backoff } from "../informer/backoff.ts";
 import { trimJob } from "../informer/trim.ts";
+import { jobPath, jobsPath } from "../job-path.ts";
 import type { Job } from "../kubernetes.ts";
 import { ApiError, type Cluster, isAlreadyExists, isNotFound, retryAfterMs } from "../transport/index.ts";
 
@@ -51,8 +52,8 @@ export async function createJob(
       annotations: { ...manifest.metadata.annotations, [LAUNCH_ID_ANNOTATION]: launchId },
     },
   };
-  const collection = `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs`;
-  const path = `${collection}/${encodeURIComponent(manifest.metadata.name)}`;
+  const collection = jobsPath(namespace);
+  const path = jobPath(namespace, manifest.metadata.name);
   const backoff = new Backoff({ maxMs: MAX_DELAY_MS });
   for (let attempt = 1; ; attempt += 1) {
     signal?.throwIfAborted();

@@ -4,6 +4,7 @@ import { Backoff } from "../informer/backoff.ts";
 import type { Informer } from "../informer/informer.ts";
 import type { StoreChange } from "../informer/store.ts";
 import { trimPod } from "../informer/trim.ts";
+import { jobPath } from "../job-path.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Cluster, isNotFound } from "../transport/index.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
@@ -165,9 +166,13 @@ export class RunRegistry implements RunHost {
     }
     const gone = this.#tombstones.get(`${namespace}/${jobName}`);
     if (gone !== undefined && gone.job === null) this.#seedPod(run, gone.pod, at);
-    const pods = [...this.podsOf(namespace, jobName, run.uid)];
-    pods.sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
-    for (const object of pods) run.frame({ resource: "pods", type: "applied", object, at });
+    this.#tellPods(run, this.podsOf(namespace, jobName, run.uid), at);
+  }
+
+  /** In the order in which they were made. */
+  #tellPods(run: Run, pods: readonly Pod[], at: number): void {
+    const ordered = [...pods].sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
+    for (const object of ordered) run.frame({ resource: "pods", type: "applied", object, at });
   }
 
   #seedPod(run: Run, pod: Pod | null, at: number): void {
@@ -182,7 +187,7 @@ export class RunRegistry implements RunHost {
   async #confirm(run: Run): Promise<void> {
     const { signal } = this.#stopped;
     const backoff = new Backoff();
-    const path = `/apis/batch/v1/namespaces/${encodeURIComponent(run.namespace)}/jobs/${encodeURIComponent(run.jobName)}`;
+    const path = jobPath(run.namespace, run.jobName);
     const isOpen = () => run.job() === null && !run.isReleased && !signal.aborted;
     await this.#jobs.whenSynced(signal).catch(() => undefined);
     while (isOpen()) {
@@ -211,8 +216,7 @@ export class RunRegistry implements RunHost {
     if (run.isReleased) return;
     const at = performance.now();
     const pods = items.map(trimPod).filter((pod) => pod !== null);
-    pods.sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
-    for (const object of pods) run.frame({ resource: "pods", type: "applied", object, at });
+    this.#tellPods(run, pods, at);
     // One that was made meanwhile need not be among them.
     const last = run.pod();
     if (last === null || last.metadata.uid !== known?.metadata.uid) return;
