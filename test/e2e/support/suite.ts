@@ -69,6 +69,7 @@ export class Suite {
       const reason = this.#whyNot(options);
       if (reason !== null) {
         console.log(`skipped on ${this.context.target}: ${guarantee}: ${reason}`);
+        // Not left open: what this target cannot do is no failure of it, and the line above says which case and why.
         testContext.skip(reason);
       }
       const scene = new Scene(this, testContext.signal);

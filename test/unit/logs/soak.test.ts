@@ -1,22 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { seededRandom } from "../../../src/embedded/random.ts";
 import { followLogs, type LogGap, type LogLine } from "../../../src/engine/logs/index.ts";
 import { Cluster } from "../../../src/engine/transport/index.ts";
 import { LogServer, type Refusal, TestContainer } from "./log-server.ts";
 
 const STREAMS = 200;
 const SECONDS = Number(process.env.LOG_SOAK_SECONDS ?? 8);
-
-/** Small and seeded: a failure can be run again. */
-function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 const seed = Number(process.env.LOG_SOAK_SEED ?? Date.now() % 1_000_000);
 
@@ -72,7 +62,7 @@ function audit({ written, rotatedTo, lines, gaps }: Followed): number {
 test(
   `${STREAMS} follows over few connections, cut at random for ${SECONDS} s (seed ${seed}): 0 lost, 0 doubled, in order`,
   async () => {
-    const random = mulberry32(seed);
+    const random = seededRandom(seed);
     const server = await LogServer.start();
     const cluster = new Cluster({ kubeConfig: server.kubeConfig });
     const until = performance.now() + SECONDS * 1000;

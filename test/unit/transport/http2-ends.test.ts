@@ -5,6 +5,7 @@ import tls, { type TLSSocket } from "node:tls";
 import { afterEach, expect, test } from "vitest";
 import { ApiError, Cluster } from "../../../src/engine/transport/index.ts";
 import { base64, kubeConfigOf, serverCertificate, startApiServer } from "./api-server.ts";
+import { http2Frame as frame } from "./http2-frame.ts";
 
 const cleanups: (() => Promise<unknown> | unknown)[] = [];
 afterEach(async () => {
@@ -41,14 +42,6 @@ async function startFrames(answer: (stream: number) => Buffer[]) {
   return kubeConfigOf({ server: `https://127.0.0.1:${port}`, "certificate-authority-data": base64(cert) }, {});
 }
 const [DATA, HEADERS, RST_STREAM, SETTINGS] = [0, 1, 3, 4];
-function frame(type: number, flags: number, stream: number, payload = Buffer.alloc(0)): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
 /** `:status: 200` in HPACK's static table. */
 const OK = Buffer.from([0x88]);
 

@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { seededRandom } from "../../../../src/embedded/random.ts";
 
 /** How long each property is tried: `FUZZ_SECONDS=300 npx vitest run --project unit test/unit/hostile/fuzz` for the long form. */
 const SECONDS = Number(process.env.FUZZ_SECONDS ?? 1);
@@ -30,22 +31,11 @@ export async function fuzz<Ts>(
   console.log(`fuzz ${what}: ${tries} tries in ${elapsed().toFixed(1)} s${told()} (seed ${seed})`);
 }
 
-/** Small and seeded. */
-export function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
 /** Choices of one scenario, all from its seed. */
 export class Dice {
   readonly #random: () => number;
   constructor(seed: number) {
-    this.#random = mulberry32(seed);
+    this.#random = seededRandom(seed);
   }
   /** From 0 to below `limit`. */
   below(limit: number): number {

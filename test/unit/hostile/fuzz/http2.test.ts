@@ -10,6 +10,7 @@ import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { ApiError, Cluster } from "../../../../src/engine/transport/index.ts";
 import { base64, kubeConfigOf, serverCertificate, startApiServer } from "../../transport/api-server.ts";
+import { http2Frame as frame } from "../../transport/http2-frame.ts";
 import { Dice, fuzz, fuzzTimeoutMs } from "./fuzz.ts";
 
 const CODES = Array.from({ length: 14 }, (_, code) => code);
@@ -315,15 +316,6 @@ test("any misbehaviour", { timeout: fuzzTimeoutMs() }, () => {
   );
 });
 
-/** A frame of HTTP/2. */
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
 const [DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION] = [
   0, 1, 3, 4, 5, 6, 7, 8, 9,
 ];
