@@ -103,14 +103,22 @@ function endOf(run: Context): Outcome {
   return null;
 }
 
-/**
- * The pods' watch may be behind the Jobs', and the pod that is known, whose container failed, not be the last one. Until then
- * another is waited for.
- */
+/** A pod whose container failed is perhaps not the last one that is told: then another is waited for. */
 function lastPodDue({ state, policy, now }: Context, job: Condition): number {
-  const { failed = 0, succeeded = 0 } = state.job?.status ?? {};
-  const isLast = !isSuccess(job) && failed + succeeded <= state.podChanges + 1;
-  return isLast ? now : (state.jobConditionAt ?? now) + policy.settleMs;
+  return !isSuccess(job) && isLastPod(state) ? now : (state.jobConditionAt ?? now) + policy.settleMs;
+}
+
+/**
+ * Is the newest pod that is known the one with which the Job ended? The pods' watch may be behind the Jobs'. A failure that has
+ * just happened need not be counted yet.
+ */
+export function isLastPod({ job, pod, podChanges }: RunState): boolean {
+  if (job === null || pod?.spec.restartPolicy === "OnFailure") return true;
+  const condition = terminalCondition(job);
+  if (condition === null) return true;
+  const { failed = 0, succeeded = 0 } = job.status;
+  const tries = condition.reason === "BackoffLimitExceeded" ? (job.spec.backoffLimit ?? 6) + 1 : 0;
+  return podChanges + 1 >= Math.max(failed + succeeded, tries);
 }
 
 /** Did the container end before anyone began to delete its pod? Seen in one frame, the node's own times decide. */

@@ -3,7 +3,7 @@ import { compareVersions } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { containerView, type LogGap, type LogOptions, type LogRestart, type LogSource } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
-import { classify } from "./classify.ts";
+import { classify, isLastPod } from "./classify.ts";
 import { type DeleteOptions, deleteJob } from "./delete-job.ts";
 import { describe } from "./describe.ts";
 import type { RunPolicy } from "./policy.ts";
@@ -370,11 +370,12 @@ export class Run extends EventEmitter<RunEvents> {
   }
 
   /**
-   * A watch can be open and silent for minutes. Before a run is said to be over without that its container was seen to start, the
-   * server is asked for its pods.
+   * A watch can be open and silent for minutes. Before a run is said to be over without that its container was seen to start, or
+   * the last pod of its Job at all, the server is asked for its pods.
    */
   #mayKnowMore(end: RunEnd): boolean {
-    return end.startedAt === null && this.#state.podDeletedAt === null && this.#state !== this.#lookedAt;
+    const isUnseen = end.startedAt === null && this.#state.podDeletedAt === null;
+    return (isUnseen || !isLastPod(this.#state)) && this.#state !== this.#lookedAt;
   }
 
   async #look(): Promise<void> {

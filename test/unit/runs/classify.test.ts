@@ -305,10 +305,10 @@ describe("a Job with retries", () => {
     expect(story.verdict(21_000).end).toMatchObject({ kind: "succeeded", exitCode: 0, podName: "pod-2" });
   });
 
-  it("that failed did so in its last pod, which may still have to be told", () => {
+  it.each([2, 1])("that failed did so in its last pod, which may still have to be told (%i counted)", (failed) => {
     const conditions = [failure("Failed", "BackoffLimitExceeded")];
     const story = new Story().job(0, { backoffLimit: 1 }).pod(10, { phase: "Failed", claude: exit(7) });
-    story.job(20_000, { backoffLimit: 1, failed: 2, conditions });
+    story.job(20_000, { backoffLimit: 1, failed, conditions });
     expect(story.verdict(20_000)).toMatchObject({ end: null, wakeAt: 25_000 });
     expect(story.verdict(25_000).end).toMatchObject({ kind: "failed", exitCode: 7 });
     story.pod(21_000, { uid: "2", created: "2026-01-01T00:00:15Z", phase: "Failed", claude: exit(4) });
