@@ -153,17 +153,13 @@ function terminatedOf(pod: StoredObject): { exitCode: number; reason?: string } 
   return containerStatuses?.[0]?.state?.terminated;
 }
 
-/**
- * Jobs whose process was killed before it made their Secret, and whose agent did not run again: their container never starts.
- * The adapter's sweep ends them after fifteen minutes (half-created.test.ts); here nobody waits for that.
- */
-function halfMade(): Set<string> {
+/** Run ids of Jobs whose container cannot start: without their Secret (its process was killed too soon) or image. */
+function waiting(): string[] {
   const pods = k8s.objects.list("pods", NAMESPACE).filter((pod) => {
-    const job = pod.metadata.labels?.["job-name"] ?? "";
-    const isMissing = k8s.objects.get("secrets", NAMESPACE, `${job}-prompt`) === undefined;
-    return isMissing && !written.has(pod.metadata.name) && terminatedOf(pod) === undefined;
+    const { name, deletionTimestamp } = pod.metadata;
+    return deletionTimestamp === undefined && !written.has(name) && terminatedOf(pod) === undefined;
   });
-  return new Set(pods.flatMap(({ metadata }) => [metadata.name, metadata.labels?.["job-name"] ?? ""]));
+  return pods.map(({ metadata }) => metadata.labels?.["paperclip.io/run-id"] ?? "");
 }
 
 /** What only its TTL ends (its process was killed before it could, or its deletion failed) goes at once when all else is over. */
@@ -179,10 +175,8 @@ function hurryTtl(): void {
 
 function truth(): Truth {
   const left: Record<string, string[]> = {};
-  const half = halfMade();
   for (const resource of ["jobs", "secrets", "pods"] as const) {
-    const all = k8s.objects.list(resource, NAMESPACE).map(({ metadata }) => metadata.name);
-    const names = all.filter((name) => !half.has(name));
+    const names = k8s.objects.list(resource, NAMESPACE).map(({ metadata }) => metadata.name);
     if (names.length > 0) left[resource] = names;
   }
   if (k8s.openWatches > 0) left.watches = [String(k8s.openWatches)];
@@ -196,7 +190,7 @@ function truth(): Truth {
     overlaps,
     started,
     left,
-    halfMade: half.size / 2,
+    waiting: waiting(),
     faults: weather.counts,
     requests: total,
     connectionsOpened,

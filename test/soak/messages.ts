@@ -7,6 +7,8 @@ export interface RunOrder {
   readonly index: number;
   readonly attempt: number;
   readonly runId: string;
+  /** Nobody cancels it. */
+  readonly isUndisturbed: boolean;
 }
 
 export type ToWorker = RunOrder | { readonly kind: "finish" } | { readonly kind: "explain"; readonly index: number };
@@ -72,8 +74,8 @@ export interface Truth {
   /** Agents that ever had more than one container running, and which. */
   readonly overlaps: Record<string, string>;
   readonly started: number;
-  /** Jobs without their Secret that only the adapter's sweep ends. */
-  readonly halfMade: number;
+  /** Run ids of Jobs whose container cannot start. */
+  readonly waiting: readonly string[];
   readonly left: Record<string, string[]>;
   readonly faults: Record<string, number>;
   readonly requests: number;

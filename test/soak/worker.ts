@@ -27,7 +27,7 @@ let running = 0;
 /** What the open runs have said so far. */
 const explanations = new Map<number, () => string>();
 
-async function run({ index, attempt, runId }: RunOrder): Promise<void> {
+async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<void> {
   const script = scriptOf(seed, index);
   const audit = new LineAudit(script);
   const abort = new AbortController();
@@ -36,7 +36,8 @@ async function run({ index, attempt, runId }: RunOrder): Promise<void> {
   let adopted = false;
   let jobName: string | null = null;
   let pieces = 0;
-  const timer = script.cancelAfterMs === null ? undefined : setTimeout(() => abort.abort(), script.cancelAfterMs);
+  const cancelAfterMs = isUndisturbed ? null : script.cancelAfterMs;
+  const timer = cancelAfterMs === null ? undefined : setTimeout(() => abort.abort(), cancelAfterMs);
   const config = {
     kubeconfig,
     namespace: NAMESPACE,
