@@ -1,5 +1,5 @@
 /** Every way in which a run can fail before or without an answer of the agent, and what the host is told. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import type { ActiveFault, PolicyRule } from "../../../src/embedded/index.ts";
 import { adapterOf, NAMESPACE, objectsOf, run, startWorld, testDefinition, type World } from "./world.ts";
@@ -199,6 +199,24 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     expect(result.errorMessage).toMatch(/container agent: (ErrImagePull|ImagePullBackOff).*Events: .*Failed/s);
     expect(world.k8s.requests.count("list events")).toBe(1);
     expect(jobsOf(agentId)).toEqual([]);
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("stopped by a person at that moment: it has not begun, all the same", async () => {
+    const agentId = fresh();
+    world.k8s.failImagePull("ghcr.io/none:2");
+    const { adapter } = adapterOf(world);
+    world.k8s.requests.reset();
+    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "events" } });
+    const each = run(world, adapter, { agentId, config: { image: "ghcr.io/none:2", imagePullGraceSec: 1 } });
+    await vi.waitFor(() => expect(world.k8s.requests.count("list events")).toBe(1), { timeout: 10_000, interval: 5 });
+    each.abort.abort();
+    expect(await each.result).toMatchObject({
+      errorCode: "cancelled",
+      executionRecovery: BOOTSTRAP,
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    fault.remove();
     expect(podsOf(agentId)).toEqual([]);
   });
 

@@ -1,5 +1,5 @@
 /** Stop, restart, adoption, and several runs of one agent. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { processState } from "../../../src/adapter/process-state.ts";
 import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
 import { oldJob } from "./old-jobs.ts";
@@ -141,6 +141,47 @@ describe("stopped by a person", () => {
   });
 });
 
+describe("stopped before it has begun here, and an earlier process had begun it", () => {
+  /** The host gives the same run again, and stops it while the guard still looks. */
+  async function stopAgain(agentId: string): Promise<Recorded> {
+    world.agents.set(agentId, forever);
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId });
+    await first.logged("S-1");
+    await crash(first);
+    world.k8s.requests.reset();
+    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "jobs" } });
+    const again = run(world, adapter, { agentId, overrides: { runId: first.ctx.runId } });
+    await vi.waitFor(() => expect(world.k8s.requests.count("list jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+    again.abort.abort();
+    await again.result;
+    fault.remove();
+    return again;
+  }
+
+  test("its agent is stopped, too", async () => {
+    const agentId = fresh();
+    expect(await (await stopAgain(agentId)).result).toMatchObject({
+      errorCode: "cancelled",
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("and cannot be: then it is not acknowledged, nor said never to have run", async () => {
+    const agentId = fresh();
+    const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "delete", resource: "jobs" } });
+    const result = await (await stopAgain(agentId)).result;
+    fault.remove();
+    expect(result.errorCode).toBe("cancelled");
+    expect(result.resultJson ?? {}).not.toHaveProperty("executionCancellation");
+    expect(result).not.toHaveProperty("executionRecovery");
+    expect(podsOf(agentId)).toHaveLength(1);
+    world.k8s.objects.delete("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "");
+  });
+});
+
 describe("the process goes away and another comes", () => {
   test("the run goes on, and the next run of the task gets all of it", async () => {
     const agentId = fresh();
@@ -274,6 +315,25 @@ describe("the process goes away and another comes", () => {
     expect(result.errorMessage).toMatch(/ErrImagePull|ImagePullBackOff/);
     expect(jobsOf(agentId)).toEqual([]);
     expect(podsOf(agentId)).toEqual([]);
+  });
+
+  test("k8s_pod_reattach_failed: its process went before the prompt's Secret was there; a fresh run goes well", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "secrets" } });
+    const config = { env: { GITHUB_TOKEN: "ghp_lifecycle-0001" } };
+    const first = run(world, adapter, { agentId, config });
+    await world.k8s.objects.until(() => JSON.stringify(podsOf(agentId)).includes("CreateContainerConfigError"));
+    await crash(first);
+    fault.remove();
+    const next = run(world, adapter, { agentId, config: { ...config, configErrorGraceSec: 1 } });
+    expect(await next.result).toMatchObject({
+      errorCode: "k8s_pod_reattach_failed",
+      errorFamily: "transient_upstream",
+      executionRecovery: { kind: "bootstrap", providerWorkStarted: false },
+    });
+    expect(jobsOf(agentId)).toEqual([]);
+    expect(await run(world, adapter, { agentId, config }).result).toMatchObject({ exitCode: 0 });
   });
 
   test("nothing of the process's own end is in our hands: no listener for signals, so a deploy stops no run", async () => {
