@@ -53,14 +53,8 @@ const agent: ScriptedProgram = async function* (container) {
   const pods = livePods.get(agentId) ?? new Set<string>();
   livePods.set(agentId, pods.add(name));
   if (running > 1) {
-    overlaps[agentId] = [...pods]
-      .map((pod) => {
-        const { metadata } = k8s.objects.get("pods", namespace, pod) ?? {};
-        const job = metadata?.labels?.["job-name"] ?? "";
-        const isGone = k8s.objects.get("jobs", namespace, job) === undefined;
-        return `${pod} (deleted ${metadata?.deletionTimestamp ?? "never"}, its Job ${isGone ? "is gone" : "stands"})`;
-      })
-      .join(", ");
+    overlaps[agentId] =
+      `at ${k8s.clock.date().toISOString()}: ${[...pods].map((pod) => storyOf(namespace, pod)).join(", ")}`;
   }
   if (script.minds) container.onTerminate(() => 143);
   const pace = paceOf(script);
@@ -126,6 +120,23 @@ k8s.objects.onCreate((resource, draft) => {
     terminationMessagePolicy: "File",
   });
 });
+
+/** What can be known of a pod that overlaps with another: who made its Job, and when each part of it came. */
+function storyOf(namespace: string, pod: string): string {
+  const made = k8s.objects.get("pods", namespace, pod)?.metadata;
+  const jobName = made?.labels?.["job-name"] ?? "";
+  const job = k8s.objects.get("jobs", namespace, jobName)?.metadata;
+  const secret = k8s.objects.get("secrets", namespace, `${jobName}-prompt`)?.metadata;
+  return JSON.stringify({
+    pod,
+    created: made?.creationTimestamp,
+    deleted: made?.deletionTimestamp,
+    job: job && { uid: job.uid, created: job.creationTimestamp, deleted: job.deletionTimestamp },
+    runId: job?.labels?.["paperclip.io/run-id"],
+    adoptedAt: job?.annotations?.["paperclip.io/adopted-at"],
+    secret: secret?.creationTimestamp,
+  });
+}
 
 const ends = new Map<string, ContainerEnd[]>();
 k8s.objects.onChange(({ resource, object, previous }) => {

@@ -265,10 +265,13 @@ export class Soak {
       run.refusals += 1;
       run.runId = this.#nextRunId(run);
       const worker = this.#random() < 0.5 ? this.#steady : this.#doomed;
-      // Under the next process's name already, should the chosen one die before the time has come.
       run.worker = worker;
       const pauseMs = Math.min(MAX_PAUSE_MS, 1_000 * run.refusals) * this.#random();
-      setTimeout(() => this.#assign(run, run.worker), pauseMs);
+      const { attempt } = run;
+      setTimeout(() => {
+        // The chosen process may have died meanwhile, and the next one taken the run over.
+        if (run.attempt === attempt) this.#assign(run, worker);
+      }, pauseMs);
       return;
     }
     if (step.kind === "again") void this.#explainStuck(run, report);
