@@ -11,6 +11,9 @@ import type { Site } from "./site.ts";
 /** Requests that tidy up do not hold up the result for longer. */
 const CLEANUP_TIMEOUT_MS = 10_000;
 
+/** How long a Job that was told to stop may take to go: the pod's grace and some. The host waits 60 s for all of it. */
+export const GONE_TIMEOUT_MS = 30_000;
+
 /**
  * Deletes a Job whose agent may still run, and waits until it and its pods are gone. In the foreground: the Job stays until then,
  * so that whoever lists the agent's Jobs sees it.
@@ -25,14 +28,17 @@ export async function stopJob(run: Run, limits: { signal?: AbortSignal; timeoutM
 /**
  * A run that is stopped before it has begun here may have begun in an earlier process: what the cache knows of it goes, too.
  * False when it may go on. Never rejects.
+ *
+ * @param isStop a lost lease is none: it says nothing about the agent, and what an earlier process began goes on
  */
-export async function stopEarlierTry({ engine, namespace }: Site, runLabel: string): Promise<boolean> {
+export async function stopEarlierTry({ engine, namespace }: Site, runLabel: string, isStop: boolean): Promise<boolean> {
   const { active } = processState();
   const jobs = engine.jobs.list(
     ({ metadata }) =>
       metadata.namespace === namespace && metadata.labels?.[LabelKey.runId] === runLabel && !active.has(metadata.uid),
   );
-  const signal = AbortSignal.timeout(CLEANUP_TIMEOUT_MS);
+  if (!isStop) return jobs.length === 0;
+  const signal = AbortSignal.timeout(GONE_TIMEOUT_MS);
   const stopped = await Promise.allSettled(
     jobs.map(async ({ metadata: { name: jobName, uid } }) => {
       const run = engine.attach({ namespace, jobName, uid });
@@ -68,8 +74,8 @@ export async function cleanUp(input: {
       log.say("stderr", `Job ${namespace}/${jobName} is kept: its log was not read to its end (${command})`);
     } else if (config.retainJobs) {
       log.say("stdout", `Job ${namespace}/${jobName} is kept (retainJobs)`);
-      if (job !== null && end.kind !== "job_deleted") await markCollected(cluster, job, giveUp);
       await deleteRunSecret(cluster, namespace, secretNameFor(jobName), giveUp);
+      if (job !== null && end.kind !== "job_deleted") await markCollected(cluster, job, giveUp);
     } else {
       // An agent that was not seen to end may run on in its pod's grace period: its Job stays until then, for the guard to see.
       const propagationPolicy = end.exitCode === null ? "Foreground" : "Background";

@@ -27,6 +27,21 @@ export function secretBoundNames(ctx: AdapterExecutionContext): Set<string> {
   return names;
 }
 
+/**
+ * Of the operator's variables those that are not known to be plain: the host puts variables of environment, project and routine
+ * under and over the agent's own, and does not say which of them were secrets.
+ */
+export function unknownNames(ctx: AdapterExecutionContext, env: Readonly<Record<string, string>>): Set<string> {
+  const { adapterConfig } = ctx.agent;
+  const bindings = isObject(adapterConfig) && isObject(adapterConfig.env) ? adapterConfig.env : {};
+  const names = new Set<string>();
+  for (const [name, value] of Object.entries(env)) {
+    const binding = bindings[name];
+    if ((isObject(binding) && binding.type === "plain" ? binding.value : binding) !== value) names.add(name);
+  }
+  return names;
+}
+
 const REDACTED = "***REDACTED***";
 /** Shorter values would redact ordinary words. */
 const MIN_SECRET_LENGTH = 8;

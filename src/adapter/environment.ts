@@ -2,7 +2,7 @@ import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { stringifyPaperclipWakePayload } from "@paperclipai/adapter-utils/server-utils";
 import type { BaseConfig } from "./config.ts";
 import { isObject } from "./config-reader.ts";
-import { isCredential, secretBoundNames } from "./credentials.ts";
+import { isCredential, secretBoundNames, unknownNames } from "./credentials.ts";
 import { DATA_DIRECTORY, type Notice } from "./definition.ts";
 import { ConfigError } from "./errors.ts";
 import type { SelfPod } from "./self-pod.ts";
@@ -75,7 +75,7 @@ export function buildEnvironment(input: EnvironmentInput): ContainerEnvironment 
   put(runtime);
   put(extra);
   put(operators);
-  const { PAPERCLIP_API_URL: apiUrl, ...fixed } = runtime;
+  const { PAPERCLIP_API_URL: _, AGENT_HOME: __, ...fixed } = runtime;
   for (const [name, value] of Object.entries(fixed))
     if (layers.has(name) && !isTooLarge(name, value)) layers.set(name, value);
   layers.set("HOME", DATA_DIRECTORY);
@@ -83,8 +83,10 @@ export function buildEnvironment(input: EnvironmentInput): ContainerEnvironment 
 
   const bound = secretBoundNames(ctx);
   for (const name of secretExtra) bound.add(name);
+  for (const name of unknownNames(ctx, operators)) if (layers.get(name) === operators[name]) bound.add(name);
   const secretData: Record<string, string> = {};
-  const entries: EnvEntry[] = [];
+  // References first: Kubernetes puts in for `$(NAME)` only what stands before, as it may have in the server's pod.
+  const entries: EnvEntry[] = (selfPod?.envValueFrom ?? []).filter(({ name }) => !layers.has(name));
   for (const [name, value] of layers) {
     // In the server's own pod the literal may refer to other variables, which only Kubernetes can put in.
     const isTemplate = inherited[name] === value;
@@ -97,8 +99,6 @@ export function buildEnvironment(input: EnvironmentInput): ContainerEnvironment 
     secretData[key] = isTemplate ? value.replaceAll("$$", "$") : value;
     entries.push({ name, valueFrom: { secretKeyRef: { name: secretName, key } } });
   }
-  for (const { name, valueFrom } of selfPod?.envValueFrom ?? [])
-    if (!layers.has(name)) entries.push({ name, valueFrom });
   return { entries, secretData, notices };
 }
 

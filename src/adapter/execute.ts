@@ -7,11 +7,26 @@ import { type AdapterDefinition, type AgentVerdict, PROMPT_FILE } from "./defini
 import { apiUrlFor, reachableUrl, taskIdOf } from "./environment.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
 import { SOONEST_START_MS } from "./follow.ts";
-import { CACHE_MAX_AGE_MS, type GuardInput, LIST_TIMEOUT_MS, openGuardView, passGuard } from "./guard.ts";
+import {
+  CACHE_MAX_AGE_MS,
+  type GuardInput,
+  LIST_TIMEOUT_MS,
+  openGuardView,
+  passGuard,
+  WAIT_TIMEOUT_MS,
+} from "./guard.ts";
 import { launchRun } from "./launch.ts";
 import { buildManifest, workingDirOf } from "./manifest.ts";
 import { sanitizeLabelValue } from "./names.ts";
-import { bootstrapResult, cancelledResult, eventTo, tell, toBootstrapError, withEvidence } from "./outcome.ts";
+import {
+  bootstrapResult,
+  cancelledResult,
+  eventTo,
+  isLeaseLoss,
+  tell,
+  toBootstrapError,
+  withEvidence,
+} from "./outcome.ts";
 import { acquireLock, processState } from "./process-state.ts";
 import { AdoptedElsewhereError, isJustAdopted, readLeftBehind, relabel } from "./reattach.ts";
 import { RunLog } from "./run-log.ts";
@@ -77,7 +92,8 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     return await session.result();
   } catch (error) {
     if (signal.aborted) {
-      const isStopped = site === null || runLabel === null || (await stopEarlierTry(site, runLabel));
+      const isStopped =
+        site === null || runLabel === null || (await stopEarlierTry(site, runLabel, !isLeaseLoss(signal)));
       const evidence = {
         agentStarted: !isStopped,
         cancellationAcknowledged: isStopped,
@@ -120,7 +136,8 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
   const sessionId = definition.resumeSessionId(ctx, config);
   const taskId = taskIdOf(ctx.context);
   const { engine, namespace } = site;
-  const release = await acquireLock(JSON.stringify([engine.cluster.server, namespace, agentLabel]), signal);
+  const askedAt = performance.now();
+  const release = await queue(input, JSON.stringify([engine.cluster.server, namespace, agentLabel]));
   let view: EngineView | null = null;
   try {
     view = await openGuardView(engine, {
@@ -142,6 +159,7 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
       },
       config,
       signal,
+      askedAt,
       listTimeoutMs: input.listTimeoutMs,
       cacheMaxAgeMs: input.cacheMaxAgeMs,
       say: (stream, text) => log.say(stream, text),
@@ -157,6 +175,27 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
   } finally {
     view?.close();
     release();
+  }
+}
+
+/** Behind runs of the agent that wait themselves (`concurrencyPolicy: wait`) it may take as long as any wait. */
+async function queue<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { signal, log }: StartInput<Config, Verdict>,
+  key: string,
+): Promise<() => void> {
+  const limit = AbortSignal.timeout(WAIT_TIMEOUT_MS);
+  try {
+    return await acquireLock(key, AbortSignal.any([signal, limit]), () =>
+      log.say("stdout", "Waiting for another run of this agent that is about to start"),
+    );
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new BootstrapError({
+      code: "k8s_concurrent_run_blocked",
+      message: `Other runs of this agent have been waiting to start for ${WAIT_TIMEOUT_MS / 60_000} minutes.`,
+      family: "transient_upstream",
+      cause: error,
+    });
   }
 }
 

@@ -12,8 +12,6 @@ export interface Output {
   /** What ended the log before its end, if anything did. */
   error: unknown;
   parserError: unknown;
-  /** The log was read to its end. */
-  isComplete: boolean;
 }
 
 export interface FollowOptions<Verdict extends AgentVerdict> {
@@ -41,7 +39,6 @@ export function noOutput(): Output {
     gaps: [],
     error: null,
     parserError: null,
-    isComplete: false,
   };
 }
 
@@ -98,7 +95,6 @@ export class OutputReader<Verdict extends AgentVerdict> {
         onGap: (gap) => this.#onGap(gap),
       });
       for await (const batch of logs.batches()) await this.#take(batch);
-      this.output.isComplete = !this.#stopped.signal.aborted;
     } catch (error) {
       if (!this.#stopped.signal.aborted) this.output.error = error;
     }

@@ -16,6 +16,8 @@ export interface GuardInput {
   readonly newcomer: Newcomer;
   readonly config: BaseConfig;
   readonly signal: AbortSignal;
+  /** When the run asked to start, on the monotonic clock: the place in the queue counts as waiting, too. */
+  readonly askedAt: number;
   /** How long the server may take for the one list. */
   readonly listTimeoutMs: number;
   /** The pods' cache is believed for so long after its watch's last word. */
@@ -38,7 +40,7 @@ export const CACHE_MAX_AGE_MS = 10_000;
 /** When the cache says that the way is free and the server says no, the cache is behind: do not ask again before this. */
 const LOOK_AGAIN_MS = 1_000;
 /** `concurrencyPolicy: wait` gives up after so long; the host then tries again. */
-const WAIT_TIMEOUT_MS = 60 * 60_000;
+export const WAIT_TIMEOUT_MS = 60 * 60_000;
 
 /**
  * At most one agent process for one agent: looks at every Job and pod of the agent and says whether the newcomer may start,
@@ -58,7 +60,10 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
     const decision = decide(await look(input));
     if (decision.kind === "start" || decision.kind === "adopt") return decision;
     const waitedMs = performance.now() - startedAt;
+    const queuedMs = performance.now() - input.askedAt;
     if (decision.kind === "leaving") {
+      // Not left to `settle`: a cache that is behind lets it return at once, time after time.
+      if (waitedMs > LEAVING_TIMEOUT_MS) throw stillLeaving(decision.names.join(", "));
       await settle(input, decision.names.join(", "), LEAVING_TIMEOUT_MS - waitedMs);
       await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
       continue;
@@ -68,11 +73,11 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
       await deleteOrphans(input, orphans);
       continue;
     }
-    if (input.config.concurrencyPolicy !== "wait") throw blockedBy(decision.blockers);
+    if (input.config.concurrencyPolicy !== "wait" || queuedMs > WAIT_TIMEOUT_MS) throw blockedBy(decision.blockers);
     const names = decision.blockers.map(({ job }) => job.metadata.name).join(", ");
     if (names !== said) input.say("stdout", `Waiting for the agent's other run to end: ${names}`);
     said = names;
-    await settle(input, names, WAIT_TIMEOUT_MS - waitedMs, decision.blockers);
+    await settle(input, names, WAIT_TIMEOUT_MS - queuedMs, decision.blockers);
     await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
   }
 }

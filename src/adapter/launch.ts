@@ -4,6 +4,7 @@ import { BootstrapError, reasonOf } from "./errors.ts";
 import type { GuardInput } from "./guard.ts";
 import type { RunManifest } from "./manifest.ts";
 import { LabelKey } from "./names.ts";
+import { isLeaseLoss } from "./outcome.ts";
 import { settlesWithin } from "./process-state.ts";
 import { createRunSecret } from "./prompt-delivery.ts";
 import { RivalWatch } from "./rivals.ts";
@@ -24,6 +25,7 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
   const { signal, config } = guard;
   const rivals = config.concurrencyPolicy === "parallel" ? null : new RivalWatch(guard, manifest.jobName);
   let run: Run | null = null;
+  let isAlone = false;
   try {
     run = await createJob(guard, manifest);
     const before = rivals === null ? [] : await rivals.before(run);
@@ -36,14 +38,22 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
       await withdraw(run);
       return null;
     }
+    isAlone = true;
     await giveSecret(guard, manifest, run, adapterType);
     return run;
   } catch (error) {
     if (run === null) throw error;
-    if (signal.aborted) return run;
-    const failure = secretFailure(manifest, error);
+    if (signal.aborted) {
+      if (!isLeaseLoss(signal) || manifest.secret === null) return run;
+      // It cannot go on: nobody would give it its Secret, and until somebody deletes it, it blocks the agent.
+      await withdraw(run);
+      throw signal.reason;
+    }
+    const failure = isAlone ? secretFailure(manifest, error) : rivalFailure(manifest, error);
     const isGone = await withdraw(run);
-    throw isGone ? failure : failure.unlessStarted(isAmbiguous(error));
+    // Without its Secret no agent starts; without a Secret to wait for it may have.
+    const mayRun = isAlone ? isAmbiguous(error) : manifest.secret === null;
+    throw isGone ? failure : failure.unlessStarted(mayRun);
   } finally {
     rivals?.close();
   }
@@ -62,19 +72,19 @@ async function giveSecret(
   run.configProvided();
 }
 
-function secretFailure({ secret, jobName }: RunManifest, error: unknown): BootstrapError {
-  if (secret === null) {
-    const message = `Whether Job ${jobName} is the agent's only one could not be seen: ${reasonOf(error)}`;
-    return new BootstrapError({
-      code: "k8s_concurrency_guard_unreachable",
-      message,
-      family: "transient_upstream",
-      cause: error,
-    });
-  }
+function rivalFailure({ jobName }: RunManifest, error: unknown): BootstrapError {
+  return new BootstrapError({
+    code: "k8s_concurrency_guard_unreachable",
+    message: `Whether Job ${jobName} is the agent's only one could not be seen: ${reasonOf(error)}`,
+    family: "transient_upstream",
+    cause: error,
+  });
+}
+
+function secretFailure({ secret }: RunManifest, error: unknown): BootstrapError {
   return new BootstrapError({
     code: "k8s_prompt_secret_create_failed",
-    message: `The Secret ${secret.name} of the run could not be created: ${reasonOf(error)}`,
+    message: `The Secret ${secret?.name ?? ""} of the run could not be created: ${reasonOf(error)}`,
     family: isPermanent(error) ? null : "transient_upstream",
     cause: error,
   });

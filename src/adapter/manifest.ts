@@ -22,7 +22,6 @@ export interface RunManifest {
   readonly job: JobManifest;
   readonly jobName: string;
   readonly namespace: string;
-  readonly image: string;
   /** Null when nothing of the run needs one. */
   readonly secret: { readonly name: string; readonly data: Readonly<Record<string, string>> } | null;
   readonly notices: readonly Notice[];
@@ -174,7 +173,7 @@ export function buildManifest(input: ManifestInput): RunManifest {
     },
   };
   const secret = Object.keys(data).length === 0 ? null : { name: secretName, data };
-  return { job, jobName, namespace, image, secret, notices: [...notices, ...environment.notices] };
+  return { job, jobName, namespace, secret, notices: [...notices, ...environment.notices] };
 }
 
 const CONTAINER_SECURITY = {

@@ -57,13 +57,13 @@ export function secretNameFor(jobName: string): string {
 }
 
 /**
- * What of `value` may be a label's value: everything outside `[A-Za-z0-9._-]` is deleted (not replaced), at most `max`
+ * What of `value` may be a label's value: everything outside `[A-Za-z0-9._-]` is deleted (not replaced), at most 63
  * characters, a letter or digit at both ends. Null when nothing is left: then leave the label out.
  */
-export function sanitizeLabelValue(value: string, max = 63): string | null {
+export function sanitizeLabelValue(value: string): string | null {
   const text = value
     .replace(/[^A-Za-z0-9._-]/g, "")
-    .slice(0, max)
+    .slice(0, 63)
     .replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, "");
   return text === "" ? null : text;
 }

@@ -178,8 +178,8 @@ function mayCollect(job: Job, situation: Situation): boolean {
   const { config, isActiveHere, isCollected } = situation;
   const { uid, annotations = {} } = job.metadata;
   if (!config.reattachOrphanedJobs || isActiveHere(uid) || isCollected(uid)) return false;
-  if (annotations[AnnotationKey.collectedAt] !== undefined) return false;
-  if (config.retainJobs && annotations[AnnotationKey.workingDir] === undefined) return false;
+  // Where Jobs are retained, one without the mark may have been taken all the same: without the right to patch there is none.
+  if (config.retainJobs || annotations[AnnotationKey.collectedAt] !== undefined) return false;
   const pods = podsOf(job, situation);
   return jobEnd(job) !== "Failed" && pods.some((pod) => agentExitCode(pod, situation.containerName) === 0);
 }

@@ -31,11 +31,13 @@ export function processState(): ProcessState {
 
 /**
  * One at a time for one key, in the order of asking. Resolves with the function that lets the next one go.
+ * @param onWait called at once when somebody is before
  * @throws the signal's reason; the place in the queue is given up.
  */
-export async function acquireLock(key: string, signal: AbortSignal): Promise<() => void> {
+export async function acquireLock(key: string, signal: AbortSignal, onWait?: () => void): Promise<() => void> {
   signal.throwIfAborted();
   const { locks } = processState();
+  if (locks.has(key)) onWait?.();
   const before = locks.get(key) ?? Promise.resolve();
   let open: () => void = () => undefined;
   const mine = new Promise<void>((resolve) => {
@@ -52,6 +54,9 @@ export async function acquireLock(key: string, signal: AbortSignal): Promise<() 
   } catch (error) {
     // Those behind wait for `before` all the same: `tail` is after it.
     open();
+    void tail.then(() => {
+      if (locks.get(key) === tail) locks.delete(key);
+    });
     throw error;
   }
   return release;

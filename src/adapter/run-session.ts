@@ -11,7 +11,7 @@ import {
   StartFailedError,
   type StartFailure,
 } from "../engine/index.ts";
-import { cleanUp, stopJob } from "./clean-up.ts";
+import { cleanUp, GONE_TIMEOUT_MS, stopJob } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
 import type { Redactor } from "./credentials.ts";
 import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "./definition.ts";
@@ -50,8 +50,10 @@ export interface SessionInput<Config extends BaseConfig, Verdict extends AgentVe
   readonly soonestStartMs: number;
 }
 
-/** The host waits 60 s for a run that was told to stop; half of it is left for what comes after. */
-const GONE_TIMEOUT_MS = 30_000;
+/** The host waits 60 s for a run that was told to stop: the pod's grace may take most of it. */
+const MAX_GONE_TIMEOUT_MS = 50_000;
+/** From a pod's last moment to its Job's deletion, as the watch tells it. */
+const AFTER_GRACE_MS = 15_000;
 const LAST_WORD_MS = 3_000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -255,7 +257,10 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   /** Deletes Job and pod and waits until they are gone. False when that cannot be told. */
   async #stopRun(): Promise<boolean> {
     const { log } = this.#input;
-    const giveUp = AbortSignal.timeout(GONE_TIMEOUT_MS);
+    // Jobs of the adapter of old have 30 s of grace, and a shell as process 1 that uses them up.
+    const graceMs = (this.#run.pod()?.spec.terminationGracePeriodSeconds ?? 0) * 1000;
+    const limitMs = Math.min(MAX_GONE_TIMEOUT_MS, Math.max(GONE_TIMEOUT_MS, graceMs + AFTER_GRACE_MS));
+    const giveUp = AbortSignal.timeout(limitMs);
     try {
       await stopJob(this.#run, { signal: giveUp });
       await this.#reader?.stop();
@@ -263,7 +268,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     } catch (error) {
       log.say(
         "stderr",
-        `Job ${this.#run.namespace}/${this.#run.jobName} could not be stopped within ${GONE_TIMEOUT_MS / 1000}s: ${reasonOf(error)}`,
+        `Job ${this.#run.namespace}/${this.#run.jobName} could not be stopped within ${limitMs / 1000}s: ${reasonOf(error)}`,
       );
       return false;
     }

@@ -34,12 +34,10 @@ export interface SecretVolume {
 /** The server's own pod is needed and cannot be read. */
 export class SelfPodError extends Error {
   override readonly name = "SelfPodError";
-  /** Configuration keys that make the own pod unnecessary. */
-  readonly missingKeys: readonly ("image" | "namespace")[];
+  /** @param missingKeys of the configuration, which make the own pod unnecessary */
   constructor(message: string, missingKeys: readonly ("image" | "namespace")[], cause?: unknown) {
     const instead = `Set ${missingKeys.map((key) => `\`${key}\``).join(" and ")} in the agent's configuration to do without it.`;
     super(`${message} ${instead}`, cause === undefined ? undefined : { cause });
-    this.missingKeys = missingKeys;
   }
 }
 

@@ -87,20 +87,22 @@ export function pathComponent(what: string, value: string): string {
 
 async function placeSkill(source: string, target: string, sharedDirectory: string): Promise<void> {
   const existing = await lstat(target).catch(() => null);
-  const canLink = isWithin(await realpath(source), sharedDirectory);
+  const real = await realpath(source);
+  const canLink = isWithin(real, sharedDirectory);
   if (!canLink) {
     if (existing?.isDirectory()) return; // by content: what is there is the same
     if (existing) await rm(target, { force: true });
-    await materializePaperclipSkillCopy(await realpath(source), target);
+    await materializePaperclipSkillCopy(real, target);
     return;
   }
   if (existing?.isSymbolicLink()) {
-    if ((await readlink(target)) === source) return;
+    if ((await readlink(target)) === real) return;
     await rm(target, { force: true });
   } else if (existing) {
     return;
   }
-  await symlink(source, target).catch((error: NodeJS.ErrnoException) => {
+  // The way there may lead by links that the pod does not have.
+  await symlink(real, target).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error; // another run of the agent was faster
   });
 }

@@ -148,9 +148,11 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   /**
    * Resolves when both caches are complete.
    * @throws ApiError at once while the server refuses with 401 or 403. The engine goes on trying: call again to wait on.
+   * EngineStoppedError; the signal's reason.
    */
   async synced(signal?: AbortSignal): Promise<void> {
-    await Promise.all([this.jobs.whenSynced(signal), this.pods.whenSynced(signal)]);
+    const ended = signal === undefined ? this.#stopped.signal : AbortSignal.any([signal, this.#stopped.signal]);
+    await Promise.all([this.jobs.whenSynced(ended), this.pods.whenSynced(ended)]);
   }
 
   /**
@@ -167,8 +169,10 @@ export class RunEngine extends EventEmitter<EngineEvents> {
       this.#registry.bind(run, await createJob(this.cluster, namespace, withLabels(job, this.#shard), signal));
       return run;
     } catch (error) {
+      // Closed already: by the engine's stop, which ended the request too.
+      const reason = run.isReleased ? run.closed.reason : error;
       run.release();
-      throw error;
+      throw reason;
     }
   }
 
@@ -356,11 +360,15 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   }
 
   #report(error: unknown): void {
-    if (this.listenerCount("listenerError") > 0) this.emit("listenerError", error);
-    else
-      process.emitWarning(error instanceof Error ? error : new Error(String(error)), {
-        type: "RunEngineListenerError",
-      });
+    let untold = error;
+    try {
+      if (this.emit("listenerError", error)) return;
+    } catch (thrown) {
+      untold = thrown;
+    }
+    process.emitWarning(untold instanceof Error ? untold : new Error(String(untold)), {
+      type: "RunEngineListenerError",
+    });
   }
 }
 

@@ -12,7 +12,6 @@ export interface OwnerReference {
   name: string;
   uid: string;
   controller?: boolean;
-  blockOwnerDeletion?: boolean;
 }
 
 export interface ObjectMeta {
@@ -20,8 +19,6 @@ export interface ObjectMeta {
   namespace: string;
   uid: string;
   resourceVersion: string;
-  generation?: number;
-  generateName?: string;
   creationTimestamp: string;
   deletionTimestamp?: string;
   deletionGracePeriodSeconds?: number;
@@ -43,14 +40,11 @@ export interface Condition {
   status: "True" | "False" | "Unknown";
   reason?: string;
   message?: string;
-  lastTransitionTime?: string;
 }
 
 export interface JobStatus {
   startTime?: string;
-  completionTime?: string;
   active?: number;
-  ready?: number;
   succeeded?: number;
   failed?: number;
   terminating?: number;
@@ -61,7 +55,6 @@ export interface Job extends KubeObject {
   spec: {
     backoffLimit?: number;
     activeDeadlineSeconds?: number;
-    ttlSecondsAfterFinished?: number;
     suspend?: boolean;
     /** Only its presence is read: such a Job may replace a pod that `backoffLimit` alone would not (KEP-3329). */
     podFailurePolicy?: unknown;
@@ -94,14 +87,12 @@ export interface ContainerStatus {
   name: string;
   state?: ContainerState;
   lastState?: ContainerState;
-  ready?: boolean;
   started?: boolean;
   restartCount: number;
 }
 
 export interface Container {
   name: string;
-  image?: string;
   /** Only on init containers: `Always` makes it a native sidecar (KEP-753), which runs beside the main containers. */
   restartPolicy?: string;
 }
@@ -118,7 +109,6 @@ export interface Pod extends KubeObject {
     phase?: "Pending" | "Running" | "Succeeded" | "Failed" | "Unknown";
     reason?: string;
     message?: string;
-    startTime?: string;
     conditions?: Condition[];
     initContainerStatuses?: ContainerStatus[];
     containerStatuses?: ContainerStatus[];

@@ -22,10 +22,6 @@ export class Backoff {
     this.#maxMs = maxMs;
   }
 
-  get attempts(): number {
-    return this.#attempts;
-  }
-
   /** The next delay in milliseconds; never shorter than what the server asked for. */
   next(retryAfterMs = 0): number {
     const ceiling = Math.min(this.#maxMs, this.#baseMs * 2 ** this.#attempts);

@@ -56,6 +56,8 @@ interface InformerEvents {
   listed: () => void;
   /** `freshness()` may have changed: a watch opened, closed or failed. */
   status: () => void;
+  /** Nothing more is told. */
+  stopped: () => void;
 }
 
 /**
@@ -85,6 +87,7 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     this.#stopped = true;
     await Promise.all(this.#reflectors.map((each) => each.stop()));
     this.#subscribers.clear();
+    this.#emit("stopped");
     this.removeAllListeners();
   }
 
@@ -127,25 +130,30 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
   /**
    * Resolves when the first list of every namespace is complete.
    * @throws ApiError at once while the server says 401 or 403; it goes on trying all the same, so calling again is fine.
+   * InformerStoppedError; the signal's reason.
    */
   async whenSynced(signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     if (this.synced) return;
+    if (this.#stopped) throw new InformerStoppedError();
     await new Promise<void>((resolve, reject) => {
       const settle = (finish: () => void) => {
         this.off("synced", onSynced);
         this.off("status", onStatus);
+        this.off("stopped", onStopped);
         signal?.removeEventListener("abort", onAbort);
         finish();
       };
       const onSynced = () => settle(resolve);
       const onAbort = () => settle(() => reject(signal?.reason));
+      const onStopped = () => settle(() => reject(new InformerStoppedError()));
       const onStatus = () => {
         const { error } = this.freshness();
         if (error !== null && (isForbidden(error) || isUnauthorized(error))) settle(() => reject(error));
       };
       this.on("synced", onSynced);
       this.on("status", onStatus);
+      this.on("stopped", onStopped);
       signal?.addEventListener("abort", onAbort, { once: true });
       onStatus();
     });
@@ -244,7 +252,11 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
           if (this.#unsynced.delete(reflector) && this.synced) this.#emit("synced");
         },
         apply: (object) => this.#dispatch(this.#store.apply(object)),
-        delete: (object) => this.#dispatch(this.#store.delete(object)),
+        delete: (object) => {
+          listed.delete(keyOf(object));
+          older = older.filter(({ metadata }) => metadata.uid !== object.metadata.uid);
+          this.#dispatch(this.#store.delete(object));
+        },
         status: () => {
           if (!this.#stopped) this.#emit("status");
         },
@@ -267,8 +279,11 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
   }
 
   #dispatch(changes: readonly StoreChange<T>[]): void {
-    if (this.#stopped) return;
-    for (const change of changes) for (const deliver of this.#subscribers) this.#call(deliver, change);
+    if (this.#stopped || changes.length === 0) return;
+    // Who subscribes meanwhile is told by the replay.
+    const subscribers = [...this.#subscribers];
+    for (const change of changes)
+      for (const deliver of subscribers) if (this.#subscribers.has(deliver)) this.#call(deliver, change);
   }
 
   #call(deliver: (change: StoreChange<T>) => void, change: StoreChange<T>): void {
@@ -281,7 +296,18 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
 
   #report(error: unknown): void {
     const { onSubscriberError = warn } = this.#options;
-    onSubscriberError(error);
+    try {
+      onSubscriberError(error);
+    } catch (thrown) {
+      warn(thrown);
+    }
+  }
+}
+
+export class InformerStoppedError extends Error {
+  override readonly name = "InformerStoppedError";
+  constructor() {
+    super("The informer was stopped before its first list was complete");
   }
 }
 

@@ -68,7 +68,7 @@ type State =
   | { name: "InitPage"; continueToken: string | null; pageSize: number }
   | { name: "Watching"; resourceVersion: string };
 
-export interface ReflectorStatus {
+interface ReflectorStatus {
   state: State["name"] | "Stopped";
   /** A watch is open now. */
   connected: boolean;
@@ -259,10 +259,11 @@ export class Reflector<T extends KubeObject> {
       case "DELETED": {
         const object = this.#trim(frame.object);
         if (object === null) return;
-        if (this.#state.name !== "Watching") handler.initApply(object);
-        else if (frame.type === "DELETED") handler.delete(object);
+        // Before the initial list is complete, too: the bookmark that ends it comes up to a second after its objects.
+        if (frame.type === "DELETED") handler.delete(object);
+        else if (this.#state.name !== "Watching") handler.initApply(object);
         else handler.apply(object);
-        if (this.#state.name === "Watching") this.#advance(object.metadata.resourceVersion);
+        this.#advance(object.metadata.resourceVersion);
         break;
       }
       case "BOOKMARK": {
@@ -337,7 +338,7 @@ export class Reflector<T extends KubeObject> {
       return 0;
     }
     if (from.name === "InitWatch" && this.#wasOpened) this.#brokenLists += 1;
-    const retryAfter = retryAfterMs(error);
+    const retryAfter = retryAfterMs(error instanceof ErrorFrame ? error.status : error);
     if (retryAfter !== undefined || (from.name !== "InitPage" && this.#wasOpened)) this.#backoff.relax();
     const backoffMs = () => this.#backoff.next(retryAfter);
     if (from.name !== "Watching") {
@@ -374,12 +375,12 @@ interface ListPage {
 }
 
 /** The server answered, but not as a watch does. */
-export class WatchProtocolError extends Error {
+class WatchProtocolError extends Error {
   override readonly name: string = "WatchProtocolError";
 }
 
 /** The server ended the watch with an ERROR frame; most often 410 Expired, inside an answer of status 200. */
-export class ErrorFrame extends WatchProtocolError {
+class ErrorFrame extends WatchProtocolError {
   readonly status: Status;
   constructor(path: string, status: Status) {
     super(
@@ -390,7 +391,7 @@ export class ErrorFrame extends WatchProtocolError {
 }
 
 /** An open watch showed no sign of life. */
-export class StalledError extends Error {
+class StalledError extends Error {
   override readonly name = "StalledError";
   constructor(path: string, timeoutMs: number) {
     super(`the watch of ${path} was silent for ${timeoutMs} ms (not even a bookmark); opening another`);

@@ -24,17 +24,15 @@ export const trimJob: Trim<Job> = (raw) => {
   const spec = asRecord(object.spec) ?? {};
   const status = asRecord(object.status) ?? {};
   const job: Job = { metadata, spec: {}, status: {} };
-  for (const key of ["backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"] as const) {
+  for (const key of ["backoffLimit", "activeDeadlineSeconds"] as const) {
     if (typeof spec[key] === "number") job.spec[key] = spec[key];
   }
   if (spec.suspend === true) job.spec.suspend = true;
   if (spec.podFailurePolicy !== undefined) job.spec.podFailurePolicy = true;
-  for (const key of ["active", "ready", "succeeded", "failed", "terminating"] as const) {
+  for (const key of ["active", "succeeded", "failed", "terminating"] as const) {
     if (typeof status[key] === "number") job.status[key] = status[key];
   }
-  for (const key of ["startTime", "completionTime"] as const) {
-    if (typeof status[key] === "string") job.status[key] = status[key];
-  }
+  if (typeof status.startTime === "string") job.status.startTime = status.startTime;
   const conditions = trimConditions(status.conditions);
   if (conditions !== undefined) job.status.conditions = conditions;
   return job;

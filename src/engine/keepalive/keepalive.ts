@@ -87,6 +87,8 @@ export class Keepalive {
     this.#clear();
     let next = Number.POSITIVE_INFINITY;
     for (const entry of [...this.#entries]) {
+      // One that was told may have stopped another.
+      if (!this.#entries.has(entry)) continue;
       if (entry.toldAt + entry.everyMs <= now) this.#tell(entry, now);
       next = Math.min(next, entry.toldAt + entry.everyMs);
     }

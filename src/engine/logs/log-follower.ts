@@ -204,6 +204,8 @@ export class LogFollower {
     instance.last = outcome;
     instance.rested = false;
     instance.idleReads = outcome.delivered > 0 ? 0 : instance.idleReads + 1;
+    // What counts is for how long nothing could be had; a slow consumer may have held the read back for hours.
+    if (outcome.delivered > 0 && instance.endedAt !== null) instance.endedAt = performance.now();
     // One that was cut says nothing: the line may stand behind the cut.
     const isMissed = outcome.end === "clean" && outcome.final && !outcome.caughtUp;
     instance.missedReads = isMissed ? instance.missedReads + 1 : 0;
@@ -222,7 +224,7 @@ export class LogFollower {
       instance.position.unfinished(result.unfinished.seconds, result.unfinished.nanos);
     }
     // Where a read was cut says nothing of where the log ends.
-    if (!result.caughtUp || outcome.end !== "clean") return;
+    if (outcome.end !== "clean" || !outcome.caughtUp) return;
     const { unfinished } = result;
     const endedWith = `${instance.position.lines} ${unfinished ? `${unfinished.time} ${unfinished.bytes}` : ""}`;
     instance.sameEnds = outcome.final && endedWith === instance.endedWith ? instance.sameEnds + 1 : 0;
@@ -250,7 +252,7 @@ export class LogFollower {
     if (resume === null) {
       if (!first || tailLines === undefined) return request;
       // There was no tail to deliver: asking for it again would pass over what was printed meanwhile.
-      const isEmpty = tailLines === 0 || (last !== null && last.openMs > EMPTY_TAIL_MS);
+      const isEmpty = tailLines === 0 || (last !== null && last.end !== "refused" && last.openMs > EMPTY_TAIL_MS);
       return isEmpty && this.#tailFrom !== null ? { ...request, since: this.#tailFrom } : { ...request, tailLines };
     }
     // The margin is for a node whose clock goes back while the follow is cut: the server leaves out lines by their time.
@@ -310,6 +312,12 @@ export class LogFollower {
     if (unfinished === null || this.#limited) return;
     // Of the line nothing but its time has come: that is no line yet.
     if (unfinished.bytes === 0 && unfinished.omittedBytes === 0) return;
+    const { limitBytes } = this.#options;
+    if (limitBytes !== undefined && this.stats.bytes + unfinished.bytes > limitBytes) {
+      this.#limited = true;
+      this.#gap("limit_reached", null);
+      return;
+    }
     position.delivered(unfinished.seconds, unfinished.nanos, unfinished.time);
     this.stats.lines++;
     this.stats.bytes += unfinished.bytes;
@@ -329,6 +337,7 @@ export class LogFollower {
       await this.#watch.change(left);
     }
     await this.#deliverUnfinished();
+    if (this.#limited) return false;
     this.#gap("rotated", next.time);
     return true;
   }
@@ -368,6 +377,7 @@ export class LogFollower {
     await this.#deliverUnfinished();
     if (lost || skipped) this.#gap("restarted", null);
     this.#previous = false;
+    this.#lastText = null;
     this.#instance = new Instance(restartCount, false);
     this.stats.restarts++;
     const { podName, container } = this.#source;

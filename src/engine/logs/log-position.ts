@@ -20,6 +20,7 @@ export class LogPosition {
   #headOpen: boolean;
   #lastTime: string | null = null;
   #lines = 0;
+  #holeAfter = 0;
   /** The line that was cut off before its newline came, if its time had come. */
   #unfinished: Time | null = null;
 
@@ -48,6 +49,13 @@ export class LogPosition {
     return this.#unfinished ? Math.min(last, this.#unfinished.seconds) : last;
   }
 
+  /** Has no read found lines that were left out behind the delivered line of this number, nor behind a later one? Notes it. */
+  isNewHole(line: number): boolean {
+    if (line <= this.#holeAfter) return false;
+    this.#holeAfter = line;
+    return true;
+  }
+
   /** Notes that a line was delivered. */
   delivered(seconds: number, nanos: number, time: string): void {
     const last = this.#seconds.length - 1;
@@ -72,15 +80,19 @@ export class LogPosition {
   /** Begins the comparison for a read that asked for the lines from second `since` on (null: for all lines). */
   replay(since: number | null): Replay {
     const expected: ExpectedTime[] = [];
+    let line = this.#counts.reduce((left, count) => left - count, this.#lines);
     for (let i = 0; i < this.#seconds.length; i++) {
       const seconds = this.#seconds[i] as number;
+      const count = this.#counts[i] as number;
+      line += count;
       if (since !== null && seconds < since) continue;
       const nanos = this.#nanos[i] as number;
-      const count = this.#counts[i] as number;
       const previous = expected.at(-1);
       // Two entries that were apart become neighbours when the server's filter takes what stood between them.
-      if (previous && previous.seconds === seconds && previous.nanos === nanos) previous.count += count;
-      else expected.push({ seconds, nanos, count });
+      if (previous && previous.seconds === seconds && previous.nanos === nanos) {
+        previous.count += count;
+        previous.line = line;
+      } else expected.push({ seconds, nanos, count, line });
     }
     const first = expected[0] ?? null;
     return new Replay(expected, {
@@ -111,6 +123,8 @@ interface ExpectedTime {
   seconds: number;
   nanos: number;
   count: number;
+  /** Number of the last of these lines among all that were delivered. */
+  line: number;
 }
 
 /**
@@ -137,6 +151,7 @@ export class Replay {
   #began = -1;
   #caughtUp: boolean;
   #passedOver = 0;
+  #holeAfter = 0;
   #isFirst = true;
 
   constructor(
@@ -178,6 +193,11 @@ export class Replay {
    */
   get passedOver(): number {
     return this.#passedOver;
+  }
+
+  /** Number of the delivered line behind which the last of them stands; 0: there are none. */
+  get holeAfter(): number {
+    return this.#holeAfter;
   }
 
   line(seconds: number, nanos: number): Verdict {
@@ -226,7 +246,7 @@ export class Replay {
         return "repeated";
       }
       // More lines with this time than were delivered: the follow began amid them, or they were passed over.
-      if (this.#at !== this.#began || this.#undelivered === null) this.#passedOver++;
+      if (this.#at !== this.#began || this.#undelivered === null) this.#passOver(current);
       return "repeated";
     }
     const next = this.#expected[this.#at + 1];
@@ -245,8 +265,13 @@ export class Replay {
       this.#caughtUp = true;
       return "new-after-gap";
     }
-    if (this.#undelivered === null || compare(time, this.#undelivered) > 0) this.#passedOver++;
+    if (this.#undelivered === null || compare(time, this.#undelivered) > 0) this.#passOver(current);
     return "repeated";
+  }
+
+  #passOver({ line }: ExpectedTime): void {
+    this.#passedOver++;
+    this.#holeAfter = line;
   }
 
   #indexOf(time: Time): number {

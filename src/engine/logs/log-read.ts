@@ -54,7 +54,6 @@ export interface LogReadHandler {
 /** The end of one read. */
 export interface LogReadResult {
   outcome: ReadOutcome;
-  caughtUp: boolean;
   /** The line without newline at its end, if that is a new one. */
   unfinished: TimedLine | null;
   /** Lines dropped since they were delivered before. */
@@ -100,25 +99,18 @@ export async function readLog(
   const date = stream.headers.date;
   const serverTime = typeof date === "string" ? Date.parse(date) / 1000 : Number.NaN;
   handler.answered(Number.isNaN(serverTime) ? null : serverTime);
-  try {
-    const isWhole = await consume(stream.body, (chunk) => {
-      handler.active();
-      return read.push(chunk);
+  const isWhole = await consume(stream.body, (chunk) => {
+    handler.active();
+    return read.push(chunk);
+  }).catch(() => false);
+  if (!isWhole) {
+    return read.result({
+      end: "broken",
+      caughtUp: read.caughtUp,
+      final,
+      delivered: read.delivered,
+      openMs: openMs(),
     });
-    if (!isWhole) {
-      return read.result({
-        end: "broken",
-        caughtUp: read.caughtUp,
-        final,
-        delivered: read.delivered,
-        openMs: openMs(),
-      });
-    }
-  } catch (error) {
-    return read.result(
-      { end: "broken", caughtUp: read.caughtUp, final, delivered: read.delivered, openMs: openMs() },
-      error,
-    );
   }
   const complaint = read.complaint();
   if (complaint !== null) {
@@ -190,7 +182,6 @@ class LogRead {
   #tail: string | null = null;
   #repeated = 0;
   #complaint: string | null = null;
-  #passedOverTold = false;
   /** It turned out to be no continuation of what was delivered: its lines are those of a new instance. */
   #isOther = false;
   delivered = 0;
@@ -233,19 +224,16 @@ class LogRead {
       }
       if (this.#isTooEarly()) continue;
       const line = this.#decode(raw, timeEnd);
-      if (verdict === "new-after-gap") return this.#takeAfterGap(lines, at + 1, fresh, line);
+      if (verdict === "new-after-gap") return this.#takeAfterGap(lines, at + 1, line);
       this.#count(line);
       fresh.push(line);
     }
-    if (this.#replay.passedOver > 0 && this.#replay.caughtUp && !this.#passedOverTold) {
-      this.#passedOverTold = true;
-      this.#handler.passedOver();
-    }
+    if (this.#replay.caughtUp && this.#position.isNewHole(this.#replay.holeAfter)) this.#handler.passedOver();
     return this.#deliver(fresh) ?? true;
   }
 
-  async #takeAfterGap(lines: readonly RawLine[], from: number, fresh: TimedLine[], line: TimedLine): Promise<boolean> {
-    await this.#deliver(fresh);
+  /** Nothing new can stand before it: see `Replay.line`. */
+  async #takeAfterGap(lines: readonly RawLine[], from: number, line: TimedLine): Promise<boolean> {
     if (!(await this.#handler.gap(line))) {
       this.#isOther = true;
       return false;
@@ -271,8 +259,7 @@ class LogRead {
   }
 
   result(outcome: ReadOutcome, error: unknown = null): LogReadResult {
-    const { caughtUp } = this;
-    return { outcome, caughtUp, unfinished: caughtUp ? this.#rest() : null, repeated: this.#repeated, error };
+    return { outcome, unfinished: this.caughtUp ? this.#rest() : null, repeated: this.#repeated, error };
   }
 
   #deliver(lines: TimedLine[]): Promise<true> | undefined {
@@ -299,7 +286,7 @@ class LogRead {
     if (rest === null) return null;
     const timeEnd = this.#time.parse(rest.bytes, rest.start, rest.end);
     // The blank after the time must have come, or the time itself may be cut.
-    return timeEnd < 0 || timeEnd === rest.end ? null : this.#decode(rest, timeEnd);
+    return timeEnd < 0 || timeEnd === rest.end || this.#isTooEarly() ? null : this.#decode(rest, timeEnd);
   }
 
   #decode({ bytes, start, end, omitted }: RawLine, timeEnd: number): TimedLine {
@@ -327,8 +314,8 @@ class LogRead {
   }
 }
 
-/** `2026-11-23T11:21:21.005102585+02:00` and a blank. */
-const LONGEST_TIME = 36;
+/** `2026-11-23T11:21:21.005102585+02:00`, a blank, and the rest of a character that a cut would fall into. */
+const LONGEST_TIME = 39;
 
 function refusal(error: unknown): { status: number; message: string; retryAfterMs: number | undefined } {
   const { status, retryAfterMs } = (error ?? {}) as { status?: unknown; retryAfterMs?: unknown };

@@ -169,12 +169,26 @@ class LineIterator implements AsyncIterableIterator<LogLine, undefined> {
   readonly #tap: Tap<LogLine[]>;
   #batch: LogLine[] = [];
   #at = 0;
+  /** The last `next` that has not been answered yet: whoever asks meanwhile stands in line behind it. */
+  #waiting: Promise<unknown> | null = null;
 
   constructor(tap: Tap<LogLine[]>) {
     this.#tap = tap;
   }
 
   next(): Promise<IteratorResult<LogLine, undefined>> {
+    if (this.#waiting === null && this.#at < this.#batch.length) return this.#take();
+    const take = () => this.#take();
+    const turn = this.#waiting === null ? this.#take() : this.#waiting.then(take, take);
+    const over = () => {
+      if (this.#waiting === turn) this.#waiting = null;
+    };
+    this.#waiting = turn;
+    turn.then(over, over);
+    return turn;
+  }
+
+  #take(): Promise<IteratorResult<LogLine, undefined>> {
     const value = this.#batch[this.#at];
     if (value === undefined) return this.#fill();
     this.#at++;
@@ -186,7 +200,7 @@ class LineIterator implements AsyncIterableIterator<LogLine, undefined> {
     if (done) return { value: undefined, done };
     this.#batch = batch;
     this.#at = 0;
-    return this.next();
+    return this.#take();
   }
 
   return(): Promise<IteratorResult<LogLine, undefined>> {

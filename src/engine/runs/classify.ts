@@ -68,7 +68,7 @@ function endOf(run: Context): Outcome {
     const jobDue = (state.endedAt.get(run.container) ?? run.now) + run.policy.settleMs;
     // Whether it is tried again stands in the Job, of which the other watch may not have told yet.
     if (state.job === null && state.jobDeletedAt === null && run.now < jobDue) return jobDue;
-    if (job !== null || !mayRetry(run)) {
+    if (!mayRetry(run)) {
       const due = job === null ? run.now : lastPodDue(run, job);
       if (run.now < due) return due;
       // Of the pod that succeeded nothing has come.
@@ -150,7 +150,7 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
   const deletingAt = state.podDeletingAt;
   const disrupted = pod === null ? null : disruption(pod);
   if (disrupted !== null && pod !== null && (deletingAt !== null || isPodTerminal(pod))) {
-    if (job === null && mayRetry(run)) return null;
+    if (mayRetry(run)) return null;
     const at = deletingAt ?? state.podTerminalAt ?? run.now;
     return { kind: "evicted", at, reason: disrupted.reason ?? "Evicted", message: disrupted.message ?? "" };
   }
@@ -162,7 +162,7 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
   if (isDeletedInForeground(state.job, pod)) {
     return { kind: "job_deleted", at: deletingAt, reason: "JobDeleted", message: "the Job is being deleted" };
   }
-  if (job === null && mayRetry(run)) return null;
+  if (mayRetry(run)) return null;
   // Of a Job that restarts its container in place the controller deletes the pod when it gives up.
   if (job?.reason === "BackoffLimitExceeded" && isRestarted(run)) return null;
   const said = job === null ? "" : `; the Job says ${job.reason ?? job.type}`;

@@ -5,7 +5,8 @@ import type { PhaseChange } from "./types.ts";
 /** Where a run stands, for people. Pure; two states with the same phase and text are the same to a reader. */
 export function describe(state: RunState, container: string | null): PhaseChange {
   const { job, pod } = state;
-  if (job === null && pod === null) return { phase: "unknown", text: "waiting for the Job to be seen" };
+  if (job === null && pod === null && state.jobDeletedAt === null)
+    return { phase: "unknown", text: "waiting for the Job to be seen" };
   if (state.jobDeletedAt !== null && (pod === null || state.podDeletedAt !== null))
     return { phase: "gone", text: "Job and pod are deleted" };
   if (pod === null || (state.podDeletedAt !== null && state.jobDeletedAt === null)) return describeJob(state);

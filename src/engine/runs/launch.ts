@@ -24,7 +24,7 @@ export interface JobManifest {
  * Marks the create request on the Job, so that a request whose answer was lost is told from another one's Job of the same
  * name.
  */
-export const LAUNCH_ID_ANNOTATION = "k8s-run-informer/launch-id";
+const LAUNCH_ID_ANNOTATION = "k8s-run-informer/launch-id";
 
 /** About ten seconds in all: an API server that was killed is back after two or three. */
 const ATTEMPTS = 9;

@@ -7,10 +7,11 @@ import { trimPod } from "../informer/trim.ts";
 import { jobPath } from "../job-path.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Cluster, isNotFound } from "../transport/index.ts";
+import { LinkedAbort } from "../transport/linked-abort.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
 import { CATCH_UP_MS, Run, type RunHost } from "./run.ts";
 
-export interface RegistryOptions {
+interface RegistryOptions {
   cluster: Cluster;
   jobs: Informer<Job>;
   pods: Informer<Pod>;
@@ -26,7 +27,7 @@ interface Tombstone {
   pod: Pod | null;
 }
 
-/** The server is asked again within, where it refuses; a run's end waits for it. */
+/** Of all attempts together: a run's end waits for it. */
 const LOOK_TIMEOUT_MS = 5_000;
 
 /** Pods by the namespace and name of the Job that controls them. */
@@ -207,12 +208,16 @@ export class RunRegistry implements RunHost {
 
   async look(run: Run): Promise<void> {
     const known = run.pod();
-    const { items } = await this.cluster.json<{ items: unknown[] }>({
-      path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/pods`,
-      query: { labelSelector: `job-name=${run.jobName}` },
-      signal: this.#stopped.signal,
-      timeoutMs: LOOK_TIMEOUT_MS,
-    });
+    const reason = () =>
+      new Error(`the pods of Job ${run.namespace}/${run.jobName} were not told within ${LOOK_TIMEOUT_MS} ms`);
+    const abort = new LinkedAbort([this.#stopped.signal, run.closed], { ms: LOOK_TIMEOUT_MS, reason });
+    const { items } = await this.cluster
+      .json<{ items: unknown[] }>({
+        path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/pods`,
+        query: { labelSelector: `job-name=${run.jobName}` },
+        signal: abort.signal,
+      })
+      .finally(() => abort.release());
     if (run.isReleased) return;
     const at = performance.now();
     const pods = items.map(trimPod).filter((pod) => pod !== null);

@@ -117,14 +117,12 @@ export class RunLogs implements AsyncIterable<LogLine> {
   #change(): Promise<void> {
     return new Promise((resolve) => {
       const settle = () => {
-        this.#run.off("change", settle);
-        this.#run.off("terminated", settle);
+        unfollow();
         this.#signal.removeEventListener("abort", settle);
         this.#closed.signal.removeEventListener("abort", settle);
         resolve();
       };
-      this.#run.on("change", settle);
-      this.#run.on("terminated", settle);
+      const unfollow = this.#run.onChange(settle);
       this.#signal.addEventListener("abort", settle, { once: true });
       this.#closed.signal.addEventListener("abort", settle, { once: true });
     });

@@ -246,7 +246,7 @@ export function condition(conditions: readonly Condition[] | undefined, type: st
   return conditions?.find((each) => each.type === type);
 }
 
-export function isScheduled(pod: Pod): boolean {
+function isScheduled(pod: Pod): boolean {
   return condition(pod.status.conditions, "PodScheduled")?.status === "True" || pod.spec.nodeName !== undefined;
 }
 

@@ -93,6 +93,7 @@ export class Run extends EventEmitter<RunEvents> {
   #pending: RunFrame[] | null = null;
   readonly #watched = new Map<string, Watched>();
   readonly #waiters = new Waiters();
+  readonly #followers = new Set<() => void>();
   #timer: NodeJS.Timeout | null = null;
   #lastPhase = "";
   readonly #closing = new AbortController();
@@ -240,7 +241,7 @@ export class Run extends EventEmitter<RunEvents> {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     this.#waiters.end(error);
-    this.#emit("change");
+    this.#changed();
     this.removeAllListeners();
   }
 
@@ -268,7 +269,7 @@ export class Run extends EventEmitter<RunEvents> {
     this.#uid = job.metadata.uid;
     const pending = this.#pending ?? [];
     this.#pending = null;
-    if (this.#state.job === null) this.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
+    this.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
     for (const frame of pending) this.frame(frame);
   }
 
@@ -286,7 +287,7 @@ export class Run extends EventEmitter<RunEvents> {
       this.#emit("pod", { pod: this.#state.pod, previous: before.pod });
     }
     this.#evaluate();
-    this.#emit("change");
+    this.#changed();
     this.#emitPhase();
     this.#checkGone();
   }
@@ -296,13 +297,21 @@ export class Run extends EventEmitter<RunEvents> {
     if (this.#state.job !== null) return;
     this.#state = { ...this.#state, jobDeletedAt: performance.now() };
     this.#evaluate();
-    this.#emit("change");
+    this.#changed();
     this.#checkGone();
   }
 
   /** @internal How the awaited container ended, if it has. */
   endOf(container: string): RunEnd | null {
     return this.#watch(container).end;
+  }
+
+  /** @internal Told of each change and end, whatever a listener throws. Returns the function that ends it. */
+  onChange(follower: () => void): () => void {
+    this.#followers.add(follower);
+    return () => {
+      this.#followers.delete(follower);
+    };
   }
 
   /** @internal What a log follower asks about one pod of this run. */
@@ -319,12 +328,7 @@ export class Run extends EventEmitter<RunEvents> {
             : this.#host.pod(namespace, podName);
         return containerView(current?.metadata.uid === uid ? current : undefined, container);
       },
-      onChange: (listener) => {
-        this.on("change", listener);
-        return () => {
-          this.off("change", listener);
-        };
-      },
+      onChange: (listener) => this.onChange(listener),
     };
   }
 
@@ -361,8 +365,10 @@ export class Run extends EventEmitter<RunEvents> {
         continue;
       }
       watched.end = verdict.end;
-      if (verdict.end !== null) this.#emit("terminated", verdict.end);
-      else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
+      if (verdict.end !== null) {
+        this.#tellFollowers();
+        this.#emit("terminated", verdict.end);
+      } else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
     }
     this.#waiters.check();
     this.#wake(heldAt === now ? wakeAt : Math.max(wakeAt, now + CATCH_UP_MS / 2), now);
@@ -445,6 +451,21 @@ export class Run extends EventEmitter<RunEvents> {
     this.#waiters.check();
     this.#emit("gone");
     return true;
+  }
+
+  #changed(): void {
+    this.#tellFollowers();
+    this.#emit("change");
+  }
+
+  #tellFollowers(): void {
+    for (const follower of [...this.#followers]) {
+      try {
+        follower();
+      } catch (error) {
+        this.#host.report(error);
+      }
+    }
   }
 
   #emitPhase(): void {

@@ -71,7 +71,12 @@ export class ConnectionPool implements Wire {
 
   /** Nothing is open or under way. */
   get isEmpty(): boolean {
-    return this.#connections.size === 0 && this.#connecting === 0 && this.#queue.length === 0 && this.#http1 === null;
+    return (
+      this.#connections.size === 0 &&
+      this.#connecting === 0 &&
+      this.#queue.length === 0 &&
+      (this.#http1?.destroyed ?? true)
+    );
   }
 
   #pump(): void {
@@ -136,7 +141,8 @@ export class ConnectionPool implements Wire {
         // It went before it could say a word.
         else
           this.#failQueue(
-            new ConnectionError("ConnectionReset", "the server closed the connection as soon as it stood"),
+            connection.failure ??
+              new ConnectionError("ConnectionReset", "the server closed the connection as soon as it stood"),
           );
       }
       this.#pump();

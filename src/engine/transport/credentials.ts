@@ -3,7 +3,7 @@ import type { RequestOptions } from "node:https";
 import type { KubeConfig, User } from "@kubernetes/client-node";
 import { ConnectionError } from "./connection-failure.ts";
 import { reloadKubeConfig } from "./kube-config.ts";
-import { oidcExpiry, repairOidcIssuer } from "./oidc.ts";
+import { keepRefreshToken, oidcExpiry, passOnRefreshToken, repairOidcIssuer } from "./oidc.ts";
 
 /** What `tls.connect` needs to know both sides. */
 export interface TlsMaterial {
@@ -41,6 +41,8 @@ const MIN_RENEWAL_MS = 1_000;
 export class Credentials {
   #kubeConfig: KubeConfig;
   #current: Promise<Credential> | null = null;
+  /** The same without its time limit. */
+  #underWay: Promise<Credential> | null = null;
   #readAgainAt = 0;
   #renewedAt = Number.NEGATIVE_INFINITY;
 
@@ -58,15 +60,26 @@ export class Credentials {
   /** After a 401: reads anew past every cache, but only once for all the requests that were refused with `refused`. */
   async renew(refused: Credential): Promise<Credential> {
     const current = await this.get();
-    if (current !== refused || performance.now() - this.#renewedAt < MIN_RENEWAL_MS) return current;
+    // Equal, not the same: one that was merely read again in the meantime is refused, too.
+    if (!isEqual(current, refused)) return current;
+    // Not `current`: another request that was refused may have begun a reading in this very moment.
+    if (performance.now() - this.#renewedAt < MIN_RENEWAL_MS) return this.get();
     this.#renewedAt = performance.now();
     this.#kubeConfig = withoutCaches(this.#kubeConfig);
     repairOidcIssuer(this.#kubeConfig);
+    this.#underWay = null;
     return this.#read();
   }
 
   #read(): Promise<Credential> {
-    const reading = withTimeout(readCredential(this.#kubeConfig), userName(this.#kubeConfig));
+    // A plugin that hangs is waited for again, not started again: nobody would ever end the many.
+    const underWay = this.#underWay ?? readCredential(this.#kubeConfig);
+    this.#underWay = underWay;
+    const over = () => {
+      if (this.#underWay === underWay) this.#underWay = null;
+    };
+    underWay.then(over, over);
+    const reading = withTimeout(underWay, userName(this.#kubeConfig));
     this.#current = reading;
     // While it is read, nobody reads it again.
     this.#readAgainAt = Number.POSITIVE_INFINITY;
@@ -104,6 +117,7 @@ async function withTimeout(reading: Promise<Credential>, user: string): Promise<
 
 async function readCredential(kubeConfig: KubeConfig): Promise<Credential> {
   const options: RequestOptions = {};
+  const restore = keepRefreshToken(kubeConfig);
   try {
     // Also makes an https.Agent, once, which stays unused and so opens nothing. `applySecurityAuthentication` would make an
     // undici Agent with each call.
@@ -113,6 +127,8 @@ async function readCredential(kubeConfig: KubeConfig): Promise<Credential> {
       "CredentialsError",
       `the credentials of user ${userName(kubeConfig)} cannot be had: ${describe(error, kubeConfig.getCurrentUser())}`,
     );
+  } finally {
+    restore();
   }
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(options.headers ?? {})) {
@@ -131,6 +147,10 @@ async function readCredential(kubeConfig: KubeConfig): Promise<Credential> {
   return { headers, tls, tlsFingerprint: fingerprint(tls), readAgainAt };
 }
 
+function isEqual(a: Credential, b: Credential): boolean {
+  return a.tlsFingerprint === b.tlsFingerprint && a.headers.authorization === b.headers.authorization;
+}
+
 function fingerprint(tls: TlsMaterial): string {
   const hash = createHash("sha256");
   for (const [name, value] of Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -146,7 +166,10 @@ function fingerprint(tls: TlsMaterial): string {
  */
 function withoutCaches(kubeConfig: KubeConfig): KubeConfig {
   const reloaded = reloadKubeConfig(kubeConfig);
-  if (reloaded !== null) return reloaded;
+  if (reloaded !== null) {
+    passOnRefreshToken(kubeConfig, reloaded);
+    return reloaded;
+  }
   // By its own constructor: a host may bring another copy of client-node.
   const fresh = Reflect.construct(kubeConfig.constructor as new () => KubeConfig, []);
   fresh.loadFromOptions({

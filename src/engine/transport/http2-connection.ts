@@ -48,6 +48,7 @@ export class Http2Connection {
   #streams = 0;
   #isOpen = true;
   #goawayCode: number | null = null;
+  #failure: Error | null = null;
 
   constructor(socket: Socket, options: Http2ConnectionOptions) {
     this.#options = options;
@@ -59,8 +60,9 @@ export class Http2Connection {
       peerMaxConcurrentStreams: options.maxStreams,
     });
     this.#session = session;
-    // Errors reach the streams; here they must only not be uncaught.
-    socket.on("error", () => {});
+    // A TLS error (an alert, a broken record) Node tells of here only: it ends neither socket nor session.
+    socket.on("error", (error) => void this.destroy(error));
+    // Reaches the streams; here it must only not be uncaught.
     session.on("error", () => {});
     session.once("connect", () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
     session.on("remoteSettings", ({ maxConcurrentStreams }) => {
@@ -95,6 +97,11 @@ export class Http2Connection {
   get available(): number {
     // Node tells of the end of a session a moment after it, when its socket is closed.
     return this.#isOpen && !this.#session.destroyed ? Math.max(0, this.#limit - this.#streams) : 0;
+  }
+
+  /** Why it was given up; null where the server said nothing of it. */
+  get failure(): Error | null {
+    return this.#failure;
   }
 
   /** The server's stream limit as far as it binds us; 0 = not yet known. */
@@ -139,11 +146,11 @@ export class Http2Connection {
   /** No new streams; closes with its last one. */
   close(): void {
     this.#retire();
-    if (this.#streams === 0) this.#finish();
   }
 
   /** Fails every stream with `error`; settles when the socket is closed. */
   async destroy(error: Error): Promise<void> {
+    this.#failure ??= error;
     this.#retire();
     this.#session.destroy(error);
     if (this.#socket.closed) return;

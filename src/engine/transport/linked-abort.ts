@@ -1,5 +1,3 @@
-import { defaultMaxListeners, getMaxListeners, setMaxListeners } from "node:events";
-
 /**
  * A signal that aborts with any of its sources, or when its time is over, until it is released. `AbortSignal.any` cannot be
  * released: each request would stay tied to a signal that lives as long as the engine.
@@ -16,8 +14,6 @@ export class LinkedAbort {
         this.#abort(source.reason);
         return;
       }
-      // One signal may rightly end a thousand requests.
-      if (getMaxListeners(source) === defaultMaxListeners) setMaxListeners(0, source);
       source.addEventListener("abort", this, { once: true });
       this.#sources.push(source);
     }

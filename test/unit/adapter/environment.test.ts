@@ -43,7 +43,7 @@ describe("layers", () => {
 
   test("in that order", () => {
     const names = build({ extra: { B: "1" }, env: { C: "1" } }).entries.map(({ name }) => name);
-    const order = ["LOG_LEVEL", "PAPERCLIP_AGENT_ID", "B", "C", "HOME", "ANTHROPIC_API_KEY"].map((name) =>
+    const order = ["ANTHROPIC_API_KEY", "LOG_LEVEL", "PAPERCLIP_AGENT_ID", "B", "C", "HOME"].map((name) =>
       names.indexOf(name),
     );
     expect(order).toEqual([...order].sort((a, b) => a - b));

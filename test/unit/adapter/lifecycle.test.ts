@@ -324,8 +324,22 @@ describe("the process goes away and another comes", () => {
     const config = { env: { GITHUB_TOKEN: "ghp_lifecycle-0001" } };
     const first = run(world, adapter, { agentId, config });
     await world.k8s.objects.until(() => JSON.stringify(podsOf(agentId)).includes("CreateContainerConfigError"));
+    const left = structuredClone(jobsOf(agentId)[0]) as unknown as {
+      metadata: { name: string; labels: object; annotations: object };
+      spec: { selector?: unknown; template: { metadata: { labels: object } } };
+    };
     await crash(first);
     fault.remove();
+    // As it stood: a process that dies has no time to withdraw it, as one that lost its lease has.
+    expect(jobsOf(agentId)).toEqual([]);
+    const { name, labels, annotations } = left.metadata;
+    delete left.spec.selector;
+    left.spec.template.metadata.labels = labels;
+    world.k8s.objects.create("jobs", {
+      ...left,
+      metadata: { name, namespace: NAMESPACE, labels, annotations },
+      status: {},
+    } as never);
     const next = run(world, adapter, { agentId, config: { ...config, configErrorGraceSec: 1 } });
     expect(await next.result).toMatchObject({
       errorCode: "k8s_pod_reattach_failed",

@@ -269,6 +269,122 @@ describe("credentials", () => {
     expect(provider.requests.filter((each) => each.startsWith("POST"))).toEqual(["POST /token"]);
   });
 
+  test("a 401 after a refresh: the refresh token that the provider gave last is used, not the spent one of the file", async () => {
+    vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
+    const now = Math.floor(Date.now() / 1_000);
+    const jwt = (claims: object) =>
+      `${Buffer.from('{"alg":"RS256"}').toString("base64url")}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.c2ln`;
+    let refreshToken = 1;
+    const provider = await startApiServer((request, response) => {
+      const issuer = `https://127.0.0.1:${provider.port}`;
+      if (request.url.endsWith("/.well-known/openid-configuration")) {
+        sendJson(response, 200, {
+          issuer,
+          token_endpoint: `${issuer}/token`,
+          authorization_endpoint: `${issuer}/auth`,
+          jwks_uri: `${issuer}/keys`,
+        });
+        return;
+      }
+      let body = "";
+      request.on("data", (chunk) => {
+        body += chunk;
+      });
+      request.on("end", () => {
+        // Rotation, as Keycloak, Dex and Okta have it: each refresh token once.
+        if (new URLSearchParams(body).get("refresh_token") !== `r${refreshToken}`) {
+          sendJson(response, 400, { error: "invalid_grant" });
+          return;
+        }
+        refreshToken += 1;
+        const id_token = jwt({ iss: issuer, aud: "client", sub: `me-${refreshToken}`, iat: now, exp: now + 3_600 });
+        sendJson(response, 200, {
+          id_token,
+          access_token: "a",
+          refresh_token: `r${refreshToken}`,
+          token_type: "bearer",
+          expires_in: 3_600,
+        });
+      });
+    });
+    cleanups.push(() => provider.close());
+    let refusals = 0;
+    const server = await start(() => refusals-- <= 0);
+    const config = {
+      "client-id": "client",
+      "id-token": jwt({ exp: now - 60 }),
+      "refresh-token": "r1",
+      "idp-issuer-url": `https://127.0.0.1:${provider.port}`,
+    };
+    const cluster = clusterOf(await load(server, { "auth-provider": { name: "oidc", config } }));
+    await cluster.json({ path: PODS });
+    // As an API server that has just started, and not yet read the provider's keys.
+    refusals = 1;
+    await cluster.json({ path: PODS });
+    await cluster.json({ path: PODS });
+  });
+
+  test("an identity provider that gives no new refresh token: the old one serves the next time, too", async () => {
+    vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
+    vi.useFakeTimers({ toFake: ["Date"] });
+    cleanups.push(() => vi.useRealTimers());
+    const jwt = (claims: object) =>
+      `${Buffer.from('{"alg":"RS256"}').toString("base64url")}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.c2ln`;
+    const seconds = () => Math.floor(Date.now() / 1_000);
+    let issued = 0;
+    const provider = await startApiServer((request, response) => {
+      const issuer = `https://127.0.0.1:${provider.port}`;
+      if (request.url.endsWith("/.well-known/openid-configuration")) {
+        sendJson(response, 200, {
+          issuer,
+          token_endpoint: `${issuer}/token`,
+          authorization_endpoint: `${issuer}/auth`,
+          jwks_uri: `${issuer}/keys`,
+        });
+        return;
+      }
+      issued += 1;
+      const id_token = jwt({ iss: issuer, aud: "client", sub: `me-${issued}`, iat: seconds(), exp: seconds() + 3_600 });
+      sendJson(response, 200, { id_token, access_token: "a", token_type: "bearer", expires_in: 3_600 });
+    });
+    cleanups.push(() => provider.close());
+    const server = await start();
+    const config = {
+      "client-id": "client",
+      "id-token": jwt({ exp: seconds() - 60 }),
+      "refresh-token": "r1",
+      "idp-issuer-url": `https://127.0.0.1:${provider.port}`,
+    };
+    const cluster = clusterOf(server.kubeConfig({ "auth-provider": { name: "oidc", config } }));
+    const subject = async () => {
+      const { authorization } = await cluster.json<Seen>({ path: PODS });
+      return JSON.parse(Buffer.from(authorization?.split(".")[1] ?? "", "base64url").toString() || "{}").sub;
+    };
+    expect(await subject()).toBe("me-1");
+    vi.setSystemTime(Date.now() + 3_601_000);
+    expect(await subject()).toBe("me-2");
+    vi.setSystemTime(Date.now() + 3_601_000);
+    expect(await subject()).toBe("me-3");
+  });
+
+  test("a 401 that comes after the same credentials were read anew", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    cleanups.push(() => vi.useRealTimers());
+    let valid = "Bearer one";
+    const server = await start(({ authorization }) => {
+      if (authorization === valid) return true;
+      // The answer takes its time.
+      vi.setSystemTime(Date.now() + 10_050);
+      return false;
+    });
+    await file("token", "one\n");
+    const cluster = clusterOf(await load(server, { tokenFile: "token" }));
+    await cluster.json({ path: PODS });
+    await file("token", "two\n");
+    valid = "Bearer two";
+    expect(await cluster.json({ path: PODS })).toMatchObject({ authorization: "Bearer two" });
+  });
+
   test("refused for good: 401 after one more try, without asking the plugin with every request", async () => {
     const server = await start(() => false);
     const plugin = await execUser({ token: "never" });
