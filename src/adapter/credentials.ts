@@ -16,28 +16,24 @@ export function isCredential(name: string, value: string): boolean {
   return CREDENTIAL_NAME.test(name) || URL_WITH_PASSWORD.test(value) || CREDENTIAL_VALUE.test(value);
 }
 
-/** Variables that the operator bound to a secret in the host: their names may be innocent. */
-export function secretBoundNames(ctx: AdapterExecutionContext): Set<string> {
+/** What the agent's own configuration says of a variable, as the host stored it: a text, or what it is bound to. */
+export function bindingOf(ctx: AdapterExecutionContext, name: string): unknown {
   const { adapterConfig } = ctx.agent;
   const env = isObject(adapterConfig) ? adapterConfig.env : undefined;
-  const names = new Set<string>();
-  for (const [name, binding] of Object.entries(isObject(env) ? env : {})) {
-    if (isObject(binding) && binding.type !== "plain") names.add(name);
-  }
-  return names;
+  return isObject(env) ? env[name] : undefined;
 }
 
 /**
- * Of the operator's variables those that are not known to be plain: the host puts variables of environment, project and routine
- * under and over the agent's own, and does not say which of them were secrets.
+ * Those of the host's variables that are not known to be plain, whatever their names: bound to a secret by the agent, or not the
+ * agent's own. The host puts those of environment, project and routine under and over the agent's, and does not say which of them
+ * were secrets.
  */
-export function unknownNames(ctx: AdapterExecutionContext, env: Readonly<Record<string, string>>): Set<string> {
-  const { adapterConfig } = ctx.agent;
-  const bindings = isObject(adapterConfig) && isObject(adapterConfig.env) ? adapterConfig.env : {};
+export function mayBeSecret(ctx: AdapterExecutionContext, env: Readonly<Record<string, string>>): Set<string> {
   const names = new Set<string>();
   for (const [name, value] of Object.entries(env)) {
-    const binding = bindings[name];
-    if ((isObject(binding) && binding.type === "plain" ? binding.value : binding) !== value) names.add(name);
+    const binding = bindingOf(ctx, name);
+    const plain = isObject(binding) && binding.type === "plain" ? binding.value : binding;
+    if (plain !== value) names.add(name);
   }
   return names;
 }
@@ -89,10 +85,10 @@ export class Redactor {
 
 /** Everything secret that the host handed to this run. */
 export function secretsOf(ctx: AdapterExecutionContext, env: Readonly<Record<string, string>>): string[] {
-  const bound = secretBoundNames(ctx);
+  const unknown = mayBeSecret(ctx, env);
   const secrets: string[] = [];
   for (const [name, value] of Object.entries(env))
-    if (bound.has(name) || isCredential(name, value)) secrets.push(value);
+    if (unknown.has(name) || isCredential(name, value)) secrets.push(value);
   if (ctx.authToken !== undefined) secrets.push(ctx.authToken);
   if (ctx.runtimeTools !== undefined) secrets.push(ctx.runtimeTools.bearerToken);
   for (const server of ctx.runtimeMcp?.getServers() ?? []) secrets.push(server.token);

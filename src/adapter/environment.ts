@@ -2,7 +2,7 @@ import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { stringifyPaperclipWakePayload } from "@paperclipai/adapter-utils/server-utils";
 import type { BaseConfig } from "./config.ts";
 import { isObject } from "./config-reader.ts";
-import { isCredential, secretBoundNames, unknownNames } from "./credentials.ts";
+import { bindingOf, isCredential, mayBeSecret } from "./credentials.ts";
 import { DATA_DIRECTORY, type Notice } from "./definition.ts";
 import { ConfigError } from "./errors.ts";
 import type { SelfPod } from "./self-pod.ts";
@@ -81,16 +81,15 @@ export function buildEnvironment(input: EnvironmentInput): ContainerEnvironment 
   layers.set("HOME", DATA_DIRECTORY);
   if (config.docker !== null) layers.set("DOCKER_HOST", "unix:///var/run/docker.sock");
 
-  const bound = secretBoundNames(ctx);
-  for (const name of secretExtra) bound.add(name);
-  for (const name of unknownNames(ctx, operators)) if (layers.get(name) === operators[name]) bound.add(name);
+  const secretNames = new Set(secretExtra);
+  for (const name of mayBeSecret(ctx, operators)) if (layers.get(name) === operators[name]) secretNames.add(name);
   const secretData: Record<string, string> = {};
   // References first: Kubernetes puts in for `$(NAME)` only what stands before, as it may have in the server's pod.
   const entries: EnvEntry[] = (selfPod?.envValueFrom ?? []).filter(({ name }) => !layers.has(name));
   for (const [name, value] of layers) {
     // In the server's own pod the literal may refer to other variables, which only Kubernetes can put in.
     const isTemplate = inherited[name] === value;
-    const isSecret = (bound.has(name) || isCredential(name, value)) && !(isTemplate && value.includes("$("));
+    const isSecret = (secretNames.has(name) || isCredential(name, value)) && !(isTemplate && value.includes("$("));
     if (!isSecret) {
       entries.push({ name, value: isTemplate ? value : escapeReferences(value) });
       continue;
@@ -239,12 +238,10 @@ function operatorVariables(
   ctx: AdapterExecutionContext,
   env: Readonly<Record<string, string>>,
 ): Record<string, string> {
-  const { adapterConfig } = ctx.agent;
-  const bindings = isObject(adapterConfig) && isObject(adapterConfig.env) ? adapterConfig.env : {};
   const variables: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
     if (HOST_KEYS.has(name) || name.startsWith("PAPERCLIP_RUNNER_NETWORK_")) {
-      const binding = bindings[name];
+      const binding = bindingOf(ctx, name);
       const asked = isObject(binding) ? binding.value : binding;
       if (asked !== value) continue;
     }

@@ -56,13 +56,11 @@ test("everything secret that the host hands to a run", () => {
     runtimeMcp: { getServers: () => [{ name: "m", url: "u", token: "mcp-1", connectionId: "c" }] },
     agent: {
       ...contextOf().agent,
-      adapterConfig: { env: { BOUND: { type: "secret_ref" }, PLAIN: { type: "plain", value: "p" } } },
+      adapterConfig: { env: { BOUND: { type: "secret_ref" }, PLAIN: { type: "plain", value: "p-1" }, TEXT: "p-2" } },
     },
   });
-  expect(secretsOf(ctx, { BOUND: "b-1", PLAIN: "p-1", MY_TOKEN: "t-1" }).sort()).toEqual([
-    "b-1",
-    "jwt-1",
-    "mcp-1",
-    "t-1",
-  ]);
+  const env = { BOUND: "b-1", PLAIN: "p-1", TEXT: "p-2", MY_TOKEN: "t-1", OF_PROJECT: "o-1" };
+  expect(secretsOf(ctx, env).sort()).toEqual(["b-1", "jwt-1", "mcp-1", "o-1", "t-1"]);
+  // A level above the agent's has another value for it.
+  expect(secretsOf(ctx, { PLAIN: "o-2" })).toContain("o-2");
 });

@@ -8,7 +8,8 @@ import {
   reachableUrl,
 } from "../../../src/adapter/environment.ts";
 import { ConfigError } from "../../../src/adapter/errors.ts";
-import { contextOf, selfPodOf } from "./fixtures.ts";
+import { parseSelfPod } from "../../../src/adapter/self-pod.ts";
+import { contextOf, rawSelfPod, selfPodOf } from "./fixtures.ts";
 
 function build(overrides: Partial<EnvironmentInput> & { env?: Record<string, string> } = {}): ContainerEnvironment {
   const { env = {}, ...rest } = overrides;
@@ -22,6 +23,11 @@ function build(overrides: Partial<EnvironmentInput> & { env?: Record<string, str
     serverEnv: {},
     ...rest,
   });
+}
+
+/** Of an agent whose own configuration binds its variables so. */
+function boundTo(env: Record<string, unknown>, overrides: Parameters<typeof contextOf>[0] = {}) {
+  return contextOf({ agent: { ...contextOf().agent, adapterConfig: { env } }, ...overrides });
 }
 
 function resolved({ entries, secretData }: ContainerEnvironment, name: string): string | undefined {
@@ -50,10 +56,25 @@ describe("layers", () => {
     expect(order).not.toContain(-1);
   });
 
-  test("what Paperclip sets for this run wins over the operator's, but for the API's address", () => {
+  test("what an inherited variable refers to stands before it, as in the server's pod", () => {
+    const raw = rawSelfPod() as { spec: { containers: { env: object[] }[] } };
+    raw.spec.containers[1]?.env.unshift({ name: "NODE_NAME", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } });
+    const names = build({ selfPod: parseSelfPod(raw) }).entries.map(({ name }) => name);
+    expect(names).toContain("NODE_NAME");
+    expect(names.indexOf("NODE_NAME")).toBeLessThan(names.indexOf("CACHE_DIR"));
+  });
+
+  test("what Paperclip sets for this run wins over the operator's, but for the API's address and AGENT_HOME", () => {
     const result = build({
-      env: { PAPERCLIP_RUN_ID: "mine", PAPERCLIP_OTHER: "mine", PAPERCLIP_API_URL: "http://elsewhere" },
+      ctx: contextOf({ context: { paperclipWorkspace: { agentHome: "/paperclip/agents/host" } } }),
+      env: {
+        PAPERCLIP_RUN_ID: "mine",
+        PAPERCLIP_OTHER: "mine",
+        PAPERCLIP_API_URL: "http://elsewhere",
+        AGENT_HOME: "/paperclip/mine",
+      },
     });
+    expect(resolved(result, "AGENT_HOME")).toBe("/paperclip/mine");
     expect(resolved(result, "PAPERCLIP_RUN_ID")).toBe(contextOf().runId);
     expect(resolved(result, "PAPERCLIP_OTHER")).toBe("mine");
     expect(resolved(result, "PAPERCLIP_API_URL")).toBe("http://elsewhere");
@@ -106,21 +127,17 @@ describe("what the host adds for its own disk", () => {
   });
 
   test("but the operator's own wish is kept", () => {
-    const agent = {
-      ...contextOf().agent,
-      adapterConfig: { env: { TMPDIR: { type: "plain", value: "/srv/scratch" } } },
-    };
-    expect(resolved(build({ env, ctx: contextOf({ agent }) }), "TMPDIR")).toBe("/srv/scratch");
+    const ctx = boundTo({ TMPDIR: { type: "plain", value: "/srv/scratch" } });
+    expect(resolved(build({ env, ctx }), "TMPDIR")).toBe("/srv/scratch");
   });
 });
 
 describe("credentials travel by Secret", () => {
   test("by name, by value, by the operator's binding, by the definition's word, and the run's own key", () => {
-    const agent = { ...contextOf().agent, adapterConfig: { env: { INNOCENT: { type: "secret_ref", secretId: "x" } } } };
-    const env = { GITHUB_TOKEN: "abc", INNOCENT: "bound", PLAIN: "x", PROXY: "http://user:pass@proxy" };
+    const plain = { GITHUB_TOKEN: "abc", PLAIN: "x", PROXY: "http://user:pass@proxy" };
     const result = build({
-      ctx: contextOf({ agent, authToken: "run-jwt" }),
-      env,
+      ctx: boundTo({ ...plain, INNOCENT: { type: "secret_ref", secretId: "x" } }, { authToken: "run-jwt" }),
+      env: { ...plain, INNOCENT: "bound" },
       extra: { MCP: "s" },
       secretExtra: ["MCP"],
     });
@@ -137,6 +154,17 @@ describe("credentials travel by Secret", () => {
       valueFrom: { secretKeyRef: { name: "s", key: "env.GITHUB_TOKEN" } },
     });
     expect(JSON.stringify(result.entries)).not.toMatch(/hunter2|run-jwt|bound|pass@/);
+  });
+
+  test("what levels above the agent bind, which may be secrets; what the agent binds plainly stays literal", () => {
+    const result = build({
+      ctx: boundTo({ OWN: { type: "plain", value: "own" }, TEXT: "text", OVERRIDDEN: "own" }),
+      env: { OWN: "own", TEXT: "text", OVERRIDDEN: "the project's", PROJECT: "innocent", PAPERCLIP_RUN_ID: "mine" },
+    });
+    const literal = Object.fromEntries(result.entries.map(({ name, value }) => [name, value]));
+    expect(literal).toMatchObject({ OWN: "own", TEXT: "text", PAPERCLIP_RUN_ID: contextOf().runId });
+    expect(result.secretData).toMatchObject({ "env.PROJECT": "innocent", "env.OVERRIDDEN": "the project's" });
+    expect(JSON.stringify(result.entries)).not.toMatch(/innocent|the project's/);
   });
 
   test("an inherited literal that refers to another variable stays one: only Kubernetes can put that in", () => {

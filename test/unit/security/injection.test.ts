@@ -141,7 +141,7 @@ test("ids, names, workspace, variables and labels stay out of every command", ()
         [],
         {
           runId: id,
-          agent: { ...contextOf().agent, id, name: text, companyId: id },
+          agent: { ...contextOf().agent, id, name: text, companyId: id, adapterConfig: { env: { X: text } } },
           context: { taskId: id, paperclipWorkspace: { cwd: `/w/${text}` } },
         },
         { env: { X: text } },
