@@ -3,7 +3,7 @@ import type { Exchange, Pace } from "./exchange.ts";
 import { seededRandom } from "./random.ts";
 import { isTrue, type RequestInfo } from "./request-info.ts";
 import { StatusError } from "./status-error.ts";
-import type { WatchFrameFault, WatchStream } from "./watch-stream.ts";
+import type { ListEndFault, WatchFrameFault, WatchStream } from "./watch-stream.ts";
 
 /** Which requests a fault is for. Every given field must fit; none given: all. */
 export interface RequestMatch {
@@ -105,6 +105,7 @@ export class Faults {
   readonly #logFailures = new Set<Rule<LogFailure>>();
   readonly #watchFaults = new Set<Rule<{ fault: WatchFrameFault; match: RequestMatch | undefined }>>();
   readonly #watchAnswers = new Set<Rule<{ answer: RequestFault; match: RequestMatch | undefined }>>();
+  readonly #listEnds = new Set<Rule<ListEndFault & { match: RequestMatch | undefined }>>();
   readonly #stalls = new Set<{ match: RequestMatch | undefined }>();
   readonly #timers = new Set<Timer>();
 
@@ -159,6 +160,21 @@ export class Faults {
       for (const exchange of held) exchange.release();
     };
     if (ms !== undefined) this.#later(ms, release);
+    return { release, remove: release };
+  }
+
+  /**
+   * The bookmark that ends a streaming list comes `ms` after its objects (default: when released), and what changes meanwhile
+   * comes before it. A server sends it at once if its cache is fresh, as recorded of 1.36, else from a timer, about a second late;
+   * older ones always do the latter. For lists that begin from now on.
+   */
+  delayListEnd(ms = Number.POSITIVE_INFINITY, options: { match?: RequestMatch; count?: number } = {}): Stall {
+    const fault = { ms, match: options.match };
+    const rule = add(this.#listEnds, fault, options.count);
+    const release = () => {
+      rule.remove();
+      for (const watch of this.#targets.watches()) if (watch.listEndFault === fault) watch.endList();
+    };
     return { release, remove: release };
   }
 
@@ -279,7 +295,11 @@ export class Faults {
     this.#watchFaults.clear();
     this.#watchAnswers.clear();
     this.#stalls.clear();
-    for (const watch of this.#targets.watches()) watch.exchange.release();
+    this.#listEnds.clear();
+    for (const watch of this.#targets.watches()) {
+      watch.exchange.release();
+      watch.endList();
+    }
     for (const timer of this.#timers) timer.cancel();
     this.#timers.clear();
   }
@@ -313,6 +333,11 @@ export class Faults {
   /** @internal */
   forWatch(request: RequestInfo): WatchFrameFault | undefined {
     return take(this.#watchFaults, (fault) => fits(fault.match, request))?.fault;
+  }
+
+  /** @internal */
+  forListEnd(request: RequestInfo): ListEndFault | undefined {
+    return take(this.#listEnds, (fault) => fits(fault.match, request));
   }
 
   /** @internal After how many bytes the log answer is cut, and how. */

@@ -52,6 +52,7 @@ export function watchObjects(context: ApiContext, { request, exchange, resource 
     listOptions: options,
     transform: print === undefined ? undefined : (json) => tableOf(context, resource, json, print),
     frameFault: context.faults.forWatch(request),
+    listEndFault: sendInitialEvents ? context.faults.forListEnd(request) : undefined,
     after: fromNow ? current : resourceVersion,
     currentVersion: () => store.resourceVersion,
     maxPending: context.settings.maxPendingEvents,

@@ -20,6 +20,11 @@ export type WatchFrameFault =
   /** An ERROR frame, then a clean end. */
   | { kind: "error"; code: number; reason: string; message: string };
 
+/** The bookmark that ends a streaming list is late, and changes come before it (see `Faults.delayListEnd`). */
+export interface ListEndFault {
+  ms: number;
+}
+
 export interface WatchStreamOptions {
   resource: ResourceName;
   request: RequestInfo;
@@ -29,6 +34,7 @@ export interface WatchStreamOptions {
   /** Turns an object's JSON into what this client asked for (a table). */
   transform: ((json: Buffer) => Buffer) | undefined;
   frameFault: WatchFrameFault | undefined;
+  listEndFault: ListEndFault | undefined;
   /** Changes after this version are sent. */
   after: number;
   currentVersion: () => number;
@@ -56,12 +62,16 @@ export class WatchStream implements WatchListener {
   readonly selector: ObjectSelector;
   readonly resource: ResourceName;
   readonly after: number;
+  readonly listEndFault: ListEndFault | undefined;
   readonly #options: WatchStreamOptions;
   readonly #timers: Timer[] = [];
+  #listEndTimer: Timer | undefined;
   #initial: readonly StoredObject[] = [];
   #initialIndex = 0;
   /** The version that the bookmark after the initial objects carries, until it is sent. */
   #initialEventsEnd: number | undefined;
+  /** That bookmark is held back; no other is sent before it. */
+  #isListEndLate = false;
   /** Frames not yet written: the type and the object's JSON, alternating. */
   #pending: Buffer[] = [];
   #sent = 0;
@@ -78,6 +88,7 @@ export class WatchStream implements WatchListener {
     this.after = options.after;
     this.selector = options.listOptions.selector;
     this.#frameFault = options.frameFault;
+    this.listEndFault = options.listEndFault;
   }
 
   /** `initial`: objects to send as ADDED first. `subscribe`: joins the watch cache; what it throws becomes an ERROR frame. */
@@ -100,7 +111,7 @@ export class WatchStream implements WatchListener {
         : MIN_TIMEOUT_MS * (1 + Math.random());
     this.#timers.push(clock.setTimeout(() => this.end(), timeoutMs));
     if (listOptions.allowWatchBookmarks) {
-      if (listOptions.sendInitialEvents) this.#initialEventsEnd = this.#options.currentVersion();
+      if (listOptions.sendInitialEvents) this.#endList(clock);
       this.#scheduleBookmark(timeoutMs);
     }
     this.#flush();
@@ -117,8 +128,15 @@ export class WatchStream implements WatchListener {
   }
 
   bookmark(): void {
-    if (this.#initialIndex < this.#initial.length || this.#ended) return;
+    if (this.#initialIndex < this.#initial.length || this.#isListEndLate || this.#ended) return;
     this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), false));
+  }
+
+  /** Sends the bookmark that ends the list, if it is late. */
+  endList(): void {
+    if (!this.#isListEndLate || this.#ended) return;
+    this.#isListEndLate = false;
+    this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), true));
   }
 
   /** An ERROR frame with the status, and a clean end. */
@@ -247,6 +265,16 @@ export class WatchStream implements WatchListener {
     }
   }
 
+  #endList(clock: Clock): void {
+    const { listEndFault } = this;
+    if (listEndFault === undefined) {
+      this.#initialEventsEnd = this.#options.currentVersion();
+      return;
+    }
+    this.#isListEndLate = true;
+    if (Number.isFinite(listEndFault.ms)) this.#listEndTimer = clock.setTimeout(() => this.endList(), listEndFault.ms);
+  }
+
   #scheduleBookmark(timeoutMs: number): void {
     const { clock } = this.#options;
     const start = clock.now();
@@ -267,6 +295,7 @@ export class WatchStream implements WatchListener {
     this.#stop?.();
     this.#stop = undefined;
     for (const timer of this.#timers) timer.cancel();
+    this.#listEndTimer?.cancel();
   }
 
   #finish(): void {

@@ -3,6 +3,7 @@ import { EmbeddedKubernetes, type EmbeddedKubernetesOptions } from "../../../src
 import { Client, job, secret, untilReset } from "./http-client.ts";
 
 const PATH = "/api/v1/namespaces/ex/configmaps";
+const ASKED = "allowWatchBookmarks=true";
 const SECRETS = "/api/v1/namespaces/ex/secrets";
 
 describe("faults", () => {
@@ -111,6 +112,41 @@ describe("faults", () => {
       const open = await watch();
       expect(await open.next()).toMatchObject({ type: "ERROR", object: { code: 500, message: "etcd" } });
       expect(await open.next()).toBeUndefined();
+    });
+
+    it("end a streaming list late: what changes meanwhile comes before its end, and no other bookmark does", async () => {
+      client.close();
+      await k8s.stop();
+      await start({ timeScale: 500 });
+      create("a");
+      create("b");
+      const list = () =>
+        client.watch(`${PATH}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&${ASKED}`);
+      const frames = async (open: Awaited<ReturnType<typeof list>>, count: number) => {
+        const told: string[] = [];
+        for (let i = 0; i < count; i++) {
+          const { type, object } = (await open.next()) ?? {};
+          const isEnd = object?.metadata.annotations?.["k8s.io/initial-events-end"] === "true";
+          told.push(`${type} ${isEnd ? object?.metadata.resourceVersion : object?.metadata.name}`);
+        }
+        return told;
+      };
+      const late = k8s.faults.delayListEnd();
+      const held = await list();
+      expect(await frames(held, 2)).toEqual(["ADDED a", "ADDED b"]);
+      k8s.objects.delete("configmaps", "ex", "a");
+      create("c");
+      // Longer than a bookmark takes.
+      await k8s.clock.sleep(70_000);
+      late.release();
+      expect(await frames(held, 3)).toEqual(["DELETED a", "ADDED c", `BOOKMARK ${k8s.objects.resourceVersion}`]);
+      // Only once, and by itself.
+      k8s.faults.delayListEnd(2_000, { count: 1 });
+      const before = k8s.clock.now();
+      expect((await frames(await list(), 3)).at(-1)).toMatch(/^BOOKMARK/);
+      expect(k8s.clock.now() - before).toBeGreaterThanOrEqual(2_000);
+      k8s.faults.clear();
+      expect((await frames(await list(), 3)).at(-1)).toMatch(/^BOOKMARK/);
     });
 
     it("are answered with a page of HTML, once", async () => {

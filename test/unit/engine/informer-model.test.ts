@@ -1,5 +1,8 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import type { Informer } from "../../../src/engine/informer/informer.ts";
+import type { Pod } from "../../../src/engine/kubernetes.ts";
 import { NAMESPACE, podObject, startInformer, startKubernetes } from "./harness.ts";
 
 /**
@@ -10,23 +13,7 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
   const k8s = await startKubernetes({ streamingList: true, seed: 7 });
   const informer = startInformer(k8s, { backoff: { baseMs: 1, maxMs: 5 }, progressTimeoutMs: 100, pageSize: 2 });
   await informer.whenSynced();
-  const newest = new Map<string, bigint>();
-  const live = new Set<string>();
-  const wrong: string[] = [];
-  let reached: (() => void) | null = null;
-  informer.subscribe(({ type, object }) => {
-    const { uid, name, resourceVersion } = object.metadata;
-    const version = BigInt(resourceVersion);
-    if (type === "added" && live.has(uid)) wrong.push(`${name} added twice`);
-    if (type !== "added" && !live.has(uid)) wrong.push(`${name} ${type} though not live`);
-    // A deletion that was missed comes with the last version known.
-    if (type !== "deleted" && version <= (newest.get(uid) ?? -1n))
-      wrong.push(`${name} told again or older: ${version}`);
-    newest.set(uid, version);
-    if (type === "deleted") live.delete(uid);
-    else live.add(uid);
-    reached?.();
-  });
+  const { wrong, agreed } = judge(informer, k8s);
 
   const name = fc.constantFrom("a", "b", "c", "d", "e");
   const operation = fc.oneof(
@@ -45,6 +32,7 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
           "garbage" as const,
           "refuse" as const,
           "page" as const,
+          "late" as const,
           "breathe" as const,
         ),
         name,
@@ -55,19 +43,11 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
   await fc.assert(
     fc.asyncProperty(fc.array(operation, { minLength: 5, maxLength: 40 }), async (operations) => {
       for (const each of operations) {
-        const known = k8s.objects.get("pods", NAMESPACE, each.name);
         switch (each.do) {
           case "create":
-            if (known === undefined) k8s.objects.create("pods", podObject(each.name));
-            break;
           case "change":
-            if (known !== undefined)
-              k8s.objects.update("pods", NAMESPACE, each.name, (pod) => {
-                pod.metadata.annotations = { serial: String(serial++) };
-              });
-            break;
           case "delete":
-            if (known !== undefined) k8s.objects.delete("pods", NAMESPACE, each.name);
+            alter(k8s, each.do, each.name, serial++);
             break;
           case "cut":
             k8s.faults.cutWatches();
@@ -93,6 +73,9 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
           case "page":
             k8s.settings.streamingList = !k8s.settings.streamingList;
             break;
+          case "late":
+            k8s.faults.delayListEnd(10, { count: 1 });
+            break;
           case "breathe":
             await new Promise((resolve) => setImmediate(resolve));
             break;
@@ -101,25 +84,109 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
       // The last word: when the cache has it, it has all before it.
       const marker = `marker-${serial++}`;
       k8s.objects.create("pods", podObject(marker));
-      await new Promise<void>((resolve) => {
-        reached = () => {
-          if (informer.get(NAMESPACE, marker) !== undefined && agrees()) resolve();
-        };
-        reached();
-      });
-      reached = null;
+      await agreed(marker);
       k8s.objects.delete("pods", NAMESPACE, marker);
       expect(wrong).toEqual([]);
     }),
     { numRuns: 60 },
   );
   expect(informer.stats().lists).toBeGreaterThan(5);
+});
 
-  function agrees(): boolean {
+/**
+ * Between the objects of a streaming list and the bookmark that ends it, changes come as in any watch: a server whose cache is
+ * behind sends that bookmark late, an older one always.
+ */
+it("agrees with the server whatever changes before a list is complete", async () => {
+  const k8s = await startKubernetes({ streamingList: true });
+  const name = fc.constantFrom("a", "b", "c");
+  const operation = fc.record({ do: fc.constantFrom("create", "change", "delete", "breathe"), name });
+  let serial = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.uniqueArray(name),
+      fc.array(operation, { minLength: 1, maxLength: 12 }),
+      async (names, operations) => {
+        for (const each of ["a", "b", "c"]) {
+          if (k8s.objects.get("pods", NAMESPACE, each) !== undefined) k8s.objects.delete("pods", NAMESPACE, each);
+        }
+        for (const each of names) k8s.objects.create("pods", podObject(each));
+        const begun = Promise.withResolvers<void>();
+        const where = () => {
+          begun.resolve();
+          return true;
+        };
+        const listEnd = k8s.faults.delayListEnd(undefined, { match: { where } });
+        const informer = startInformer(k8s);
+        try {
+          const { wrong, agreed } = judge(informer, k8s);
+          await begun.promise;
+          for (const each of operations) {
+            if (each.do === "breathe") await new Promise((resolve) => setImmediate(resolve));
+            else alter(k8s, each.do, each.name, serial++);
+          }
+          expect(informer.synced).toBe(false);
+          listEnd.release();
+          await informer.whenSynced();
+          const marker = `marker-${serial++}`;
+          k8s.objects.create("pods", podObject(marker));
+          await agreed(marker);
+          k8s.objects.delete("pods", NAMESPACE, marker);
+          expect(wrong).toEqual([]);
+        } finally {
+          listEnd.release();
+          await informer.stop();
+        }
+      },
+    ),
+    { numRuns: 40 },
+  );
+});
+
+function alter(k8s: EmbeddedKubernetes, what: string, name: string, serial: number): void {
+  const isThere = k8s.objects.get("pods", NAMESPACE, name) !== undefined;
+  if (what === "create" && !isThere) k8s.objects.create("pods", podObject(name));
+  if (what === "delete" && isThere) k8s.objects.delete("pods", NAMESPACE, name);
+  if (what !== "change" || !isThere) return;
+  k8s.objects.update("pods", NAMESPACE, name, (pod) => {
+    pod.metadata.annotations = { serial: String(serial) };
+  });
+}
+
+/** Notes whatever an informer tells wrongly; `agreed` resolves when it knows the object and is equal to the server. */
+function judge(informer: Informer<Pod>, k8s: EmbeddedKubernetes) {
+  const newest = new Map<string, bigint>();
+  const live = new Set<string>();
+  const wrong: string[] = [];
+  let reached: (() => void) | null = null;
+  informer.subscribe(({ type, object }) => {
+    const { uid, name, resourceVersion } = object.metadata;
+    const version = BigInt(resourceVersion);
+    if (type === "added" && live.has(uid)) wrong.push(`${name} added twice`);
+    if (type !== "added" && !live.has(uid)) wrong.push(`${name} ${type} though not live`);
+    // A deletion that was missed comes with the last version known.
+    if (type !== "deleted" && version <= (newest.get(uid) ?? -1n))
+      wrong.push(`${name} told again or older: ${version}`);
+    newest.set(uid, version);
+    if (type === "deleted") live.delete(uid);
+    else live.add(uid);
+    reached?.();
+  });
+  const agrees = () => {
     const truth = k8s.objects
       .list("pods", NAMESPACE)
       .map((pod) => `${pod.metadata.uid}@${pod.metadata.resourceVersion}`);
     const cached = informer.list().map((pod) => `${pod.metadata.uid}@${pod.metadata.resourceVersion}`);
     return truth.sort().join() === cached.sort().join();
-  }
-});
+  };
+  const agreed = async (name: string) => {
+    await new Promise<void>((resolve) => {
+      reached = () => {
+        if (informer.get(NAMESPACE, name) !== undefined && agrees()) resolve();
+      };
+      reached();
+    });
+    reached = null;
+  };
+  return { wrong, agreed };
+}
