@@ -8,16 +8,17 @@ const ECHO_TIMEOUT_MS = 5_000;
 
 /**
  * Two processes may pass the guard at the same moment. Each creates its Job and then waits until its own watch shows it:
- * events come in the order of creation, so whoever came second sees the first one's Job by then, and withdraws. Two that
- * show up at once, after a gap in the watch, are told apart by their creation time; a tie makes both withdraw.
+ * events come in the order of creation, so whoever came second sees the first one's Job by then, and withdraws. After a gap
+ * in the watch the server is asked, and the Jobs are told apart by their creation time; a tie makes both withdraw.
  *
- * Costs no request. To be begun before the Job is created, since the watch may be faster than the answer.
+ * Costs no request while the watch holds. To be begun before the Job is created, since the watch may be faster than the answer.
  */
 export class RivalWatch {
   readonly #input: GuardInput;
   readonly #unsubscribe: () => void;
   readonly #echo = Promise.withResolvers<void>();
-  #echoed: { uid: string; others: Job[] } | null = null;
+  /** `others` is null where the cache is not all there is. */
+  #echoed: { uid: string; others: Job[] | null } | null = null;
 
   constructor(input: GuardInput, jobName: string) {
     this.#input = input;
@@ -26,8 +27,10 @@ export class RivalWatch {
     this.#unsubscribe = jobs.subscribe(
       ({ type, object }) => {
         if (type === "deleted" || object.metadata.name !== jobName || this.#echoed?.uid === object.metadata.uid) return;
-        // In the turn of the event: a moment later the cache may hold younger ones too.
-        this.#echoed = { uid: object.metadata.uid, others: jobs.list(filter) };
+        // In the turn of the event: a moment later the cache may hold younger ones too. While a list is under way (after a gap) it
+        // may not hold older ones yet: lists do not go by age.
+        const others = jobs.freshness().connected ? jobs.list(filter) : null;
+        this.#echoed = { uid: object.metadata.uid, others };
         this.#echo.resolve();
       },
       { filter, replay: false },
@@ -36,7 +39,7 @@ export class RivalWatch {
 
   /**
    * The live Jobs of the agent that came before this run's.
-   * @throws the signal's reason; ApiError when the watch is down and the server cannot be asked either
+   * @throws the signal's reason; ApiError when the watch does not tell and the server cannot be asked either
    */
   async before(run: Run): Promise<Job[]> {
     const { engine, namespace, newcomer, signal, listTimeoutMs } = this.#input;
@@ -50,7 +53,7 @@ export class RivalWatch {
     } finally {
       clearTimeout(timer);
     }
-    if (this.#echoed?.uid === run.uid) return this.#older(this.#echoed.others, run);
+    if (this.#echoed?.uid === run.uid && this.#echoed.others !== null) return this.#older(this.#echoed.others, run);
     const limited = AbortSignal.any([signal, AbortSignal.timeout(listTimeoutMs)]);
     return this.#older(await engine.listJobs(namespace, { [LabelKey.agentId]: newcomer.agentId }, limited), run);
   }
@@ -70,6 +73,9 @@ export class RivalWatch {
       // Only who lives counts here, not what might be adopted.
       config: { ...input.config, concurrencyPolicy: "block", reattachOrphanedJobs: false },
     });
-    return decision.kind === "blocked" ? decision.blockers.map(({ job }) => job) : [];
+    if (decision.kind === "blocked") return decision.blockers.map(({ job }) => job);
+    // Told to stop in this very moment, it may run on for its grace period.
+    if (decision.kind === "leaving") return others.filter(({ metadata }) => decision.names.includes(metadata.name));
+    return [];
   }
 }

@@ -1,6 +1,7 @@
 /** The guard while the watches are open and silent: what it must not miss is what the cache was not told. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { loadKubeConfig } from "../../../src/adapter/kubeconfig.ts";
+import type { StoredObject } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
 import { adapterOf, NAMESPACE, run, startWorld, TYPE, type World } from "./world.ts";
 
@@ -14,18 +15,23 @@ const agentId = "agent-behind-a-stalled-watch";
 
 /** A run of the agent that another process starts; resolves when its container runs. Deaf: it lives through its grace period. */
 async function startElsewhere(name: string): Promise<void> {
-  const labels = {
-    "paperclip.io/adapter-type": TYPE,
-    "paperclip.io/agent-id": agentId,
-    "paperclip.io/run-id": "run-elsewhere",
-    "paperclip.io/task-id": "task-1",
-  };
   const { promise: runs, resolve } = Promise.withResolvers<void>();
   world.agents.set(agentId, async function* (container) {
     resolve();
     await container.sleep(3_600_000);
     yield "never";
   });
+  createElsewhere(name);
+  await runs;
+}
+
+function createElsewhere(name: string): void {
+  const labels = {
+    "paperclip.io/adapter-type": TYPE,
+    "paperclip.io/agent-id": agentId,
+    "paperclip.io/run-id": "run-elsewhere",
+    "paperclip.io/task-id": "task-1",
+  };
   world.k8s.objects.create("jobs", {
     metadata: { name, namespace: NAMESPACE, labels },
     spec: {
@@ -36,7 +42,6 @@ async function startElsewhere(name: string): Promise<void> {
       },
     },
   });
-  await runs;
 }
 
 async function deleteJob(name: string, propagationPolicy: "Foreground" | "Background"): Promise<void> {
@@ -62,6 +67,45 @@ function podsAtStart(): Promise<string[]> {
   });
   return promise;
 }
+
+test("two are created in a gap of the watch, and the list after it tells of the younger first: that one withdraws", async () => {
+  const { adapter } = adapterOf(world);
+  await run(world, adapter).result;
+  let live = 0;
+  let most = 0;
+  const { promise: rivalRuns, resolve } = Promise.withResolvers<void>();
+  world.agents.set(agentId, async function* (container) {
+    live += 1;
+    most = Math.max(most, live);
+    if (container.pod.labels["paperclip.io/run-id"] === "run-elsewhere") resolve();
+    await container.sleep(20_000);
+    live -= 1;
+    yield '{"done":true,"ok":true}';
+  });
+  const isOurs = ({ metadata }: StoredObject) =>
+    metadata.labels?.["paperclip.io/agent-id"] === agentId && metadata.name !== "elsewhere";
+  let isFirst = true;
+  world.k8s.objects.onCreate((resource, draft) => {
+    if (resource !== "jobs" || !isOurs(draft) || !isFirst) return;
+    isFirst = false;
+    world.k8s.faults.expireVersions();
+    world.k8s.faults.cutWatches({ how: "reset" });
+    createElsewhere("elsewhere");
+  });
+  // The embedded server lists by version.
+  let changes = 0;
+  world.k8s.objects.onChange(({ type, resource, object }) => {
+    if (resource !== "jobs" || type === "DELETED" || !isOurs(object)) return;
+    world.k8s.objects.update("jobs", NAMESPACE, "elsewhere", ({ metadata }) => {
+      metadata.annotations = { changes: String(++changes) };
+    });
+  });
+  const ours = run(world, adapter, { agentId, taskId: "task-2" });
+  await rivalRuns;
+  expect(await ours.result).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
+  expect(ours.notes().join("\n")).toContain("is withdrawn");
+  expect(most).toBe(1);
+});
 
 describe("while the watches are open and stalled", () => {
   test.each([
