@@ -128,7 +128,12 @@ function endedByItself({ state, pod }: Context, container: string, terminated: C
   if (endedAt !== state.podDeletingAt) return endedAt < state.podDeletingAt;
   if (pod?.metadata.deletionTimestamp === undefined) return true;
   if (terminated.finishedAt === undefined) return false;
-  return Date.parse(terminated.finishedAt) < deletionBegan(pod);
+  return Date.parse(terminated.finishedAt) < deletionBegan(pod) && !isKilled(terminated);
+}
+
+/** By the signals that a deletion sends: the clock of a node may be minutes behind the server's, and then its times say nothing. */
+function isKilled({ exitCode, reason }: ContainerStateTerminated): boolean {
+  return (exitCode === 143 || exitCode === 137) && reason !== "OOMKilled";
 }
 
 interface Cause {

@@ -3,13 +3,14 @@ import { LRUCache } from "lru-cache";
 import { Backoff } from "../informer/backoff.ts";
 import type { Informer } from "../informer/informer.ts";
 import type { StoreChange } from "../informer/store.ts";
-import { trimPod } from "../informer/trim.ts";
+import { trimJob, trimPod } from "../informer/trim.ts";
 import { jobPath } from "../job-path.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Cluster, isNotFound } from "../transport/index.ts";
 import { LinkedAbort } from "../transport/linked-abort.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
 import { CATCH_UP_MS, Run, type RunHost } from "./run.ts";
+import { terminalCondition } from "./run-state.ts";
 
 interface RegistryOptions {
   cluster: Cluster;
@@ -207,17 +208,36 @@ export class RunRegistry implements RunHost {
   }
 
   async look(run: Run): Promise<void> {
-    const known = run.pod();
     const reason = () =>
-      new Error(`the pods of Job ${run.namespace}/${run.jobName} were not told within ${LOOK_TIMEOUT_MS} ms`);
+      new Error(`the server did not tell of Job ${run.namespace}/${run.jobName} within ${LOOK_TIMEOUT_MS} ms`);
     const abort = new LinkedAbort([this.#stopped.signal, run.closed], { ms: LOOK_TIMEOUT_MS, reason });
-    const { items } = await this.cluster
-      .json<{ items: unknown[] }>({
-        path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/pods`,
-        query: { labelSelector: `job-name=${run.jobName}` },
-        signal: abort.signal,
-      })
-      .finally(() => abort.release());
+    // What of it is not answered stands as it is known.
+    await Promise.allSettled([this.#lookAtJob(run, abort.signal), this.#lookAtPods(run, abort.signal)]);
+    abort.release();
+  }
+
+  async #lookAtJob(run: Run, signal: AbortSignal): Promise<void> {
+    const known = run.job();
+    if (known === null || run.isJobDeleted || terminalCondition(known) !== null) return;
+    const path = jobPath(run.namespace, run.jobName);
+    const job = await this.cluster.json({ path, signal }).then(trimJob, (error: unknown) => {
+      if (isNotFound(error)) return null;
+      throw error;
+    });
+    const isThere = job?.metadata.uid === known.metadata.uid;
+    const frame = isThere
+      ? ({ resource: "jobs", type: "applied", object: job } as const)
+      : ({ resource: "jobs", type: "deleted", object: known } as const);
+    if (!run.isReleased) run.frame({ ...frame, at: performance.now() });
+  }
+
+  async #lookAtPods(run: Run, signal: AbortSignal): Promise<void> {
+    const known = run.pod();
+    const { items } = await this.cluster.json<{ items: unknown[] }>({
+      path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/pods`,
+      query: { labelSelector: `job-name=${run.jobName}` },
+      signal,
+    });
     if (run.isReleased) return;
     const at = performance.now();
     const pods = items.map(trimPod).filter((pod) => pod !== null);

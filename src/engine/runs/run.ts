@@ -377,11 +377,14 @@ export class Run extends EventEmitter<RunEvents> {
 
   /**
    * A watch can be open and silent for minutes. Before a run is said to be over without that its container was seen to start, or
-   * the last pod of its Job at all, the server is asked for its pods.
+   * the last pod of its Job at all, or why its pod was deleted, the server is asked.
    */
   #mayKnowMore(end: RunEnd): boolean {
-    const isUnseen = end.startedAt === null && this.#state.podDeletedAt === null;
-    return (isUnseen || !isLastPod(this.#state)) && this.#state !== this.#lookedAt;
+    const { job, jobDeletedAt, podDeletedAt } = this.#state;
+    const isUnseen = end.startedAt === null && podDeletedAt === null;
+    const isGuess =
+      end.kind === "pod_deleted" && job !== null && jobDeletedAt === null && terminalCondition(job) === null;
+    return (isUnseen || isGuess || !isLastPod(this.#state)) && this.#state !== this.#lookedAt;
   }
 
   async #look(): Promise<void> {

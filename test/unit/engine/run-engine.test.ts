@@ -227,6 +227,15 @@ describe("how a run ends", () => {
     expect(k8s.requests.count("list pods")).toBe(1);
   });
 
+  it("by a deadline of which the Jobs' watch, open and silent, says nothing: the server is asked why the pod was deleted", async () => {
+    const { k8s, engine } = await start(patient);
+    const run = await engine.launch(job("late", { activeDeadlineSeconds: 2 }), { policy: { settleMs: 50 } });
+    await run.podReady(MAIN);
+    k8s.faults.stallWatches(undefined, { resource: "jobs" });
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "deadline", exitCode: 143 });
+    expect(k8s.requests.count("get jobs")).toBe(1);
+  });
+
   it("by eviction", async () => {
     const { k8s, engine } = await start(patient);
     const run = await engine.launch(job("evicted"));

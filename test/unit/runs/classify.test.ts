@@ -243,6 +243,26 @@ describe("a pod that is being deleted", () => {
   });
 });
 
+describe("a deletion and the container's end in one frame, on a node whose clock is minutes behind", () => {
+  const seen = (exitCode: number, reason = "Error") =>
+    running(new Story()).pod(5_000, {
+      phase: "Failed",
+      claude: exit(exitCode, reason, "2025-12-31T23:58:00Z"),
+      deleting: "2026-01-01T00:01:02Z",
+    });
+
+  it.each([137, 143])("exit code %i is the deletion's", (exitCode) => {
+    const story = seen(exitCode);
+    expect(story.verdict(5_000)).toMatchObject({ end: null, wakeAt: 10_000 });
+    expect(story.verdict(10_000).end).toMatchObject({ kind: "pod_deleted", exitCode });
+  });
+
+  it("any other one, and that of a container out of memory, is its own", () => {
+    expect(seen(1).verdict(5_000).end).toMatchObject({ kind: "failed", exitCode: 1 });
+    expect(seen(137, "OOMKilled").verdict(5_000).end).toMatchObject({ kind: "failed", exitCode: 137 });
+  });
+});
+
 describe("eviction", () => {
   it("by the kubelet", () => {
     const story = running(new Story()).pod(5_000, { phase: "Failed", reason: "Evicted", claude: exit(137) });
