@@ -314,7 +314,9 @@ export class Soak {
       this.#say(`${nameOf(run)}: ${found.join("; ")}\n    ${JSON.stringify(facts)}\n    ${notes.join("\n    ")}`);
     }
     for (const [agentId, pods] of Object.entries(overlaps)) {
-      this.#say(`agent ${agentId}: containers ran at the same time: ${pods}`);
+      const runs = this.#settled.filter(({ script }) => script.agentId === agentId);
+      const notes = runs.map((run) => [nameOf(run), ...(run.report?.notes ?? [])].join("\n      "));
+      this.#say([`agent ${agentId}: containers ran at the same time: ${pods}`, ...notes].join("\n    "));
     }
   }
 
