@@ -343,12 +343,12 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     // Kept only when it is over: one that still tries might start an agent that nobody waits for.
     const isOver = this.#run.liveness() === "ended" || isPodTerminal(this.#run.pod());
     const countsNoPod = this.#run.pod() === null && (await this.#countsNoPod());
-    const isGone = config.retainJobs && isOver ? false : await this.#stopRun();
+    const isStopped = (config.retainJobs && isOver) || (await this.#stopRun());
     // A container that was late may have started while it was being deleted, or while the watch was down.
     const neverRan = countsNoPod || this.#surelyNeverRan(null);
-    const agentStarted = !neverRan || (!isGone && !isOver);
+    const agentStarted = !neverRan || (!isStopped && !isOver);
     if (signal.aborted) {
-      const evidence = this.#evidence(agentStarted, isGone, config.conversationContinuation);
+      const evidence = this.#evidence(agentStarted, isStopped, config.conversationContinuation);
       return withEvidence(cancelledResult(signal.reason), evidence, redactor);
     }
     const isTimeout = failure.code === "deadline";

@@ -38,7 +38,7 @@ export function parseClaudeConfig(raw: Record<string, unknown>): ClaudeConfig {
     bootstrapPromptTemplate: read.string("bootstrapPromptTemplate"),
     instructionsFilePath: read.string("instructionsFilePath"),
     mcpServers: readMcpServers(raw.mcpServers),
-    // The pod inherits the server's environment.
+    // The pod inherits the server's environment, if the server runs in one; which is not known yet. `env` has the last word.
     isBedrock: isBedrockEnv({ ...process.env, ...base.env }),
   };
 }

@@ -228,7 +228,7 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     if (/InvalidImageName/.test(result.errorMessage ?? "")) expect(result).not.toHaveProperty("errorFamily");
   });
 
-  test("the init container fails: its exit code", async () => {
+  test("the init container fails: its exit code; kept with retainJobs, also when it is stopped then", async () => {
     world.k8s.addProgram("busybox:1.36/write-prompt", async () => 3);
     const { adapter } = adapterOf(world);
     const result = await run(world, adapter, { config: { retainJobs: true }, agentId: "init-fails" }).result;
@@ -236,6 +236,20 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     expect(result.errorMessage).toMatch(/container write-prompt.*exit code 3/s);
     // It is over, so that it may be kept for who wants to look.
     expect(jobsOf("init-fails")).toHaveLength(1);
+
+    // Stopped by a person at that moment: nothing runs, which is what is acknowledged.
+    world.k8s.requests.reset();
+    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "events" } });
+    const each = run(world, adapter, { config: { retainJobs: true }, agentId: "init-fails-stopped" });
+    await vi.waitFor(() => expect(world.k8s.requests.count("list events")).toBe(1), { timeout: 10_000, interval: 5 });
+    each.abort.abort();
+    expect(await each.result).toMatchObject({
+      errorCode: "cancelled",
+      executionRecovery: BOOTSTRAP,
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    fault.remove();
+    expect(jobsOf("init-fails-stopped")).toHaveLength(1);
     world.k8s.addProgram("busybox:1.36/write-prompt", async function* ({ env, files }) {
       files.write("/tmp/prompt/prompt.txt", env.PROMPT_CONTENT ?? "");
       yield* [];
