@@ -13,7 +13,7 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
   const k8s = await startKubernetes({ streamingList: true, seed: 7 });
   const informer = startInformer(k8s, { backoff: { baseMs: 1, maxMs: 5 }, progressTimeoutMs: 100, pageSize: 2 });
   await informer.whenSynced();
-  const { wrong, agreed } = judge(informer, k8s);
+  const { wrong, cached, truth, until } = judge(informer, k8s);
 
   const name = fc.constantFrom("a", "b", "c", "d", "e");
   const operation = fc.oneof(
@@ -84,7 +84,7 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
       // The last word: when the cache has it, it has all before it.
       const marker = `marker-${serial++}`;
       k8s.objects.create("pods", podObject(marker));
-      await agreed(marker);
+      await until(() => informer.get(NAMESPACE, marker) !== undefined && cached().join() === truth().join());
       k8s.objects.delete("pods", NAMESPACE, marker);
       expect(wrong).toEqual([]);
     }),
@@ -119,7 +119,7 @@ it("agrees with the server whatever changes before a list is complete", async ()
         const listEnd = k8s.faults.delayListEnd(undefined, { match: { where } });
         const informer = startInformer(k8s);
         try {
-          const { wrong, agreed } = judge(informer, k8s);
+          const { wrong, cached, truth, until } = judge(informer, k8s);
           await begun.promise;
           for (const each of operations) {
             if (each.do === "breathe") await new Promise((resolve) => setImmediate(resolve));
@@ -130,7 +130,8 @@ it("agrees with the server whatever changes before a list is complete", async ()
           await informer.whenSynced();
           const marker = `marker-${serial++}`;
           k8s.objects.create("pods", podObject(marker));
-          await agreed(marker);
+          await until(() => informer.get(NAMESPACE, marker) !== undefined);
+          expect(cached()).toEqual(truth());
           k8s.objects.delete("pods", NAMESPACE, marker);
           expect(wrong).toEqual([]);
         } finally {
@@ -153,7 +154,7 @@ function alter(k8s: EmbeddedKubernetes, what: string, name: string, serial: numb
   });
 }
 
-/** Notes whatever an informer tells wrongly; `agreed` resolves when it knows the object and is equal to the server. */
+/** Notes whatever an informer tells wrongly, and says what it and the server hold. */
 function judge(informer: Informer<Pod>, k8s: EmbeddedKubernetes) {
   const newest = new Map<string, bigint>();
   const live = new Set<string>();
@@ -172,21 +173,19 @@ function judge(informer: Informer<Pod>, k8s: EmbeddedKubernetes) {
     else live.add(uid);
     reached?.();
   });
-  const agrees = () => {
-    const truth = k8s.objects
-      .list("pods", NAMESPACE)
-      .map((pod) => `${pod.metadata.uid}@${pod.metadata.resourceVersion}`);
-    const cached = informer.list().map((pod) => `${pod.metadata.uid}@${pod.metadata.resourceVersion}`);
-    return truth.sort().join() === cached.sort().join();
-  };
-  const agreed = async (name: string) => {
+  const versions = (pods: readonly Pick<Pod, "metadata">[]) =>
+    pods.map(({ metadata }) => `${metadata.uid}@${metadata.resourceVersion}`).sort();
+  const cached = () => versions(informer.list());
+  const truth = () => versions(k8s.objects.list("pods", NAMESPACE));
+  /** Resolves when `fits` holds; asked after every change. */
+  const until = async (fits: () => boolean) => {
     await new Promise<void>((resolve) => {
       reached = () => {
-        if (informer.get(NAMESPACE, name) !== undefined && agrees()) resolve();
+        if (fits()) resolve();
       };
       reached();
     });
     reached = null;
   };
-  return { wrong, agreed };
+  return { wrong, cached, truth, until };
 }
