@@ -173,7 +173,7 @@ function judge(informer: Informer<Pod>, k8s: EmbeddedKubernetes) {
     else live.add(uid);
     reached?.();
   });
-  const versions = (pods: readonly Pick<Pod, "metadata">[]) =>
+  const versions = (pods: readonly { metadata: { uid?: string; resourceVersion?: string } }[]) =>
     pods.map(({ metadata }) => `${metadata.uid}@${metadata.resourceVersion}`).sort();
   const cached = () => versions(informer.list());
   const truth = () => versions(k8s.objects.list("pods", NAMESPACE));
