@@ -176,7 +176,11 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     }
   }
 
-  /** Follows a Job that stands already, is on its way, or has ended and may be gone. Makes a request only if the cache has none. */
+  /**
+   * Follows a Job that stands already, is on its way, or has ended and may be gone. Makes a request only if the cache has none.
+   * What waits on the run rejects with AttachFailedError when that request shows that the watches do not select the Job, or is
+   * refused (403).
+   */
   attach(ref: { namespace?: string; jobName: string; uid?: string } & RunOptions): Run {
     this.#throwIfStopped();
     const namespace = ref.namespace ?? this.#defaultNamespace();

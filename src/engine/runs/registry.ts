@@ -6,11 +6,12 @@ import type { StoreChange } from "../informer/store.ts";
 import { trimJob, trimPod } from "../informer/trim.ts";
 import { jobPath } from "../job-path.ts";
 import type { Job, Pod } from "../kubernetes.ts";
-import { type Cluster, isNotFound } from "../transport/index.ts";
+import { type Cluster, isForbidden, isNotFound } from "../transport/index.ts";
 import { LinkedAbort } from "../transport/linked-abort.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
 import { CATCH_UP_MS, Run, type RunHost } from "./run.ts";
 import { terminalCondition } from "./run-state.ts";
+import { AttachFailedError } from "./types.ts";
 
 interface RegistryOptions {
   cluster: Cluster;
@@ -194,17 +195,38 @@ export class RunRegistry implements RunHost {
     await this.#jobs.whenSynced(signal).catch(() => undefined);
     while (isOpen()) {
       try {
-        const job = await this.cluster.json<Job>({ path, signal });
-        if (run.uid !== null && job.metadata.uid !== run.uid) run.markMissing();
-        // Else the watch will bring it; until then it is as good as seen.
-        else run.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
+        const job = trimJob(await this.cluster.json({ path, signal }));
+        if (!isOpen()) return;
+        if (job === null) throw new TypeError(`the answer to GET ${path} is not a Job`);
+        if (run.uid !== null && job.metadata.uid !== run.uid) return run.markMissing();
+        if (!this.#isSelected(job)) return this.#fail(run, "not_selected", this.#whyNotSelected(job));
+        // The watch will bring it; until then it is as good as seen.
+        run.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
         this.#checkGone(run);
         return;
       } catch (error) {
         if (isNotFound(error)) return run.markMissing();
+        if (isForbidden(error) && isOpen())
+          return this.#fail(run, "forbidden", `its watch does not tell of it, and ${(error as Error).message}`, error);
         await delay(backoff.next(), undefined, { signal, ref: false }).catch(() => undefined);
       }
     }
+  }
+
+  #fail(run: Run, reason: AttachFailedError["reason"], message: string, cause?: unknown): void {
+    run.close(new AttachFailedError(run.namespace, run.jobName, reason, message, cause));
+    this.forget(run);
+  }
+
+  #isSelected({ metadata: { labels = {} } }: Job): boolean {
+    return Object.entries(this.#labels).every(([key, value]) => labels[key] === value);
+  }
+
+  #whyNotSelected({ metadata: { labels = {} } }: Job): string {
+    const wanted = Object.entries(this.#labels);
+    const found = wanted.map(([key]) => (labels[key] === undefined ? `no ${key}` : `${key}=${labels[key]}`));
+    const selector = wanted.map(([key, value]) => `${key}=${value}`).join(",");
+    return `it carries ${found.join(", ")}, and this engine watches ${selector}; attach with an engine that selects it, or claim a Job of another shard before`;
   }
 
   async look(run: Run): Promise<void> {
@@ -253,8 +275,8 @@ export class RunRegistry implements RunHost {
   #checkGone(run: Run): void {
     const job = run.job();
     if (job === null || run.isJobDeleted) return;
-    const { namespace, name, uid, resourceVersion, labels = {} } = job.metadata;
-    if (!Object.entries(this.#labels).every(([key, value]) => labels[key] === value)) return;
+    const { namespace, name, uid, resourceVersion } = job.metadata;
+    if (!this.#isSelected(job)) return;
     if (this.#jobs.get(namespace, name)?.metadata.uid === uid) return;
     if (!this.#jobs.isPast(namespace, resourceVersion)) return;
     this.#deliver(run, { resource: "jobs", type: "deleted", object: job, at: performance.now() });

@@ -121,6 +121,23 @@ export class RunTimeoutError extends RunError {
   }
 }
 
+/** `attach` was given a Job that this engine's watches will never tell of. The Job is left alone. */
+export class AttachFailedError extends RunError {
+  /** `not_selected`: it lacks labels that the engine selects by; `forbidden`: the server refuses `get jobs`. */
+  readonly reason: "not_selected" | "forbidden";
+  constructor(
+    namespace: string,
+    jobName: string,
+    reason: AttachFailedError["reason"],
+    message: string,
+    cause?: unknown,
+  ) {
+    super(namespace, jobName, `Job ${namespace}/${jobName} cannot be followed: ${message}`);
+    this.reason = reason;
+    if (cause !== undefined) this.cause = cause;
+  }
+}
+
 /** `engine.stop()` or `run.release()` was called while the promise was pending. */
 export class EngineStoppedError extends Error {
   constructor(message = "The run engine was stopped") {

@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { EmbeddedKubernetes, EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
 import {
+  AttachFailedError,
   EngineStoppedError,
   isAlreadyExists,
   isForbidden,
@@ -13,6 +14,7 @@ import {
   StartFailedError,
   stopSharedEngines,
 } from "../../../src/engine/index.ts";
+import { trimJob } from "../../../src/engine/informer/trim.ts";
 import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
 
 const MAIN = { container: "main" };
@@ -342,6 +344,49 @@ describe("attach", () => {
     await expect(run.podReady(MAIN)).rejects.toThrow(RunGoneError);
     expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted", exitCode: null });
     expect(k8s.requests.count("get jobs")).toBe(1);
+  });
+
+  it("to a Job that the watches do not select ends with an error that says so", async () => {
+    const { k8s, engine } = await start(patient);
+    const labels = { "example.com/agent": "no" };
+    k8s.objects.create("jobs", { ...job("foreign"), metadata: { name: "foreign", namespace: NAMESPACE, labels } });
+    const run = engine.attach({ jobName: "foreign" });
+    const error = (await run.terminated(MAIN).catch((reason: unknown) => reason)) as AttachFailedError;
+    expect(error).toBeInstanceOf(AttachFailedError);
+    expect(error).toMatchObject({ reason: "not_selected", namespace: NAMESPACE, jobName: "foreign" });
+    expect(error.message).toContain("it carries example.com/agent=no, and this engine watches example.com/agent=yes");
+    // Whoever asks later is told the same.
+    await expect(run.gone()).rejects.toBe(error);
+    await expect(run.logs(MAIN)[Symbol.asyncIterator]().next()).rejects.toBe(error);
+    expect(engine.stats().runs).toBe(0);
+    expect(k8s.objects.get("jobs", NAMESPACE, "foreign")).toBeDefined();
+  });
+
+  it("ends with an error where the server refuses to say whether there is such a Job", async () => {
+    const k8s = await startKubernetes({ delays: "fast" });
+    const watching = { resources: ["jobs", "pods"], verbs: ["list", "watch"] };
+    const rules = ["batch", ""].map((apiGroup) => ({ ...watching, apiGroups: [apiGroup] }));
+    const token = k8s.addUser({ name: "blind", rules });
+    const engine = await startEngine(k8s, { kubeConfig: kubeConfigOf(k8s, token) });
+    const run = engine.attach({ jobName: "unknown" });
+    const error = (await run.podReady(MAIN).catch((reason: unknown) => reason)) as AttachFailedError;
+    expect(error).toBeInstanceOf(AttachFailedError);
+    expect(error).toMatchObject({ reason: "forbidden", cause: { status: 403 } });
+    expect(error.message).toMatch(/cannot get resource "jobs".*grant this verb/);
+    expect(engine.stats().runs).toBe(0);
+  });
+
+  it("keeps of a Job that the server shows before the watch does no more than of every other", async () => {
+    const { k8s, engine } = await start(patient);
+    k8s.faults.stallWatches();
+    k8s.objects.create("jobs", {
+      ...job("unseen"),
+      metadata: { name: "unseen", namespace: NAMESPACE, labels: LABELS },
+    });
+    const run = engine.attach({ jobName: "unseen" });
+    await new Promise<void>((resolve) => run.once("change", resolve));
+    expect(run.job()?.metadata).toMatchObject({ name: "unseen", labels: LABELS });
+    expect(run.job()).toEqual(trimJob(run.job()));
   });
 
   it("by uid is not fooled by a newer Job of the same name", async () => {
