@@ -149,6 +149,8 @@ interface Cause {
 /** What is ending the run from outside: deadline, eviction, deletion of the Job or the pod. */
 function externalCause(run: Context, job: Condition | null): Cause | null {
   const { state, pod } = run;
+  // A pod that was told to go and then ended well is one that succeeded, to its Job.
+  if (job !== null && isSuccess(job)) return null;
   if (job?.reason === "DeadlineExceeded") {
     return { kind: "deadline", at: state.jobConditionAt ?? run.now, reason: job.reason, message: job.message ?? "" };
   }
@@ -161,7 +163,7 @@ function externalCause(run: Context, job: Condition | null): Cause | null {
   }
   if (state.jobDeletedAt !== null) {
     // A Job that was over before it was deleted (by its TTL) has said how.
-    return job !== null && (pod === null || isSuccess(job)) ? null : jobDeleted(state.jobDeletedAt, job);
+    return job !== null && pod === null ? null : jobDeleted(state.jobDeletedAt, job);
   }
   if (pod === null || deletingAt === null || isSuspended(run)) return null;
   if (isDeletedInForeground(state.job, pod)) {

@@ -263,6 +263,16 @@ describe("a deletion and the container's end in one frame, on a node whose clock
   });
 });
 
+it("a pod that was deleted, heeded it and ended well has succeeded when its Job says so", () => {
+  const story = running(new Story()).pod(5_000, {
+    phase: "Succeeded",
+    claude: exit(0, "Completed", "2026-01-01T00:01:01Z"),
+    deleting: "2026-01-01T00:01:02Z",
+  });
+  story.job(6_000, { conditions: [{ type: "SuccessCriteriaMet", status: "True", reason: "CompletionsReached" }] });
+  expect(story.verdict(6_000).end).toMatchObject({ kind: "succeeded", exitCode: 0 });
+});
+
 describe("eviction", () => {
   it("by the kubelet", () => {
     const story = running(new Story()).pod(5_000, { phase: "Failed", reason: "Evicted", claude: exit(137) });
