@@ -104,6 +104,29 @@ describe("before there is a Job: the host may start the run again", () => {
     expect(jobsOf(agentId)).toEqual([]);
   });
 
+  test("k8s_concurrency_guard_unreachable: the look for rivals fails while the Secret is made; not the Secret's fault", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world, {}, { guardTimeoutMs: 500 });
+    await run(world, adapter).result;
+    // The watch does not show the own Job, so the server is asked; which refuses from the Job's creation on.
+    const stall = world.k8s.faults.stallWatches(undefined, { resource: "jobs" });
+    let fault: ActiveFault | undefined;
+    const stop = world.k8s.objects.onChange(({ type, resource, object }) => {
+      if (type === "ADDED" && resource === "jobs" && object.metadata.labels?.["paperclip.io/agent-id"] === agentId)
+        fault ??= world.k8s.faults.errorRate({ status: 503, match: { verb: "list", resource: "jobs" } });
+    });
+    const result = await run(world, adapter, { agentId }).result;
+    stop();
+    fault?.remove();
+    stall.release();
+    expect(result).toMatchObject({
+      errorCode: "k8s_concurrency_guard_unreachable",
+      errorFamily: "transient_upstream",
+      executionRecovery: BOOTSTRAP,
+    });
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
   test("k8s_prepare_failed", async () => {
     const { adapter } = adapterOf(world, { prepare: () => Promise.reject(new Error("no disk")) });
     expect(await run(world, adapter).result).toMatchObject({

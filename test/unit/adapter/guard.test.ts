@@ -1,5 +1,5 @@
 /** The guard while the watches are open and silent: what it must not miss is what the cache was not told. */
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { loadKubeConfig } from "../../../src/adapter/kubeconfig.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
@@ -136,4 +136,33 @@ describe("while the watches are open and stalled", () => {
     const lists = (counts: typeof before) => counts.byVerb["list pods"] ?? 0;
     expect(lists(after)).toBe(lists(before));
   });
+});
+
+test("a Job that never goes away is not waited for without end, though the cache, behind, says that the way is free", async () => {
+  const { adapter } = adapterOf(world);
+  await run(world, adapter).result;
+  const stall = world.k8s.faults.stallWatches();
+  const labels = { "paperclip.io/adapter-type": TYPE, "paperclip.io/agent-id": agentId };
+  world.k8s.objects.create("jobs", {
+    metadata: { name: "held", namespace: NAMESPACE, labels, finalizers: ["example.com/held"] },
+    spec: {
+      suspend: true,
+      template: { metadata: { labels }, spec: { restartPolicy: "Never", containers: [{ name: "agent", image: "a" }] } },
+    },
+  });
+  await deleteJob("held", "Background");
+  world.k8s.requests.reset();
+  const now = performance.now.bind(performance);
+  let aheadMs = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => now() + aheadMs);
+  onTestFinished(() => clock.mockRestore());
+  const waiting = run(world, adapter, { agentId });
+  // The first look and one more: it does wait.
+  await vi.waitFor(() => expect(world.k8s.requests.count("list jobs")).toBe(2), { timeout: 10_000, interval: 5 });
+  aheadMs = 60_000;
+  expect(await waiting.result).toMatchObject({
+    errorCode: "k8s_concurrent_run_blocked",
+    errorMessage: expect.stringContaining("held"),
+  });
+  stall.release();
 });

@@ -143,7 +143,7 @@ describe("stopped by a person", () => {
 
 describe("stopped before it has begun here, and an earlier process had begun it", () => {
   /** The host gives the same run again, and stops it while the guard still looks. */
-  async function stopAgain(agentId: string): Promise<Recorded> {
+  async function stopAgain(agentId: string, reason?: Error): Promise<Recorded> {
     world.agents.set(agentId, forever);
     const { adapter } = adapterOf(world);
     const first = run(world, adapter, { agentId });
@@ -153,7 +153,7 @@ describe("stopped before it has begun here, and an earlier process had begun it"
     const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "jobs" } });
     const again = run(world, adapter, { agentId, overrides: { runId: first.ctx.runId } });
     await vi.waitFor(() => expect(world.k8s.requests.count("list jobs")).toBe(1), { timeout: 10_000, interval: 5 });
-    again.abort.abort();
+    again.abort.abort(reason);
     await again.result;
     fault.remove();
     return again;
@@ -178,6 +178,16 @@ describe("stopped before it has begun here, and an earlier process had begun it"
     expect(result.resultJson ?? {}).not.toHaveProperty("executionCancellation");
     expect(result).not.toHaveProperty("executionRecovery");
     expect(podsOf(agentId)).toHaveLength(1);
+    world.k8s.objects.delete("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "");
+  });
+
+  test("by a lost lease, which says nothing about the agent: it goes on", async () => {
+    const agentId = fresh();
+    const result = await (await stopAgain(agentId, new Error("Legacy controller lease lost"))).result;
+    expect(result.errorCode).toBe("cancelled");
+    expect(result.resultJson ?? {}).not.toHaveProperty("executionCancellation");
+    expect(result).not.toHaveProperty("executionRecovery");
+    expect(jobsOf(agentId).map(({ metadata }) => metadata.deletionTimestamp)).toEqual([undefined]);
     world.k8s.objects.delete("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "");
   });
 });
@@ -350,6 +360,18 @@ describe("the process goes away and another comes", () => {
     expect(await run(world, adapter, { agentId, config }).result).toMatchObject({ exitCode: 0 });
   });
 
+  test("a lease that is lost before the prompt's Secret is there: the Job is withdrawn, any other run goes well", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "secrets" } });
+    const first = run(world, adapter, { agentId });
+    await world.k8s.objects.until(() => JSON.stringify(podsOf(agentId)).includes("CreateContainerConfigError"));
+    const result = await crash(first);
+    fault.remove();
+    expect(result).toMatchObject({ errorCode: "cancelled", executionRecovery: { kind: "bootstrap" } });
+    expect(await run(world, adapter, { agentId, taskId: "task-2" }).result).toMatchObject({ exitCode: 0 });
+  });
+
   test("nothing of the process's own end is in our hands: no listener for signals, so a deploy stops no run", async () => {
     const agentId = fresh();
     world.agents.set(agentId, works);
@@ -402,6 +424,24 @@ describe("the process goes away and another comes", () => {
     processState().collected.clear();
     const next = run(world, adapter, { agentId, config });
     await next.result;
+    expect(next.notes().join("\n")).not.toContain("Reattaching");
+    expect(jobsOf(agentId)).toHaveLength(2);
+  });
+
+  test("a kept Job that may not be marked: its Secret is deleted, nobody takes its result again", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const config = { retainJobs: true };
+    const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "patch", resource: "jobs" } });
+    await run(world, adapter, { agentId, config }).result;
+    const [job] = jobsOf(agentId);
+    expect(job?.metadata.annotations).not.toHaveProperty(["paperclip.io/collected-at"]);
+    expect(world.k8s.objects.get("secrets", NAMESPACE, `${job?.metadata.name}-prompt`)).toBeUndefined();
+    // As the next process, which knows nothing of it.
+    processState().collected.clear();
+    const next = run(world, adapter, { agentId, config });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    fault.remove();
     expect(next.notes().join("\n")).not.toContain("Reattaching");
     expect(jobsOf(agentId)).toHaveLength(2);
   });
@@ -517,7 +557,7 @@ describe("several runs of one agent", () => {
     expect(most).toBe(1);
   });
 
-  test("wait: one that waits can be stopped", async () => {
+  test("wait: each that waits says so and can be stopped, also the second in the queue", async () => {
     const agentId = fresh();
     world.agents.set(agentId, works);
     const { adapter } = adapterOf(world);
@@ -527,6 +567,7 @@ describe("several runs of one agent", () => {
     const second = run(world, adapter, { agentId, config });
     await second.logged("Waiting for the agent's other run");
     const third = run(world, adapter, { agentId, config });
+    await third.logged("Waiting for another run of this agent that is about to start");
     third.abort.abort();
     second.abort.abort();
     expect(await second.result).toMatchObject({ errorCode: "cancelled", executionRecovery: { kind: "bootstrap" } });

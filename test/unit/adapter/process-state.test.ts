@@ -42,6 +42,17 @@ test("who gives up while waiting leaves no gap and blocks nobody", async () => {
   expect(processState().locks.size).toBe(0);
 });
 
+test("who gives up as the last in the queue leaves nothing behind either", async () => {
+  const release = await acquireLock("k", never);
+  const abort = new AbortController();
+  const last = acquireLock("k", abort.signal);
+  abort.abort(new Error("stop"));
+  await expect(last).rejects.toThrow("stop");
+  release();
+  await new Promise(setImmediate);
+  expect(processState().locks.size).toBe(0);
+});
+
 test("a reloaded copy of the adapter sees the same locks", async () => {
   const copy = (await import(
     `${new URL("../../../src/adapter/process-state.ts", import.meta.url).href}?copy`

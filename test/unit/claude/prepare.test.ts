@@ -5,6 +5,8 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
+  realpathSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -191,6 +193,14 @@ describe("bundle", () => {
     symlinkSync(alpha.source, join(alpha.source, "self"));
     symlinkSync(join(shared, "nowhere"), join(alpha.source, "dead"));
     expect((await make([alpha])).problems).toEqual([]);
+  });
+
+  test("a skill is linked by its real path: the links that lead there may be missing in the pod", async () => {
+    const { source } = skill(shared, "alpha");
+    const link = join(outside, "skills");
+    symlinkSync(join(shared, "skills"), link);
+    const { directory } = await make([{ key: "acme/tools/alpha", runtimeName: "alpha", source: join(link, "alpha") }]);
+    expect(readlinkSync(join(directory, ".claude", "skills", "alpha"))).toBe(realpathSync(source));
   });
 
   test("again, and at the same moment: one bundle, nothing half written", async () => {
