@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { isForbidden, isUnauthorized } from "../../../src/engine/transport/index.ts";
 import { NAMESPACE, podObject, Story, startInformer, startKubernetes, status } from "./harness.ts";
@@ -24,6 +24,21 @@ describe("an informer", () => {
     await story.until(last("c"));
     expect(k8s.requests.byVerb).toEqual({ "watch pods": 1 });
     expect(informer.stats()).toMatchObject({ lists: 1, watches: 1, objects: 3 });
+  });
+
+  it("tells what is deleted between the objects of a streaming list and its end", async () => {
+    const k8s = await startKubernetes();
+    create(k8s, "a", "b");
+    const listEnd = k8s.faults.delayListEnd();
+    const informer = startInformer(k8s);
+    const story = new Story(informer);
+    await story.until(last("b"));
+    remove(k8s, "a");
+    await story.until(last("deleted a"));
+    listEnd.release();
+    await informer.whenSynced();
+    expect(informer.list().map(({ metadata }) => metadata.name)).toEqual(["b"]);
+    expect(story.told.filter((each) => each.startsWith("deleted"))).toEqual(["deleted a"]);
   });
 
   it("falls back to a paged list where streaming lists are refused", async () => {
@@ -328,6 +343,49 @@ describe("subscribers", () => {
     create(k8s, "a");
     await story.until(last("a"));
     expect(errors.map((error) => (error as Error).message)).toEqual(expect.arrayContaining(["mine", "a listener's"]));
+  });
+
+  it("that throw are harmless though their error handler throws, too", async () => {
+    const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+    onTestFinished(() => warned.mockRestore());
+    const k8s = await startKubernetes();
+    const informer = startInformer(k8s, {
+      onSubscriberError: (error) => {
+        throw error;
+      },
+    });
+    informer.subscribe(() => {
+      throw new Error("mine");
+    });
+    informer.on("status", () => {
+      throw new Error("a listener's");
+    });
+    const story = new Story(informer);
+    await informer.whenSynced();
+    create(k8s, "a");
+    await story.until(last("a"));
+    k8s.faults.cutWatches({ how: "reset" });
+    create(k8s, "b");
+    await story.until(last("b"));
+    expect(story.told).toEqual(["added a", "added b"]);
+    const told = warned.mock.calls.map(([warning]) => (warning as Error).message);
+    expect(told).toEqual(expect.arrayContaining(["mine", "a listener's"]));
+  });
+
+  it("that come while a change is told hear of it once", async () => {
+    const k8s = await startKubernetes();
+    const informer = startInformer(k8s);
+    await informer.whenSynced();
+    const told: string[] = [];
+    let isFirst = true;
+    informer.subscribe(() => {
+      if (isFirst) informer.subscribe(({ type, object }) => told.push(`${type} ${object.metadata.name}`));
+      isFirst = false;
+    });
+    const story = new Story(informer);
+    create(k8s, "a", "b");
+    await story.until(last("b"));
+    expect(told).toEqual(["added a", "added b"]);
   });
 
   it("that leave hear nothing more", async () => {

@@ -308,6 +308,16 @@ describe("how a run ends", () => {
   });
 });
 
+it("an end waits five seconds at most for a server that refuses to tell of the pods", async () => {
+  const { k8s, engine } = await start(async () => 3);
+  k8s.faults.stallWatches(undefined, { resource: "pods" });
+  k8s.faults.errorRate({ status: 429, retryAfterSeconds: 4, match: { verb: "list" } });
+  const run = await engine.launch(job("refused"), { policy: { settleMs: 50 } });
+  const began = performance.now();
+  expect(await run.terminated(MAIN)).toMatchObject({ kind: "failed" });
+  expect(performance.now() - began).toBeLessThan(9_000);
+});
+
 describe("attach", () => {
   it("to a run that another process began", async () => {
     const { k8s, engine } = await start(patient);
@@ -420,6 +430,26 @@ describe("waiting", () => {
       [true, true],
     );
     await expect(engine.launch(job("after"))).rejects.toThrow(EngineStoppedError);
+  });
+
+  it("for the caches and for a launch ends with the engine", async () => {
+    const k8s = await startKubernetes({ delays: "fast" });
+    const refused = k8s.faults.errorRate({ status: 503 });
+    const options = { kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS };
+    const idle = RunEngine.create(options);
+    const synced = [expect(idle.synced()).rejects.toThrow(EngineStoppedError)];
+    synced.push(expect(idle.pods.whenSynced()).rejects.toMatchObject({ name: "InformerStoppedError" }));
+    await idle.stop();
+    await Promise.all(synced);
+    await expect(idle.synced()).rejects.toThrow(EngineStoppedError);
+    refused.remove();
+
+    const engine = await RunEngine.start(options);
+    k8s.faults.errorRate({ status: 429, retryAfterSeconds: 4, match: { verb: "create" } });
+    const launching = expect(engine.launch(job("late"))).rejects.toThrow(EngineStoppedError);
+    await vi.waitFor(() => expect(k8s.requests.count("create jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+    await engine.stop();
+    await launching;
   });
 
   it("does not mind a clock that jumps", async () => {

@@ -1,0 +1,53 @@
+/** A run fed frame by frame, where what a listener does must fall between two of them. */
+import { expect, it } from "vitest";
+import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
+import { DEFAULT_POLICY } from "../../../src/engine/runs/policy.ts";
+import { Run, type RunHost } from "../../../src/engine/runs/run.ts";
+
+const meta = (name: string) => ({ name, namespace: "n", uid: name, resourceVersion: "1", creationTimestamp: "" });
+const JOB: Job = { metadata: meta("j"), spec: { backoffLimit: 0 }, status: {} };
+const POD: Pod = {
+  metadata: {
+    ...meta("p"),
+    ownerReferences: [{ apiVersion: "batch/v1", kind: "Job", name: "j", uid: "j", controller: true }],
+  },
+  spec: { containers: [{ name: "main" }] },
+  status: { phase: "Pending", conditions: [{ type: "PodScheduled", status: "False", reason: "Unschedulable" }] },
+};
+const MAIN = { container: "main" };
+
+/** Of an engine whose watches hold and have nothing more to tell. */
+function hostOf(errors: unknown[]): RunHost {
+  return {
+    cluster: {},
+    podsOf: () => [],
+    pod: () => undefined,
+    arePodsBehind: () => false,
+    knownUntil: () => performance.now(),
+    unknownSince: () => null,
+    look: () => Promise.resolve(),
+    forget: () => undefined,
+    report: (error: unknown) => errors.push(error),
+  } as unknown as RunHost;
+}
+
+it("a listener that throws at the end of a run does not keep its log waiting", async () => {
+  const errors: unknown[] = [];
+  const policy = { ...DEFAULT_POLICY, scheduleTimeoutMs: 100, settleMs: 100 };
+  const run = new Run(hostOf(errors), { namespace: "n", jobName: "j", uid: "j", policy });
+  run.on("terminated", () => {
+    throw new Error("a bug");
+  });
+  run.frame({ resource: "jobs", type: "applied", object: JOB, at: performance.now() });
+  run.frame({ resource: "pods", type: "applied", object: POD, at: performance.now() });
+  // The pod is followed and has no log; nothing comes after its deletion.
+  run.frame({ resource: "pods", type: "deleted", object: POD, at: performance.now() });
+  const lines: string[] = [];
+  const reading = (async () => {
+    for await (const { text } of run.logs(MAIN)) lines.push(text);
+  })();
+  await run.terminated(MAIN);
+  await reading;
+  expect(lines).toEqual([]);
+  expect(errors).toMatchObject([{ message: "a bug" }]);
+});
