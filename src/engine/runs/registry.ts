@@ -250,11 +250,13 @@ export class RunRegistry implements RunHost {
     const frame = isThere
       ? ({ resource: "jobs", type: "applied", object: job } as const)
       : ({ resource: "jobs", type: "deleted", object: known } as const);
-    if (!run.isReleased) run.frame({ ...frame, at: performance.now() });
+    // What was told to be gone meanwhile is: the answer is of before.
+    if (!run.isReleased && !run.isJobDeleted) run.frame({ ...frame, at: performance.now() });
   }
 
   async #lookAtPods(run: Run, signal: AbortSignal): Promise<void> {
     const known = run.pod();
+    const wasDeleted = run.isPodDeleted;
     const { items } = await this.cluster.json<{ items: unknown[] }>({
       path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/pods`,
       query: { labelSelector: `job-name=${run.jobName}` },
@@ -263,7 +265,12 @@ export class RunRegistry implements RunHost {
     if (run.isReleased) return;
     const at = performance.now();
     const pods = items.map(trimPod).filter((pod) => pod !== null);
-    this.#tellPods(run, pods, at);
+    const goneMeanwhile = run.isPodDeleted && !wasDeleted ? run.pod()?.metadata.uid : undefined;
+    this.#tellPods(
+      run,
+      pods.filter(({ metadata }) => metadata.uid !== goneMeanwhile),
+      at,
+    );
     // One that was made meanwhile need not be among them.
     const last = run.pod();
     if (last === null || last.metadata.uid !== known?.metadata.uid) return;

@@ -81,13 +81,14 @@ export function reduceRun(state: RunState, frame: RunFrame): RunState {
 function reduceJob(state: RunState, { type, object: job, at }: Extract<RunFrame, { resource: "jobs" }>): RunState {
   if (state.job !== null && state.job.metadata.uid !== job.metadata.uid) return state;
   const isResumed = state.job?.spec.suspend === true && job.spec.suspend !== true;
+  const isBack = type === "applied" && isAliveAfter(job, state.job);
   return {
     ...state,
     ...(isResumed ? { resumedAt: at } : {}),
     ...(isResumed && state.pod !== null && state.podDeletingAt !== null ? { ranBefore: ranBy(state.pod, state) } : {}),
     job,
     jobSeenAt: state.jobSeenAt ?? at,
-    jobDeletedAt: type === "deleted" ? (state.jobDeletedAt ?? at) : state.jobDeletedAt,
+    jobDeletedAt: type === "deleted" ? (state.jobDeletedAt ?? at) : isBack ? null : state.jobDeletedAt,
     jobConditionAt: state.jobConditionAt ?? (terminalCondition(job) === null ? null : at),
   };
 }
@@ -97,8 +98,10 @@ function reducePod(state: RunState, { type, object: told, at }: Extract<RunFrame
   const isSame = known !== null && known.metadata.uid === told.metadata.uid;
   if (known !== null && !isSame && (type === "deleted" || !isNewer(told, known, state.podDeletedAt !== null)))
     return state;
+  const isBack = isSame && state.podDeletingAt !== null && type === "applied" && isAliveAfter(told, known);
+  const same: RunState = isBack ? { ...state, podDeletedAt: null, isPodFinal: false, podDeletingAt: null } : state;
   const base: RunState = isSame
-    ? state
+    ? same
     : {
         ...state,
         podSeenAt: at,
@@ -129,6 +132,15 @@ function reducePod(state: RunState, { type, object: told, at }: Extract<RunFrame
     endedAt: endedOf(pod, base.endedAt, at),
     notStarted: notStartedOf(pod, isSame ? known : null, base.notStarted),
   };
+}
+
+/**
+ * A deletion cannot be taken back, but to a watch that selects by labels an object is also deleted when a label is taken off, and
+ * added again, with the same uid, when it is put back.
+ */
+function isAliveAfter(told: Job | Pod, known: Job | Pod | null): boolean {
+  if (known === null || told.metadata.deletionTimestamp !== undefined) return false;
+  return compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) > 0;
 }
 
 /** Creation times have whole seconds; within one second a pod that still lives is newer than one that is done. */

@@ -255,6 +255,11 @@ export class Run extends EventEmitter<RunEvents> {
     return this.#state.jobDeletedAt !== null;
   }
 
+  /** @internal */
+  get isPodDeleted(): boolean {
+    return this.#state.podDeletedAt !== null;
+  }
+
   get isReleased(): boolean {
     return this.#closing.signal.aborted;
   }

@@ -1,0 +1,45 @@
+import { expect, it, onTestFinished } from "vitest";
+import { RunEngine, RunTimeoutError } from "../../../src/engine/index.ts";
+import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+
+const MAIN = { container: "main" };
+
+it.each(["pods", "jobs"] as const)("a run goes on whose label is taken off its %s and put back", async (resource) => {
+  const k8s = await startKubernetes({ delays: "fast" });
+  k8s.addProgram("main", async ({ sleep }) => {
+    await sleep(1e9, { interruptible: true }).catch(() => undefined);
+    return 143;
+  });
+  const kubeConfig = kubeConfigOf(k8s);
+  const engine = await RunEngine.start({ kubeConfig, namespace: NAMESPACE, labels: LABELS, policy: { settleMs: 20 } });
+  onTestFinished(() => engine.stop());
+  const template = {
+    metadata: { labels: LABELS },
+    spec: {
+      restartPolicy: "Never",
+      terminationGracePeriodSeconds: 1,
+      containers: [{ name: "main", image: "agent" }],
+    },
+  };
+  const run = await engine.launch({
+    metadata: { name: "relabelled", labels: LABELS },
+    spec: { backoffLimit: 0, template },
+  });
+  const pod = await run.podReady(MAIN);
+  const told: string[] = [];
+  engine[resource].subscribe(({ type }) => told.push(type), { replay: false });
+  for (const value of [undefined, "yes"]) {
+    k8s.objects.update(resource, NAMESPACE, resource === "pods" ? pod.metadata.name : "relabelled", ({ metadata }) => {
+      const { "example.com/agent": _, ...others } = metadata.labels ?? {};
+      metadata.labels = value === undefined ? others : { ...others, "example.com/agent": value };
+    });
+  }
+  // Longer than an end waits for its details: `settleMs`, and of a Job that is gone the pod's grace period.
+  await expect(run.terminated({ ...MAIN, timeoutMs: resource === "jobs" ? 1_300 : 200 })).rejects.toThrow(
+    RunTimeoutError,
+  );
+  expect(told.filter((type) => type !== "updated")).toEqual(["deleted", "added"]);
+  expect(run.liveness()).toBe("alive");
+  await run.delete();
+  expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted", exitCode: 143 });
+});
