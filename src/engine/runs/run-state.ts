@@ -26,6 +26,8 @@ export interface RunState {
   podTerminalAt: number | null;
   /** How often a newer pod took the place of an older one. */
   podChanges: number;
+  /** Uids of pods whose place a newer one took, newest last; within one second nothing else tells which is the newer. */
+  replaced: readonly string[];
   /** Containers that an earlier pod has run: whatever keeps the newest one from starting, the run has begun. */
   ranBefore: ReadonlySet<string>;
   /** Start problems that stand now, by container name ("" = the pod itself). */
@@ -52,6 +54,9 @@ export type RunFrame =
 const NO_PROBLEMS: ReadonlyMap<string, StartProblem> = new Map();
 const NONE_ENDED: ReadonlyMap<string, number> = new Map();
 const NO_CONTAINERS: ReadonlySet<string> = new Set();
+const NONE_REPLACED: readonly string[] = [];
+/** Older ones are told from the newest by their creation time: a Job does not make so many pods in one second. */
+const MAX_REPLACED = 32;
 
 export const INITIAL_STATE: RunState = {
   job: null,
@@ -66,6 +71,7 @@ export const INITIAL_STATE: RunState = {
   scheduledAt: null,
   podTerminalAt: null,
   podChanges: 0,
+  replaced: NONE_REPLACED,
   ranBefore: NO_CONTAINERS,
   problems: NO_PROBLEMS,
   jobConditionAt: null,
@@ -96,8 +102,7 @@ function reduceJob(state: RunState, { type, object: job, at }: Extract<RunFrame,
 function reducePod(state: RunState, { type, object: told, at }: Extract<RunFrame, { resource: "pods" }>): RunState {
   const known = state.pod;
   const isSame = known !== null && known.metadata.uid === told.metadata.uid;
-  if (known !== null && !isSame && (type === "deleted" || !isNewer(told, known, state.podDeletedAt !== null)))
-    return state;
+  if (known !== null && !isSame && (type === "deleted" || !isNewer(told, known, state))) return state;
   const isBack = isSame && state.podDeletingAt !== null && type === "applied" && isAliveAfter(told, known);
   const same: RunState = isBack ? { ...state, podDeletedAt: null, isPodFinal: false, podDeletingAt: null } : state;
   const base: RunState = isSame
@@ -111,6 +116,7 @@ function reducePod(state: RunState, { type, object: told, at }: Extract<RunFrame
         scheduledAt: null,
         podTerminalAt: null,
         podChanges: state.podChanges + (known === null ? 0 : 1),
+        replaced: known === null ? state.replaced : [...state.replaced, known.metadata.uid].slice(-MAX_REPLACED),
         ranBefore: known === null ? state.ranBefore : ranBy(known, state),
         problems: NO_PROBLEMS,
         endedAt: NONE_ENDED,
@@ -144,10 +150,11 @@ function isAliveAfter(told: Job | Pod, known: Job | Pod | null): boolean {
 }
 
 /** Creation times have whole seconds; within one second a pod that still lives is newer than one that is done. */
-function isNewer(pod: Pod, known: Pod, knownIsGone: boolean): boolean {
+function isNewer(pod: Pod, known: Pod, { replaced, podDeletedAt }: RunState): boolean {
   const order = compareText(pod.metadata.creationTimestamp, known.metadata.creationTimestamp);
   if (order !== 0) return order > 0;
-  return knownIsGone || isPodTerminal(known) || known.metadata.deletionTimestamp !== undefined;
+  if (replaced.includes(pod.metadata.uid)) return false;
+  return podDeletedAt !== null || isPodTerminal(known) || known.metadata.deletionTimestamp !== undefined;
 }
 
 function compareText(a: string, b: string): number {

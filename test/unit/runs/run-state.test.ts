@@ -82,3 +82,36 @@ describe("a label that is taken off and put back", () => {
     expect(job.jobDeletedAt).toBe(1_000);
   });
 });
+
+describe("two pods of one second", () => {
+  it("do not take each other's place again and again", () => {
+    const frames = [
+      jobFrame(0, 1),
+      podFrame(10, 2, { uid: "a" }),
+      podFrame(500, 3, { uid: "a", ended: true }),
+      podFrame(510, 4, { uid: "b" }),
+    ];
+    const replaced = fold(...frames);
+    expect(replaced).toMatchObject({ pod: { metadata: { uid: "b" } }, podChanges: 1, replaced: ["a"] });
+    const late = [
+      podFrame(900, 5, { uid: "b", ended: true }),
+      podFrame(910, 6, { uid: "a", ended: true }),
+      podFrame(920, 7, { uid: "b", ended: true }),
+      podFrame(930, 8, { uid: "b", type: "deleted" }),
+      podFrame(940, 9, { uid: "a", ended: true }),
+    ];
+    const state = fold(...frames, ...late);
+    expect(state).toMatchObject({ pod: { metadata: { uid: "b" } }, podChanges: 1, podDeletedAt: 930 });
+  });
+
+  it("are remembered up to a number, of a Job that tries again for ever", () => {
+    const frames = Array.from({ length: 200 }, (_, each) => {
+      const creationTimestamp = new Date(Date.parse(CREATED) + each * 1_000).toISOString();
+      return podFrame(each * 1_000, each + 1, { uid: String(each), creationTimestamp, ended: true });
+    });
+    const state = fold(jobFrame(0, 1), ...frames);
+    expect(state).toMatchObject({ pod: { metadata: { uid: "199" } }, podChanges: 199 });
+    expect(state.replaced).toHaveLength(32);
+    expect(state.replaced.at(-1)).toBe("198");
+  });
+});
