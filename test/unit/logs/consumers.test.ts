@@ -7,7 +7,7 @@ import { startLogServer, type TestContainer } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
 
-const lineTexts = (count: number) => Array.from({ length: count }, (_, i) => `line ${i}`);
+const lineTexts = (count: number, from = 0) => Array.from({ length: count }, (_, i) => `line ${from + i}`);
 const over = (c: TestContainer) => {
   c.exit().tell({ phase: "ended" });
   return c;
@@ -93,6 +93,18 @@ describe("shapes of consumers", () => {
     expect(stream.stats).toMatchObject({ state: "idle", reads: 0 });
     stream.close();
   });
+});
+
+test("next() asked again before it was answered: every line once and in order", async () => {
+  const c = container().lines(lineTexts(3));
+  const stream = followLogs(cluster, c);
+  const lines = stream[Symbol.asyncIterator]();
+  const asked = Array.from({ length: 5 }, () => lines.next());
+  await asked[2];
+  c.lines(lineTexts(3, 3));
+  const got = [...(await Promise.all(asked)), await lines.next()];
+  expect(got.map(({ value }) => value?.text)).toEqual(lineTexts(6));
+  stream.close();
 });
 
 describe("back-pressure", () => {

@@ -1,11 +1,13 @@
+import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import {
   followLogs,
   type LogGap,
   type LogLine,
   type LogOptions,
   type LogRestart,
+  type LogTransport,
 } from "../../../src/engine/logs/index.ts";
 import { startLogServer, type TestContainer } from "./log-server.ts";
 
@@ -14,12 +16,16 @@ const { server, cluster, container } = await startLogServer();
 const lineTexts = (count: number, from = 0) => Array.from({ length: count }, (_, i) => `line ${from + i}`);
 
 /** Follows to the end; `seen` can be awaited for a number of lines. */
-function follow(source: TestContainer, options: LogOptions & { signal?: AbortSignal } = {}) {
+function follow(
+  source: TestContainer,
+  options: LogOptions & { signal?: AbortSignal } = {},
+  transport: LogTransport = cluster,
+) {
   const lines: LogLine[] = [];
   const gaps: LogGap[] = [];
   const restarts: LogRestart[] = [];
   const onGap = (gap: LogGap) => void gaps.push(gap);
-  const stream = followLogs(cluster, source, { onGap, onRestart: (restart) => restarts.push(restart), ...options });
+  const stream = followLogs(transport, source, { onGap, onRestart: (restart) => restarts.push(restart), ...options });
   const waiting: { count: number; resolve: () => void }[] = [];
   const done = stream.forEach((line) => {
     lines.push(line);
@@ -422,6 +428,23 @@ describe("gaps", () => {
   });
 });
 
+test("lines that a stepped clock hid are reported once, however many reads show them", async () => {
+  const start = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
+  const at = (seconds: number) => start + BigInt(Math.round(seconds * 1_000)) * 1_000_000n;
+  const c = container().write("A\n", at(100)).write("B\n", at(105));
+  const f = follow(c);
+  await f.seen(2);
+  server.resetConnections();
+  c.write("C\n", at(101.5)).write("E\n", at(103));
+  await f.seen(3);
+  server.resetConnections();
+  await until(() => f.gaps.length > 0);
+  c.exit().tell(ended);
+  await f.done;
+  expect(f.texts()).toEqual(["A", "B", "E"]);
+  expect(f.gaps.map(({ reason }) => reason)).toEqual(["clock_stepped"]);
+});
+
 describe("restarts", () => {
   const restarted = (count: number) => ({ restartCount: count, startedAt: "2026-11-25T00:00:00Z" });
 
@@ -468,6 +491,24 @@ describe("restarts", () => {
     expect(f.texts()).toEqual([...lineTexts(3), "third life"]);
     expect(f.gaps).toMatchObject([{ reason: "restarted", after: f.lines[2]?.time }]);
   });
+});
+
+test("the last line of an earlier instance marks no end of the next", async () => {
+  const c = container().lines(["result"]);
+  const f = follow(c, { isLastLine: (text) => text === "result" });
+  await f.seen(1);
+  c.restart();
+  c.tell({ restartCount: 1, startedAt: "2026-11-25T00:00:00Z" });
+  const follows = () => c.requests.filter((query) => !query.has("previous") && query.get("follow") === "true").length;
+  const cutOff = async (times: number) => {
+    await until(() => follows() === times && server.openRequests > 0);
+    c.restartKubelet();
+  };
+  await cutOff(2);
+  await until(() => follows() === 3);
+  c.lines(["second life"]).exit().tell(ended);
+  await f.done;
+  expect(f.texts()).toEqual(["result", "second life"]);
 });
 
 describe("restarts that were missed", () => {
@@ -554,6 +595,29 @@ describe("where to start, where to stop", () => {
     expect(f.texts().slice(-3)).toEqual(lineTexts(3, 5));
   });
 
+  test("tailLines: a try that could not be sent for a while after the first was cut is no empty tail", async () => {
+    const c = container().lines(lineTexts(10));
+    let tries = 0;
+    const transport: LogTransport = {
+      async open(request) {
+        tries += 1;
+        if (tries > 2) return await cluster.open(request);
+        if (tries === 1) {
+          const body = new Readable({ read: () => body.destroy(new Error("reset")) });
+          return { status: 200, headers: { date: new Date().toUTCString() }, body };
+        }
+        // Longer than the second by which the server counts.
+        await sleep(1_100);
+        throw Object.assign(new Error("the request could not be sent"), { status: 0 });
+      },
+    };
+    const f = follow(c, { tailLines: 3 }, transport);
+    await f.seen(3);
+    c.lines(lineTexts(1, 10)).exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(4, 7));
+  });
+
   test("since: to the millisecond, though the server counts in seconds", async () => {
     let now = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
     const c = container(() => (now += 200_000_000n)).lines(lineTexts(10));
@@ -566,6 +630,17 @@ describe("where to start, where to stop", () => {
     expect(f.gaps).toEqual([]);
   });
 
+  test("since: an unterminated last line before it is not delivered", async () => {
+    const now = BigInt(Date.parse("2026-11-24T10:00:00.200Z")) * 1_000_000n;
+    const c = container(() => now)
+      .write("before")
+      .exit();
+    c.tell(ended);
+    const f = follow(c, { since: new Date("2026-11-24T10:00:00.500Z") });
+    await f.done;
+    expect(f.texts()).toEqual([]);
+  });
+
   test("limitBytes ends the stream and says so", async () => {
     const c = container().lines(["12345", "12345", "12345"]);
     const f = follow(c, { limitBytes: 10 });
@@ -573,6 +648,17 @@ describe("where to start, where to stop", () => {
     expect(f.texts()).toEqual(["12345", "12345"]);
     expect(f.gaps).toMatchObject([{ reason: "limit_reached" }]);
     await until(() => server.openRequests === 0);
+  });
+
+  test("limitBytes: of an unterminated last line, too", async () => {
+    const c = container()
+      .write(`12345\n${"x".repeat(1000)}`)
+      .exit();
+    c.tell(ended);
+    const f = follow(c, { limitBytes: 10 });
+    await f.done;
+    expect(f.texts()).toEqual(["12345"]);
+    expect(f.gaps).toMatchObject([{ reason: "limit_reached" }]);
   });
 
   test("maxLineBytes: the line is cut between characters, the rest is counted", async () => {
@@ -588,12 +674,46 @@ describe("where to start, where to stop", () => {
     ]);
   });
 
+  test("maxLineBytes: between characters also where the node's time has an offset", async () => {
+    const c = container().exit();
+    c.say = () => `2026-11-24T12:00:00.123456789+02:00 ${"a".repeat(9)}€${"b".repeat(100)}\n`;
+    c.tell(ended);
+    const f = follow(c, { maxLineBytes: 10 });
+    await f.done;
+    expect(f.texts()).toEqual(["a".repeat(9)]);
+  });
+
   test("options that make no sense are named", () => {
     const c = container();
     expect(() => followLogs(cluster, c, { tailLines: -1 })).toThrow(/tailLines: got -1/);
     expect(() => followLogs(cluster, c, { limitBytes: Number.NaN })).toThrow(/limitBytes: got NaN/);
     expect(() => followLogs(cluster, c, { since: new Date("x") })).toThrow(/since: got Invalid Date/);
   });
+});
+
+test("a consumer that was slow for minutes after the container's end: one refusal is no reason to give up", async () => {
+  const c = container()
+    .lines(["first"])
+    .lines(Array.from({ length: 2_000 }, (_, i) => `${i} ${"x".repeat(1_000)}`))
+    .exit();
+  c.tell(ended);
+  c.cut = ({ index }) => (index === 0 ? { atByte: 300_000, how: "reset" } : null);
+  c.refuse = ({ index }) => (index === 1 ? { status: 503, message: "the API server starts" } : null);
+  const now = performance.now.bind(performance);
+  let laterMs = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => now() + laterMs);
+  onTestFinished(() => clock.mockRestore());
+  const gaps: LogGap[] = [];
+  let count = 0;
+  await followLogs(cluster, c, { onGap: (gap) => void gaps.push(gap) }).forEach(async () => {
+    count += 1;
+    if (count > 1) return;
+    // The rest lies ready, and the follow waits for its consumer.
+    await until(() => c.requests.length === 1 && server.openRequests === 0);
+    laterMs = 150_000;
+  });
+  expect(gaps).toEqual([]);
+  expect(count).toBe(2_001);
 });
 
 describe("re-reads of long lines", () => {

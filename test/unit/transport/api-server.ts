@@ -65,6 +65,8 @@ export async function startApiServer(
     http1Only?: boolean;
     maxConcurrentStreams?: number;
     requestCert?: boolean;
+    /** Refuses clients without a certificate of `ca`. */
+    requireCert?: boolean;
     ca?: string;
     port?: number;
   } = {},
@@ -74,8 +76,12 @@ export async function startApiServer(
   const tls = {
     cert,
     key,
-    ...(options.requestCert
-      ? { requestCert: true, rejectUnauthorized: false, ...(options.ca === undefined ? {} : { ca: options.ca }) }
+    ...(options.requestCert || options.requireCert
+      ? {
+          requestCert: true,
+          rejectUnauthorized: options.requireCert === true,
+          ...(options.ca === undefined ? {} : { ca: options.ca }),
+        }
       : {}),
   };
   const server = options.http1Only

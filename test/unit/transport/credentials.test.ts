@@ -5,6 +5,7 @@ import path from "node:path";
 import type { TLSSocket } from "node:tls";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { Credentials } from "../../../src/engine/transport/credentials.ts";
 import { ApiError, Cluster, loadKubeConfig } from "../../../src/engine/transport/index.ts";
 import {
   type ApiServer,
@@ -441,6 +442,32 @@ describe("credentials", () => {
   });
 });
 
+test("a plugin that hangs is started once, however often it is waited for", async () => {
+  const runs = await file("runs", "");
+  const script = `require("node:fs").appendFileSync(${JSON.stringify(runs)}, process.pid + "\\n"); setTimeout(() => {}, 20_000)`;
+  const server = await start();
+  const credentials = new Credentials(server.kubeConfig({ exec: { command: process.execPath, args: ["-e", script] } }));
+  const pids = async () => (await fs.readFile(runs, "utf8")).split("\n").filter(Boolean);
+  cleanups.push(async () => {
+    for (const pid of await pids()) process.kill(Number(pid));
+  });
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  cleanups.push(() => vi.useRealTimers());
+  const giveUp = async () => {
+    const got = expect(credentials.get()).rejects.toThrow(/were not had within/);
+    await vi.advanceTimersByTimeAsync(60_000);
+    await got;
+  };
+  await giveUp();
+  await giveUp();
+  vi.useRealTimers();
+  await vi.waitFor(async () => expect(await pids()).toHaveLength(1), { timeout: 10_000, interval: 20 });
+  // A second one, begun by the second wait, would have come as far by now as the first had when it was seen.
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  await giveUp();
+  expect(await pids()).toHaveLength(1);
+});
+
 describe("TLS", () => {
   test("a server with another CA is a TlsError that names the field", async () => {
     const server = await start();
@@ -452,6 +479,14 @@ describe("TLS", () => {
       sent: false,
       message: expect.stringMatching(/certificate-authority-data/),
     });
+  });
+
+  test("a server that wants another client certificate says so after the handshake (TLS 1.3): told at once", async () => {
+    const server = await startApiServer((_, response) => sendJson(response, 200, {}), { requireCert: true });
+    cleanups.push(() => server.close());
+    const began = performance.now();
+    expect((await failure(clusterOf(server.kubeConfig({ token: "a" })).json({ path: PODS }))).reason).toBe("TlsError");
+    expect(performance.now() - began).toBeLessThan(5_000);
   });
 
   test("insecure-skip-tls-verify", async () => {
