@@ -263,10 +263,12 @@ function startFailureOf(run: Context): Outcome {
   const unscheduled = state.problems.get("");
   if (unscheduled !== undefined) return after(run, unscheduled.since, policy.scheduleTimeoutMs, unscheduled);
   if (state.scheduledAt === null) {
+    // `SchedulingGated`, or what another scheduler says.
+    const { reason, message } = condition(pod.status.conditions, "PodScheduled") ?? {};
     return after(run, state.podSeenAt ?? now, Math.max(policy.scheduleTimeoutMs, CONTROLLERS_MS), {
       code: "unschedulable",
-      reason: "NotScheduled",
-      message: "no scheduler has looked at the pod",
+      reason: reason ?? "NotScheduled",
+      message: message ?? (reason === undefined ? "no scheduler has looked at the pod" : ""),
     });
   }
   let due =

@@ -76,6 +76,8 @@ interface PodSpec {
   sidecar?: ContainerState;
   init?: ContainerState;
   initRestartPolicy?: string;
+  /** No node has been found for it. */
+  isHomeless?: boolean;
   deleting?: string;
   graceSeconds?: number;
   conditions?: Condition[];
@@ -106,7 +108,7 @@ function podOf(p: PodSpec, resourceVersion: string): Pod {
       ownerReferences: [{ apiVersion: "batch/v1", kind: "Job", name: "j", uid: "job-uid", controller: true }],
     },
     spec: {
-      nodeName: "node",
+      ...(p.isHomeless === true ? {} : { nodeName: "node" }),
       restartPolicy: p.restartPolicy ?? "Never",
       containers: [{ name: "claude" }],
       initContainers: [
@@ -445,6 +447,22 @@ describe("a start that takes time", () => {
     ];
     const story = new Story({ scheduleTimeoutMs: 0 }).job(0).pod(10, { conditions });
     expect(story.verdict(10).end?.startFailure).toMatchObject({ code: "volume", reason: "Unschedulable" });
+  });
+
+  it("of a pod that is held back from scheduling is said in the words of who holds it, else that nobody looked", () => {
+    const message = "Scheduling is blocked due to non-empty scheduling gates";
+    const gated: Condition = { type: "PodScheduled", status: "False", reason: "SchedulingGated", message };
+    const held = new Story().job(0).pod(10, { isHomeless: true, conditions: [gated] });
+    expect(held.verdict(120_009).wakeAt).toBe(120_010);
+    expect(held.verdict(120_010).end).toMatchObject({
+      kind: "start_failed",
+      startFailure: { code: "unschedulable", reason: "SchedulingGated", message },
+    });
+    const forgotten = new Story().job(0).pod(10, { isHomeless: true, conditions: [] });
+    expect(forgotten.verdict(120_010).end?.startFailure).toMatchObject({
+      reason: "NotScheduled",
+      message: "no scheduler has looked at the pod",
+    });
   });
 
   it("says so when no pod is ever made", () => {
