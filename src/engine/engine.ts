@@ -157,8 +157,9 @@ export class RunEngine extends EventEmitter<EngineEvents> {
 
   /**
    * Creates a Job and follows it. The run is registered before the request leaves, since the watch may tell of the Job
-   * before the answer does.
-   * @throws TypeError for a manifest that the watches would not see; ApiError, `AlreadyExists` when the name is taken.
+   * before the answer does. A run is one pod at a time, retries after each other: `completions` and `parallelism` are 1, as they
+   * are where they are not given.
+   * @throws TypeError for a manifest that the watches would not see or that is no run; ApiError, `AlreadyExists` when the name is taken.
    */
   async launch(job: JobManifest, { signal, policy }: RunOptions & { signal?: AbortSignal } = {}): Promise<Run> {
     this.#throwIfStopped();
@@ -322,6 +323,13 @@ export class RunEngine extends EventEmitter<EngineEvents> {
       );
     }
     this.#checkScope(namespace);
+    for (const field of ["completions", "parallelism"]) {
+      const value = job.spec?.[field];
+      if (typeof value !== "number" || value <= 1) continue;
+      throw new TypeError(
+        `spec.${field} must be 1 or left out, got ${value}: a run ends with its one pod; launch ${value} Jobs instead`,
+      );
+    }
     const labelled = {
       "metadata.labels": job.metadata.labels,
       "spec.template.metadata.labels": job.spec?.template?.metadata?.labels,

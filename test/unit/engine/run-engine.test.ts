@@ -536,6 +536,19 @@ describe("an engine", () => {
     );
   });
 
+  it.each([
+    [{ completions: 3 }, /spec\.completions must be 1 or left out, got 3: .*launch 3 Jobs/],
+    [{ parallelism: 2 }, /spec\.parallelism must be 1 or left out, got 2/],
+    [{ completionMode: "Indexed", completions: 2, parallelism: 1 }, /spec\.completions .* got 2/],
+  ])("refuses a Job of more than one pod (%j) and asks the server nothing", async (spec, message) => {
+    const { k8s, engine } = await start(patient);
+    await expect(engine.launch(job("many", spec))).rejects.toThrow(message);
+    expect(k8s.requests.count("create jobs")).toBe(0);
+    expect(engine.stats().runs).toBe(0);
+    const one = { completionMode: "Indexed", completions: 1, parallelism: 1 };
+    await (await engine.launch(job("one", one))).podReady(MAIN);
+  });
+
   it("makes no request but its two watches while nothing happens", async () => {
     const { k8s } = await start(patient, { timeScale: 100 });
     // Two minutes of the cluster's time: bookmarks came meanwhile.
