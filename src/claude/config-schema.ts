@@ -181,7 +181,7 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     key: "deleteMismatchedOrphans",
     label: "Delete orphans of other tasks",
     default: false,
-    hint: "Jobs that a restarted server left behind and that the run cannot take over are deleted. Their work is lost.",
+    hint: "Jobs that a restarted server left behind and that the run cannot take over are deleted. Their work is lost. Not with two servers in one namespace: each would delete the other's live runs.",
   },
   {
     type: "toggle",
