@@ -34,7 +34,7 @@ describe("before there is a Job: the host may start the run again", () => {
 
   test("k8s_api_unreachable is transient and says what the connection said; once it is back the next run goes well", async () => {
     const away = await startWorld();
-    const back = away.k8s.restart({ downMs: 160_000 });
+    const back = away.k8s.restart({ downMs: 80_000 });
     const { definition } = testDefinition();
     const adapter = createK8sAdapter(definition, { env: away.env, connectTimeoutMs: 500 });
     const result = await run(away, adapter).result;
