@@ -31,7 +31,7 @@ const weather = new Weather(k8s, seed);
 
 /** Exit code of a container whose Job makes another. */
 const RETRIED = 7;
-/** Lines that the first pod of a Job wrote before it failed. */
+/** Lines that the first pod of a Job wrote before it failed, by the Job's uid: one that a killed process had ended comes again under its name. */
 const reached = new Map<string, number>();
 /** Lines by pod. */
 const written = new Map<string, number>();
@@ -58,12 +58,12 @@ const agent: ScriptedProgram = async function* (container) {
   }
   if (script.minds) container.onTerminate(() => 143);
   const pace = paceOf(script);
-  const jobName = labels["job-name"] ?? "";
-  const first = reached.get(jobName) ?? 0;
+  const jobUid = labels["controller-uid"] ?? "";
+  const first = reached.get(jobUid) ?? 0;
   try {
     for (let seq = first; seq < script.lines; seq += 1) {
       if (first === 0 && seq === script.retryAfter) {
-        reached.set(jobName, seq);
+        reached.set(jobUid, seq);
         return RETRIED;
       }
       await container.sleep(pace());

@@ -112,13 +112,15 @@ describe("before there is a Job: the host may start the run again", () => {
     const stall = world.k8s.faults.stallWatches(undefined, { resource: "jobs" });
     let fault: ActiveFault | undefined;
     const stop = world.k8s.objects.onChange(({ type, resource, object }) => {
-      if (type === "ADDED" && resource === "jobs" && object.metadata.labels?.["paperclip.io/agent-id"] === agentId)
+      if (resource !== "jobs" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId) return;
+      if (type === "ADDED")
         fault ??= world.k8s.faults.errorRate({ status: 503, match: { verb: "list", resource: "jobs" } });
+      // It is withdrawn; that it is gone is told.
+      else if (object.metadata.deletionTimestamp !== undefined) stall.release();
     });
     const result = await run(world, adapter, { agentId }).result;
     stop();
     fault?.remove();
-    stall.release();
     expect(result).toMatchObject({
       errorCode: "k8s_concurrency_guard_unreachable",
       errorFamily: "transient_upstream",
