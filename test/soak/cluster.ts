@@ -31,7 +31,7 @@ const weather = new Weather(k8s, seed);
 
 /** Exit code of a container whose Job makes another. */
 const RETRIED = 7;
-/** Lines that the first pod of a Job wrote before it failed, by the Job's uid: one that a killed process had ended comes again under its name. */
+/** Lines that a Job's first pod wrote before it failed, by uid: a Job that a killed process had ended comes again under its name. */
 const reached = new Map<string, number>();
 /** Lines by pod. */
 const written = new Map<string, number>();
