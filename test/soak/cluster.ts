@@ -148,7 +148,7 @@ k8s.objects.onChange(({ resource, object, previous }) => {
   const list = ends.get(agentId) ?? [];
   ends.set(agentId, list);
   list.push({
-    jobName: labels["job-name"] ?? "",
+    jobUid: labels["controller-uid"] ?? "",
     runId: labels["paperclip.io/run-id"] ?? "",
     exitCode: now.exitCode,
     reason: now.reason ?? "",

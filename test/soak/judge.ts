@@ -70,12 +70,12 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
     const codes = ends.map((end) => end.exitCode);
     expect(codes.includes(exitCode), `exit code ${exitCode}, the cluster saw ${JSON.stringify(codes)}`);
   }
-  const hasRun = ends.some(({ jobName, ran }) => jobName === report.jobName && ran);
+  const hasRun = ends.some(({ jobUid, ran }) => jobUid === report.jobUid && ran);
   expect(result.executionRecovery === undefined || !hasRun, "an agent that ran is said not to have started");
   if (isCancelled) return wrong;
 
   // What was written and has not come was taken along by the pod (or the rotation), and that has to be said.
-  const end = ends.findLast(({ jobName }) => jobName === report.jobName);
+  const end = ends.findLast(({ jobUid }) => jobUid === report.jobUid);
   if (end !== undefined && result.executionRecovery === undefined) {
     const holds = audit.next >= end.written || gaps > 0 || exitCode === null;
     expect(holds, `${audit.next} of ${end.written} lines that were written came, and it was not said`);

@@ -23,7 +23,7 @@ export interface RunReport {
   readonly gaps: number;
   readonly adopted: boolean;
   /** Null: none was created. */
-  readonly jobName: string | null;
+  readonly jobUid: string | null;
   /** The adapter's own words, the last of them. */
   readonly notes: readonly string[];
   readonly elapsedMs: number;
@@ -53,7 +53,8 @@ export type FromWorker =
 
 /** How one container of an agent ended, as the cluster's own store has it. */
 export interface ContainerEnd {
-  readonly jobName: string;
+  /** By uid: a killed process may have ended a Job of the same name. */
+  readonly jobUid: string;
   readonly runId: string;
   readonly exitCode: number;
   readonly reason: string;

@@ -34,7 +34,7 @@ async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<
   const notes: string[] = [];
   let gaps = 0;
   let adopted = false;
-  let jobName: string | null = null;
+  let jobUid: string | null = null;
   let pieces = 0;
   const cancelAfterMs = isUndisturbed ? null : script.cancelAfterMs;
   const timer = cancelAfterMs === null ? undefined : setTimeout(() => abort.abort(), cancelAfterMs);
@@ -80,7 +80,7 @@ async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<
     onCancellationReady: async () => {},
     onEvent: async ({ eventType, payload }) => {
       if (eventType === "k8s.job_adopted") adopted = true;
-      if (typeof payload?.jobName === "string") jobName = payload.jobName;
+      if (typeof payload?.uid === "string") jobUid = payload.uid;
     },
     onLog: async (_stream, chunk) => {
       if (chunk.startsWith("[paperclip] ")) {
@@ -106,7 +106,7 @@ async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<
     audit: audit.result,
     gaps,
     adopted,
-    jobName,
+    jobUid,
     notes,
     elapsedMs: performance.now() - startedAt,
     cancelled: abort.signal.aborted,
