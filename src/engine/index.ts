@@ -14,6 +14,7 @@ export {
   Informer,
   type InformerOptions,
   type InformerStats,
+  InformerStoppedError,
   type Resource,
   type SubscribeOptions,
 } from "./informer/informer.ts";

@@ -227,13 +227,11 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     expect(podsOf(agentId)).toEqual([]);
   });
 
-  test("stopped by a person at that moment: it has not begun, all the same", async () => {
-    const agentId = fresh();
-    world.k8s.failImagePull("ghcr.io/none:2");
-    const { adapter } = adapterOf(world);
+  /** While the adapter asks for the events of the pod; nothing runs, which is what is acknowledged. */
+  async function stopWhileItFails(agentId: string, config: Record<string, unknown>): Promise<void> {
     world.k8s.requests.reset();
     const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "events" } });
-    const each = run(world, adapter, { agentId, config: { image: "ghcr.io/none:2", imagePullGraceSec: 1 } });
+    const each = run(world, adapterOf(world).adapter, { agentId, config });
     await vi.waitFor(() => expect(world.k8s.requests.count("list events")).toBe(1), { timeout: 10_000, interval: 5 });
     each.abort.abort();
     expect(await each.result).toMatchObject({
@@ -242,6 +240,12 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
       resultJson: { executionCancellation: { state: "acknowledged" } },
     });
     fault.remove();
+  }
+
+  test("stopped by a person at that moment: it has not begun, all the same", async () => {
+    const agentId = fresh();
+    world.k8s.failImagePull("ghcr.io/none:2");
+    await stopWhileItFails(agentId, { image: "ghcr.io/none:2", imagePullGraceSec: 1 });
     expect(podsOf(agentId)).toEqual([]);
   });
 
@@ -262,18 +266,7 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     // It is over, so that it may be kept for who wants to look.
     expect(jobsOf("init-fails")).toHaveLength(1);
 
-    // Stopped by a person at that moment: nothing runs, which is what is acknowledged.
-    world.k8s.requests.reset();
-    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "events" } });
-    const each = run(world, adapter, { config: { retainJobs: true }, agentId: "init-fails-stopped" });
-    await vi.waitFor(() => expect(world.k8s.requests.count("list events")).toBe(1), { timeout: 10_000, interval: 5 });
-    each.abort.abort();
-    expect(await each.result).toMatchObject({
-      errorCode: "cancelled",
-      executionRecovery: BOOTSTRAP,
-      resultJson: { executionCancellation: { state: "acknowledged" } },
-    });
-    fault.remove();
+    await stopWhileItFails("init-fails-stopped", { retainJobs: true });
     expect(jobsOf("init-fails-stopped")).toHaveLength(1);
     world.k8s.addProgram("busybox:1.36/write-prompt", async function* ({ env, files }) {
       files.write("/tmp/prompt/prompt.txt", env.PROMPT_CONTENT ?? "");

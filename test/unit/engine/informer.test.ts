@@ -328,16 +328,21 @@ describe("subscribers", () => {
     expect(told).toEqual(["added a", "deleted a"]);
   });
 
-  it("that throw harm nobody, and are reported", async () => {
-    const k8s = await startKubernetes();
-    const errors: unknown[] = [];
-    const informer = startInformer(k8s, { onSubscriberError: (error) => errors.push(error) });
+  function throwing(k8s: EmbeddedKubernetes, onSubscriberError: (error: unknown) => void) {
+    const informer = startInformer(k8s, { onSubscriberError });
     informer.subscribe(() => {
       throw new Error("mine");
     });
     informer.on("status", () => {
       throw new Error("a listener's");
     });
+    return informer;
+  }
+
+  it("that throw harm nobody, and are reported", async () => {
+    const k8s = await startKubernetes();
+    const errors: unknown[] = [];
+    const informer = throwing(k8s, (error) => errors.push(error));
     const story = new Story(informer);
     await informer.whenSynced();
     create(k8s, "a");
@@ -349,16 +354,8 @@ describe("subscribers", () => {
     const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
     onTestFinished(() => warned.mockRestore());
     const k8s = await startKubernetes();
-    const informer = startInformer(k8s, {
-      onSubscriberError: (error) => {
-        throw error;
-      },
-    });
-    informer.subscribe(() => {
-      throw new Error("mine");
-    });
-    informer.on("status", () => {
-      throw new Error("a listener's");
+    const informer = throwing(k8s, (error) => {
+      throw error;
     });
     const story = new Story(informer);
     await informer.whenSynced();

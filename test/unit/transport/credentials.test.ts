@@ -2,6 +2,7 @@ import fs from "node:fs/promises";
 import type { Http2ServerRequest } from "node:http2";
 import os from "node:os";
 import path from "node:path";
+import { text } from "node:stream/consumers";
 import type { TLSSocket } from "node:tls";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -66,6 +67,62 @@ function clusterOf(kubeConfig: KubeConfig): Cluster {
   const cluster = new Cluster({ kubeConfig, retry: { maxAttempts: 1 } });
   cleanups.push(() => cluster.close());
   return cluster;
+}
+
+function jwt(claims: object): string {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  return `${part({ alg: "RS256" })}.${part(claims)}.c2ln`;
+}
+
+function claimsOf(authorization: string | undefined): Record<string, unknown> {
+  return JSON.parse(Buffer.from(authorization?.split(".")[1] ?? "", "base64url").toString() || "{}");
+}
+
+interface Provider {
+  /** Refresh tokens in the order in which they were used. */
+  readonly refreshes: readonly (string | null)[];
+  /** A user whose token has run out. */
+  user(): Record<string, unknown>;
+}
+
+/** An OIDC identity provider. `issue` says what a refresh token is exchanged for; null refuses it. */
+async function startProvider(
+  issue: (refreshToken: string | null) => { sub: string; refresh_token?: string } | null,
+): Promise<Provider> {
+  // client-node 2.0.1 cannot use idp-certificate-authority (its fetch answers with no Response), so the provider is not verified.
+  vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
+  const seconds = () => Math.floor(Date.now() / 1_000);
+  const refreshes: (string | null)[] = [];
+  const server = await startApiServer(async (request, response) => {
+    const issuer = `https://127.0.0.1:${server.port}`;
+    if (request.url.endsWith("/.well-known/openid-configuration")) {
+      sendJson(response, 200, {
+        issuer,
+        token_endpoint: `${issuer}/token`,
+        authorization_endpoint: `${issuer}/auth`,
+        jwks_uri: `${issuer}/keys`,
+      });
+      return;
+    }
+    const refreshToken = new URLSearchParams(await text(request)).get("refresh_token");
+    refreshes.push(refreshToken);
+    const issued = issue(refreshToken);
+    if (issued === null) {
+      sendJson(response, 400, { error: "invalid_grant" });
+      return;
+    }
+    const { sub, ...tokens } = issued;
+    const id_token = jwt({ iss: issuer, aud: "client", sub, iat: seconds(), exp: seconds() + 3_600 });
+    sendJson(response, 200, { id_token, access_token: "a", token_type: "bearer", expires_in: 3_600, ...tokens });
+  });
+  cleanups.push(() => server.close());
+  const config = {
+    "client-id": "client",
+    "id-token": jwt({ exp: seconds() - 60 }),
+    "refresh-token": "r1",
+    "idp-issuer-url": `https://127.0.0.1:${server.port}`,
+  };
+  return { refreshes, user: () => ({ "auth-provider": { name: "oidc", config } }) };
 }
 
 async function failure(promise: Promise<unknown>): Promise<ApiError> {
@@ -230,137 +287,41 @@ describe("credentials", () => {
   });
 
   test("an OIDC token that has run out is refreshed at the identity provider, once", async () => {
-    // client-node 2.0.1 cannot use idp-certificate-authority (its fetch answers with no Response), so the provider is not verified.
-    vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
-    const jwt = (claims: object) =>
-      `${Buffer.from('{"alg":"RS256"}').toString("base64url")}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.c2ln`;
-    const now = Math.floor(Date.now() / 1_000);
-    const provider = await startApiServer((request, response) => {
-      const issuer = `https://127.0.0.1:${provider.port}`;
-      if (request.url.endsWith("/.well-known/openid-configuration")) {
-        sendJson(response, 200, {
-          issuer,
-          token_endpoint: `${issuer}/token`,
-          authorization_endpoint: `${issuer}/auth`,
-          jwks_uri: `${issuer}/keys`,
-        });
-      } else {
-        const id_token = jwt({ iss: issuer, aud: "client", sub: "me", iat: now, exp: now + 3_600 });
-        sendJson(response, 200, {
-          id_token,
-          access_token: "a",
-          refresh_token: "r2",
-          token_type: "bearer",
-          expires_in: 3_600,
-        });
-      }
-    });
-    cleanups.push(() => provider.close());
+    const provider = await startProvider(() => ({ sub: "me", refresh_token: "r2" }));
     const server = await start();
-    const config = {
-      "client-id": "client",
-      "id-token": jwt({ exp: now - 60 }),
-      "refresh-token": "r1",
-      "idp-issuer-url": `https://127.0.0.1:${provider.port}`,
-    };
-    const cluster = clusterOf(server.kubeConfig({ "auth-provider": { name: "oidc", config } }));
+    const cluster = clusterOf(server.kubeConfig(provider.user()));
     const { authorization } = await cluster.json<Seen>({ path: PODS });
-    const claims = JSON.parse(Buffer.from(authorization?.split(".")[1] ?? "", "base64url").toString());
-    expect(claims).toMatchObject({ sub: "me", exp: now + 3_600 });
-    expect(provider.requests.filter((each) => each.startsWith("POST"))).toEqual(["POST /token"]);
+    expect(claimsOf(authorization)).toMatchObject({ sub: "me" });
+    expect(provider.refreshes).toEqual(["r1"]);
   });
 
   test("a 401 after a refresh: the refresh token that the provider gave last is used, not the spent one of the file", async () => {
-    vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
-    const now = Math.floor(Date.now() / 1_000);
-    const jwt = (claims: object) =>
-      `${Buffer.from('{"alg":"RS256"}').toString("base64url")}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.c2ln`;
-    let refreshToken = 1;
-    const provider = await startApiServer((request, response) => {
-      const issuer = `https://127.0.0.1:${provider.port}`;
-      if (request.url.endsWith("/.well-known/openid-configuration")) {
-        sendJson(response, 200, {
-          issuer,
-          token_endpoint: `${issuer}/token`,
-          authorization_endpoint: `${issuer}/auth`,
-          jwks_uri: `${issuer}/keys`,
-        });
-        return;
-      }
-      let body = "";
-      request.on("data", (chunk) => {
-        body += chunk;
-      });
-      request.on("end", () => {
-        // Rotation, as Keycloak, Dex and Okta have it: each refresh token once.
-        if (new URLSearchParams(body).get("refresh_token") !== `r${refreshToken}`) {
-          sendJson(response, 400, { error: "invalid_grant" });
-          return;
-        }
-        refreshToken += 1;
-        const id_token = jwt({ iss: issuer, aud: "client", sub: `me-${refreshToken}`, iat: now, exp: now + 3_600 });
-        sendJson(response, 200, {
-          id_token,
-          access_token: "a",
-          refresh_token: `r${refreshToken}`,
-          token_type: "bearer",
-          expires_in: 3_600,
-        });
-      });
+    // Rotation, as Keycloak, Dex and Okta have it: each refresh token once.
+    let valid = 1;
+    const provider = await startProvider((token) => {
+      if (token !== `r${valid}`) return null;
+      valid += 1;
+      return { sub: "me", refresh_token: `r${valid}` };
     });
-    cleanups.push(() => provider.close());
     let refusals = 0;
     const server = await start(() => refusals-- <= 0);
-    const config = {
-      "client-id": "client",
-      "id-token": jwt({ exp: now - 60 }),
-      "refresh-token": "r1",
-      "idp-issuer-url": `https://127.0.0.1:${provider.port}`,
-    };
-    const cluster = clusterOf(await load(server, { "auth-provider": { name: "oidc", config } }));
+    const cluster = clusterOf(await load(server, provider.user()));
     await cluster.json({ path: PODS });
     // As an API server that has just started, and not yet read the provider's keys.
     refusals = 1;
     await cluster.json({ path: PODS });
     await cluster.json({ path: PODS });
+    expect(provider.refreshes).toEqual(["r1", "r2"]);
   });
 
   test("an identity provider that gives no new refresh token: the old one serves the next time, too", async () => {
-    vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
     vi.useFakeTimers({ toFake: ["Date"] });
     cleanups.push(() => vi.useRealTimers());
-    const jwt = (claims: object) =>
-      `${Buffer.from('{"alg":"RS256"}').toString("base64url")}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.c2ln`;
-    const seconds = () => Math.floor(Date.now() / 1_000);
     let issued = 0;
-    const provider = await startApiServer((request, response) => {
-      const issuer = `https://127.0.0.1:${provider.port}`;
-      if (request.url.endsWith("/.well-known/openid-configuration")) {
-        sendJson(response, 200, {
-          issuer,
-          token_endpoint: `${issuer}/token`,
-          authorization_endpoint: `${issuer}/auth`,
-          jwks_uri: `${issuer}/keys`,
-        });
-        return;
-      }
-      issued += 1;
-      const id_token = jwt({ iss: issuer, aud: "client", sub: `me-${issued}`, iat: seconds(), exp: seconds() + 3_600 });
-      sendJson(response, 200, { id_token, access_token: "a", token_type: "bearer", expires_in: 3_600 });
-    });
-    cleanups.push(() => provider.close());
+    const provider = await startProvider(() => ({ sub: `me-${++issued}` }));
     const server = await start();
-    const config = {
-      "client-id": "client",
-      "id-token": jwt({ exp: seconds() - 60 }),
-      "refresh-token": "r1",
-      "idp-issuer-url": `https://127.0.0.1:${provider.port}`,
-    };
-    const cluster = clusterOf(server.kubeConfig({ "auth-provider": { name: "oidc", config } }));
-    const subject = async () => {
-      const { authorization } = await cluster.json<Seen>({ path: PODS });
-      return JSON.parse(Buffer.from(authorization?.split(".")[1] ?? "", "base64url").toString() || "{}").sub;
-    };
+    const cluster = clusterOf(server.kubeConfig(provider.user()));
+    const subject = async () => claimsOf((await cluster.json<Seen>({ path: PODS })).authorization).sub;
     expect(await subject()).toBe("me-1");
     vi.setSystemTime(Date.now() + 3_601_000);
     expect(await subject()).toBe("me-2");
