@@ -93,6 +93,23 @@ describe("stopped by a person", () => {
     expect(podsOf(agentId)).toEqual([]);
   });
 
+  test("before its pod has begun, of a Job that may have had another pod: not said never to have run", async () => {
+    const agentId = fresh();
+    const stop = world.k8s.objects.onCreate((resource, draft) => {
+      if (resource === "jobs") (draft.spec as { backoffLimit: number }).backoffLimit = 1;
+    });
+    const each = run(world, adapterOf(world).adapter, { agentId, config: { nodeSelector: "disk=none" } });
+    await each.logged("waits for a node");
+    each.abort.abort();
+    const result = await each.result;
+    stop();
+    expect(result).toMatchObject({
+      errorCode: "cancelled",
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(result).not.toHaveProperty("executionRecovery");
+  });
+
   test("already stopped when it begins: no request at all", async () => {
     const { adapter } = adapterOf(world);
     world.k8s.requests.reset();
