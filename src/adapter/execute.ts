@@ -1,5 +1,5 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
-import type { EngineView } from "../engine/index.ts";
+import { type EngineView, LinkedAbort } from "../engine/index.ts";
 import { stopEarlierTry } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
 import { Redactor, secretsOf } from "./credentials.ts";
@@ -178,24 +178,26 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
   }
 }
 
-/** Behind runs of the agent that wait themselves (`concurrencyPolicy: wait`) it may take as long as any wait. */
+/** The agent's lock, within the limit of `concurrencyPolicy: wait`: runs that are before may wait so long themselves. */
 async function queue<Config extends BaseConfig, Verdict extends AgentVerdict>(
   { signal, log }: StartInput<Config, Verdict>,
   key: string,
 ): Promise<() => void> {
-  const limit = AbortSignal.timeout(WAIT_TIMEOUT_MS);
+  const limited = new LinkedAbort([signal], {
+    ms: WAIT_TIMEOUT_MS,
+    reason: () =>
+      new BootstrapError({
+        code: "k8s_concurrent_run_blocked",
+        message: `Other runs of this agent have been waiting to start for ${WAIT_TIMEOUT_MS / 60_000} minutes.`,
+        family: "transient_upstream",
+      }),
+  });
   try {
-    return await acquireLock(key, AbortSignal.any([signal, limit]), () =>
+    return await acquireLock(key, limited.signal, () =>
       log.say("stdout", "Waiting for another run of this agent that is about to start"),
     );
-  } catch (error) {
-    signal.throwIfAborted();
-    throw new BootstrapError({
-      code: "k8s_concurrent_run_blocked",
-      message: `Other runs of this agent have been waiting to start for ${WAIT_TIMEOUT_MS / 60_000} minutes.`,
-      family: "transient_upstream",
-      cause: error,
-    });
+  } finally {
+    limited.release();
   }
 }
 

@@ -11,7 +11,7 @@ import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
 import { EngineStoppedError } from "./runs/types.ts";
 import { type ClaimTarget, claimJob, type Shard, shardLabels, withLabels } from "./shard.ts";
-import { Cluster, type ClusterOptions, type RequestCounts } from "./transport/index.ts";
+import { Cluster, type ClusterOptions, LinkedAbort, type RequestCounts } from "./transport/index.ts";
 
 export interface RunEngineOptions {
   kubeConfig: KubeConfig;
@@ -151,8 +151,7 @@ export class RunEngine extends EventEmitter<EngineEvents> {
    * EngineStoppedError; the signal's reason.
    */
   async synced(signal?: AbortSignal): Promise<void> {
-    const ended = signal === undefined ? this.#stopped.signal : AbortSignal.any([signal, this.#stopped.signal]);
-    await Promise.all([this.jobs.whenSynced(ended), this.pods.whenSynced(ended)]);
+    await this.#whenSynced(this.jobs, this.pods, signal);
   }
 
   /**
@@ -252,9 +251,8 @@ export class RunEngine extends EventEmitter<EngineEvents> {
       this.#views.add(informer);
       informer.start();
     }
-    const ended = signal === undefined ? this.#stopped.signal : AbortSignal.any([signal, this.#stopped.signal]);
     try {
-      await Promise.all([jobs.whenSynced(ended), pods.whenSynced(ended)]);
+      await this.#whenSynced(jobs, pods, signal);
       return { jobs, pods, close };
     } catch (error) {
       close();
@@ -290,6 +288,15 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     await Promise.all([this.jobs, this.pods, ...this.#views].map((informer) => informer.stop()));
     await this.cluster.close();
     this.removeAllListeners();
+  }
+
+  async #whenSynced(jobs: Informer<Job>, pods: Informer<Pod>, signal: AbortSignal | undefined): Promise<void> {
+    const ended = new LinkedAbort([signal, this.#stopped.signal]);
+    try {
+      await Promise.all([jobs.whenSynced(ended.signal), pods.whenSynced(ended.signal)]);
+    } finally {
+      ended.release();
+    }
   }
 
   async #list<T>(

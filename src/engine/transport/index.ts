@@ -22,7 +22,7 @@ export {
   type OnValue,
 } from "./json-lines.ts";
 export { KubeConfigError, loadKubeConfig } from "./kube-config.ts";
-export { abortable } from "./linked-abort.ts";
+export { abortable, LinkedAbort } from "./linked-abort.ts";
 export { describeRequest, RequestCounter, type RequestCounts } from "./request-counter.ts";
 export type { RetryOptions } from "./retry.ts";
 export type { ApiConstructor } from "./typed-api.ts";
