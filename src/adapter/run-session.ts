@@ -86,6 +86,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       engine: site.engine,
       namespace: site.namespace,
       adapterType: definition.type,
+      containerName: this.#container,
       signal: tidying.signal,
       say: (text) => log.say("stdout", text),
     }).catch(() => undefined);

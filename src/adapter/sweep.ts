@@ -7,6 +7,8 @@ export interface SweepInput {
   readonly engine: RunEngine;
   readonly namespace: string;
   readonly adapterType: string;
+  /** The agent's. */
+  readonly containerName: string;
   readonly signal: AbortSignal;
   /** A line for the run's log. */
   say(text: string): void;
@@ -14,14 +16,14 @@ export interface SweepInput {
 
 const SWEEP_EVERY_MS = 5 * 60_000;
 /**
- * Far longer than any process takes to give its Job the Secret, all repetitions of the request included. The server's clock made
- * the time; a few minutes of difference to ours do not matter.
+ * Far longer than any process takes to give its Job the Secret, or to take what its agent has left, all repetitions of requests
+ * included. Clocks of the cluster made the times; a few minutes of difference to ours do not matter.
  */
 const LEFT_AGE_MS = 15 * 60_000;
 
 /**
- * Ends what processes left behind that died between two requests: Jobs without their Secret, Secrets of the adapter of old
- * without their Job. At most every five minutes per namespace, whatever the number of runs.
+ * Ends what processes left behind that died: Jobs without their Secret, Jobs whose agent has ended but not their pod, Secrets of the
+ * adapter of old without their Job. At most every five minutes per namespace, whatever the number of runs.
  *
  * @throws ApiError
  */
@@ -33,65 +35,104 @@ export async function sweep(input: SweepInput): Promise<void> {
   if (last !== undefined && performance.now() - last < SWEEP_EVERY_MS) return;
   swept.set(key, performance.now());
   await sweepHalfCreatedJobs(input);
+  await sweepEndedJobs(input);
   await sweepOrphanedSecrets(input);
 }
 
 /**
  * Jobs whose process died before it created their Secret. Their agent can never start, while the pod holds its node's room for
- * ever, unless the agent runs again. Found in the cache, made sure of at the server; nothing is deleted that has been changed
- * since (adopted, for one).
+ * ever, unless the agent runs again.
  */
-async function sweepHalfCreatedJobs({ engine, namespace, signal, say }: SweepInput): Promise<void> {
-  const { active } = processState();
+async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
+  const { engine, namespace, signal, say } = input;
   // Once for all Jobs: there may be thousands of either.
-  const begun = new Set(
-    engine.pods
-      .list((pod) => !hasStartedNothing(pod))
-      .flatMap(({ metadata }) => metadata.ownerReferences?.map(({ uid }) => uid) ?? []),
-  );
-  const found = engine.jobs.list(
-    (job) =>
-      job.metadata.namespace === namespace &&
-      !active.has(job.metadata.uid) &&
-      !begun.has(job.metadata.uid) &&
-      mayBeHalfCreated(job),
-  );
+  const begun = new Set(engine.pods.list((pod) => !hasStartedNothing(pod)).flatMap(ownersOf));
+  const found = leftJobs(input, ({ metadata: { uid, creationTimestamp }, status: { succeeded = 0, failed = 0 } }) => {
+    return isOld(creationTimestamp) && succeeded + failed === 0 && !begun.has(uid);
+  });
   for (const { metadata } of found) {
-    const { name, uid } = metadata;
-    const path = jobPath(namespace, name);
+    const { name } = metadata;
     const secret = secretNameFor(name);
-    try {
-      const job = await engine.cluster.json<FullJob>({ path, signal });
-      const { resourceVersion } = job.metadata;
-      if (job.metadata.uid !== uid || !isUnfinished(job) || !needsSecret(job, secret)) continue;
-      if (await exists(engine, `${secretsPath(namespace)}/${encodeURIComponent(secret)}`, signal)) continue;
-      const body = {
-        apiVersion: "v1",
-        kind: "DeleteOptions",
-        propagationPolicy: "Foreground",
-        preconditions: { uid, resourceVersion },
-      };
-      await engine.cluster.json({ method: "DELETE", path, body, signal });
-      say(`Deleted Job ${name}: its process ended before it created Secret ${secret}, so its agent could never start`);
-    } catch (error) {
-      if (!isConflict(error) && !isNotFound(error)) throw error;
-    }
+    const isDeleted = await deleteIf(metadata, input, async (job) => {
+      if (!needsSecret(job, secret)) return false;
+      return !(await exists(engine, `${secretsPath(namespace)}/${encodeURIComponent(secret)}`, signal));
+    });
+    if (!isDeleted) continue;
+    say(`Deleted Job ${name}: its process ended before it created Secret ${secret}, so its agent could never start`);
   }
 }
 
-/** As far as the Job itself says. */
-function mayBeHalfCreated(job: Job): boolean {
-  const { metadata } = job;
-  if (metadata.deletionTimestamp !== undefined || !isOld(metadata.creationTimestamp)) return false;
-  // The adapter of old creates the Secret first.
-  if (metadata.annotations?.[AnnotationKey.workingDir] === undefined) return false;
-  return isUnfinished(job);
+/**
+ * Jobs whose agent has ended in a pod that goes on for another container's sake (a mesh's, which nobody tells to end). Kubernetes
+ * counts `ttlSecondsAfterFinished` from the Job's end, which never comes; here it counts from the agent's.
+ */
+async function sweepEndedJobs(input: SweepInput): Promise<void> {
+  const { engine, containerName, say } = input;
+  const endedAt = new Map<string, number>();
+  for (const pod of engine.pods.list()) {
+    const agent = pod.status.containerStatuses?.find(({ name }) => name === containerName);
+    // Not a number for one that has not ended, nor for a Job of several pods of which one has not.
+    const at = Date.parse(agent?.state?.terminated?.finishedAt ?? "");
+    for (const uid of ownersOf(pod)) endedAt.set(uid, Math.max(at, endedAt.get(uid) ?? at));
+  }
+  const endedMsAgo = ({ uid }: { uid: string }) => Date.now() - (endedAt.get(uid) ?? Number.NaN);
+  for (const { metadata } of leftJobs(input, (job) => endedMsAgo(job.metadata) >= LEFT_AGE_MS)) {
+    const isDeleted = await deleteIf(metadata, input, ({ spec }) => {
+      // Without one it is to be kept.
+      const ttlSeconds = spec?.ttlSecondsAfterFinished ?? Number.POSITIVE_INFINITY;
+      return endedMsAgo(metadata) >= ttlSeconds * 1_000;
+    });
+    if (!isDeleted) continue;
+    say(`Deleted Job ${metadata.name}: its agent has ended, its process too, and another container kept its pod`);
+  }
 }
 
-/** One that is kept has lost its Secret after its end. */
-function isUnfinished({ status = {} }: Pick<Partial<Job>, "status">): boolean {
-  const { conditions = [], succeeded = 0, failed = 0 } = status;
-  return succeeded + failed === 0 && !conditions.some((each) => each.status === "True");
+function ownersOf({ metadata }: Pod): string[] {
+  return metadata.ownerReferences?.map(({ uid }) => uid) ?? [];
+}
+
+/** Unfinished Jobs of this adapter that no run of this process follows, as the cache has them. */
+function leftJobs({ engine, namespace }: SweepInput, isLeft: (job: Job) => boolean): readonly Job[] {
+  const { active } = processState();
+  return engine.jobs.list((job) => {
+    const { uid, annotations = {} } = job.metadata;
+    if (job.metadata.namespace !== namespace || active.has(uid)) return false;
+    // The adapter of old creates the Secret first, and waits for the Job's end.
+    if (annotations[AnnotationKey.workingDir] === undefined) return false;
+    return annotations[AnnotationKey.collectedAt] === undefined && mayBeLeft(job) && isLeft(job);
+  });
+}
+
+/** Made sure of at the server; nothing is deleted that has been changed since (adopted, for one). */
+async function deleteIf(
+  { name, uid }: Job["metadata"],
+  { engine, namespace, signal }: SweepInput,
+  isLeft: (job: FullJob) => boolean | Promise<boolean>,
+): Promise<boolean> {
+  const path = jobPath(namespace, name);
+  try {
+    const job = await engine.cluster.json<FullJob>({ path, signal });
+    const { resourceVersion } = job.metadata;
+    if (job.metadata.uid !== uid || !mayBeLeft(job) || !(await isLeft(job))) return false;
+    const body = {
+      apiVersion: "v1",
+      kind: "DeleteOptions",
+      propagationPolicy: "Foreground",
+      preconditions: { uid, resourceVersion },
+    };
+    await engine.cluster.json({ method: "DELETE", path, body, signal });
+    return true;
+  } catch (error) {
+    if (isConflict(error) || isNotFound(error)) return false;
+    throw error;
+  }
+}
+
+/** Neither over, nor on its way out, nor in the hands of a process that has just taken it over. */
+function mayBeLeft({ metadata, status = {} }: Pick<FullJob, "metadata" | "status">): boolean {
+  const adoptedAt = metadata.annotations?.[AnnotationKey.adoptedAt];
+  if (metadata.deletionTimestamp !== undefined || (adoptedAt !== undefined && !isOld(adoptedAt))) return false;
+  return !(status.conditions ?? []).some((each) => each.status === "True");
 }
 
 function hasStartedNothing({ status }: Pod): boolean {
@@ -105,9 +146,10 @@ function hasStartedNothing({ status }: Pod): boolean {
 }
 
 interface FullJob {
-  readonly metadata: { readonly uid: string; readonly resourceVersion: string };
+  readonly metadata: Pick<Job["metadata"], "uid" | "resourceVersion" | "deletionTimestamp" | "annotations">;
   readonly status?: Job["status"];
   readonly spec?: {
+    readonly ttlSecondsAfterFinished?: number;
     readonly template?: {
       readonly spec?: {
         readonly volumes?: readonly { readonly secret?: { readonly secretName?: string } }[];
@@ -188,8 +230,8 @@ function isOrphan({ name, creationTimestamp, ownerReferences = [] }: ListedSecre
   return ownerReferences.length === 0 && name.endsWith("-prompt") && isOld(creationTimestamp);
 }
 
-function isOld(creationTimestamp: string): boolean {
-  return Date.now() - Date.parse(creationTimestamp) >= LEFT_AGE_MS;
+function isOld(time: string): boolean {
+  return Date.now() - Date.parse(time) >= LEFT_AGE_MS;
 }
 
 /** The cache knows the Jobs of this shard; the server is asked before a Secret goes. */

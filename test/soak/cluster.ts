@@ -173,11 +173,25 @@ function waiting(): string[] {
   return pods.map(({ metadata }) => metadata.labels?.["paperclip.io/run-id"] ?? "");
 }
 
+/** What the adapter's sweep ends, once the TTL has passed since the agent's end: the mesh beside it goes on. */
+let leftToSweep = 0;
+
 /** What only its TTL ends (its process was killed before it could, or its deletion failed) goes at once when all else is over. */
 function hurryTtl(): void {
-  for (const { metadata, spec } of k8s.objects.list("jobs", NAMESPACE)) {
+  const ended = new Set(
+    k8s.objects
+      .list("pods", NAMESPACE)
+      .map((pod) => (terminatedOf(pod) ? pod.metadata.labels?.["job-name"] : undefined)),
+  );
+  for (const { metadata, spec, status } of k8s.objects.list("jobs", NAMESPACE)) {
     const { ttlSecondsAfterFinished } = spec as { ttlSecondsAfterFinished?: number };
     if (ttlSecondsAfterFinished === undefined) continue;
+    const { conditions = [] } = (status ?? {}) as { conditions?: unknown[] };
+    if (metadata.deletionTimestamp === undefined && conditions.length === 0 && ended.has(metadata.name)) {
+      leftToSweep += 1;
+      k8s.objects.delete("jobs", NAMESPACE, metadata.name);
+      continue;
+    }
     k8s.objects.update("jobs", NAMESPACE, metadata.name, (draft) => {
       (draft.spec as { ttlSecondsAfterFinished: number }).ttlSecondsAfterFinished = 1;
     });
@@ -202,6 +216,7 @@ function truth(): Truth {
     started,
     left,
     waiting: waiting(),
+    leftToSweep,
     faults: weather.counts,
     requests: total,
     connectionsOpened,

@@ -71,7 +71,7 @@ console.log(
     `${figures.started} runs, at most ${figures.mostAtOnce} at once (${counts(soak.outcomes)})`,
     `tried again ${counts(soak.retries)}`,
     `${figures.kills} processes killed, ${figures.adoptions} runs adopted`,
-    `${figures.endedByNext} Jobs left to their agent's next run`,
+    `${figures.endedByNext} Jobs left to their agent's next run, ${truth?.leftToSweep ?? 0} to the sweep`,
     `${figures.lines} lines, ${figures.gaps} announced gaps`,
     `faults: ${counts(truth?.faults ?? {})}`,
     `${truth?.requests ?? 0} requests, ${truth?.connectionsOpened ?? 0} connections`,

@@ -77,6 +77,8 @@ export interface Truth {
   readonly started: number;
   /** Run ids of Jobs whose container cannot start. */
   readonly waiting: readonly string[];
+  /** Jobs that the cluster ended in the sweep's place: fifteen minutes are too long to wait for. */
+  readonly leftToSweep: number;
   readonly left: Record<string, string[]>;
   readonly faults: Record<string, number>;
   readonly requests: number;

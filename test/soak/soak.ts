@@ -135,7 +135,7 @@ export class Soak {
 
   /**
    * A process was killed between a Job and its Secret, or a Job could not be deleted, and the agent did not run again: nothing but
-   * the agent's next run (or the adapter's sweep, after fifteen minutes: half-created.test.ts) ends a Job that cannot start.
+   * the agent's next run (or the adapter's sweep, after fifteen minutes: sweep.test.ts) ends a Job that cannot start.
    */
   async #runWhatIsLeft(): Promise<void> {
     const { waiting } = await this.#cluster.ask({ kind: "truth" }, "truth");

@@ -1,4 +1,4 @@
-/** Between the creation of a Job and that of its Secret: a server that is slow, and a process that dies. */
+/** What processes leave behind that die, and what only looks like it: a Secret whose creation takes long. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { processState } from "../../../src/adapter/process-state.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
@@ -32,8 +32,10 @@ test("a Secret that takes longer than configErrorGraceSec costs nothing: the gra
   expect(result).toMatchObject({ exitCode: 0 });
 });
 
-describe("a Job whose process died before it created the Secret", () => {
-  const OLD = new Date(Date.now() - 16 * 60_000).toISOString();
+const OLD = new Date(Date.now() - 16 * 60_000).toISOString();
+const until = (predicate: () => boolean) => world.k8s.objects.until(predicate, AbortSignal.timeout(15_000));
+
+describe("a Job that nobody follows", () => {
   let manifest: StoredObject;
   let data: unknown;
   beforeAll(async () => {
@@ -81,11 +83,10 @@ describe("a Job whose process died before it created the Secret", () => {
       metadata: { name: `${name}-prompt`, namespace: NAMESPACE },
       data,
     });
-  const until = (predicate: () => boolean) => world.k8s.objects.until(predicate, AbortSignal.timeout(15_000));
   const waits = (name: string) =>
     podOf(name)?.containerStatuses?.[0]?.state?.waiting?.reason === "CreateContainerConfigError";
 
-  test("is ended by the next run of any agent; what is young, lives, has ended or waits for something else stays", async () => {
+  test("without its Secret is ended by the next run of any agent; what is young, lives, has ended or waits for something else stays", async () => {
     leave("half-old");
     leave("half-young", { created: new Date().toISOString() });
     leave("half-of-old-adapter", {
@@ -158,6 +159,110 @@ describe("a Job whose process died before it created the Secret", () => {
       world.k8s.objects.delete("jobs", NAMESPACE, name);
   });
 
+  test("whose agent has ended is ended once its TTL has passed since then, though another container keeps its pod", async () => {
+    world.k8s.addProgram("mesh", async (container) => {
+      await container.sleep(100 * 3_600_000, { interruptible: true }).catch(() => undefined);
+      return 0;
+    });
+    const withMesh = ({ spec }: StoredObject) =>
+      (spec as { template: { spec: { containers: object[] } } }).template.spec.containers.push({
+        name: "mesh",
+        image: "mesh:1",
+      });
+    const agents: Record<string, { ended?: string; change?: (draft: StoredObject) => unknown }> = {
+      "ended-old": { ended: OLD },
+      "ended-now": { ended: new Date().toISOString() },
+      "ended-to-be-kept": {
+        ended: OLD,
+        change: ({ spec }) => Reflect.deleteProperty(spec as object, "ttlSecondsAfterFinished"),
+      },
+      "ended-kept": {
+        ended: OLD,
+        change: ({ metadata: { annotations = {} } }) => {
+          annotations["paperclip.io/collected-at"] = OLD;
+        },
+      },
+      "ended-ttl": {
+        ended: OLD,
+        change: ({ spec }) => Object.assign(spec as object, { ttlSecondsAfterFinished: 3_600 }),
+      },
+      "ended-adopted": {
+        ended: OLD,
+        change: ({ metadata: { annotations = {} } }) => {
+          annotations["paperclip.io/adopted-at"] = new Date().toISOString();
+        },
+      },
+      "ended-of-old-adapter": {
+        ended: OLD,
+        change: ({ metadata }) => Reflect.deleteProperty(metadata.annotations ?? {}, "paperclip.io/working-dir"),
+      },
+      "ended-not": {},
+    };
+    const agentOf = (name: string) => objectsOf(world, "pods", name)[0]?.status as AgentStatus | undefined;
+    for (const [name, { ended, change }] of Object.entries(agents)) {
+      world.agents.set(name, async function* (container) {
+        yield "works";
+        if (ended === undefined) await container.sleep(100 * 3_600_000);
+        return 3;
+      });
+      giveSecret(name);
+      leave(name, {
+        change: (draft) => {
+          withMesh(draft);
+          change?.(draft);
+        },
+      });
+    }
+    // Its first pod has ended, its second runs.
+    let pods = 0;
+    world.agents.set("ended-again", async function* (container) {
+      yield "works";
+      if (++pods === 1) return 3;
+      await container.sleep(100 * 3_600_000);
+    });
+    giveSecret("ended-again");
+    leave("ended-again", { change: ({ spec }) => Object.assign(spec as object, { backoffLimit: 1 }) });
+    await until(() => pods === 2);
+    const stateOf = (name: string) =>
+      agentOf(name)?.containerStatuses?.find((each) => each.name === "agent")?.state ?? {};
+    await until(() =>
+      Object.entries(agents).every(([name, { ended }]) =>
+        ended === undefined ? stateOf(name).running !== undefined : stateOf(name).terminated !== undefined,
+      ),
+    );
+    for (const [name, ended] of [
+      ...Object.entries(agents).map(([name, { ended }]) => [name, ended]),
+      ["ended-again", OLD],
+    ]) {
+      for (const { metadata } of objectsOf(world, "pods", name ?? "")) {
+        world.k8s.objects.update("pods", NAMESPACE, metadata.name, ({ status }) => {
+          const agent = (status as AgentStatus).containerStatuses?.find((each) => each.name === "agent");
+          if (agent?.state?.terminated !== undefined) agent.state.terminated.finishedAt = ended ?? "";
+        });
+      }
+    }
+
+    processState().swept.clear();
+    world.agents.set("ended-sweeper", async function* (container) {
+      yield "works";
+      await container.sleep(10_000);
+      yield '{"done":true,"ok":true}';
+    });
+    const sweeper = run(world, adapterOf(world).adapter, { agentId: "ended-sweeper" });
+    expect(await sweeper.result).toMatchObject({ exitCode: 0 });
+    await until(
+      () => objectsOf(world, "jobs", "ended-old").length + objectsOf(world, "pods", "ended-old").length === 0,
+    );
+    const left = world.k8s.objects.list("jobs", NAMESPACE).map(({ metadata }) => metadata.name);
+    const mine = left.filter((name) => name.startsWith("ended-")).sort();
+    const others = Object.keys(agents).filter((name) => name !== "ended-old");
+    expect(mine).toEqual(["ended-again", ...others].sort());
+    expect(sweeper.notes().filter((note) => note.includes("Deleted"))).toEqual([
+      "[paperclip] Deleted Job ended-old: its agent has ended, its process too, and another container kept its pod",
+    ]);
+    for (const name of mine) world.k8s.objects.delete("jobs", NAMESPACE, name);
+  });
+
   test("is left alone when another process has changed it meanwhile", async () => {
     leave("half-adopted");
     await until(() => waits("half-adopted"));
@@ -181,3 +286,7 @@ describe("a Job whose process died before it created the Secret", () => {
     expect(objectsOf(world, "jobs", "half-adopted")).toHaveLength(1);
   });
 });
+
+interface AgentStatus {
+  containerStatuses?: { name: string; state?: { running?: object; terminated?: { finishedAt: string } } }[];
+}
