@@ -1,4 +1,4 @@
-import type { Run, RunEnd } from "../engine/index.ts";
+import type { Job, Run, RunEnd } from "../engine/index.ts";
 import type { BaseConfig } from "./config.ts";
 import { reasonOf } from "./errors.ts";
 import { AnnotationKey, LabelKey, secretNameFor } from "./names.ts";
@@ -25,22 +25,21 @@ export async function stopJob(run: Run, limits: { signal?: AbortSignal; timeoutM
   await run.gone(limits);
 }
 
-/**
- * A run that is stopped before it has begun here may have begun in an earlier process: what the cache knows of it goes, too.
- * False when it may go on. Never rejects.
- *
- * @param isStop a lost lease is none: it says nothing about the agent, and what an earlier process began goes on
- */
-export async function stopEarlierTry({ engine, namespace }: Site, runLabel: string, isStop: boolean): Promise<boolean> {
+/** What an earlier process began of a run that has not begun here, as far as the cache knows. */
+export function earlierTries({ engine, namespace }: Site, runLabel: string): readonly Job[] {
   const { active } = processState();
-  const jobs = engine.jobs.list(
+  return engine.jobs.list(
     ({ metadata }) =>
       metadata.namespace === namespace && metadata.labels?.[LabelKey.runId] === runLabel && !active.has(metadata.uid),
   );
-  if (!isStop) return jobs.length === 0;
+}
+
+/** Stops them all. False when one may go on. Never rejects. */
+export async function stopEarlierTries(site: Site, runLabel: string): Promise<boolean> {
+  const { engine, namespace } = site;
   const signal = AbortSignal.timeout(GONE_TIMEOUT_MS);
   const stopped = await Promise.allSettled(
-    jobs.map(async ({ metadata: { name: jobName, uid } }) => {
+    earlierTries(site, runLabel).map(async ({ metadata: { name: jobName, uid } }) => {
       const run = engine.attach({ namespace, jobName, uid });
       try {
         await stopJob(run, { signal });

@@ -1,6 +1,6 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import { type EngineView, LinkedAbort } from "../engine/index.ts";
-import { stopEarlierTry } from "./clean-up.ts";
+import { earlierTries, stopEarlierTries } from "./clean-up.ts";
 import type { BaseConfig } from "./config.ts";
 import { Redactor, secretsOf } from "./credentials.ts";
 import { type AdapterDefinition, type AgentVerdict, PROMPT_FILE } from "./definition.ts";
@@ -92,8 +92,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     return await session.result();
   } catch (error) {
     if (signal.aborted) {
-      const isStopped =
-        site === null || runLabel === null || (await stopEarlierTry(site, runLabel, !isLeaseLoss(signal)));
+      const isStopped = site === null || runLabel === null || (await isStoppedEarlier(site, runLabel, signal));
       const evidence = {
         agentStarted: !isStopped,
         cancellationAcknowledged: isStopped,
@@ -108,6 +107,15 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     site?.close();
     await log.settled();
   }
+}
+
+/**
+ * A run that is stopped before it has begun here may have begun in an earlier process. A lost lease says nothing about that agent:
+ * it goes on.
+ */
+async function isStoppedEarlier(site: Site, runLabel: string, signal: AbortSignal): Promise<boolean> {
+  if (isLeaseLoss(signal)) return earlierTries(site, runLabel).length === 0;
+  return await stopEarlierTries(site, runLabel);
 }
 
 interface StartInput<Config extends BaseConfig, Verdict extends AgentVerdict> {
