@@ -9,8 +9,8 @@ import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
 import { ConfigError, reasonOf } from "./errors.ts";
 import type { ExecuteOptions } from "./execute.ts";
 import { loadKubeConfig } from "./kubeconfig.ts";
-import { grantCommand, PERMISSIONS, type Permission, SHARD_PERMISSIONS } from "./permissions.ts";
-import { ownPodName, readSelfPod, type SelfPod } from "./self-pod.ts";
+import { grantCommand, OWN_POD_PERMISSION, PERMISSIONS, type Permission, SHARD_PERMISSIONS } from "./permissions.ts";
+import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "./self-pod.ts";
 import { shardOf } from "./site.ts";
 
 type Check = AdapterEnvironmentCheck;
@@ -71,15 +71,16 @@ async function clusterChecks(
   env: NodeJS.ProcessEnv,
   isShard: boolean,
 ): Promise<Check[]> {
-  let selfPod: SelfPod | null;
+  let selfPod: SelfPod | null = null;
   try {
     await cluster.json({ path: "/version", timeoutMs: REQUEST_TIMEOUT_MS });
     selfPod = await readSelfPod(cluster, config, env);
   } catch (error) {
-    return [unreachable(error)];
+    // A right like any other: it has its own check below.
+    if (!(error instanceof SelfPodError && isForbidden(error.cause))) return [unreachable(error)];
   }
   const image = config.image ?? selfPod?.image ?? null;
-  const own = (await ownPodName(env)).namespace;
+  const { name: ownName, namespace: own } = await ownPodName(env);
   const namespace = config.namespace ?? own;
   const checks: Check[] = [
     {
@@ -92,8 +93,15 @@ async function clusterChecks(
   ];
   const user = await userName(cluster);
   const permissions = isShard ? [...PERMISSIONS, ...SHARD_PERMISSIONS] : PERMISSIONS;
+  const asked = permissions.map((permission) => permissionCheck(cluster, permission, namespace, user));
+  if (ownName !== null) {
+    const isOptional = config.image !== null && config.namespace !== null;
+    asked.push(
+      permissionCheck(cluster, isOptional ? { ...OWN_POD_PERMISSION, optional: true } : OWN_POD_PERMISSION, own, user),
+    );
+  }
   const [rbac, ...rest] = await Promise.all([
-    Promise.all(permissions.map((permission) => permissionCheck(cluster, permission, namespace, user))),
+    Promise.all(asked),
     secretCheck(cluster, namespace, config.secretRef),
     volumeCheck(cluster, namespace, selfPod),
   ]);

@@ -71,6 +71,14 @@ export const PERMISSIONS: readonly Permission[] = [
   },
 ];
 
+/** In the server's own namespace. */
+export const OWN_POD_PERMISSION: Permission = core(
+  "pod",
+  "pods",
+  "get",
+  "the server's own pod supplies image, namespace, volumes and Secrets where the configuration does not",
+);
+
 /** On top, where several servers share the namespace in shards. */
 export const SHARD_PERMISSIONS: readonly Permission[] = [
   core("pod", "pods", "patch", "the pod of a run that is adopted is moved to this server's shard"),

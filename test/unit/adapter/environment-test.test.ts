@@ -94,7 +94,10 @@ describe("rights", () => {
   test("deploy/rbac.yaml is enough, and every line of it is needed", async () => {
     const rules = [...(await rulesOfFile("paperclip-jobs")), ...(await rulesOfFile("paperclip-own-pod"))];
     const token = world.k8s.addUser({ name: "system:serviceaccount:paperclip:paperclip", rules });
-    const { checks, status } = await check({ kubeconfig: await world.kubeconfigFor(token), secretRef: "keys" });
+    const { checks, byCode, status } = await check({
+      kubeconfig: await world.kubeconfigFor(token),
+      secretRef: "keys",
+    });
     expect(checks.filter(({ level }) => level !== "info")).toEqual([]);
     expect(status).toBe("pass");
     const granted = (await rulesOfFile("paperclip-jobs")).flatMap(({ apiGroups = [], resources = [], verbs }) =>
@@ -105,6 +108,7 @@ describe("rights", () => {
         `${verb} ${subresource === undefined ? resource : `${resource}/${subresource}`}.${group}`,
     );
     expect(granted.sort()).toEqual(checked.sort());
+    expect(at(byCode, "k8s_rbac_pod_get").level).toBe("info");
   });
 
   test("each one that is missing comes with the commands that grant it to the right account", async () => {
@@ -120,6 +124,23 @@ describe("rights", () => {
     });
     expect(at(byCode, "k8s_rbac_pod_log").hint).toContain("--verb=get --resource=pods/log");
     expect(at(byCode, "k8s_rbac_event_list").level).toBe("warn");
+  });
+
+  test("also the one to read the server's own pod: an error where the pod supplies what is not configured, else a warning", async () => {
+    forgetSelfPods();
+    const rules = await rulesOfFile("paperclip-jobs");
+    const token = world.k8s.addUser({ name: "system:serviceaccount:paperclip:jobs-only", rules });
+    const kubeconfig = await world.kubeconfigFor(token);
+    const { checks, byCode } = await check({ kubeconfig, secretRef: "keys" });
+    expect(at(byCode, "k8s_rbac_pod_get")).toMatchObject({
+      level: "error",
+      hint: expect.stringContaining("kubectl -n paperclip create role paperclip-pods-get --verb=get --resource=pods "),
+    });
+    expect(checks.filter(({ level }) => level === "error")).toHaveLength(1);
+    const configured = await check({ kubeconfig, secretRef: "keys", image: "i", namespace: NAMESPACE });
+    expect(at(configured.byCode, "k8s_rbac_pod_get").level).toBe("warn");
+    expect(configured.status).toBe("warn");
+    forgetSelfPods();
   });
 
   test("one that cannot be checked is a warning, not a verdict", async () => {
