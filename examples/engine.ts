@@ -27,7 +27,7 @@ try {
   await runToItsEnd();
   await callOff();
   await failToStart();
-  // The two watches, and what only a run can ask: create, log, delete.
+  // The two watches, and what only a run can ask: create, log, delete; two reads for the one that ended before it was seen to start.
   console.log(engine.stats().requests.byVerb);
 } finally {
   await engine.stop();

@@ -42,7 +42,7 @@ const scribe: AdapterDefinition<ScribeConfig, AgentVerdict> = {
   prepare: async ({ ctx, config }) => {
     const prompt = String(ctx.context.task ?? "");
     return {
-      command: ["sh", "-c", `scribe --model "$0" < ${PROMPT_DIRECTORY}/${PROMPT_FILE}`, config.model],
+      command: ["sh", "-c", `exec scribe --model "$0" < ${PROMPT_DIRECTORY}/${PROMPT_FILE}`, config.model],
       commandArgs: ["--model", config.model],
       prompt,
       promptMetrics: { promptChars: prompt.length },

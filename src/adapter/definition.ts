@@ -72,7 +72,7 @@ export interface PreparedFile {
 }
 
 export interface PreparedCommand {
-  /** `command` of the container, e.g. `["sh", "-c", "cat /tmp/prompt/prompt.txt | claude …"]`. Its exit status is the agent's. */
+  /** `command` of the container, e.g. `["sh", "-c", "exec claude … < /tmp/prompt/prompt.txt"]`. Its exit status is the agent's; without `exec` the shell gets the SIGTERM. */
   readonly command: readonly string[];
   /** For `onMeta`: the agent's arguments without the shell around them. Nothing secret. */
   readonly commandArgs: readonly string[];

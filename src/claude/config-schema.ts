@@ -63,7 +63,7 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     key: "retainJobs",
     label: "Retain Jobs",
     default: false,
-    hint: "Leave Jobs in place after the run, for debugging.",
+    hint: "Leave Jobs after the run, for debugging, until Kubernetes deletes them (see Keep ended Jobs).",
   },
   {
     type: "toggle",

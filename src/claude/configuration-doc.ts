@@ -15,19 +15,22 @@ Claude:
 - instructionsFilePath (string): file on the server, appended to the system prompt of fresh sessions
 - promptTemplate, bootstrapPromptTemplate (string): {{agent.name}}, {{context.…}} and the like are replaced
 - mcpServers (object or JSON text): MCP servers by name, over those of /paperclip/.mcp.json; reach the pod in a Secret
-- env (object of strings): variables of the container; values that look like credentials reach it by a Secret
+- env (object of strings): variables of the container; values that look like credentials, and all that are not
+  plain values of the agent's own configuration, reach it by a Secret
 
 Job:
 - image, imagePullPolicy (IfNotPresent | Always | Never), serviceAccountName, namespace (strings)
-- kubeconfig (string): absolute path on the server; unset: the pod's service account
+- kubeconfig (string): absolute path on the server; unset: the pod's service account, outside a pod $KUBECONFIG or ~/.kube/config
 - cwd (string): working directory when the run has no workspace; default /paperclip
 - resources: {requests: {cpu, memory}, limits: {cpu, memory}}, or flat keys "resources.requests.cpu" and so on, which win.
   Defaults 1000m, 2Gi; 4000m, 8Gi
 - nodeSelector, labels: key=value lines, JSON text or object; tolerations: JSON text or array
 - timeoutSec (number): the Job's deadline; 0: none. graceSec (number, default 60): beyond it
-- ttlSecondsAfterFinished (number, default 300), retainJobs (boolean, default false)
+- ttlSecondsAfterFinished (number, default 300): Kubernetes deletes an ended Job that nobody deleted after so many seconds;
+  retainJobs (boolean, default false): ended Jobs are left to that, so raise it too
 - enableDocker (boolean), dockerImage, dockerCpuLimit, dockerMemoryLimit: a Docker daemon beside Claude
-- workspaceVolumeClaim, workspaceMountPath (strings): a further volume
+- workspaceVolumeClaim, workspaceMountPath (strings): a further volume, at /workspace unless told otherwise
+- secretRef (string, default paperclip-secrets): the Secret that the environment test looks for; runs do not use it
 
 Runs of one agent:
 - concurrencyPolicy (block | wait | parallel, default block): what a run does while another one of the agent lives. block
@@ -40,7 +43,8 @@ Runs of one agent:
 - conversationContinuation (boolean, default true): mark failed runs so that the host may continue them by itself
 
 Patience, in seconds:
-- scheduleTimeoutSec (120), imagePullGraceSec (30), configErrorGraceSec (30), keepaliveSec (300)
+- scheduleTimeoutSec (120), imagePullGraceSec (30), configErrorGraceSec (30), keepaliveSec (300). A pod on a node has ten minutes to
+  start, whatever it waits for
 
 0 and "" count as not set.
 `;

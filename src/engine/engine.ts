@@ -73,7 +73,8 @@ const PODS: Resource<Pod> = { plural: "pods", root: "/api/v1", trim: trimPod };
 
 /**
  * Runs Kubernetes Jobs at high volume on two shared watches: one of Jobs, one of their pods. Per run it makes the requests
- * that only a run can make (create, log, delete) and no others, however long it takes.
+ * that only a run can make (create, log, delete), however long it takes; two more (Job, pods) where a run ends and the watches
+ * did not show its container start.
  */
 export class RunEngine extends EventEmitter<EngineEvents> {
   readonly cluster: Cluster;
@@ -90,7 +91,8 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   #stopping: Promise<void> | null = null;
 
   /**
-   * Starts an engine and waits until its caches are complete.
+   * Starts an engine and waits until its caches are complete. A server that cannot be reached, or whose certificate is not
+   * trusted, is tried for ever: give it a `signal`, or use `create` and listen to `problem`.
    * @throws ApiError at once when the server refuses (401, 403: the message names verb and resource); KubeConfigError;
    * TypeError naming a bad option; the signal's reason.
    */

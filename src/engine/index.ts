@@ -9,6 +9,7 @@ export {
   type RunOptions,
   type StartOptions,
 } from "./engine.ts";
+export type { BackoffOptions } from "./informer/backoff.ts";
 export {
   type Freshness,
   Informer,
@@ -19,12 +20,14 @@ export {
   type SubscribeOptions,
 } from "./informer/informer.ts";
 export type { StoreChange } from "./informer/store.ts";
+export type { Trim } from "./informer/trim.ts";
 export { jobPath } from "./job-path.ts";
 export { Keepalive, type KeepaliveHandle, type KeepaliveOptions, type Silence } from "./keepalive/keepalive.ts";
 export type * from "./kubernetes.ts";
 export { type EngineLease, leaseEngine, stopSharedEngines } from "./lease.ts";
 export * from "./logs/index.ts";
 export { classify, type Verdict } from "./runs/classify.ts";
+export type { DeleteOptions } from "./runs/delete-job.ts";
 export { describe } from "./runs/describe.ts";
 export type { JobManifest } from "./runs/launch.ts";
 export { DEFAULT_POLICY, type RunPolicy } from "./runs/policy.ts";

@@ -36,8 +36,8 @@ const idle = new LRUCache<string, Shared>({
 });
 
 /**
- * An engine shared by everyone in this process with the same credentials, namespaces, labels and policy: fifty agents in one
- * namespace have two watches. Started on first use.
+ * An engine shared by everyone in this process with the same credentials, namespaces, labels, shard and policy: fifty agents in
+ * one namespace have two watches. Started on first use; `transport`, `backoff` and `progressTimeoutMs` are the first caller's.
  * @throws as `RunEngine.start`; the next caller tries anew.
  */
 export async function leaseEngine(options: RunEngineOptions & StartOptions): Promise<EngineLease> {

@@ -11,7 +11,7 @@ import { startK3s } from "./targets/k3s.ts";
 import { startKind } from "./targets/kind.ts";
 import { useKubeconfig } from "./targets/kubeconfig.ts";
 import { selectTarget } from "./targets/select.ts";
-import { OPERATION_NAMES, type Target, type TargetName } from "./targets/target.ts";
+import { OPERATION_NAMES, type Target, type TargetName, TargetUnavailableError } from "./targets/target.ts";
 
 const STARTERS: Record<TargetName, (env: NodeJS.ProcessEnv) => Promise<Target>> = {
   kubeconfig: useKubeconfig,
@@ -23,8 +23,6 @@ const STARTERS: Record<TargetName, (env: NodeJS.ProcessEnv) => Promise<Target>> 
 /** Before the first test: the cluster. Returns what takes it away again, which a signal does too. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { env } = process;
-  const { target: name, why } = await selectTarget({ env, docker: dockerEngine, has: isOnPath });
-  console.log(`e2e target: ${name} (${why})`);
   const cleanups: (() => Promise<void>)[] = [];
   let cleaning: Promise<void> | null = null;
   const cleanUp = (): Promise<void> => {
@@ -35,7 +33,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
   cleanups.push(takeOverSignals(cleanUp));
   try {
-    const target = await STARTERS[name](env);
+    const { name, target } = await startTarget(env);
     cleanups.push(() => target.stop());
     const relay = await startRelay(target.operations);
     cleanups.push(() => relay.close());
@@ -60,6 +58,19 @@ export default async function setup(project: TestProject): Promise<() => Promise
   } catch (error) {
     await cleanUp().catch((problem: unknown) => console.error("cleaning up failed:", problem));
     throw error;
+  }
+}
+
+/** One that was merely found may turn out to be unusable (no static busybox, no registry in reach): then the embedded one will do. */
+async function startTarget(env: NodeJS.ProcessEnv): Promise<{ name: TargetName; target: Target }> {
+  const { target: name, why, isAskedFor } = await selectTarget({ env, docker: dockerEngine, has: isOnPath });
+  console.log(`e2e target: ${name} (${why})`);
+  try {
+    return { name, target: await STARTERS[name](env) };
+  } catch (error) {
+    if (isAskedFor || !(error instanceof TargetUnavailableError)) throw error;
+    console.log(`e2e target: embedded instead, since ${error.message}`);
+    return { name: "embedded", target: await startEmbedded(env) };
   }
 }
 

@@ -77,7 +77,7 @@ interface Watched {
  * One Job and its pods, followed through the shared cache: promises, progress and logs. It makes no request of its own but
  * for `logs` and `delete`, and where a watch is silent about how it ended.
  *
- * Listen with `on`; what a listener throws goes to the engine's `problem` event.
+ * Listen with `on`; what a listener throws goes to the engine's `listenerError` event, and the listeners after it miss that event.
  */
 export class Run extends EventEmitter<RunEvents> {
   readonly namespace: string;

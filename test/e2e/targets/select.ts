@@ -3,6 +3,8 @@ import { TARGET_NAMES, type TargetName } from "./target.ts";
 export interface Selection {
   readonly target: TargetName;
   readonly why: string;
+  /** By name: then no other will do. */
+  readonly isAskedFor: boolean;
 }
 
 export interface Machine {
@@ -22,17 +24,20 @@ export async function selectTarget({ env, docker, has }: Machine): Promise<Selec
   const wanted = env.E2E_TARGET?.trim() ?? "";
   if (wanted !== "") {
     const target = TARGET_NAMES.find((name) => name === wanted);
-    if (target !== undefined) return { target, why: "E2E_TARGET says so" };
+    if (target !== undefined) return { target, why: "E2E_TARGET says so", isAskedFor: true };
     throw new TypeError(`E2E_TARGET must be one of ${TARGET_NAMES.join(", ")}, got ${JSON.stringify(wanted)}`);
   }
-  if (env.E2E_KUBECONFIG) return { target: "kubeconfig", why: "E2E_KUBECONFIG is set" };
+  if (env.E2E_KUBECONFIG) return { target: "kubeconfig", why: "E2E_KUBECONFIG is set", isAskedFor: true };
   const engine = await docker();
   if ("missing" in engine) {
     return {
       target: "embedded",
       why: `E2E_KUBECONFIG is not set, and kind and k3s need Docker: ${engine.missing}`,
+      isAskedFor: false,
     };
   }
-  if (await has("kind")) return { target: "kind", why: `Docker ${engine.version} and kind are there` };
-  return { target: "k3s", why: `Docker ${engine.version} is there, and no kind` };
+  if (await has("kind")) {
+    return { target: "kind", why: `Docker ${engine.version} and kind are there`, isAskedFor: false };
+  }
+  return { target: "k3s", why: `Docker ${engine.version} is there, and no kind`, isAskedFor: false };
 }

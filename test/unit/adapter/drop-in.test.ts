@@ -44,8 +44,6 @@ test.each(rows.map(({ behaviour, cell }) => [behaviour, cell] as const))("%s", (
   expect(references.length, `no test is named in: ${cell}`).toBeGreaterThan(0);
   for (const [, name = "", quoted = ""] of references) {
     expect(existsSync(fileOf(name)), fileOf(name)).toBe(true);
-    // Titles of end-to-end cases are put together from parts, here and there.
-    if (name.startsWith("e2e/")) continue;
     const source = readFileSync(fileOf(name), "utf8");
     for (const [, title = ""] of quoted.matchAll(/"([^"]+)"/g)) expect(source, `${name} "${title}"`).toContain(title);
   }
