@@ -29,8 +29,9 @@ export class RivalWatch {
         if (type === "deleted" || object.metadata.name !== jobName || this.#echoed?.uid === object.metadata.uid) return;
         // In the turn of the event: a moment later the cache may hold younger ones too. While a list is under way (after a gap) it
         // may not hold older ones yet: lists do not go by age.
-        const others = jobs.freshness().connected ? jobs.list(filter) : null;
-        this.#echoed = { uid: object.metadata.uid, others };
+        const { uid } = object.metadata;
+        const others = jobs.freshness().connected ? jobs.list((job) => filter(job) && job.metadata.uid !== uid) : null;
+        this.#echoed = { uid, others };
         this.#echo.resolve();
       },
       { filter, replay: false },
@@ -53,20 +54,24 @@ export class RivalWatch {
     } finally {
       clearTimeout(timer);
     }
-    if (this.#echoed?.uid === run.uid && this.#echoed.others !== null) return this.#older(this.#echoed.others, run);
+    // Whatever their creation times say: the clocks of several API servers differ, the order of the watch is one.
+    if (this.#echoed?.uid === run.uid && this.#echoed.others !== null) return this.#live(this.#echoed.others);
     const limited = AbortSignal.any([signal, AbortSignal.timeout(listTimeoutMs)]);
-    return this.#older(await engine.listJobs(namespace, { [LabelKey.agentId]: newcomer.agentId }, limited), run);
+    const jobs = await engine.listJobs(namespace, { [LabelKey.agentId]: newcomer.agentId }, limited);
+    const own = jobs.find(({ metadata }) => metadata.uid === run.uid)?.metadata.creationTimestamp;
+    return this.#live(
+      jobs.filter(
+        ({ metadata }) => metadata.uid !== run.uid && (own === undefined || metadata.creationTimestamp <= own),
+      ),
+    );
   }
 
   close(): void {
     this.#unsubscribe();
   }
 
-  #older(jobs: readonly Job[], run: Run): Job[] {
-    const own = jobs.find(({ metadata }) => metadata.uid === run.uid)?.metadata.creationTimestamp;
-    const others = jobs.filter(
-      ({ metadata }) => metadata.uid !== run.uid && (own === undefined || metadata.creationTimestamp <= own),
-    );
+  /** Those of them whose agent runs or may yet. */
+  #live(others: readonly Job[]): Job[] {
     const input = this.#input;
     const decision = decide({
       ...situationOf(input, others, cachedPods(input)),

@@ -110,6 +110,28 @@ test("two are created in a gap of the watch, and the list after it tells of the 
   expect(most).toBe(1);
 });
 
+test("of two that another API server's clock dates the wrong way round, the one that the watch shows later withdraws", async () => {
+  const { adapter } = adapterOf(world);
+  const ran: string[] = [];
+  world.agents.set(agentId, async function* (container) {
+    ran.push(container.pod.labels["paperclip.io/run-id"] ?? "");
+    await container.sleep(20_000);
+    yield '{"done":true,"ok":true}';
+  });
+  let isFirst = true;
+  world.k8s.objects.onCreate((resource, draft) => {
+    if (resource !== "jobs" || draft.metadata.labels?.["paperclip.io/agent-id"] !== agentId || !isFirst) return;
+    isFirst = false;
+    createElsewhere("elsewhere");
+    const elsewhere = world.k8s.objects.get("jobs", NAMESPACE, "elsewhere")?.metadata.creationTimestamp ?? "";
+    draft.metadata.creationTimestamp = new Date(Date.parse(elsewhere) - 1_000).toISOString().replace(".000", "");
+  });
+  const ours = run(world, adapter, { agentId, taskId: "task-2" });
+  expect(await ours.result).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
+  expect(ours.notes().join("\n")).toContain("is withdrawn");
+  expect(ran).not.toContain(ours.ctx.runId);
+});
+
 describe("while the watches are open and stalled", () => {
   test.each([
     // As this adapter deletes what may run: the one list of Jobs tells.
