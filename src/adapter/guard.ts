@@ -53,21 +53,24 @@ export const WAIT_TIMEOUT_MS = 60 * 60_000;
  * @throws BootstrapError; the signal's reason
  */
 export async function passGuard(input: GuardInput): Promise<Passage> {
-  const startedAt = performance.now();
   let said = "";
+  /** Since when every look has found what is leaving. A run that is waited for may go on for much longer before that. */
+  let leavingSince: number | null = null;
   while (true) {
     const lookedAt = performance.now();
     const decision = decide(await look(input));
     if (decision.kind === "start" || decision.kind === "adopt") return decision;
-    const waitedMs = performance.now() - startedAt;
     const queuedMs = performance.now() - input.askedAt;
     if (decision.kind === "leaving") {
+      leavingSince ??= performance.now();
+      const waitedMs = performance.now() - leavingSince;
       // Not left to `settle`: a cache that is behind lets it return at once, time after time.
       if (waitedMs > LEAVING_TIMEOUT_MS) throw stillLeaving(decision.names.join(", "));
       await settle(input, decision.names.join(", "), LEAVING_TIMEOUT_MS - waitedMs);
       await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
       continue;
     }
+    leavingSince = null;
     const orphans = input.config.deleteMismatchedOrphans ? decision.blockers.filter((each) => !each.isActiveHere) : [];
     if (orphans.length > 0) {
       await deleteOrphans(input, orphans);

@@ -44,6 +44,18 @@ function createElsewhere(name: string): void {
   });
 }
 
+/** A Job that gets no pod, and does not go away before its finalizers. */
+function createHeld(name: string, finalizers: string[]): void {
+  const labels = { "paperclip.io/adapter-type": TYPE, "paperclip.io/agent-id": agentId };
+  world.k8s.objects.create("jobs", {
+    metadata: { name, namespace: NAMESPACE, labels, finalizers },
+    spec: {
+      suspend: true,
+      template: { metadata: { labels }, spec: { restartPolicy: "Never", containers: [{ name: "agent", image: "a" }] } },
+    },
+  });
+}
+
 async function deleteJob(name: string, propagationPolicy: "Foreground" | "Background"): Promise<void> {
   const cluster = new Cluster({ kubeConfig: loadKubeConfig(world.kubeconfig, world.env) });
   const path = `/apis/batch/v1/namespaces/${NAMESPACE}/jobs/${name}`;
@@ -163,18 +175,33 @@ describe("while the watches are open and stalled", () => {
   });
 });
 
+test("what leaves is given its minute, however long the run before it was waited for", async () => {
+  const { adapter } = adapterOf(world);
+  createHeld("working", []);
+  const now = performance.now.bind(performance);
+  let aheadMs = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => now() + aheadMs);
+  onTestFinished(() => clock.mockRestore());
+  const waiting = run(world, adapter, { agentId, config: { concurrencyPolicy: "wait" } });
+  await waiting.logged("Waiting for the agent's other run to end: working");
+  aheadMs = 61_000;
+  // In one turn: the cache says that the way is free, and the list that follows shows another on its way out.
+  world.k8s.requests.reset();
+  world.k8s.objects.delete("jobs", NAMESPACE, "working");
+  createHeld("held", ["example.com/held"]);
+  world.k8s.objects.delete("jobs", NAMESPACE, "held");
+  await vi.waitFor(() => expect(world.k8s.requests.count("list jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+  world.k8s.objects.update("jobs", NAMESPACE, "held", ({ metadata }) => {
+    metadata.finalizers = [];
+  });
+  expect(await waiting.result).toMatchObject({ exitCode: 0 });
+});
+
 test("a Job that never goes away is not waited for without end, though the cache, behind, says that the way is free", async () => {
   const { adapter } = adapterOf(world);
   await run(world, adapter).result;
   const stall = world.k8s.faults.stallWatches();
-  const labels = { "paperclip.io/adapter-type": TYPE, "paperclip.io/agent-id": agentId };
-  world.k8s.objects.create("jobs", {
-    metadata: { name: "held", namespace: NAMESPACE, labels, finalizers: ["example.com/held"] },
-    spec: {
-      suspend: true,
-      template: { metadata: { labels }, spec: { restartPolicy: "Never", containers: [{ name: "agent", image: "a" }] } },
-    },
-  });
+  createHeld("held", ["example.com/held"]);
   await deleteJob("held", "Background");
   world.k8s.requests.reset();
   const now = performance.now.bind(performance);
