@@ -45,6 +45,8 @@ export interface FollowState {
   overMs: number;
   /** Reads in a row, up to and with `last`, that delivered nothing. */
   idleReads: number;
+  /** Refusals in a row, up to and with `last`. Not told by `idleReads`: a container may be silent through many good reads. */
+  refusals: number;
   /** Final reads in a row, up to and with `last`, that ended cleanly without the last delivered line. */
   missedReads: number;
   /** The rest that was chosen after `last` has been taken. */
@@ -145,10 +147,10 @@ function afterRefusal(state: FollowState, last: Refused, random: () => number): 
   if (phase === "ended" && !state.started && status === 400) return { do: "end", gap: null };
   if (state.rested) return { do: "read", follow: phase === "running" };
   if (phase === "ended") {
-    const unavailable = status === 400 && state.idleReads >= UNAVAILABLE_AFTER_READS;
+    const unavailable = status === 400 && state.refusals >= UNAVAILABLE_AFTER_READS;
     if (unavailable || state.endedMs > ENDED_GIVE_UP_MS) return { do: "end", gap: "unreachable" };
   }
-  const ms = backoff(Math.max(0, state.idleReads - 1), random);
+  const ms = backoff(state.refusals - 1, random);
   // Retry-After is a lower bound; the jitter on top keeps a thousand follows from coming back in one moment.
   return { do: "rest", ms: (last.retryAfterMs ?? 0) + ms, hurry: false };
 }

@@ -14,6 +14,7 @@ export class Instance {
   cleanAt = 0;
   overAt: number | null = null;
   idleReads = 0;
+  refusals = 0;
   missedReads = 0;
   rested = false;
   endedAt: number | null = null;

@@ -99,6 +99,7 @@ export class LogFollower {
       cleanEnds: instance.cleanEnds,
       overMs: instance.overAt === null ? 0 : Math.max(0, instance.overAt - instance.cleanAt),
       idleReads: instance.idleReads,
+      refusals: instance.refusals,
       missedReads: instance.missedReads,
       rested: instance.rested,
       everAnswered: this.#everAnswered,
@@ -204,6 +205,7 @@ export class LogFollower {
     instance.last = outcome;
     instance.rested = false;
     instance.idleReads = outcome.delivered > 0 ? 0 : instance.idleReads + 1;
+    instance.refusals = outcome.end === "refused" ? instance.refusals + 1 : 0;
     // What counts is for how long nothing could be had; a slow consumer may have held the read back for hours.
     if (outcome.delivered > 0 && instance.endedAt !== null) instance.endedAt = performance.now();
     // One that was cut says nothing: the line may stand behind the cut.
@@ -367,6 +369,7 @@ export class LogFollower {
     this.#previous = true;
     instance.last = null;
     instance.idleReads = 0;
+    instance.refusals = 0;
     instance.rested = false;
     instance.endedAt = performance.now();
   }

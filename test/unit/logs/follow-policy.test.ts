@@ -49,6 +49,7 @@ const step = (phase: Phase, last: ReadOutcome | null, of: Partial<FollowState> =
       cleanEnds: last?.end === "clean" && last.caughtUp ? 1 : 0,
       overMs: 0,
       idleReads: last && last.delivered === 0 ? 1 : 0,
+      refusals: last?.end === "refused" ? 1 : 0,
       rested: false,
       everAnswered: last !== null && last.end !== "refused",
       endedMs: phase === "ended" ? 1 : 0,
@@ -138,8 +139,17 @@ describe("nextStep", () => {
   test("5xx, 429 and no answer back off; Retry-After is a lower bound", () => {
     for (const status of [0, 429, 500, 503])
       expect(step("running", refused(status))).toMatchObject({ do: "rest", ms: 200 });
-    expect(step("running", refused(503), { idleReads: 20 })).toMatchObject({ ms: 30_000 });
+    expect(step("running", refused(503), { refusals: 20 })).toMatchObject({ ms: 30_000 });
     expect(step("running", refused(429, "", 7000))).toEqual({ do: "rest", ms: 7200, hurry: false });
+  });
+
+  test("the first refusal after a long silence is one, not many", () => {
+    const silent = { idleReads: 20, refusals: 1 };
+    expect(step("running", refused(503), silent)).toMatchObject({ do: "rest", ms: 200 });
+    expect(step("ended", refused(400, "container c in pod p is terminated"), silent)).toMatchObject({
+      do: "rest",
+      ms: 200,
+    });
   });
 
   test("what no waiting mends fails", () => {
@@ -171,7 +181,7 @@ describe("nextStep", () => {
     expect(step("ended", refused(500), late)).toEqual({ do: "end", gap: "unreachable" });
     expect(step("ended", broken({ delivered: 0 }), late)).toEqual({ do: "end", gap: "unreachable" });
     expect(step("running", refused(500), { idleReads: 99 })).toMatchObject({ do: "rest" });
-    expect(step("ended", refused(400, "container c in pod p is terminated"), { idleReads: 6 })).toEqual({
+    expect(step("ended", refused(400, "container c in pod p is terminated"), { refusals: 5 })).toEqual({
       do: "end",
       gap: "unreachable",
     });

@@ -323,6 +323,19 @@ describe("when to read on", () => {
     expect(f.texts()).toEqual(lineTexts(2));
     expect(f.gaps).toMatchObject([{ reason: "unreachable" }]);
   }, 30_000);
+
+  test("a refusal after many cuts of a silent container is the first one: its last lines are read", async () => {
+    const c = container().lines(["first"]);
+    const cuts = 6;
+    c.cut = ({ index }) => (index < cuts ? { atByte: index === 0 ? 37 : 0, how: "reset" } : null);
+    c.refuse = ({ index }) => (index === cuts ? { status: 400, message: "unable to retrieve container logs" } : null);
+    const f = follow(c);
+    await until(() => c.requests.length === cuts);
+    c.lines(["last words"]).exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(["first", "last words"]);
+    expect(f.gaps).toEqual([]);
+  }, 15_000);
 });
 
 describe("gaps", () => {
