@@ -71,12 +71,15 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
       continue;
     }
     leavingSince = null;
-    const orphans = input.config.deleteMismatchedOrphans ? decision.blockers.filter((each) => !each.isActiveHere) : [];
-    if (orphans.length > 0) {
+    const { deleteMismatchedOrphans, concurrencyPolicy } = input.config;
+    const orphans = decision.blockers.filter((each) => !each.isActiveHere);
+    // Not for nothing: what a run of this process blocks is refused all the same, unless it waits.
+    const mayHelp = concurrencyPolicy === "wait" || orphans.length === decision.blockers.length;
+    if (deleteMismatchedOrphans && mayHelp && orphans.length > 0) {
       await deleteOrphans(input, orphans);
       continue;
     }
-    if (input.config.concurrencyPolicy !== "wait" || queuedMs > WAIT_TIMEOUT_MS) throw blockedBy(decision.blockers);
+    if (concurrencyPolicy !== "wait" || queuedMs > WAIT_TIMEOUT_MS) throw blockedBy(decision.blockers);
     const names = decision.blockers.map(({ job }) => job.metadata.name).join(", ");
     if (names !== said) input.say("stdout", `Waiting for the agent's other run to end: ${names}`);
     said = names;

@@ -218,3 +218,23 @@ test("a Job that never goes away is not waited for without end, though the cache
   });
   stall.release();
 });
+
+test("deleteMismatchedOrphans deletes nothing for a run that another one of this process blocks anyway", async () => {
+  const { adapter } = adapterOf(world);
+  await startElsewhere("orphan");
+  const { promise: works, resolve } = Promise.withResolvers<void>();
+  world.agents.set(agentId, async function* (container) {
+    resolve();
+    await container.sleep(3_600_000);
+    yield "never";
+  });
+  const active = run(world, adapter, { agentId, taskId: "task-2", config: { concurrencyPolicy: "parallel" } });
+  await works;
+  const refused = run(world, adapter, { agentId, taskId: "task-3", config: { deleteMismatchedOrphans: true } });
+  expect(await refused.result).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
+  const orphan = world.k8s.objects.get("jobs", NAMESPACE, "orphan");
+  expect(orphan?.metadata).toBeDefined();
+  expect(orphan?.metadata.deletionTimestamp).toBeUndefined();
+  active.abort.abort();
+  await active.result;
+});
