@@ -35,6 +35,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
    */
   async *batches(): AsyncGenerator<readonly LogLine[], void> {
     const { container, onGap: _, onRestart, tailLines, since, ...options } = this.#options;
+    let isLimited = false;
     for (let pod = await this.#nextPod(null); pod !== null; pod = await this.#nextPod(pod)) {
       const isFirst = this.#stream === null;
       this.#stream = followLogs(this.#cluster, this.#run.logSource(pod, container), {
@@ -43,7 +44,10 @@ export class RunLogs implements AsyncIterable<LogLine> {
         ...(isFirst && tailLines !== undefined ? { tailLines } : {}),
         ...(isFirst && since !== undefined ? { since } : {}),
         signal: this.#signal,
-        onGap: (gap) => this.#onGap(gap),
+        onGap: (gap) => {
+          if (gap.reason === "limit_reached") isLimited = true;
+          this.#onGap(gap);
+        },
         onRestart: (restart) => {
           onRestart?.(restart);
           this.#run.reportRestart(restart);
@@ -54,6 +58,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
       } finally {
         this.#stream.close();
       }
+      if (isLimited) return;
     }
     this.#reportUnread();
   }
