@@ -219,7 +219,8 @@ async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
   const left = readLeftBehind(job);
   const prior = left.runId ?? "unknown";
   if (!isOwnRun) {
-    if (!isEnded && isJustAdopted(job)) throw new AdoptedElsewhereError(jobName);
+    // An ended one as well: its adopter hands out its result, and that is to happen once.
+    if (isJustAdopted(job)) throw new AdoptedElsewhereError(jobName);
     try {
       await relabel(
         engine.cluster,

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import { loadKubeConfig } from "../../../src/adapter/kubeconfig.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
-import { adapterOf, NAMESPACE, run, startWorld, TYPE, type World } from "./world.ts";
+import { adapterOf, crash, NAMESPACE, objectsOf, run, startWorld, TYPE, type World } from "./world.ts";
 
 let world: World;
 beforeEach(async () => {
@@ -237,4 +237,54 @@ test("deleteMismatchedOrphans deletes nothing for a run that another one of this
   expect(orphan?.metadata.deletionTimestamp).toBeUndefined();
   active.abort.abort();
   await active.result;
+});
+
+describe("a run that has ended and that another process has adopted just now", () => {
+  const elsewhere = { runId: "run-elsewhere" };
+  beforeEach(async () => {
+    const { adapter } = adapterOf(world);
+    const { promise: isLeft, resolve } = Promise.withResolvers<void>();
+    world.agents.set(agentId, async function* () {
+      yield '{"session":"S-1"}';
+      await isLeft;
+      yield '{"done":true,"ok":true}';
+    });
+    const left = run(world, adapter, { agentId });
+    await left.logged("S-1");
+    await crash(left);
+    resolve();
+    await world.k8s.objects.until(() => JSON.stringify(jobs()[0]?.status).includes('"Complete"'));
+    adopted(0);
+  });
+  const jobs = () => objectsOf(world, "jobs", agentId);
+  /** As the other process's patch leaves it. */
+  function adopted(agoMs: number): void {
+    world.k8s.objects.update("jobs", NAMESPACE, jobs()[0]?.metadata.name ?? "", ({ metadata }) => {
+      metadata.labels = { ...metadata.labels, "paperclip.io/run-id": elsewhere.runId };
+      const adoptedAt = new Date(Date.now() - agoMs).toISOString();
+      metadata.annotations = { ...metadata.annotations, "paperclip.io/adopted-at": adoptedAt };
+    });
+  }
+
+  test("is left to it: its result is handed out once", async () => {
+    const { adapter } = adapterOf(world);
+    expect(await run(world, adapter, { agentId }).result).toMatchObject({
+      errorCode: "k8s_concurrent_run_blocked",
+      errorFamily: "transient_upstream",
+      executionRecovery: { kind: "bootstrap" },
+    });
+    expect(jobs().map(({ metadata }) => metadata.deletionTimestamp)).toEqual([undefined]);
+    // The other one died before it took it.
+    adopted(11_000);
+    const next = run(world, adapter, { agentId });
+    expect(await next.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });
+    expect(next.notes().join("\n")).toContain("whose result nobody took");
+  });
+
+  test("is its own run's all the same, when that is tried again", async () => {
+    const { adapter } = adapterOf(world);
+    const again = run(world, adapter, { agentId, overrides: elsewhere });
+    expect(await again.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });
+    expect(again.notes().join("\n")).toContain("Reattaching to Job");
+  });
 });
