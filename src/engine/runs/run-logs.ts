@@ -33,7 +33,54 @@ export class RunLogs implements AsyncIterable<LogLine> {
    * Lines as they arrive, as many at once as there are: cheaper than one by one where there are many.
    * @throws ApiError where no further try can help; EngineStoppedError; the signal's reason.
    */
-  async *batches(): AsyncGenerator<readonly LogLine[], void> {
+  batches(): AsyncGenerator<readonly LogLine[], void> {
+    return this.#closedByReturn(this.#batches());
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<LogLine, void> {
+    return this.#closedByReturn(this.#lines());
+  }
+
+  /** Each line with its newline, as a Node stream of UTF-8 text. Destroying it ends the follow. */
+  toReadable(): Readable {
+    const batches = this.batches();
+    const readable = new Readable({
+      read() {
+        batches.next().then(
+          ({ value, done }) => this.push(done ? null : joined(value)),
+          (error) => this.destroy(error as Error),
+        );
+      },
+      destroy(error, callback) {
+        void batches.return();
+        callback(error);
+      },
+    });
+    // Without this, an error that comes when nobody listens (any more) would end the process.
+    return readable.on("error", () => undefined);
+  }
+
+  toWeb(): ReadableStream<Uint8Array> {
+    return Readable.toWeb(this.toReadable()) as ReadableStream<Uint8Array>;
+  }
+
+  /** Ends the follow and its iteration; lines that nobody took yet are dropped. */
+  close(): void {
+    this.#closed.abort();
+    this.#stream?.close();
+  }
+
+  /** A generator's own `return` waits for a `next` that is pending, and so for a line of a container that may be silent for hours. */
+  #closedByReturn<T>(generator: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
+    const leave = generator.return.bind(generator);
+    generator.return = (value) => {
+      this.close();
+      return leave(value);
+    };
+    return generator;
+  }
+
+  async *#batches(): AsyncGenerator<readonly LogLine[], void> {
     const { container, onGap: _, onRestart, tailLines, since, ...options } = this.#options;
     let isLimited = false;
     for (let pod = await this.#nextPod(null); pod !== null; pod = await this.#nextPod(pod)) {
@@ -63,30 +110,8 @@ export class RunLogs implements AsyncIterable<LogLine> {
     this.#reportUnread();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<LogLine, void> {
-    for await (const lines of this.batches()) yield* lines;
-  }
-
-  /** Each line with its newline, as a Node stream of UTF-8 text. Destroying it ends the follow. */
-  toReadable(): Readable {
-    const text = async function* (logs: RunLogs) {
-      for await (const lines of logs.batches())
-        yield lines.map((line) => (line.terminated ? `${line.text}\n` : line.text)).join("");
-    };
-    const readable = Readable.from(text(this), { objectMode: false });
-    readable.once("close", () => this.close());
-    // Without this, an error that comes when nobody listens (any more) would end the process.
-    return readable.on("error", () => undefined);
-  }
-
-  toWeb(): ReadableStream<Uint8Array> {
-    return Readable.toWeb(this.toReadable()) as ReadableStream<Uint8Array>;
-  }
-
-  /** Ends the follow and its iteration; lines that nobody took yet are dropped. */
-  close(): void {
-    this.#closed.abort();
-    this.#stream?.close();
+  async *#lines(): AsyncGenerator<LogLine, void> {
+    for await (const lines of this.#batches()) yield* lines;
   }
 
   #onGap(gap: LogGap): void {
@@ -132,4 +157,8 @@ export class RunLogs implements AsyncIterable<LogLine> {
       this.#closed.signal.addEventListener("abort", settle, { once: true });
     });
   }
+}
+
+function joined(lines: readonly LogLine[]): string {
+  return lines.map((line) => (line.terminated ? `${line.text}\n` : line.text)).join("");
 }

@@ -1,12 +1,14 @@
 /** The log of a run over the engine and the embedded Kubernetes. */
-import { expect, it, onTestFinished } from "vitest";
-import { type Run, RunEngine } from "../../../src/engine/index.ts";
+import { once } from "node:events";
+import { expect, it, onTestFinished, vi } from "vitest";
+import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import { type Run, RunEngine, type RunLogs } from "../../../src/engine/index.ts";
 import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
 
 const MAIN = { container: "main" };
 
 /** A run that prints `lines` and is silent from then on, until it is told to end. */
-async function silentAfter(lines: readonly string[]): Promise<Run> {
+async function silentAfter(lines: readonly string[]): Promise<{ k8s: EmbeddedKubernetes; run: Run }> {
   const k8s = await startKubernetes({ delays: "fast" });
   k8s.addProgram("main", async function* (container) {
     yield* lines;
@@ -15,7 +17,7 @@ async function silentAfter(lines: readonly string[]): Promise<Run> {
   });
   const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
   onTestFinished(() => engine.stop());
-  return await engine.launch({
+  const run = await engine.launch({
     metadata: { name: "silent", labels: LABELS },
     spec: {
       backoffLimit: 0,
@@ -29,10 +31,11 @@ async function silentAfter(lines: readonly string[]): Promise<Run> {
       },
     },
   });
+  return { k8s, run };
 }
 
 it("limitBytes ends the iteration, though the run goes on", async () => {
-  const run = await silentAfter(["0123456789", "0123456789"]);
+  const { run } = await silentAfter(["0123456789", "0123456789"]);
   const lines: string[] = [];
   const gaps: string[] = [];
   const onGap = ({ reason }: { reason: string }) => void gaps.push(reason);
@@ -40,4 +43,45 @@ it("limitBytes ends the iteration, though the run goes on", async () => {
   expect(lines).toEqual(["0123456789"]);
   expect(gaps).toEqual(["limit_reached"]);
   expect(run.endOf("main")).toBeNull();
+});
+
+const waysToLeave: Record<string, (logs: RunLogs) => Promise<void>> = {
+  "return by line": async (logs) => {
+    const lines = logs[Symbol.asyncIterator]();
+    await lines.next();
+    const pending = lines.next();
+    await lines.return();
+    expect(await pending).toEqual({ value: undefined, done: true });
+  },
+  "return by batch": async (logs) => {
+    const batches = logs.batches();
+    await batches.next();
+    const pending = batches.next();
+    await batches.return();
+    expect(await pending).toEqual({ value: undefined, done: true });
+  },
+  destroy: async (logs) => {
+    const readable = logs.toReadable();
+    await once(readable, "data");
+    readable.destroy();
+    await once(readable, "close");
+  },
+  "destroy with an error": async (logs) => {
+    const readable = logs.toReadable();
+    await once(readable, "data");
+    readable.destroy(new Error("not wanted any more"));
+  },
+  cancel: async (logs) => {
+    const reader = logs.toWeb().getReader();
+    expect(Buffer.from((await reader.read()).value ?? []).toString()).toBe("started\n");
+    const pending = reader.read();
+    await reader.cancel();
+    expect((await pending).done).toBe(true);
+  },
+};
+
+it.each(Object.entries(waysToLeave))("%s ends the follow at once, though the container is silent", async (_, leave) => {
+  const { k8s, run } = await silentAfter(["started"]);
+  await leave(run.logs(MAIN));
+  await vi.waitFor(() => expect(k8s.openLogs).toBe(0), { timeout: 5000, interval: 5 });
 });
