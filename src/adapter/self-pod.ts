@@ -31,13 +31,14 @@ export interface SecretVolume {
   readonly items: readonly Record<string, unknown>[] | null;
 }
 
-/** The server's own pod is needed and cannot be read. */
+/** The server's own pod is needed and cannot be read, or not be inherited from. */
 export class SelfPodError extends Error {
   override readonly name = "SelfPodError";
-  /** @param missingKeys of the configuration, which make the own pod unnecessary */
-  constructor(message: string, missingKeys: readonly ("image" | "namespace")[], cause?: unknown) {
-    const instead = `Set ${missingKeys.map((key) => `\`${key}\``).join(" and ")} in the agent's configuration to do without it.`;
-    super(`${message} ${instead}`, cause === undefined ? undefined : { cause });
+  /** @param missingKeys of the configuration, which make the own pod unnecessary; none where nothing does */
+  constructor(message: string, missingKeys: readonly ("image" | "namespace")[] = [], cause?: unknown) {
+    const keys = missingKeys.map((key) => `\`${key}\``).join(" and ");
+    const instead = keys === "" ? "" : ` Set ${keys} in the agent's configuration to do without it.`;
+    super(`${message}${instead}`, cause === undefined ? undefined : { cause });
   }
 }
 
@@ -130,7 +131,13 @@ interface RawContainer {
   image: string;
   env?: { name: string; value?: string; valueFrom?: Record<string, unknown> }[];
   envFrom?: Record<string, unknown>[];
-  volumeMounts?: { name: string; mountPath: string; subPath?: string }[];
+  volumeMounts?: RawMount[];
+}
+interface RawMount {
+  name: string;
+  mountPath: string;
+  subPath?: string;
+  subPathExpr?: string;
 }
 interface RawVolume {
   name: string;
@@ -138,7 +145,10 @@ interface RawVolume {
   secret?: { secretName: string; defaultMode?: number; items?: Record<string, unknown>[] };
 }
 
-/** The container named `paperclip`, else the first: a mesh may have put its sidecar before the server. */
+/**
+ * The container named `paperclip`, else the first: a mesh may have put its sidecar before the server.
+ * @throws SelfPodError when it cannot be said what is mounted
+ */
 export function parseSelfPod(raw: unknown): SelfPod {
   const { metadata, spec } = raw as RawPod;
   const container = spec.containers.find((each) => each.name === "paperclip") ?? spec.containers[0];
@@ -146,14 +156,16 @@ export function parseSelfPod(raw: unknown): SelfPod {
   const volumes = new Map((spec.volumes ?? []).map((volume) => [volume.name, volume]));
   let dataVolume: SelfPod["dataVolume"] = null;
   const secretVolumes: SecretVolume[] = [];
-  for (const { name, mountPath, subPath = null } of container.volumeMounts ?? []) {
+  for (const mount of container.volumeMounts ?? []) {
+    const { name, mountPath } = mount;
     const volume = volumes.get(name);
     const claimName = volume?.persistentVolumeClaim?.claimName;
     if (claimName !== undefined && mountPath.replace(/\/+$/, "") === DATA_DIRECTORY)
-      dataVolume = { claimName, subPath };
+      dataVolume = { claimName, subPath: subPathOf(mount, container) };
     const secret = volume?.secret;
     if (secret === undefined) continue;
     const { secretName, defaultMode = null, items = null } = secret;
+    const subPath = subPathOf(mount, container);
     secretVolumes.push({ volumeName: name, secretName, mountPath, subPath, defaultMode, items });
   }
   const env: Record<string, string> = {};
@@ -176,6 +188,27 @@ export function parseSelfPod(raw: unknown): SelfPod {
     envValueFrom,
     envFrom: container.envFrom ?? [],
   };
+}
+
+/**
+ * What `subPathExpr` names in the server's own pod, as a plain sub-path. Not left to the Job's kubelet, which would put in what
+ * those variables are there: the agent's configuration may set them, and the pod's name is another. That would be the directory
+ * of somebody else.
+ * @throws SelfPodError when only the kubelet of the own pod knows
+ */
+function subPathOf({ mountPath, subPath, subPathExpr = "" }: RawMount, { env = [] }: RawContainer): string | null {
+  if (subPathExpr === "") return subPath ?? null;
+  // Of two with one name the later holds.
+  const variables = new Map(env.map((variable) => [variable.name, variable]));
+  return subPathExpr.replaceAll(/\$\$|\$\(([^)]*)\)/g, (_, name?: string) => {
+    if (name === undefined) return "$";
+    const { value = "", valueFrom } = variables.get(name) ?? {};
+    // A dollar sign may be a reference to another one.
+    if (valueFrom === undefined && value !== "" && !value.includes("$")) return value;
+    throw new SelfPodError(
+      `The server's own pod mounts ${mountPath} with subPathExpr ${JSON.stringify(subPathExpr)}, and ${name} is no plain value in its container's \`env\`, so the same directory cannot be given to the Job. Give ${name} a plain value there, or use subPath.`,
+    );
+  });
 }
 
 /** The admission plugin DefaultTolerationSeconds adds these two to every pod; the Job's pod gets its own. */

@@ -1,6 +1,6 @@
 import { KubeConfig } from "@kubernetes/client-node";
-import { expect, test } from "vitest";
-import { forgetSelfPods, ownPodName, parseSelfPod, readSelfPod } from "../../../src/adapter/self-pod.ts";
+import { describe, expect, test } from "vitest";
+import { forgetSelfPods, ownPodName, parseSelfPod, readSelfPod, SelfPodError } from "../../../src/adapter/self-pod.ts";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
 import { rawSelfPod } from "./fixtures.ts";
@@ -59,6 +59,73 @@ test("the first container when none is named paperclip; nothing else is required
     env: {},
     tolerations: null,
     nodeSelector: null,
+  });
+});
+
+describe("subPathExpr", () => {
+  /** Both the shared volume and a Secret, mounted by this expression. */
+  const mounted = (subPathExpr: string, env: Record<string, unknown>[], more: Record<string, unknown> = {}) =>
+    parseSelfPod({
+      metadata: { name: "p", namespace: "n" },
+      spec: {
+        containers: [
+          {
+            name: "paperclip",
+            image: "i",
+            env,
+            volumeMounts: [
+              { name: "home", mountPath: "/paperclip", subPathExpr },
+              { name: "keys", mountPath: "/keys", subPathExpr },
+            ],
+            ...more,
+          },
+        ],
+        volumes: [
+          { name: "home", persistentVolumeClaim: { claimName: "shared" } },
+          { name: "keys", secret: { secretName: "keys" } },
+        ],
+      },
+    });
+
+  test.each([
+    ["tenants/$(TENANT)", "tenants/a"],
+    ["$(TENANT)/$(STAGE)", "a/later"],
+    ["$$(TENANT)/$x$(TENANT)", "$(TENANT)/$xa"],
+    ["plain", "plain"],
+  ])("%s is the sub-path that it is in the server's own pod: %s", (expression, expected) => {
+    const env = [
+      { name: "TENANT", value: "a" },
+      { name: "STAGE", value: "earlier" },
+      { name: "STAGE", value: "later" },
+    ];
+    const { dataVolume, secretVolumes } = mounted(expression, env);
+    expect(dataVolume).toEqual({ claimName: "shared", subPath: expected });
+    expect(secretVolumes).toMatchObject([{ mountPath: "/keys", subPath: expected }]);
+  });
+
+  test.each([
+    ["is of the pod", [{ name: "TENANT", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } }]],
+    ["refers to another", [{ name: "TENANT", value: "a-$(STAGE)" }]],
+    ["is empty", [{ name: "TENANT", value: "" }]],
+    [
+      "is a plain value no longer",
+      [
+        { name: "TENANT", value: "a" },
+        { name: "TENANT", valueFrom: { secretKeyRef: { name: "s", key: "k" } } },
+      ],
+    ],
+    ["comes from somewhere else", []],
+  ])("never the volume's root: refused where a variable %s, with the mount's name", (_, env) => {
+    const parse = () => mounted("tenants/$(TENANT)", env, { envFrom: [{ secretRef: { name: "shared" } }] });
+    expect(parse).toThrow(SelfPodError);
+    expect(parse).toThrow(
+      /mounts \/paperclip with subPathExpr "tenants\/\$\(TENANT\)", and TENANT is no plain value .* or use subPath\.$/,
+    );
+  });
+
+  test("one of a volume that no Job inherits is nobody's business", () => {
+    const volumeMounts = [{ name: "logs", mountPath: "/logs", subPathExpr: "$(POD_NAME)" }];
+    expect(mounted("x", [], { volumeMounts })).toMatchObject({ dataVolume: null, secretVolumes: [] });
   });
 });
 
