@@ -1,5 +1,5 @@
 import type { ReadOutcome } from "./follow-policy.ts";
-import { LogPosition } from "./log-position.ts";
+import { LogPosition, type LogStart } from "./log-position.ts";
 import type { TimedLine } from "./log-read.ts";
 
 /** What is known of the container instance that is being followed. */
@@ -26,8 +26,8 @@ export class Instance {
   /** Reads that ended cleanly although there was more: clean ends mean little here. */
   falseEnds = 0;
 
-  constructor(restartCount: number, headOpen: boolean) {
+  constructor(restartCount: number, start: LogStart) {
     this.restartCount = restartCount;
-    this.position = new LogPosition({ headOpen });
+    this.position = new LogPosition(start);
   }
 }

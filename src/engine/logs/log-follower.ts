@@ -2,6 +2,7 @@ import { performance } from "node:perf_hooks";
 import { nextStep, speaksOfPodsEnd } from "./follow-policy.ts";
 import { describeGap } from "./gap.ts";
 import { Instance } from "./instance.ts";
+import type { LogStart } from "./log-position.ts";
 import { type LogReadRequest, type LogTransport, readLog, type TimedLine } from "./log-read.ts";
 import { QuietWatch } from "./quiet-watch.ts";
 import { SourceWatch } from "./source-watch.ts";
@@ -67,8 +68,7 @@ export class LogFollower {
     this.#signal = signal;
     const { namespace, podName } = source;
     this.#path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(podName)}/log`;
-    const headOpen = options.tailLines !== undefined || options.since !== undefined;
-    this.#instance = new Instance(source.view().restartCount, headOpen);
+    this.#instance = new Instance(source.view().restartCount, startOf(options));
     this.#watch = new SourceWatch(source, signal);
   }
 
@@ -221,6 +221,7 @@ export class LogFollower {
     const isCleanEnd = outcome.end === "clean" && outcome.caughtUp && !outcome.unfinished;
     instance.cleanEnds = !isCleanEnd ? 0 : outcome.delivered > 0 ? 1 : instance.cleanEnds + 1;
     instance.cleanAt = performance.now();
+    instance.position.readEnded(isCleanEnd);
     if (result.unfinished) {
       instance.unfinished = result.unfinished;
       instance.position.unfinished(result.unfinished.seconds, result.unfinished.nanos);
@@ -320,7 +321,7 @@ export class LogFollower {
       this.#gap("limit_reached", null);
       return;
     }
-    position.delivered(unfinished.seconds, unfinished.nanos, unfinished.time);
+    position.delivered(unfinished.seconds, unfinished.nanos, unfinished.time, unfinished.text);
     this.stats.lines++;
     this.stats.bytes += unfinished.bytes;
     this.#lastTime = unfinished.time;
@@ -381,11 +382,17 @@ export class LogFollower {
     if (lost || skipped) this.#gap("restarted", null);
     this.#previous = false;
     this.#lastText = null;
-    this.#instance = new Instance(restartCount, false);
+    this.#instance = new Instance(restartCount, "beginning");
     this.stats.restarts++;
     const { podName, container } = this.#source;
     this.#sink.restart({ podName, container, restartCount });
   }
+}
+
+/** A tail of no lines begins behind all that there is, and so amid nothing. */
+function startOf({ tailLines, since }: LogOptions): LogStart {
+  if (tailLines !== undefined && tailLines > 0) return "tail";
+  return tailLines === undefined && since === undefined ? "beginning" : "time";
 }
 
 const DEFAULT_MAX_LINE_BYTES = 4 * 1024 * 1024;

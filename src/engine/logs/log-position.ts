@@ -1,3 +1,8 @@
+import { hash } from "node:crypto";
+
+/** Where the log is read from: its beginning, the first line since a time, or somewhere in its middle. */
+export type LogStart = "beginning" | "time" | "tail";
+
 /**
  * Where a follow stands in a log, and which lines of a resumed read were delivered already.
  *
@@ -5,10 +10,15 @@
  * seconds and applies to each line as a *filter*. So a resumed read repeats what was delivered of that second, and if
  * the node's clock went back in between, lines from long before. What tells the repeated from the new is the *sequence
  * of times*: the times of the lines delivered last are remembered (equal ones as one entry with a count), and the read
- * is aligned with them. Text is never compared: two identical lines are two lines.
+ * is aligned with them. Text is not compared: two identical lines are two lines.
  *
  * Exact, as long as the last delivered line is in the read, over equal times at the cut, over times that go back, and
  * over any number of cuts. When it is not in the read, the kubelet has rotated it away: that is said, never hidden.
+ *
+ * The one exception: a tail may begin amid lines of one time (conmon gives all lines of a buffer the same), and as long as no
+ * other time has been delivered, a re-read does not tell how many of them stand before it. If the reads so far ended cleanly,
+ * all of that time were there to be delivered, so all of them are repeated. If the last one was cut, the texts of the last few
+ * delivered lines are looked for, and what stands behind them is new; identical runs of lines in that burst can mislead this.
  */
 export class LogPosition {
   /** Times of the lines delivered last, in order; neighbours differ. Parallel arrays: there may be thousands of follows. */
@@ -23,10 +33,14 @@ export class LogPosition {
   #holeAfter = 0;
   /** The line that was cut off before its newline came, if its time had come. */
   #unfinished: Time | null = null;
+  /** Of the last lines of a tail that has shown one time only; null: a second time has come, or it is no tail. */
+  #tailTexts: string[] | null;
+  #wasCut = false;
 
-  /** `headOpen`: the log is read from somewhere in its middle (`tailLines`, `since`), so a re-read may show older lines. */
-  constructor(options: { headOpen?: boolean } = {}) {
-    this.#headOpen = options.headOpen ?? false;
+  constructor(start: LogStart = "beginning") {
+    // A re-read may show older lines.
+    this.#headOpen = start !== "beginning";
+    this.#tailTexts = start === "tail" ? [] : null;
   }
 
   /** Time of the last line delivered, as the kubelet wrote it. */
@@ -57,19 +71,27 @@ export class LogPosition {
   }
 
   /** Notes that a line was delivered. */
-  delivered(seconds: number, nanos: number, time: string): void {
+  delivered(seconds: number, nanos: number, time: string, text: string): void {
     const last = this.#seconds.length - 1;
     this.#lastTime = time;
     this.#lines++;
     this.#unfinished = null;
     if (last >= 0 && this.#seconds[last] === seconds && this.#nanos[last] === nanos) {
       this.#counts[last] = (this.#counts[last] as number) + 1;
+      if (this.#tailTexts !== null) keepLast(this.#tailTexts, text);
       return;
     }
+    if (last >= 0) this.#tailTexts = null;
+    else if (this.#tailTexts !== null) keepLast(this.#tailTexts, text);
     if (last + 1 >= MAX_REMEMBERED) this.#forgetOlderHalf();
     this.#seconds.push(seconds);
     this.#nanos.push(nanos);
     this.#counts.push(1);
+  }
+
+  /** Notes whether a read that was answered had shown all that there was, up to a newline. */
+  readEnded(isWhole: boolean): void {
+    this.#wasCut = !isWhole;
   }
 
   /** Notes that a line was cut off in its text: a resumed read must show it next. */
@@ -99,6 +121,7 @@ export class LogPosition {
       since,
       undelivered: this.#headOpen ? first : this.#before,
       unfinished: this.#unfinished,
+      tail: first !== null && this.#tailTexts !== null ? { wasCut: this.#wasCut, texts: this.#tailTexts } : null,
     });
   }
 
@@ -119,6 +142,20 @@ export class LogPosition {
 /** Times remembered per follow: 24 bytes each, so at most 24 KiB. One burst of more than half of it within a second still aligns. */
 const MAX_REMEMBERED = 1024;
 
+/** Texts remembered of a tail's first time, as hashes: a line may have megabytes. */
+const MAX_TEXTS = 16;
+
+function keepLast(texts: string[], text: string): void {
+  texts.push(hash("sha1", text));
+  if (texts.length > MAX_TEXTS) texts.shift();
+}
+
+/** A tail of which one time only has been delivered. */
+interface Tail {
+  wasCut: boolean;
+  texts: readonly string[];
+}
+
 interface ExpectedTime {
   seconds: number;
   nanos: number;
@@ -130,10 +167,11 @@ interface ExpectedTime {
 /**
  * What a line of a resumed read is:
  * - `repeated`: it was delivered, or stands before where the follow began;
+ * - `repeated-text`: the same, and `Replay.repeatedText` is to be told its text;
  * - `new`: deliver it;
  * - `new-after-gap`: deliver it; the last delivered line was not in this read, so lines may be missing before it.
  */
-export type Verdict = "repeated" | "new" | "new-after-gap";
+export type Verdict = "repeated" | "repeated-text" | "new" | "new-after-gap";
 
 /** Compares one resumed read, line by line, with what was delivered. */
 export class Replay {
@@ -153,10 +191,16 @@ export class Replay {
   #passedOver = 0;
   #holeAfter = 0;
   #isFirst = true;
+  readonly #tail: Tail | null;
+  /** Of a tail: what was delivered has been shown, as far as its one time tells. */
+  #isTailShown = false;
+  /** Last texts of its one time, and how many there were. */
+  readonly #texts: string[] = [];
+  #textCount = 0;
 
   constructor(
     expected: readonly ExpectedTime[],
-    options: { since: number | null; undelivered: Time | null; unfinished: Time | null },
+    options: { since: number | null; undelivered: Time | null; unfinished: Time | null; tail: Tail | null },
   ) {
     this.#expected = expected;
     this.#since = options.since ?? Number.NEGATIVE_INFINITY;
@@ -171,11 +215,12 @@ export class Replay {
     this.#earliest = earliest;
     this.#caughtUp = expected.length === 0;
     this.#unfinished = options.unfinished;
+    this.#tail = options.tail;
   }
 
   /** The last delivered line was seen (or there is none): every further line is new. */
   get caughtUp(): boolean {
-    return this.#caughtUp;
+    return this.#caughtUp || this.#isTailShown;
   }
 
   /**
@@ -183,7 +228,7 @@ export class Replay {
    * of which half had come must be there, too; else it was rotated away with what followed it.
    */
   isCaughtUpAt(rest: Time | null): boolean {
-    if (!this.#caughtUp || this.#unfinished === null) return this.#caughtUp;
+    if (!this.caughtUp || this.#unfinished === null) return this.caughtUp;
     return rest !== null && compare(rest, this.#unfinished) === 0;
   }
 
@@ -211,6 +256,7 @@ export class Replay {
     // Not asked for, so not reckoned with.
     if (seconds < this.#since) return "repeated";
     const time = { seconds, nanos };
+    if (this.#tail !== null) return this.#afterTail(time, this.#tail);
     if (this.#at >= 0) return this.#continue(time);
 
     const index = this.#indexOf(time);
@@ -235,6 +281,35 @@ export class Replay {
     if (isFirst && this.#latest !== null && compare(time, this.#latest) < 0) return "repeated";
     this.#caughtUp = true;
     return "new-after-gap";
+  }
+
+  /** Tells the text of a line `repeated-text`. */
+  repeatedText(text: string): void {
+    const [tail] = this.#expected;
+    if (tail === undefined || this.#tail === null) return;
+    keepLast(this.#texts, text);
+    this.#textCount++;
+    const { texts } = this.#tail;
+    if (this.#textCount < tail.count || !texts.every((each, i) => each === this.#texts.at(i - texts.length))) return;
+    this.#caughtUp = true;
+  }
+
+  /** As long as the lines delivered of a tail have one time: see `LogPosition`. */
+  #afterTail(time: Time, { wasCut }: Tail): Verdict {
+    const [tail] = this.#expected as readonly [ExpectedTime];
+    const order = compare(time, tail);
+    if (order === 0) {
+      this.#at = 0;
+      if (!wasCut) this.#isTailShown = true;
+      return wasCut ? "repeated-text" : "repeated";
+    }
+    const isUnfinished = this.#unfinished !== null && compare(time, this.#unfinished) === 0;
+    // From before the tail.
+    if (order < 0 && this.#at < 0 && !isUnfinished) return "repeated";
+    const isNext = this.#isTailShown || isUnfinished;
+    this.#unfinished = null;
+    this.#caughtUp = true;
+    return isNext ? "new" : "new-after-gap";
   }
 
   #continue(time: Time): Verdict {

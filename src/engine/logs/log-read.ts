@@ -218,7 +218,8 @@ class LogRead {
       }
       this.#timed = true;
       const verdict = this.#replay.line(this.#time.seconds, this.#time.nanos);
-      if (verdict === "repeated") {
+      if (verdict === "repeated" || verdict === "repeated-text") {
+        if (verdict === "repeated-text") this.#replay.repeatedText(this.#decode(raw, timeEnd).text);
         this.#repeated++;
         continue;
       }
@@ -242,8 +243,8 @@ class LogRead {
     return this.#take(lines, from, [line]);
   }
 
-  #count({ seconds, nanos, time }: TimedLine): void {
-    this.#position.delivered(seconds, nanos, time);
+  #count({ seconds, nanos, time, text }: TimedLine): void {
+    this.#position.delivered(seconds, nanos, time, text);
     this.delivered++;
   }
 

@@ -584,6 +584,65 @@ describe("where to start, where to stop", () => {
     expect(f.gaps).toEqual([]);
   });
 
+  describe("tailLines amid a burst of lines of one time", () => {
+    const at = BigInt(Date.parse("2026-11-24T00:00:10Z")) * 1_000_000n;
+    const burst = () => container(() => at).lines(lineTexts(20));
+
+    test("of an ended container", async () => {
+      const c = burst().exit();
+      c.tell(ended);
+      const f = follow(c, { tailLines: 5 });
+      await f.done;
+      expect(f.texts()).toEqual(lineTexts(5, 15));
+      expect(f.gaps).toEqual([]);
+    });
+
+    test("of a container that prints more", async () => {
+      const c = burst();
+      const f = follow(c, { tailLines: 5 });
+      await f.seen(5);
+      c.restartKubelet();
+      await until(() => c.requests.length === 2);
+      c.write("later\n", at + 1n);
+      await f.seen(6);
+      c.exit().tell(ended);
+      await f.done;
+      expect(f.texts()).toEqual([...lineTexts(5, 15), "later"]);
+      expect(f.gaps).toEqual([]);
+    });
+
+    test("identical lines are not doubled", async () => {
+      const c = container(() => at)
+        .write("same\n".repeat(20))
+        .exit();
+      c.tell(ended);
+      const f = follow(c, { tailLines: 5 });
+      await f.done;
+      expect(f.texts()).toEqual(Array(5).fill("same"));
+    });
+
+    test.each(["clean", "reset"] as const)(
+      "cut at every byte (%s)",
+      async (how) => {
+        const bytes = 5 * (31 + "line 15\n".length);
+        const cutAt = async (atByte: number) => {
+          const c = burst().exit();
+          c.tell(ended);
+          c.cut = ({ index }) => (index === 0 ? { atByte, how } : null);
+          const f = follow(c, { tailLines: 5 });
+          await f.done;
+          return { atByte, texts: f.texts(), gaps: f.gaps };
+        };
+        // A clean cut behind a newline cannot be told from the end.
+        const offsets = Array.from({ length: bytes }, (_, i) => i).filter((i) => how === "reset" || i % 39 !== 0);
+        for (const { atByte, texts, gaps } of await Promise.all(offsets.map(cutAt))) {
+          expect({ atByte, texts, gaps }).toEqual({ atByte, texts: lineTexts(5, 15), gaps: [] });
+        }
+      },
+      30_000,
+    );
+  });
+
   test("tailLines, cut before the first line: asked for again", async () => {
     const c = container().lines(lineTexts(10)).exit();
     c.tell(ended);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { LogPosition } from "../../../src/engine/logs/log-position.ts";
+import { LogPosition, type LogStart } from "../../../src/engine/logs/log-position.ts";
 
 /** A line of the model's log file: its time in nanoseconds, and its number. */
 interface Entry {
@@ -23,20 +23,23 @@ class Follower {
   readonly got: number[] = [];
   gaps = 0;
   passedOver = 0;
-  constructor(headOpen = false) {
-    this.position = new LogPosition({ headOpen });
+  constructor(start?: LogStart) {
+    this.position = new LogPosition(start);
   }
   read(file: Entry[], cut: number, margin = 0): void {
     const resume = this.position.resumeSeconds;
     const since = resume === null ? null : resume - margin;
     const replay = this.position.replay(since);
-    for (const entry of served(file, since).slice(0, cut)) {
+    const shown = served(file, since);
+    for (const entry of shown.slice(0, cut)) {
       const verdict = replay.line(seconds(entry.ns), nanos(entry.ns));
-      if (verdict === "repeated") continue;
+      if (verdict === "repeated-text") replay.repeatedText(`line ${entry.id}`);
+      if (verdict === "repeated" || verdict === "repeated-text") continue;
       if (verdict === "new-after-gap") this.gaps++;
       this.got.push(entry.id);
-      this.position.delivered(seconds(entry.ns), nanos(entry.ns), String(entry.ns));
+      this.position.delivered(seconds(entry.ns), nanos(entry.ns), String(entry.ns), `line ${entry.id}`);
     }
+    this.position.readEnded(cut >= shown.length && replay.caughtUp);
     this.passedOver += replay.passedOver;
   }
 }
@@ -183,12 +186,44 @@ describe("LogPosition", () => {
 
   test("a follow that began in the middle drops older lines of the re-read", () => {
     const file = numbered([9.1, 9.2, 9.3, 9.4, 9.5].map((s) => Math.round(s * SECOND)));
-    const f = new Follower(true);
+    const f = new Follower("time");
     // tailLines=2 showed 2 and 3.
     f.read(file.slice(2, 4), 2);
     f.read(file, 9);
     expect(f.got).toEqual([2, 3, 4]);
     expect(f.gaps + f.passedOver).toBe(0);
+  });
+
+  test("a tail that begins amid lines of one time: each line from there once, in order, over any cuts", () => {
+    fc.assert(
+      fc.property(logs, fc.nat(60), fc.nat(60), cuts, (file, begun, tail, reads) => {
+        // Lines of one time are written at once: no read sees half of them but by a cut.
+        const whole = (count: number) => file.slice(0, file.findLastIndex(({ ns }) => ns === file[count - 1]?.ns) + 1);
+        const first = whole(begun);
+        const from = Math.max(0, first.length - 1 - tail);
+        const f = new Follower("tail");
+        f.read(first.slice(from), Math.max(1, reads[0]?.shown ?? 1));
+        fc.pre(f.got.length > 0);
+        for (const { grown, shown } of reads) f.read(whole(Math.max(begun, grown)), shown);
+        f.read(file, Number.POSITIVE_INFINITY);
+        expect(f.got).toEqual(file.slice(from).map((entry) => entry.id));
+        expect(f.gaps + f.passedOver).toBe(0);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  test("a tail whose one time is rotated away is a gap, also when only some of its lines are left after a cut", () => {
+    const file = numbered([7, 7, 7, 8].map((s) => s * SECOND));
+    for (const [shown, left] of [
+      [3, 3],
+      [2, 2],
+    ] as const) {
+      const f = new Follower("tail");
+      f.read(file.slice(0, 3), shown);
+      f.read(file.slice(left), 9);
+      expect(f.gaps, `cut after ${shown}`).toBe(1);
+    }
   });
 
   test("a burst of more lines in a second than are remembered", () => {
@@ -212,7 +247,7 @@ describe("LogPosition", () => {
 
   test("a line that was cut off, and begins a rotated file, is no gap: it stood right after the last delivered one", () => {
     const position = new LogPosition();
-    position.delivered(5, 0, "t");
+    position.delivered(5, 0, "t", "");
     position.unfinished(5, 1);
     const replay = position.replay(5);
     expect(replay.line(5, 1)).toBe("new");
@@ -245,7 +280,7 @@ describe("LogPosition", () => {
 
   test("a server that shows lines before the second asked for does no harm", () => {
     const position = new LogPosition();
-    for (const s of [100, 90, 101]) position.delivered(s, 0, String(s));
+    for (const s of [100, 90, 101]) position.delivered(s, 0, String(s), "");
     const replay = position.replay(100);
     expect([100, 90, 101, 102].map((s) => replay.line(s, 0))).toEqual(["repeated", "repeated", "repeated", "new"]);
     expect(replay.passedOver).toBe(0);
@@ -253,7 +288,7 @@ describe("LogPosition", () => {
 
   test("an unfinished line with an earlier time moves the resume back", () => {
     const position = new LogPosition();
-    position.delivered(100, 0, "t");
+    position.delivered(100, 0, "t", "");
     position.unfinished(60, 0);
     expect(position.resumeSeconds).toBe(60);
   });
