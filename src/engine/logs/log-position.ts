@@ -19,6 +19,8 @@ export type LogStart = "beginning" | "time" | "tail";
  * other time has been delivered, a re-read does not tell how many of them stand before it. If the reads so far ended cleanly,
  * all of that time were there to be delivered, so all of them are repeated. If the last one was cut, the texts of the last few
  * delivered lines are looked for, and what stands behind them is new; identical runs of lines in that burst can mislead this.
+ * A single line may also be the rest of a long one, for `tailLines` counts the parts of 16 KiB in which lines are stored: a re-read
+ * then shows the whole line, with its earlier time, so any line up to that time will do.
  */
 export class LogPosition {
   /** Times of the lines delivered last, in order; neighbours differ. Parallel arrays: there may be thousands of follows. */
@@ -298,6 +300,7 @@ export class Replay {
   #afterTail(time: Time, { wasCut }: Tail): Verdict {
     const [tail] = this.#expected as readonly [ExpectedTime];
     const order = compare(time, tail);
+    if (order <= 0 && tail.count === 1) this.#isTailShown = true;
     if (order === 0) {
       this.#at = 0;
       if (!wasCut) this.#isTailShown = true;

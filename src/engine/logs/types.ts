@@ -76,7 +76,10 @@ export interface LogRestart {
 }
 
 export interface LogOptions {
-  /** Start with the last so many lines. Default: from the beginning of the log. */
+  /**
+   * Start with the last so many lines. Default: from the beginning of the log. The kubelet stores a line of more than 16 KiB in
+   * parts and counts those, so the first line delivered may be the rest of a long one.
+   */
   tailLines?: number;
   /** Start with the first line at or after this time. The kubelet counts in whole seconds; the rest is left out here. */
   since?: Date;

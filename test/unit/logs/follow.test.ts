@@ -643,6 +643,30 @@ describe("where to start, where to stop", () => {
     );
   });
 
+  test("tailLines of a line longer than 16 KiB: its last part, and no gap", async () => {
+    const long = `${"x".repeat(40_000)}\n`;
+    const rest = long.slice(2 * 16_384, -1);
+    const over = container().lines(["one", "two"]).write(long).exit();
+    over.tell(ended);
+    const f = follow(over, { tailLines: 1 });
+    await f.done;
+    expect([f.texts(), f.gaps]).toEqual([[rest], []]);
+
+    for (const how of ["clean", "reset"]) {
+      const c = container().lines(["one", "two"]).write(long);
+      const g = follow(c, { tailLines: 1 });
+      await g.seen(1);
+      if (how === "clean") c.restartKubelet();
+      else server.resetConnections();
+      await until(() => c.requests.length === 2);
+      c.lines(["next"]);
+      await g.seen(2);
+      c.exit().tell(ended);
+      await g.done;
+      expect([g.texts(), g.gaps], how).toEqual([[rest, "next"], []]);
+    }
+  });
+
   test("tailLines, cut before the first line: asked for again", async () => {
     const c = container().lines(lineTexts(10)).exit();
     c.tell(ended);
