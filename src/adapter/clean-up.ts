@@ -57,7 +57,7 @@ export async function cleanUp(input: {
   site: Site;
   config: BaseConfig;
   log: RunLog;
-  end: RunEnd;
+  end: Pick<RunEnd, "kind" | "exitCode">;
   isLogLost: boolean;
   isAdopted: boolean;
 }): Promise<void> {

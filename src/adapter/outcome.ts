@@ -24,8 +24,13 @@ export function withEvidence(
   redactor: Redactor,
 ): AdapterExecutionResult {
   const resultJson: Record<string, unknown> = { ...result.resultJson };
+  // Whatever the result, the host takes one that was stopped for cancelled.
   const isFailure =
-    result.timedOut || (result.exitCode ?? 0) !== 0 || Boolean(result.errorMessage) || Boolean(result.signal);
+    evidence.cancellationAcknowledged ||
+    result.timedOut ||
+    (result.exitCode ?? 0) !== 0 ||
+    Boolean(result.errorMessage) ||
+    Boolean(result.signal);
   const full: AdapterExecutionResult = { ...result };
   if (typeof full.errorMessage === "string") full.errorMessage = redactor.text(full.errorMessage);
   if (evidence.cancellationAcknowledged) {

@@ -67,6 +67,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   readonly #startedAt = performance.now();
   readonly #event: ReturnType<typeof eventTo>;
   #reader: OutputReader<Verdict> | null = null;
+  /** The agent was seen to have ended, or what might run it to be gone. */
+  #isOver = false;
   #keepalive: KeepaliveHandle | null = null;
 
   constructor(input: SessionInput<Config, Verdict>, started: Started) {
@@ -91,8 +93,9 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       say: (text) => log.say("stdout", text),
     }).catch(() => undefined);
     this.#keepalive = tellProgress(this.#run, site.engine, log, config.keepaliveSec);
+    let result: AdapterExecutionResult;
     try {
-      return await this.#follow();
+      result = await this.#follow();
     } catch (error) {
       // Nothing above lets an error through that it can name: what comes here is a fault of ours or of the definition's.
       log.say("stderr", `The run could not be followed: ${reasonOf(error)}`);
@@ -103,7 +106,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
         errorMessage: reasonOf(error),
         errorCode: "k8s_run_lost",
       };
-      return withEvidence(failed, this.#evidence(true, false, config.conversationContinuation), redactor);
+      result = withEvidence(failed, this.#evidence(true, false, config.conversationContinuation), redactor);
     } finally {
       this.#keepalive?.stop();
       await this.#reader?.stop();
@@ -112,6 +115,14 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       await settlesWithin(sweeping, 1_000);
       tidying.abort();
     }
+    return this.#acknowledged(result);
+  }
+
+  /** Stopped while the result was being put together: the host asks whether the agent is over, whatever came of it. */
+  #acknowledged(result: AdapterExecutionResult): AdapterExecutionResult {
+    const { signal, config, redactor } = this.#input;
+    if (!signal.aborted || isLeaseLoss(signal) || !this.#isOver) return result;
+    return withEvidence(result, this.#evidence(true, true, config.conversationContinuation), redactor);
   }
 
   async #follow(): Promise<AdapterExecutionResult> {
@@ -145,6 +156,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     if (hasStarted(this.#run, this.#container, end)) this.#reader ??= this.#read();
     await this.#reader?.drained(signal);
     if (signal.aborted) return await this.#cancelled();
+    this.#isOver = end.exitCode !== null;
     const result = this.#classified(this.#kindOf(end), end);
     const { output } = this.#reader ?? {};
     const isLogLost = output?.error != null && !this.#parser.finish().hasResult;
@@ -304,7 +316,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   async #timedOut(): Promise<AdapterExecutionResult> {
     const { log } = this.#input;
     log.say("stderr", `Job ${this.#run.namespace}/${this.#run.jobName} is over its time and did not end: deleting it`);
-    await this.#stopRun();
+    this.#isOver = await this.#stopRun();
     const end = await this.#lastEnd();
     const isDone = this.#parser.finish().hasResult && end?.exitCode === 0;
     return this.#classified(isDone ? "ended" : "timed_out", end);
@@ -342,11 +354,16 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     log.say("stderr", why);
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
     // Kept only when it is over: one that still tries might start an agent that nobody waits for.
-    const isOver = this.#run.liveness() === "ended" || isPodTerminal(this.#run.pod());
+    const isOver = failure.code === "init_failed" || isJobOver(this.#run.job()) || isPodTerminal(this.#run.pod());
     const countsNoPod = this.#run.pod() === null && (await this.#countsNoPod());
-    const isStopped = (config.retainJobs && isOver) || (await this.#stopRun());
+    const isKept = config.retainJobs && isOver;
+    if (isKept) {
+      const end = { kind: "start_failed", exitCode: null } as const;
+      await cleanUp({ run: this.#run, site, config, log, end, isLogLost: false, isAdopted: this.#started.adopted });
+    }
+    const isStopped = isKept || (await this.#stopRun());
     // A container that was late may have started while it was being deleted, or while the watch was down.
-    const neverRan = countsNoPod || this.#surelyNeverRan(null);
+    const neverRan = (countsNoPod && this.#run.pod() === null) || this.#surelyNeverRan(null);
     const agentStarted = !neverRan || (!isStopped && !isOver);
     if (signal.aborted) {
       const evidence = this.#evidence(agentStarted, isStopped, config.conversationContinuation);
@@ -363,6 +380,12 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     };
     return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
   }
+}
+
+/** With these two its pods have ended, too (KEP-3998). */
+function isJobOver(job: Job | null): boolean {
+  const conditions = job?.status.conditions ?? [];
+  return conditions.some(({ type, status }) => status === "True" && (type === "Complete" || type === "Failed"));
 }
 
 function isPodTerminal(pod: Pod | null): boolean {

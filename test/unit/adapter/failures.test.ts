@@ -249,6 +249,28 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     expect(podsOf(agentId)).toEqual([]);
   });
 
+  test("with retainJobs it goes all the same: once the image is there, an agent would start that nobody follows", async () => {
+    const agentId = fresh();
+    world.k8s.failImagePull("ghcr.io/none:3");
+    const config = { image: "ghcr.io/none:3", imagePullGraceSec: 1, retainJobs: true };
+    expect(await run(world, adapterOf(world).adapter, { agentId, config }).result).toMatchObject({
+      errorCode: "k8s_pod_schedule_failed",
+      executionRecovery: BOOTSTRAP,
+    });
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("and the Job cannot be deleted: the agent may start yet, so that nobody says it has not", async () => {
+    const agentId = fresh();
+    const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "delete", resource: "jobs" } });
+    const config = { nodeSelector: "disk=none", scheduleTimeoutSec: 1 };
+    const result = await run(world, adapterOf(world).adapter, { agentId, config }).result;
+    fault.remove();
+    expect(result).toMatchObject({ errorCode: "k8s_pod_schedule_failed" });
+    expect(result).not.toHaveProperty("executionRecovery");
+    for (const { metadata } of jobsOf(agentId)) world.k8s.objects.delete("jobs", NAMESPACE, metadata.name);
+  });
+
   test("an image name that is none: someone must change it, so not transient", async () => {
     const { adapter } = adapterOf(world);
     world.k8s.failImagePull("Not A Name", { message: "couldn't parse image reference" });
@@ -263,8 +285,11 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     const result = await run(world, adapter, { config: { retainJobs: true }, agentId: "init-fails" }).result;
     expect(result).toMatchObject({ errorCode: "k8s_pod_schedule_failed", executionRecovery: BOOTSTRAP });
     expect(result.errorMessage).toMatch(/container write-prompt.*exit code 3/s);
-    // It is over, so that it may be kept for who wants to look.
-    expect(jobsOf("init-fails")).toHaveLength(1);
+    // It is over, so that it may be kept for who wants to look: marked, and without what is secret.
+    expect(jobsOf("init-fails")[0]?.metadata.annotations).toHaveProperty(["paperclip.io/collected-at"]);
+    expect(
+      world.k8s.objects.get("secrets", NAMESPACE, `${jobsOf("init-fails")[0]?.metadata.name}-prompt`),
+    ).toBeUndefined();
 
     await stopWhileItFails("init-fails-stopped", { retainJobs: true });
     expect(jobsOf("init-fails-stopped")).toHaveLength(1);

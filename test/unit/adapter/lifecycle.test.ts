@@ -110,6 +110,45 @@ describe("stopped by a person", () => {
     expect(result).not.toHaveProperty("executionRecovery");
   });
 
+  test("while its Job is deleted after a good end: the result stands, and it is acknowledged", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, works);
+    world.k8s.requests.reset();
+    const fault = world.k8s.faults.delayRequests(40_000, { match: { verb: "delete", resource: "jobs" } });
+    const each = run(world, adapterOf(world).adapter, { agentId });
+    await vi.waitFor(() => expect(world.k8s.requests.count("delete jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+    each.abort.abort();
+    const result = await each.result;
+    fault.remove();
+    expect(result).toMatchObject({
+      exitCode: 0,
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(result).not.toHaveProperty("executionRecovery");
+  });
+
+  test("while the Job that is over its time is deleted: acknowledged once it is gone", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, forever);
+    const stop = world.k8s.objects.onChange(({ type, resource, object }) => {
+      if (type !== "ADDED" || resource !== "jobs" || object.metadata.labels?.["paperclip.io/agent-id"] !== agentId)
+        return;
+      // So that the adapter's own clock ends it.
+      queueMicrotask(() =>
+        world.k8s.objects.update("jobs", NAMESPACE, object.metadata.name, ({ spec }) =>
+          Reflect.deleteProperty(spec as object, "activeDeadlineSeconds"),
+        ),
+      );
+    });
+    const each = run(world, adapterOf(world).adapter, { agentId, config: { timeoutSec: 1, graceSec: 1 } });
+    await each.logged("is over its time");
+    each.abort.abort();
+    const result = await each.result;
+    stop();
+    expect(result).toMatchObject({ timedOut: true, resultJson: { executionCancellation: { state: "acknowledged" } } });
+    expect(podsOf(agentId)).toEqual([]);
+  });
+
   test("already stopped when it begins: no request at all", async () => {
     const { adapter } = adapterOf(world);
     world.k8s.requests.reset();
