@@ -47,8 +47,10 @@ async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
   const { engine, namespace, signal, say } = input;
   // Once for all Jobs: there may be thousands of either.
   const begun = new Set(engine.pods.list((pod) => !hasStartedNothing(pod)).flatMap(ownersOf));
-  const found = leftJobs(input, ({ metadata: { uid, creationTimestamp }, status: { succeeded = 0, failed = 0 } }) => {
-    return isOld(creationTimestamp) && succeeded + failed === 0 && !begun.has(uid);
+  const found = leftJobs(input, ({ metadata, status: { succeeded = 0, failed = 0 } }) => {
+    // One that is kept has lost its Secret after its end.
+    if (metadata.annotations?.[AnnotationKey.collectedAt] !== undefined || succeeded + failed > 0) return false;
+    return isOld(metadata.creationTimestamp) && !begun.has(metadata.uid);
   });
   for (const { metadata } of found) {
     const { name } = metadata;
@@ -83,7 +85,7 @@ async function sweepEndedJobs(input: SweepInput): Promise<void> {
       return endedMsAgo(metadata) >= ttlSeconds * 1_000;
     });
     if (!isDeleted) continue;
-    say(`Deleted Job ${metadata.name}: its agent has ended, its process too, and another container kept its pod`);
+    say(`Deleted Job ${metadata.name}: its agent has ended, and another container kept its pod beyond its TTL`);
   }
 }
 
@@ -98,8 +100,7 @@ function leftJobs({ engine, namespace }: SweepInput, isLeft: (job: Job) => boole
     const { uid, annotations = {} } = job.metadata;
     if (job.metadata.namespace !== namespace || active.has(uid)) return false;
     // The adapter of old creates the Secret first, and waits for the Job's end.
-    if (annotations[AnnotationKey.workingDir] === undefined) return false;
-    return annotations[AnnotationKey.collectedAt] === undefined && mayBeLeft(job) && isLeft(job);
+    return annotations[AnnotationKey.workingDir] !== undefined && mayBeLeft(job) && isLeft(job);
   });
 }
 

@@ -176,6 +176,7 @@ describe("a Job that nobody follows", () => {
         ended: OLD,
         change: ({ spec }) => Reflect.deleteProperty(spec as object, "ttlSecondsAfterFinished"),
       },
+      // Kept (retainJobs) until its TTL.
       "ended-kept": {
         ended: OLD,
         change: ({ metadata: { annotations = {} } }) => {
@@ -250,15 +251,23 @@ describe("a Job that nobody follows", () => {
     });
     const sweeper = run(world, adapterOf(world).adapter, { agentId: "ended-sweeper" });
     expect(await sweeper.result).toMatchObject({ exitCode: 0 });
-    await until(
-      () => objectsOf(world, "jobs", "ended-old").length + objectsOf(world, "pods", "ended-old").length === 0,
+    await until(() =>
+      ["ended-old", "ended-kept"].every(
+        (name) => [...objectsOf(world, "jobs", name), ...objectsOf(world, "pods", name)].length === 0,
+      ),
     );
     const left = world.k8s.objects.list("jobs", NAMESPACE).map(({ metadata }) => metadata.name);
     const mine = left.filter((name) => name.startsWith("ended-")).sort();
-    const others = Object.keys(agents).filter((name) => name !== "ended-old");
+    const others = Object.keys(agents).filter((name) => name !== "ended-old" && name !== "ended-kept");
     expect(mine).toEqual(["ended-again", ...others].sort());
-    expect(sweeper.notes().filter((note) => note.includes("Deleted"))).toEqual([
-      "[paperclip] Deleted Job ended-old: its agent has ended, its process too, and another container kept its pod",
+    expect(
+      sweeper
+        .notes()
+        .filter((note) => note.includes("Deleted"))
+        .sort(),
+    ).toEqual([
+      "[paperclip] Deleted Job ended-kept: its agent has ended, and another container kept its pod beyond its TTL",
+      "[paperclip] Deleted Job ended-old: its agent has ended, and another container kept its pod beyond its TTL",
     ]);
     for (const name of mine) world.k8s.objects.delete("jobs", NAMESPACE, name);
   });
