@@ -57,7 +57,8 @@ function unreachable(error: unknown): Check {
   return {
     code: "k8s_api_unreachable",
     level: "error",
-    message: "The Kubernetes API cannot be used",
+    message:
+      error instanceof SelfPodError ? "The server's own pod cannot be used" : "The Kubernetes API cannot be used",
     detail: reasonOf(error),
     hint:
       "In a cluster: run Paperclip with a service account (automountServiceAccountToken: true). Elsewhere: set `kubeconfig` to the " +

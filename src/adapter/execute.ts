@@ -27,11 +27,12 @@ import {
   toBootstrapError,
   withEvidence,
 } from "./outcome.ts";
-import { acquireLock, processState } from "./process-state.ts";
+import { acquireLock, agentKeyOf, processState } from "./process-state.ts";
 import { AdoptedElsewhereError, isJustAdopted, readLeftBehind, relabel } from "./reattach.ts";
 import { RunLog } from "./run-log.ts";
 import { RunSession, type Started } from "./run-session.ts";
 import { openSite, policyOf, type Site } from "./site.ts";
+import { deleteUndeleted } from "./sweep.ts";
 
 /** What the adapter needs of the process around it. */
 export interface ExecuteOptions {
@@ -92,7 +93,9 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     return await session.result();
   } catch (error) {
     if (signal.aborted) {
-      const isStopped = site === null || runLabel === null || (await isStoppedEarlier(site, runLabel, signal));
+      const mayRun = error instanceof BootstrapError && error.agentMayRun;
+      const isStopped =
+        site === null || runLabel === null || (!mayRun && (await isStoppedEarlier(site, runLabel, signal)));
       const evidence = {
         agentStarted: !isStopped,
         cancellationAcknowledged: isStopped,
@@ -145,7 +148,8 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
   const taskId = taskIdOf(ctx.context);
   const { engine, namespace } = site;
   const askedAt = performance.now();
-  const release = await queue(input, JSON.stringify([engine.cluster.server, namespace, agentLabel]));
+  const agentKey = agentKeyOf(engine.cluster.server, namespace, agentLabel);
+  const release = await queue(input, agentKey);
   let view: EngineView | null = null;
   try {
     view = await openGuardView(engine, {
@@ -173,6 +177,7 @@ async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
       say: (stream, text) => log.say(stream, text),
     };
     while (true) {
+      await deleteUndeleted({ engine, namespace, signal, say: (text) => log.say("stdout", text) }, agentKey);
       const passage = await passGuard(guard);
       const started =
         passage.kind === "adopt" ? await adopt(input, guard, passage) : await launch(input, guard, sessionId);

@@ -1,11 +1,11 @@
-import { ApiError, isAlreadyExists, isForbidden, jobPath, type Run } from "../engine/index.ts";
+import { ApiError, isAlreadyExists, isForbidden, isNotFound, jobPath, type Run } from "../engine/index.ts";
 import { stopJob } from "./clean-up.ts";
 import { BootstrapError, reasonOf } from "./errors.ts";
 import type { GuardInput } from "./guard.ts";
 import type { RunManifest } from "./manifest.ts";
 import { LabelKey } from "./names.ts";
 import { isLeaseLoss } from "./outcome.ts";
-import { settlesWithin } from "./process-state.ts";
+import { agentKeyOf, processState, settlesWithin } from "./process-state.ts";
 import { createRunSecret } from "./prompt-delivery.ts";
 import { RivalWatch } from "./rivals.ts";
 import { policyOf } from "./site.ts";
@@ -35,7 +35,7 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
         "stdout",
         `Another process has just started this agent (${names}): Job ${manifest.jobName} is withdrawn`,
       );
-      await withdraw(run);
+      await withdraw(guard, run);
       return null;
     }
     isAlone = true;
@@ -46,11 +46,11 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
     if (signal.aborted) {
       if (!isLeaseLoss(signal) || manifest.secret === null) return run;
       // It cannot go on: nobody would give it its Secret, and until somebody deletes it, it blocks the agent.
-      await withdraw(run);
+      await withdraw(guard, run);
       throw signal.reason;
     }
     const failure = isAlone ? secretFailure(manifest, error) : rivalFailure(manifest, error);
-    const isGone = await withdraw(run);
+    const isGone = await withdraw(guard, run);
     // Without its Secret no agent starts; without a Secret to wait for it may have.
     const mayRun = isAlone ? isAmbiguous(error) : manifest.secret === null;
     throw isGone ? failure : failure.unlessStarted(mayRun);
@@ -90,10 +90,8 @@ function secretFailure({ secret }: RunManifest, error: unknown): BootstrapError 
   });
 }
 
-async function createJob(
-  { engine, signal, config }: GuardInput,
-  { job, jobName, namespace, secret }: RunManifest,
-): Promise<Run> {
+async function createJob(guard: GuardInput, { job, jobName, namespace, secret }: RunManifest): Promise<Run> {
+  const { engine, signal, config } = guard;
   try {
     return await engine.launch(job, { signal, policy: policyOf(config) });
   } catch (error) {
@@ -106,9 +104,11 @@ async function createJob(
         query: { propagationPolicy: "Foreground" },
         timeoutMs: 5_000,
       });
-      await settlesWithin(deleted, 5_000);
+      if (!(await isDone(deleted, 5_000))) keepInMind(guard, jobName, null);
     }
-    signal.throwIfAborted();
+    // Without a Secret to wait for, a Job that was created after all runs.
+    const mayRun = isLost && secret === null;
+    if (!mayRun) signal.throwIfAborted();
     if (isAlreadyExists(error)) {
       throw new BootstrapError({
         code: "k8s_concurrent_run_blocked",
@@ -123,8 +123,7 @@ async function createJob(
       family: isPermanent(error) ? null : "transient_upstream",
       cause: error,
     });
-    // Without a Secret to wait for, a Job that was created after all runs.
-    throw failure.unlessStarted(isLost && secret === null);
+    throw failure.unlessStarted(mayRun);
   }
 }
 
@@ -143,15 +142,31 @@ function isPermanent(error: unknown): boolean {
 }
 
 /** False when it cannot be told whether Job and pod are gone. */
-async function withdraw(run: Run): Promise<boolean> {
-  let isGone = false;
-  const gone = stopJob(run, { timeoutMs: WITHDRAW_TIMEOUT_MS });
-  await settlesWithin(
-    gone.then(() => {
-      isGone = true;
-    }),
-    WITHDRAW_TIMEOUT_MS,
-  );
+async function withdraw(guard: GuardInput, run: Run): Promise<boolean> {
+  const isGone = await isDone(stopJob(run, { timeoutMs: WITHDRAW_TIMEOUT_MS }), WITHDRAW_TIMEOUT_MS);
+  if (!isGone) keepInMind(guard, run.jobName, run.uid);
   run.release();
   return isGone;
+}
+
+/** For the agent's next start in this process to delete. */
+function keepInMind({ engine, namespace, newcomer }: GuardInput, jobName: string, uid: string | null): void {
+  const { undeleted } = processState();
+  const key = agentKeyOf(engine.cluster.server, namespace, newcomer.agentId);
+  const jobs = undeleted.get(key) ?? new Map<string, string | null>();
+  undeleted.set(key, jobs.set(jobName, uid));
+}
+
+/** Whether the deletion went well in time, or there was nothing to delete. */
+async function isDone(deletion: Promise<unknown>, ms: number): Promise<boolean> {
+  let isDone = false;
+  const noted = deletion
+    .catch((error: unknown) => {
+      if (!isNotFound(error)) throw error;
+    })
+    .then(() => {
+      isDone = true;
+    });
+  await settlesWithin(noted, ms);
+  return isDone;
 }

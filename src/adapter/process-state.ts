@@ -12,6 +12,8 @@ interface ProcessState {
   readonly locks: Map<string, Promise<void>>;
   /** Uids of Jobs whose result was handed to the host, should their deletion have failed. */
   readonly collected: LRUCache<string, true>;
+  /** Jobs that were created for nothing and could not be deleted, by agent: uid by name, null where the creation's answer was lost. */
+  readonly undeleted: LRUCache<string, Map<string, string | null>>;
   /** When orphaned Secrets were last looked for, by cluster and namespace, on the monotonic clock. */
   readonly swept: LRUCache<string, number>;
 }
@@ -24,9 +26,15 @@ export function processState(): ProcessState {
     active: new Set(),
     locks: new Map(),
     collected: new LRUCache({ max: 10_000 }),
+    undeleted: new LRUCache({ max: 1_000 }),
     swept: new LRUCache({ max: 1_000 }),
   };
   return holder[KEY];
+}
+
+/** Names an agent of one cluster and namespace. */
+export function agentKeyOf(server: string, namespace: string, agentLabel: string): string {
+  return JSON.stringify([server, namespace, agentLabel]);
 }
 
 /**

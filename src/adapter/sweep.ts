@@ -40,11 +40,32 @@ export async function sweep(input: SweepInput): Promise<void> {
 }
 
 /**
+ * Jobs without their Secret that this process has given up and could not delete: nobody gives them one any more, and until the
+ * sweep finds them they block the agent. Never rejects: what still cannot be deleted is kept in mind, and the guard will see it.
+ */
+export async function deleteUndeleted(input: DeletionInput & Pick<SweepInput, "say">, agentKey: string): Promise<void> {
+  const { undeleted } = processState();
+  const jobs = undeleted.get(agentKey);
+  if (jobs === undefined) return;
+  for (const [name, uid] of jobs) {
+    try {
+      if (await deleteHalfCreated({ name, uid }, input)) {
+        input.say(`Deleted Job ${name}, which was created for a start that failed`);
+      }
+      jobs.delete(name);
+    } catch {
+      // The server is still away.
+    }
+  }
+  if (jobs.size === 0) undeleted.delete(agentKey);
+}
+
+/**
  * Jobs whose process died before it created their Secret. Their agent can never start, while the pod holds its node's room for
  * ever, unless the agent runs again.
  */
 async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
-  const { engine, namespace, signal, say } = input;
+  const { engine, say } = input;
   // Once for all Jobs: there may be thousands of either.
   const begun = new Set(engine.pods.list((pod) => !hasStartedNothing(pod)).flatMap(ownersOf));
   const found = leftJobs(input, ({ metadata, status: { succeeded = 0, failed = 0 } }) => {
@@ -53,15 +74,20 @@ async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
     return isOld(metadata.creationTimestamp) && !begun.has(metadata.uid);
   });
   for (const { metadata } of found) {
+    if (!(await deleteHalfCreated(metadata, input))) continue;
     const { name } = metadata;
     const secret = secretNameFor(name);
-    const isDeleted = await deleteIf(metadata, input, async (job) => {
-      if (!needsSecret(job, secret)) return false;
-      return !(await exists(engine, `${secretsPath(namespace)}/${encodeURIComponent(secret)}`, signal));
-    });
-    if (!isDeleted) continue;
     say(`Deleted Job ${name}: its process ended before it created Secret ${secret}, so its agent could never start`);
   }
+}
+
+async function deleteHalfCreated(target: Target, input: DeletionInput): Promise<boolean> {
+  const { engine, namespace, signal } = input;
+  const secret = secretNameFor(target.name);
+  return await deleteIf(target, input, async (job) => {
+    if (!needsSecret(job, secret)) return false;
+    return !(await exists(engine, `${secretsPath(namespace)}/${encodeURIComponent(secret)}`, signal));
+  });
 }
 
 /**
@@ -104,22 +130,30 @@ function leftJobs({ engine, namespace }: SweepInput, isLeft: (job: Job) => boole
   });
 }
 
+type DeletionInput = Pick<SweepInput, "engine" | "namespace" | "signal">;
+
+interface Target {
+  readonly name: string;
+  /** Null: whatever has that name. */
+  readonly uid: string | null;
+}
+
 /** Made sure of at the server; nothing is deleted that has been changed since (adopted, for one). */
 async function deleteIf(
-  { name, uid }: Job["metadata"],
-  { engine, namespace, signal }: SweepInput,
+  { name, uid }: Target,
+  { engine, namespace, signal }: DeletionInput,
   isLeft: (job: FullJob) => boolean | Promise<boolean>,
 ): Promise<boolean> {
   const path = jobPath(namespace, name);
   try {
     const job = await engine.cluster.json<FullJob>({ path, signal });
     const { resourceVersion } = job.metadata;
-    if (job.metadata.uid !== uid || !mayBeLeft(job) || !(await isLeft(job))) return false;
+    if ((uid !== null && job.metadata.uid !== uid) || !mayBeLeft(job) || !(await isLeft(job))) return false;
     const body = {
       apiVersion: "v1",
       kind: "DeleteOptions",
       propagationPolicy: "Foreground",
-      preconditions: { uid, resourceVersion },
+      preconditions: { uid: job.metadata.uid, resourceVersion },
     };
     await engine.cluster.json({ method: "DELETE", path, body, signal });
     return true;

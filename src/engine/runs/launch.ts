@@ -78,7 +78,8 @@ export async function createJob(
       throw cause;
     } catch (error) {
       if (isNotFound(error)) return null;
-      throw error === cause ? cause : error;
+      // Whatever was wrong with the question, what is not known is whether the Job stands there.
+      throw cause;
     }
   }
 }

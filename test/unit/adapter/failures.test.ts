@@ -1,6 +1,7 @@
 /** Every way in which a run can fail before or without an answer of the agent, and what the host is told. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
+import { processState } from "../../../src/adapter/process-state.ts";
 import type { ActiveFault, PolicyRule } from "../../../src/embedded/index.ts";
 import { adapterOf, NAMESPACE, objectsOf, run, startWorld, testDefinition, type World } from "./world.ts";
 
@@ -204,6 +205,67 @@ describe("before there is a Job: the host may start the run again", () => {
     fault.remove();
     stop();
     expect(created).toBe(1);
+  });
+});
+
+describe("an answer to the Job's create is lost, and then nobody answers for a while", () => {
+  /** From the Job's creation on, nobody can say whether it stands there. */
+  function loseCreate(...agentIds: string[]): () => void {
+    const { faults, objects } = world.k8s;
+    const refused = faults.errorRate({ status: 429, match: { verb: ["get", "delete"], resource: "jobs" } });
+    const stop = objects.onChange(({ type, resource, object }) => {
+      const agentId = object.metadata.labels?.["paperclip.io/agent-id"] ?? "";
+      if (type === "ADDED" && resource === "jobs" && agentIds.includes(agentId)) faults.resetConnections();
+    });
+    return () => {
+      refused.remove();
+      stop();
+    };
+  }
+
+  test("a Job that waits for its Secret is deleted by the agent's next run, whatever it is about", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    let started = 0;
+    world.agents.set(agentId, async function* () {
+      started += 1;
+      yield '{"done":true,"ok":true}';
+    });
+    const restore = loseCreate(agentId);
+    const config = { env: { GITHUB_TOKEN: "ghp_lost-0001" } };
+    expect(await run(world, adapter, { agentId, taskId: "task-1", config }).result).toMatchObject({
+      errorCode: "k8s_job_create_failed",
+      errorFamily: "transient_upstream",
+      executionRecovery: BOOTSTRAP,
+    });
+    restore();
+    expect(jobsOf(agentId)).toHaveLength(1);
+    const next = run(world, adapter, { agentId, taskId: "task-2", config });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    expect(next.notes().join()).toMatch(/Deleted Job .*, which was created for a start that failed/);
+    expect(started).toBe(1);
+    expect(processState().undeleted.size).toBe(0);
+  });
+
+  test("one that needs none may run: that is not called never begun, nor acknowledged as stopped", async () => {
+    const { adapter } = adapterOf({ ...world, env: {} });
+    const overrides = { authToken: "" };
+    const config = { namespace: NAMESPACE, image: "agent:1" };
+    const agentIds = [fresh(), fresh()] as const;
+    const restore = loseCreate(...agentIds);
+    world.k8s.requests.reset();
+    const failed = run(world, adapter, { agentId: agentIds[0], config, overrides });
+    const stopped = run(world, adapter, { agentId: agentIds[1], config, overrides });
+    await vi.waitFor(() => expect(world.k8s.requests.count("create jobs")).toBe(2), { timeout: 10_000, interval: 5 });
+    stopped.abort.abort();
+    const result = await failed.result;
+    expect(result).toMatchObject({ errorCode: "k8s_job_create_failed" });
+    expect(result).not.toHaveProperty("executionRecovery");
+    const cancelled = await stopped.result;
+    restore();
+    expect(cancelled).toMatchObject({ errorCode: "cancelled" });
+    expect(cancelled).not.toHaveProperty("executionRecovery");
+    expect(cancelled.resultJson ?? {}).not.toHaveProperty("executionCancellation");
   });
 });
 
