@@ -167,14 +167,17 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     const namespace = job.metadata.namespace ?? this.#defaultNamespace();
     this.#checkManifest(job, namespace);
     const run = this.#registry.expect(namespace, job.metadata.name, policy);
+    const ended = new LinkedAbort([signal, run.closed]);
     try {
-      this.#registry.bind(run, await createJob(this.cluster, namespace, withLabels(job, this.#shard), signal));
+      this.#registry.bind(run, await createJob(this.cluster, namespace, withLabels(job, this.#shard), ended.signal));
       return run;
     } catch (error) {
       // Closed already: by the engine's stop, which ended the request too.
       const reason = run.isReleased ? run.closed.reason : error;
       run.release();
       throw reason;
+    } finally {
+      ended.release();
     }
   }
 
@@ -273,7 +276,7 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   }
 
   get isStopped(): boolean {
-    return this.#stopping !== null;
+    return this.#stopped.signal.aborted;
   }
 
   /** Rejects every pending promise with EngineStoppedError, ends watches, logs, timers and connections. Jobs are left alone. */

@@ -13,6 +13,8 @@ export interface EngineLease {
 
 interface Shared {
   starting: Promise<RunEngine>;
+  /** Null until it has started. */
+  engine: RunEngine | null;
   /** Ends a start that may otherwise never end: while the server is away, it goes on trying. */
   abort: AbortController;
   users: number;
@@ -44,15 +46,22 @@ export async function leaseEngine(options: RunEngineOptions & StartOptions): Pro
   const key = keyOf(options);
   const { signal, ...engineOptions } = options;
   let entry = shared.get(key);
+  // By one of its users, past the lease.
+  if (entry?.engine?.isStopped === true) {
+    forget(key, entry);
+    entry = undefined;
+  }
   if (entry === undefined) {
     const abort = new AbortController();
-    entry = { starting: RunEngine.start({ ...engineOptions, signal: abort.signal }), abort, users: 0 };
+    const starting = RunEngine.start({ ...engineOptions, signal: abort.signal });
+    entry = { starting, engine: null, abort, users: 0 };
     shared.set(key, entry);
   }
   idle.delete(key);
   entry.users += 1;
   try {
     const engine = await (signal === undefined ? entry.starting : abortable(entry.starting, signal));
+    entry.engine = engine;
     return { engine, release: releaseOnce(key, entry) };
   } catch (error) {
     entry.users -= 1;

@@ -70,6 +70,8 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
   readonly #reflectors: Reflector<T>[] = [];
   readonly #unsynced = new Set<Reflector<T>>();
   readonly #subscribers = new Set<(change: StoreChange<T>) => void>();
+  /** Those of `whenSynced`, told before everyone's listeners: one that throws keeps EventEmitter from telling those after it. */
+  readonly #waiting = new Set<(event: keyof InformerEvents) => void>();
   #stopped = false;
 
   constructor(options: InformerOptions<T>) {
@@ -138,22 +140,21 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     if (this.#stopped) throw new InformerStoppedError();
     await new Promise<void>((resolve, reject) => {
       const settle = (finish: () => void) => {
-        this.off("synced", onSynced);
-        this.off("status", onStatus);
-        this.off("stopped", onStopped);
+        this.#waiting.delete(onEvent);
         signal?.removeEventListener("abort", onAbort);
         finish();
       };
-      const onSynced = () => settle(resolve);
       const onAbort = () => settle(() => reject(signal?.reason));
-      const onStopped = () => settle(() => reject(new InformerStoppedError()));
       const onStatus = () => {
         const { error } = this.freshness();
         if (error !== null && (isForbidden(error) || isUnauthorized(error))) settle(() => reject(error));
       };
-      this.on("synced", onSynced);
-      this.on("status", onStatus);
-      this.on("stopped", onStopped);
+      const onEvent = (event: keyof InformerEvents) => {
+        if (event === "synced") settle(resolve);
+        else if (event === "stopped") settle(() => reject(new InformerStoppedError()));
+        else if (event === "status") onStatus();
+      };
+      this.#waiting.add(onEvent);
       signal?.addEventListener("abort", onAbort, { once: true });
       onStatus();
     });
@@ -271,6 +272,7 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
   }
 
   #emit(event: keyof InformerEvents): void {
+    for (const onEvent of [...this.#waiting]) onEvent(event);
     try {
       this.emit(event);
     } catch (error) {

@@ -574,6 +574,58 @@ describe("an engine", () => {
     expect(again.engine.isStopped).toBe(true);
   });
 
+  it("shared, that a user has stopped past its lease is not given to the next one", async () => {
+    const k8s = await startKubernetes();
+    onTestFinished(() => stopSharedEngines());
+    const options = { namespace: NAMESPACE, labels: LABELS, kubeConfig: kubeConfigOf(k8s) };
+    const first = await leaseEngine(options);
+    await first.engine.stop();
+    const next = await leaseEngine(options);
+    expect(next.engine.isStopped).toBe(false);
+    first.release();
+    next.release();
+  });
+
+  it("that is being stopped takes no run any more, not even from who is told of it", async () => {
+    const { engine } = await start(patient);
+    const run = await engine.launch(job("last"));
+    let thrown: unknown;
+    run.closed.addEventListener("abort", () => {
+      try {
+        engine.attach({ jobName: "last" });
+      } catch (error) {
+        thrown = error;
+      }
+    });
+    await engine.stop();
+    expect(thrown).toBeInstanceOf(EngineStoppedError);
+  });
+
+  it("that is stopped ends a launch that waits for its next attempt", async () => {
+    const { k8s, engine } = await start(patient);
+    k8s.faults.errorRate({ status: 500, retryAfterSeconds: 20, match: { verb: "create", resource: "jobs" } });
+    const launching = expect(engine.launch(job("late"))).rejects.toThrow(EngineStoppedError);
+    // Asked for after the failed attempt.
+    await vi.waitFor(() => expect(k8s.requests.count("get jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+    await engine.stop();
+    const stoppedAt = performance.now();
+    await launching;
+    expect(performance.now() - stoppedAt).toBeLessThan(5_000);
+  });
+
+  it("is synced whatever a listener of its informers throws", async () => {
+    const k8s = await startKubernetes();
+    const engine = RunEngine.create({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+    onTestFinished(() => engine.stop());
+    const errors: unknown[] = [];
+    engine.on("listenerError", (error) => errors.push(error));
+    engine.pods.on("synced", () => {
+      throw new Error("a listener's own");
+    });
+    await engine.synced(AbortSignal.timeout(10_000));
+    expect(errors).toMatchObject([{ message: "a listener's own" }]);
+  });
+
   it("shared, that never could start is stopped all the same", async () => {
     const k8s = await startKubernetes();
     const stall = k8s.faults.freeze();

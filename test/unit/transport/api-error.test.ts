@@ -174,6 +174,16 @@ describe("toApiError", () => {
       expect(error).toMatchObject({ ...request, status: 429, reason: "TooManyRequests", retryAfterMs: 2_000 });
     }
   });
+  test.each([
+    ["a time since 1970", "1732468000"],
+    ["a day", "86400"],
+    ["a date far off", "Fri, 31 Dec 2199 23:59:59 GMT"],
+  ])("a Retry-After of %s is five minutes: a timer of Node's would fire at once, or not for a day", (_, value) => {
+    const error = toApiError(
+      new ApiException(429, "no", status(429, "TooManyRequests", "x"), { "Retry-After": value }),
+    );
+    expect(error.retryAfterMs).toBe(300_000);
+  });
   test("leaves an ApiError as it is and takes anything else", () => {
     const error = new ApiError({ status: 500, reason: "InternalError", message: "x" });
     expect(toApiError(error)).toBe(error);
