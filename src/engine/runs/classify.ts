@@ -1,4 +1,4 @@
-import type { Condition, ContainerStateTerminated, Pod } from "../kubernetes.ts";
+import type { Condition, ContainerStateTerminated, Job, Pod } from "../kubernetes.ts";
 import { deletionBegan, disruption, isDeletedInForeground, killedByKubelet } from "./disruption.ts";
 import type { RunPolicy } from "./policy.ts";
 import {
@@ -222,7 +222,12 @@ function mayRetry({ state, pod }: Context): boolean {
   if (terminalCondition(job) !== null) return false;
   if (pod !== null && pod.spec.restartPolicy === "OnFailure" && state.podDeletingAt === null && !isPodTerminal(pod))
     return true;
-  return (job.spec.backoffLimit ?? 6) > 0 || job.spec.podFailurePolicy !== undefined;
+  return mayTryAgain(job);
+}
+
+/** By its spec. */
+export function mayTryAgain({ spec }: Job): boolean {
+  return (spec.backoffLimit ?? 6) > 0 || spec.podFailurePolicy !== undefined;
 }
 
 function isRestarted({ pod, container }: Context): boolean {

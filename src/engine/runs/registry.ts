@@ -228,13 +228,17 @@ export class RunRegistry implements RunHost {
     return `it carries ${found.join(", ")}, and this engine watches ${selector}; attach with an engine that selects it, or claim a Job of another shard before`;
   }
 
-  async look(run: Run): Promise<void> {
+  async look(run: Run): Promise<boolean> {
     const reason = () =>
       new Error(`the server did not tell of Job ${run.namespace}/${run.jobName} within ${LOOK_TIMEOUT_MS} ms`);
     const abort = new LinkedAbort([this.#stopped.signal, run.closed], { ms: LOOK_TIMEOUT_MS, reason });
     // What of it is not answered stands as it is known.
-    await Promise.allSettled([this.#lookAtJob(run, abort.signal), this.#lookAtPods(run, abort.signal)]);
+    const [, pods] = await Promise.allSettled([
+      this.#lookAtJob(run, abort.signal),
+      this.#lookAtPods(run, abort.signal),
+    ]);
     abort.release();
+    return pods.status === "fulfilled";
   }
 
   async #lookAtJob(run: Run, signal: AbortSignal): Promise<void> {

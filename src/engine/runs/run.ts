@@ -1,9 +1,10 @@
 import { EventEmitter } from "eventemitter3";
+import { Backoff } from "../informer/backoff.ts";
 import { compareVersions } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { containerView, type LogGap, type LogOptions, type LogRestart, type LogSource } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
-import { classify, isLastPod } from "./classify.ts";
+import { classify, isLastPod, mayTryAgain } from "./classify.ts";
 import { type DeleteOptions, deleteJob } from "./delete-job.ts";
 import { describe } from "./describe.ts";
 import type { RunPolicy } from "./policy.ts";
@@ -54,8 +55,8 @@ export interface RunHost {
   knownUntil(catchUpMs: number): number;
   /** Wall clock time since which one watch is not open; null while both are. */
   unknownSince(): number | null;
-  /** Tells the run what the server says of its pods now. Rejects when it does not answer. */
-  look(run: Run): Promise<void>;
+  /** Tells the run what the server says of its Job and pods now. Resolves with whether it told of the pods. */
+  look(run: Run): Promise<boolean>;
   /** Tell this run what happens, and close it when the engine stops. */
   keep(run: Run): void;
   forget(run: Run): void;
@@ -88,7 +89,12 @@ export class Run extends EventEmitter<RunEvents> {
   #state: RunState = INITIAL_STATE;
   /** What was known when the server had last been asked for the pods. */
   #lookedAt: RunState | null = null;
+  /** It told of them then. */
+  #wasTold = false;
   #isLooking = false;
+  /** Between looks for pods of a deleted Job that the cache does not show. */
+  readonly #lookBackoff = new Backoff();
+  #lookAgainAt = 0;
   /** Frames that came while the create request was under way; whose they are is known with its answer. */
   #pending: RunFrame[] | null = null;
   readonly #watched = new Map<string, Watched>();
@@ -193,17 +199,21 @@ export class Run extends EventEmitter<RunEvents> {
     return new RunLogs(this.#host.cluster, this, options);
   }
 
-  /** From the cache alone. `unknown`: a watch is down, or the Job has not been seen. */
+  /**
+   * From what is known, without a request. `unknown`: a watch is down, the Job has not been seen, or it is over and its pod may
+   * not have been told yet.
+   */
   liveness(): "alive" | "ended" | "unknown" {
     const { job, pod, jobDeletedAt, podDeletedAt } = this.#state;
     for (const { end } of this.#watched.values()) if (end !== null) return "ended";
-    if (jobDeletedAt !== null && (pod === null || podDeletedAt !== null)) return "ended";
-    if (
-      job !== null &&
-      terminalCondition(job) !== null &&
-      (pod === null || isPodTerminal(pod) || podDeletedAt !== null)
-    )
+    const isFinished = job !== null && terminalCondition(job) !== null;
+    if (this.#isGone) return "ended";
+    if (pod === null) {
+      if (isFinished && !this.#mayPodsBeUntold()) return "ended";
+      if (isFinished || jobDeletedAt !== null) return "unknown";
+    } else if (podDeletedAt !== null ? isFinished || jobDeletedAt !== null : isFinished && isPodTerminal(pod)) {
       return "ended";
+    }
     if (this.#host.unknownSince() !== null || (job === null && pod === null)) return "unknown";
     return "alive";
   }
@@ -360,6 +370,7 @@ export class Run extends EventEmitter<RunEvents> {
   #evaluate(): void {
     const now = performance.now();
     const heldAt = this.#heldAt(now);
+    const ends: RunEnd[] = [];
     let wakeAt = Number.POSITIVE_INFINITY;
     for (const [container, watched] of this.#watched) {
       if (watched.end !== null) continue;
@@ -370,12 +381,14 @@ export class Run extends EventEmitter<RunEvents> {
         continue;
       }
       watched.end = verdict.end;
-      if (verdict.end !== null) {
-        this.#tellFollowers();
-        this.#emit("terminated", verdict.end);
-      } else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
+      if (verdict.end !== null) ends.push(verdict.end);
+      else if (verdict.wakeAt !== null) wakeAt = Math.min(wakeAt, verdict.wakeAt);
     }
+    if (ends.length > 0) this.#tellFollowers();
+    // Before the listeners: one may release the run.
     this.#waiters.check();
+    for (const end of ends) this.#emit("terminated", end);
+    if (this.#isLookedFor()) wakeAt = Math.min(wakeAt, Math.max(this.#lookAgainAt, now));
     this.#wake(heldAt === now ? wakeAt : Math.max(wakeAt, now + CATCH_UP_MS / 2), now);
     this.#register();
   }
@@ -396,10 +409,12 @@ export class Run extends EventEmitter<RunEvents> {
     if (this.#isLooking || this.isReleased) return;
     this.#isLooking = true;
     // Without an answer it stands as it is known.
-    await this.#host.look(this).catch(() => undefined);
+    this.#wasTold = await this.#host.look(this).catch(() => false);
     this.#isLooking = false;
     this.#lookedAt = this.#state;
+    this.#lookAgainAt = performance.now() + this.#lookBackoff.next();
     this.#evaluate();
+    this.#checkGone();
   }
 
   /**
@@ -436,6 +451,7 @@ export class Run extends EventEmitter<RunEvents> {
   #onTimer(): void {
     this.#evaluate();
     this.#emitPhase();
+    this.#checkGone();
   }
 
   #wait<T>(options: WaitOptions, what: string, take: (watched: Watched) => T | null): Promise<T> {
@@ -452,13 +468,39 @@ export class Run extends EventEmitter<RunEvents> {
 
   #checkGone(): boolean {
     if (this.#isGone) return true;
-    const { jobDeletedAt } = this.#state;
-    if (jobDeletedAt === null || this.#host.podsOf(this.namespace, this.jobName, this.#uid).length > 0) return false;
+    if (!this.#isLookedFor()) return false;
+    if (!this.#arePodsGone()) {
+      if (this.#state !== this.#lookedAt || performance.now() >= this.#lookAgainAt) void this.#look();
+      return false;
+    }
     this.#isGone = true;
-    this.#register();
-    this.#waiters.check();
+    this.#evaluate();
     this.#emit("gone");
     return true;
+  }
+
+  /** The Job is deleted and the cache has no pod of it whose deletion will be told. */
+  #isLookedFor(): boolean {
+    if (this.#isGone || this.#state.jobDeletedAt === null || this.isReleased) return false;
+    return this.#host.podsOf(this.namespace, this.jobName, this.#uid).length === 0;
+  }
+
+  /** That the cache has none is no proof: its watch may be down, silent or behind the Jobs'. The server is asked then. */
+  #arePodsGone(): boolean {
+    const { job, pod, podDeletedAt } = this.#state;
+    const isOnlyPod = job !== null && !mayTryAgain(job);
+    if (podDeletedAt !== null && isLastPod(this.#state) && (isOnlyPod || !this.#mayPodsBeUntold())) return true;
+    if (this.#state !== this.#lookedAt) return false;
+    if (this.#wasTold) return pod === null || podDeletedAt !== null;
+    // Without an answer the cache counts, once the watches have told all.
+    const now = performance.now();
+    return this.#host.knownUntil(CATCH_UP_MS) >= now;
+  }
+
+  /** The pods' watch may have something of before the Job's last state to tell. */
+  #mayPodsBeUntold(): boolean {
+    const { job } = this.#state;
+    return this.#host.unknownSince() !== null || (job !== null && this.#host.arePodsBehind(job, CATCH_UP_MS));
   }
 
   #changed(): void {

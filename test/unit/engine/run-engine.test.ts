@@ -15,7 +15,7 @@ import {
   stopSharedEngines,
 } from "../../../src/engine/index.ts";
 import { trimJob } from "../../../src/engine/informer/trim.ts";
-import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes, status } from "./harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -308,6 +308,54 @@ describe("how a run ends", () => {
   });
 });
 
+describe("a run whose pod the pods' watch has not told of", () => {
+  it.each(["down", "open and silent"] as const)("is not gone while the pod stands (%s)", async (trouble) => {
+    let leave = () => {};
+    const left = new Promise<void>((resolve) => {
+      leave = resolve;
+    });
+    const { k8s, engine } = await start(async function* () {
+      yield "started";
+      await left;
+      return 0;
+    });
+    const match = { verb: "watch", resource: "pods" };
+    if (trouble === "down") {
+      k8s.faults.errorRate({ status: 503, match });
+      k8s.faults.cutWatches({ how: "reset", match });
+      await status(engine.pods, () => !engine.pods.freshness().connected);
+    } else k8s.faults.stallWatches(undefined, match);
+    const run = await engine.launch(job("untold"));
+    await k8s.objects.until(
+      () => (k8s.objects.list("pods", NAMESPACE)[0]?.status as { phase?: string } | undefined)?.phase === "Running",
+    );
+    let isGone = false;
+    const gone = run.gone().then(() => {
+      isGone = true;
+    });
+    await run.delete({ gracePeriodSeconds: 3_600 });
+    // What the server was asked for is told with a change.
+    while (run.pod() === null) await new Promise<void>((resolve) => run.once("change", resolve));
+    expect(isGone).toBe(false);
+    expect(run.liveness()).toBe(trouble === "down" ? "unknown" : "alive");
+    leave();
+    await gone;
+    expect(k8s.objects.list("pods", NAMESPACE)).toEqual([]);
+    expect(run.liveness()).toBe("ended");
+    expect(engine.stats().runs).toBe(0);
+  });
+
+  it("is gone without one, where the server refuses to tell of pods", async () => {
+    const { k8s, engine } = await start(patient);
+    k8s.faults.errorRate({ status: 403, match: { verb: "list" } });
+    const run = await engine.launch(job("podless", { suspend: true }));
+    await run.delete();
+    await run.gone();
+    expect(run.liveness()).toBe("ended");
+    expect(engine.stats().runs).toBe(0);
+  });
+});
+
 it("an end waits five seconds at most for a server that refuses to tell of the pods", async () => {
   const { k8s, engine } = await start(async () => 3);
   k8s.faults.stallWatches(undefined, { resource: "pods" });
@@ -408,6 +456,15 @@ describe("attach", () => {
 });
 
 describe("waiting", () => {
+  it("is answered before who is told of the end releases the run", async () => {
+    const { engine } = await start(async function* () {
+      yield "done";
+    });
+    const run = await engine.launch(job("released"));
+    run.on("terminated", () => run.release());
+    expect(await run.terminated(MAIN)).toMatchObject({ kind: "succeeded" });
+  });
+
   it("ends with the caller's signal, timeout, release, or the engine's stop; each with its own error", async () => {
     const { engine } = await start(patient);
     const run = await engine.launch(job("waits"));

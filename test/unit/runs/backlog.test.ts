@@ -16,7 +16,7 @@ const host = {
   unknownSince: () => downSince,
   look: (run: Run) => {
     if (asked !== null) run.frame({ resource: "pods", type: "applied", object: asked, at: performance.now() });
-    return Promise.resolve();
+    return Promise.resolve(true);
   },
   forget: () => undefined,
   report: (error: unknown) => expect.unreachable(String(error)),

@@ -12,7 +12,7 @@ import {
   RunTimeoutError,
   StartFailedError,
 } from "../../../src/engine/runs/types.ts";
-import { ApiError, type Cluster } from "../../../src/engine/transport/index.ts";
+import { ApiError, type ApiRequest, type Cluster } from "../../../src/engine/transport/index.ts";
 import { CONTAINER, JOB, JobHistory, type JobTruth, NAMESPACE, OPERATIONS } from "./job-history.ts";
 import { ToldInformer } from "./told-informer.ts";
 
@@ -372,6 +372,9 @@ class World {
       question.answers += 1;
       question.answer = answer;
       question.answeredAt = performance.now();
+      if (what !== "gone" || !("value" in answer)) return;
+      const left = [...this.history.pods.values()].filter(isOf(run.uid));
+      expect.soft(left, "gone, and a pod of it still stands").toEqual([]);
     };
     run[what](options).then(
       (value) => answered({ value }),
@@ -380,12 +383,17 @@ class World {
     if (abort !== null) setTimeout(() => abort.abort(new Error("the caller has given up")), GIVE_UP_MS);
   }
 
-  /** Answers the one request that a run may make: is there such a Job? */
+  /** Answers the requests that a run may make: is there such a Job, and which pods does it have? */
   #server(): Cluster {
-    const json = async () => {
+    const json = async ({ path }: ApiRequest) => {
+      if (path.endsWith("/pods")) return { items: [...this.history.pods.values()] };
       if (this.history.job !== null) return this.history.job;
       throw new ApiError({ status: 404, reason: "NotFound", message: "no such Job", method: "GET", path: "" });
     };
     return { json } as unknown as Cluster;
   }
+}
+
+function isOf(uid: string | null): (pod: Pod) => boolean {
+  return ({ metadata }) => metadata.ownerReferences?.[0]?.uid === uid;
 }

@@ -25,7 +25,7 @@ function hostOf(errors: unknown[]): RunHost {
     arePodsBehind: () => false,
     knownUntil: () => performance.now(),
     unknownSince: () => null,
-    look: () => Promise.resolve(),
+    look: () => Promise.resolve(true),
     forget: () => undefined,
     report: (error: unknown) => errors.push(error),
   } as unknown as RunHost;
