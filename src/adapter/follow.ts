@@ -1,4 +1,4 @@
-import type { Job, LogGap, LogLine, Pod, Run, RunEnd } from "../engine/index.ts";
+import { type LogGap, type LogLine, mayTryAgain, type Pod, type Run, type RunEnd } from "../engine/index.ts";
 import type { AgentEvent, AgentVerdict, ResultParser } from "./definition.ts";
 import { settlesWithin } from "./process-state.ts";
 import type { RunLog } from "./run-log.ts";
@@ -160,16 +160,13 @@ export const SOONEST_START_MS = 1_000;
  * said so; unless `isTooSoon`: the Job was deleted right after its creation.
  */
 export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, isTooSoon: boolean): boolean {
+  const job = run.job();
   const pod = run.pod();
   if (hasStarted(run, container, end)) return false;
   if (pod === null) return isTooSoon;
-  if (mayBeTriedAgain(run.job())) return false;
+  // A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen.
+  if (job !== null && mayTryAgain(job)) return false;
   return run.isPodFinal || pod.status.phase === "Failed" || pod.status.phase === "Succeeded" || hasFailedInit(pod);
-}
-
-/** A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen. */
-function mayBeTriedAgain(job: Job | null): boolean {
-  return job !== null && ((job.spec.backoffLimit ?? 6) > 0 || job.spec.podFailurePolicy !== undefined);
 }
 
 /** An init container that is not tried again: no other container will start. */

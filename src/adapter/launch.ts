@@ -159,14 +159,6 @@ function keepInMind({ engine, namespace, newcomer }: GuardInput, jobName: string
 
 /** Whether the deletion went well in time, or there was nothing to delete. */
 async function isDone(deletion: Promise<unknown>, ms: number): Promise<boolean> {
-  let isDone = false;
-  const noted = deletion
-    .catch((error: unknown) => {
-      if (!isNotFound(error)) throw error;
-    })
-    .then(() => {
-      isDone = true;
-    });
-  await settlesWithin(noted, ms);
-  return isDone;
+  const outcome = deletion.then(() => true, isNotFound);
+  return (await settlesWithin(outcome, ms)) && (await outcome);
 }

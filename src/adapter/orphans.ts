@@ -130,7 +130,8 @@ function isOver(job: Job): boolean {
 /** The last two come first, while pods may still be terminating (KEP-3998). */
 const OVER = new Set(["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"]);
 
-function jobEnd(job: Job): "Complete" | "Failed" | null {
+/** With either its pods have ended, too (KEP-3998). */
+export function jobEnd(job: Job): "Complete" | "Failed" | null {
   for (const { type, status } of job.status.conditions ?? []) {
     if (status === "True" && (type === "Complete" || type === "Failed")) return type;
   }

@@ -18,6 +18,7 @@ import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from 
 import { reasonOf } from "./errors.ts";
 import { hasStarted, noOutput, OutputReader, surelyNeverRan } from "./follow.ts";
 import { secretNameFor } from "./names.ts";
+import { jobEnd } from "./orphans.ts";
 import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
 import { processState, settlesWithin } from "./process-state.ts";
 import { tellProgress } from "./progress.ts";
@@ -353,8 +354,10 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const why = await explainStartFailure(site.engine.cluster, this.#run, failure, signal);
     log.say("stderr", why);
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
+    const job = this.#run.job();
     // Kept only when it is over: one that still tries might start an agent that nobody waits for.
-    const isOver = failure.code === "init_failed" || isJobOver(this.#run.job()) || isPodTerminal(this.#run.pod());
+    const isOver =
+      failure.code === "init_failed" || (job !== null && jobEnd(job) !== null) || isPodTerminal(this.#run.pod());
     const countsNoPod = this.#run.pod() === null && (await this.#countsNoPod());
     const isKept = config.retainJobs && isOver;
     if (isKept) {
@@ -380,12 +383,6 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     };
     return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
   }
-}
-
-/** With these two its pods have ended, too (KEP-3998). */
-function isJobOver(job: Job | null): boolean {
-  const conditions = job?.status.conditions ?? [];
-  return conditions.some(({ type, status }) => status === "True" && (type === "Complete" || type === "Failed"));
 }
 
 function isPodTerminal(pod: Pod | null): boolean {

@@ -86,7 +86,7 @@ async function deleteHalfCreated(target: Target, input: DeletionInput): Promise<
   const secret = secretNameFor(target.name);
   return await deleteIf(target, input, async (job) => {
     if (!needsSecret(job, secret)) return false;
-    return !(await exists(engine, `${secretsPath(namespace)}/${encodeURIComponent(secret)}`, signal));
+    return (await find(engine, secretPath(namespace, secret), signal)) === null;
   });
 }
 
@@ -145,17 +145,23 @@ async function deleteIf(
   isLeft: (job: FullJob) => boolean | Promise<boolean>,
 ): Promise<boolean> {
   const path = jobPath(namespace, name);
+  const job = await find<FullJob>(engine, path, signal);
+  if (job === null || (uid !== null && job.metadata.uid !== uid)) return false;
+  if (!mayBeLeft(job) || !(await isLeft(job))) return false;
+  return await deleteUnchanged(engine, path, job.metadata, { propagationPolicy: "Foreground" }, signal);
+}
+
+/** False when it has been changed or has gone since it was looked at: then it is not ours to delete. */
+async function deleteUnchanged(
+  { cluster }: RunEngine,
+  path: string,
+  { uid, resourceVersion }: { uid: string; resourceVersion: string },
+  options: { propagationPolicy?: "Foreground" },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const body = { apiVersion: "v1", kind: "DeleteOptions", ...options, preconditions: { uid, resourceVersion } };
   try {
-    const job = await engine.cluster.json<FullJob>({ path, signal });
-    const { resourceVersion } = job.metadata;
-    if ((uid !== null && job.metadata.uid !== uid) || !mayBeLeft(job) || !(await isLeft(job))) return false;
-    const body = {
-      apiVersion: "v1",
-      kind: "DeleteOptions",
-      propagationPolicy: "Foreground",
-      preconditions: { uid: job.metadata.uid, resourceVersion },
-    };
-    await engine.cluster.json({ method: "DELETE", path, body, signal });
+    await cluster.json({ method: "DELETE", path, body, signal });
     return true;
   } catch (error) {
     if (isConflict(error) || isNotFound(error)) return false;
@@ -204,14 +210,17 @@ function needsSecret({ spec }: FullJob, name: string): boolean {
   );
 }
 
-async function exists(engine: RunEngine, path: string, signal: AbortSignal): Promise<boolean> {
+async function find<T>({ cluster }: RunEngine, path: string, signal: AbortSignal): Promise<T | null> {
   try {
-    await engine.cluster.json({ path, signal });
-    return true;
+    return await cluster.json<T>({ path, signal });
   } catch (error) {
-    if (isNotFound(error)) return false;
+    if (isNotFound(error)) return null;
     throw error;
   }
+}
+
+function secretPath(namespace: string, name: string): string {
+  return `${secretsPath(namespace)}/${encodeURIComponent(name)}`;
 }
 
 interface ListedSecret {
@@ -243,19 +252,7 @@ async function sweepOrphanedSecrets({ engine, namespace, adapterType, signal }: 
     });
     for (const { metadata } of page.items ?? []) {
       if (!isOrphan(metadata) || !(await hasNoJob(metadata.name, engine, namespace, signal))) continue;
-      const { name, uid, resourceVersion } = metadata;
-      const body = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid, resourceVersion } };
-      try {
-        await cluster.json({
-          method: "DELETE",
-          path: `${secretsPath(namespace)}/${encodeURIComponent(name)}`,
-          body,
-          signal,
-        });
-      } catch (error) {
-        // Changed or gone in the meantime: then it is not ours to delete.
-        if (!isConflict(error) && !isNotFound(error)) throw error;
-      }
+      await deleteUnchanged(engine, secretPath(namespace, metadata.name), metadata, {}, signal);
     }
     next = page.metadata?.continue || undefined;
   } while (next !== undefined);
@@ -278,5 +275,5 @@ async function hasNoJob(
 ): Promise<boolean> {
   const jobName = secretName.slice(0, -"-prompt".length);
   if (!engine.jobs.synced || engine.jobs.get(namespace, jobName) !== undefined) return false;
-  return !(await exists(engine, jobPath(namespace, jobName), signal));
+  return (await find(engine, jobPath(namespace, jobName), signal)) === null;
 }

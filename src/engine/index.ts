@@ -26,7 +26,7 @@ export { Keepalive, type KeepaliveHandle, type KeepaliveOptions, type Silence } 
 export type * from "./kubernetes.ts";
 export { type EngineLease, leaseEngine, stopSharedEngines } from "./lease.ts";
 export * from "./logs/index.ts";
-export { classify, type Verdict } from "./runs/classify.ts";
+export { classify, mayTryAgain, type Verdict } from "./runs/classify.ts";
 export type { DeleteOptions } from "./runs/delete-job.ts";
 export { describe } from "./runs/describe.ts";
 export type { JobManifest } from "./runs/launch.ts";

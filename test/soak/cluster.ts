@@ -181,7 +181,8 @@ function hurryTtl(): void {
   const ended = new Set(
     k8s.objects
       .list("pods", NAMESPACE)
-      .map((pod) => (terminatedOf(pod) ? pod.metadata.labels?.["job-name"] : undefined)),
+      .filter(terminatedOf)
+      .map(({ metadata }) => metadata.labels?.["job-name"]),
   );
   for (const { metadata, spec, status } of k8s.objects.list("jobs", NAMESPACE)) {
     const { ttlSecondsAfterFinished } = spec as { ttlSecondsAfterFinished?: number };

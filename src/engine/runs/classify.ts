@@ -225,7 +225,7 @@ function mayRetry({ state, pod }: Context): boolean {
   return mayTryAgain(job);
 }
 
-/** By its spec. */
+/** Whether a Job may make another pod after one has failed, by its spec: `backoffLimit` (6 where it is not given), KEP-3329. */
 export function mayTryAgain({ spec }: Job): boolean {
   return (spec.backoffLimit ?? 6) > 0 || spec.podFailurePolicy !== undefined;
 }

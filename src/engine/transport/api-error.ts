@@ -259,20 +259,22 @@ function compose({ method, path }: RequestName, what: string, said: string, hint
   return hint === "" ? parts : `${parts} (${hint})`;
 }
 
-/** Gateways are known to send dates far off; and beyond 24 days a timer of Node's fires at once. */
-const MAX_RETRY_AFTER_MS = 5 * 60_000;
+/** Five minutes at most: gateways are known to send dates far off, and beyond 24 days a timer of Node's fires at once. */
+function bounded(retryAfterMs: number): number {
+  return Math.min(5 * 60_000, Math.max(0, retryAfterMs));
+}
 
 /** RFC 9110: seconds or an HTTP date. At most five minutes. */
 export function parseRetryAfter(value: string | string[] | undefined): number | undefined {
   const text = (Array.isArray(value) ? value[0] : value)?.trim();
   if (text === undefined || text === "") return undefined;
-  if (/^\d+$/.test(text)) return Math.min(MAX_RETRY_AFTER_MS, Number(text) * 1_000);
+  if (/^\d+$/.test(text)) return bounded(Number(text) * 1_000);
   const date = Date.parse(text);
-  return Number.isNaN(date) ? undefined : Math.min(MAX_RETRY_AFTER_MS, Math.max(0, date - Date.now()));
+  return Number.isNaN(date) ? undefined : bounded(date - Date.now());
 }
 
 function secondsToMs(seconds: number | undefined): number | undefined {
-  return typeof seconds === "number" && seconds > 0 ? Math.min(MAX_RETRY_AFTER_MS, seconds * 1_000) : undefined;
+  return typeof seconds === "number" && seconds > 0 ? bounded(seconds * 1_000) : undefined;
 }
 
 function lowerCased(headers: Record<string, string> | undefined): Headers {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { processState } from "../../../src/adapter/process-state.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
-import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
+import { adapterOf, NAMESPACE, objectsOf, type Recorded, run, startWorld, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -86,6 +86,17 @@ describe("a Job that nobody follows", () => {
   const waits = (name: string) =>
     podOf(name)?.containerStatuses?.[0]?.state?.waiting?.reason === "CreateContainerConfigError";
 
+  /** A run of another agent, longer than the sweep that it begins. */
+  function sweeps(agentId: string, ms = 10_000): Recorded {
+    processState().swept.clear();
+    world.agents.set(agentId, async function* (container) {
+      yield "works";
+      await container.sleep(ms);
+      yield '{"done":true,"ok":true}';
+    });
+    return run(world, adapterOf(world).adapter, { agentId });
+  }
+
   test("without its Secret is ended by the next run of any agent; what is young, lives, has ended or waits for something else stays", async () => {
     leave("half-old");
     leave("half-young", { created: new Date().toISOString() });
@@ -132,14 +143,7 @@ describe("a Job that nobody follows", () => {
     world.k8s.objects.delete("pods", NAMESPACE, objectsOf(world, "pods", "half-kept")[0]?.metadata.name ?? "");
     await until(() => podOf("half-kept") === undefined);
 
-    processState().swept.clear();
-    // Longer than a sweep.
-    world.agents.set("half-sweeper", async function* (container) {
-      yield "works";
-      await container.sleep(10_000);
-      yield '{"done":true,"ok":true}';
-    });
-    const sweeper = run(world, adapterOf(world).adapter, { agentId: "half-sweeper" });
+    const sweeper = sweeps("half-sweeper");
     expect(await sweeper.result).toMatchObject({ exitCode: 0 });
     await until(() => objectsOf(world, "jobs", "half-old").length === 0 && podOf("half-old") === undefined);
     const left = world.k8s.objects.list("jobs", NAMESPACE).map(({ metadata }) => metadata.name);
@@ -243,13 +247,7 @@ describe("a Job that nobody follows", () => {
       }
     }
 
-    processState().swept.clear();
-    world.agents.set("ended-sweeper", async function* (container) {
-      yield "works";
-      await container.sleep(10_000);
-      yield '{"done":true,"ok":true}';
-    });
-    const sweeper = run(world, adapterOf(world).adapter, { agentId: "ended-sweeper" });
+    const sweeper = sweeps("ended-sweeper");
     expect(await sweeper.result).toMatchObject({ exitCode: 0 });
     await until(() =>
       ["ended-old", "ended-kept"].every(
@@ -275,16 +273,10 @@ describe("a Job that nobody follows", () => {
   test("is left alone when another process has changed it meanwhile", async () => {
     leave("half-adopted");
     await until(() => waits("half-adopted"));
-    processState().swept.clear();
     world.k8s.requests.reset();
     // It has looked at the Job by the time that it asks for the Secret.
     const fault = world.k8s.faults.delayRequests(20_000, { match: { verb: "get", resource: "secrets" } });
-    world.agents.set("half-sweeper-2", async function* (container) {
-      yield "works";
-      await container.sleep(60_000);
-      yield '{"done":true,"ok":true}';
-    });
-    const sweeper = run(world, adapterOf(world).adapter, { agentId: "half-sweeper-2" });
+    const sweeper = sweeps("half-sweeper-2", 60_000);
     await vi.waitFor(() => expect(world.k8s.requests.count("get jobs")).toBe(1), { timeout: 10_000, interval: 5 });
     world.k8s.objects.update("jobs", NAMESPACE, "half-adopted", ({ metadata }) => {
       metadata.labels = { ...metadata.labels, "paperclip.io/run-id": "the-adopter" };

@@ -5,6 +5,7 @@ import { Informer, type InformerOptions } from "../../../src/engine/informer/inf
 import type { StoreChange } from "../../../src/engine/informer/store.ts";
 import { trimPod } from "../../../src/engine/informer/trim.ts";
 import type { Pod } from "../../../src/engine/kubernetes.ts";
+import type { JobManifest } from "../../../src/engine/runs/launch.ts";
 import { Cluster, type ClusterOptions } from "../../../src/engine/transport/index.ts";
 
 export const LABELS = { "example.com/agent": "yes" };
@@ -98,4 +99,24 @@ export function status(informer: Informer<Pod>, fits: () => boolean): Promise<vo
     informer.on("status", check);
     check();
   });
+}
+
+/** A Job of one pod with one container `main`, for the programs of image `agent`. */
+export function job(name: string, spec: Record<string, unknown> = {}, pod: Record<string, unknown> = {}): JobManifest {
+  return {
+    metadata: { name, labels: LABELS },
+    spec: {
+      backoffLimit: 0,
+      ...spec,
+      template: {
+        metadata: { labels: LABELS },
+        spec: {
+          restartPolicy: "Never",
+          terminationGracePeriodSeconds: 1,
+          containers: [{ name: "main", image: "agent" }],
+          ...pod,
+        },
+      },
+    },
+  };
 }

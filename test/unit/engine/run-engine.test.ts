@@ -5,7 +5,6 @@ import {
   EngineStoppedError,
   isAlreadyExists,
   isForbidden,
-  type JobManifest,
   leaseEngine,
   RunEngine,
   type RunEngineOptions,
@@ -15,7 +14,7 @@ import {
   stopSharedEngines,
 } from "../../../src/engine/index.ts";
 import { trimJob } from "../../../src/engine/informer/trim.ts";
-import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes, status } from "./harness.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes, status } from "./harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -41,25 +40,6 @@ async function startEngine(k8s: EmbeddedKubernetes, options: Partial<RunEngineOp
   });
   onTestFinished(() => engine.stop());
   return engine;
-}
-
-function job(name: string, spec: Record<string, unknown> = {}, pod: Record<string, unknown> = {}): JobManifest {
-  return {
-    metadata: { name, labels: LABELS },
-    spec: {
-      backoffLimit: 0,
-      ...spec,
-      template: {
-        metadata: { labels: LABELS },
-        spec: {
-          restartPolicy: "Never",
-          terminationGracePeriodSeconds: 1,
-          containers: [{ name: "main", image: "agent" }],
-          ...pod,
-        },
-      },
-    },
-  };
 }
 
 /** Runs until it is told to end. */

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { expect, it, onTestFinished, vi } from "vitest";
 import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { type Run, RunEngine, type RunLogs } from "../../../src/engine/index.ts";
-import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -17,20 +17,7 @@ async function silentAfter(lines: readonly string[]): Promise<{ k8s: EmbeddedKub
   });
   const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
   onTestFinished(() => engine.stop());
-  const run = await engine.launch({
-    metadata: { name: "silent", labels: LABELS },
-    spec: {
-      backoffLimit: 0,
-      template: {
-        metadata: { labels: LABELS },
-        spec: {
-          restartPolicy: "Never",
-          terminationGracePeriodSeconds: 1,
-          containers: [{ name: "main", image: "agent" }],
-        },
-      },
-    },
-  });
+  const run = await engine.launch(job("silent"));
   return { k8s, run };
 }
 
