@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { Pool } from "undici";
-import { SHARD_VARIABLE } from "../../src/adapter/site.ts";
+import { SHARD_VARIABLE } from "../../src/adapter/start/site.ts";
 import {
   type EngineStats,
   type JobManifest,

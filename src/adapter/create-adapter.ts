@@ -1,8 +1,8 @@
 import type { ServerAdapterModule } from "@paperclipai/adapter-utils";
-import type { BaseConfig } from "./config.ts";
+import { testEnvironment } from "./check/environment-test.ts";
+import type { BaseConfig } from "./config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
-import { testEnvironment } from "./environment-test.ts";
-import { type ExecuteOptions, execute } from "./execute.ts";
+import { type ExecuteOptions, execute } from "./run/execute.ts";
 
 /**
  * The host's module of one agent CLI that runs as Kubernetes Jobs. Makes no request and starts no timer: engines are

@@ -8,7 +8,7 @@ import type {
   UsageSummary,
 } from "@paperclipai/adapter-utils";
 import type { LogGap, RunEnd } from "../engine/index.ts";
-import type { BaseConfig } from "./config.ts";
+import type { BaseConfig } from "./config/config.ts";
 
 /**
  * What one agent CLI brings to `createK8sAdapter`; everything about Kubernetes is the adapter's.

@@ -1,5 +1,5 @@
-import { type BaseConfig, parseBaseConfig } from "../adapter/config.ts";
-import { ConfigReader } from "../adapter/config-reader.ts";
+import { type BaseConfig, parseBaseConfig } from "../adapter/config/config.ts";
+import { ConfigReader } from "../adapter/config/config-reader.ts";
 import { ConfigError } from "../adapter/errors.ts";
 import { type McpServers, readMcpServers } from "./mcp.ts";
 import { isBedrockEnv } from "./models.ts";

@@ -1,6 +1,6 @@
 import type { ServerAdapterModule } from "@paperclipai/adapter-utils";
 import type { AdapterDefinition } from "../adapter/definition.ts";
-import { workingDirOf } from "../adapter/manifest.ts";
+import { workingDirOf } from "../adapter/job/manifest.ts";
 import { classifyRun } from "./classify.ts";
 import { type ClaudeConfig, parseClaudeConfig } from "./config.ts";
 import { configSchema } from "./config-schema.ts";

@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { printable } from "../adapter/printable.ts";
+import { printable } from "../adapter/run/printable.ts";
 import { field, finite, isObject, type JsonObject, word } from "./json.ts";
 import { describeRetry } from "./stream-json.ts";
 

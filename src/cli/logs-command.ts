@@ -1,5 +1,5 @@
 import { parseArgs, styleText } from "node:util";
-import { printable } from "../adapter/printable.ts";
+import { printable } from "../adapter/run/printable.ts";
 import { Informer } from "../engine/informer/informer.ts";
 import { trimPod } from "../engine/informer/trim.ts";
 import type { Pod } from "../engine/kubernetes.ts";

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { printable } from "../adapter/printable.ts";
+import { printable } from "../adapter/run/printable.ts";
 import { type Command, UsageError } from "./command.ts";
 
 /** Loaded on use: `replay` needs neither a cluster nor the adapter. */

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { printable } from "../adapter/printable.ts";
+import { printable } from "../adapter/run/printable.ts";
 import { Reflector, type WatchFrame } from "../engine/informer/reflector.ts";
 import type { KubeObject } from "../engine/kubernetes.ts";
 import { Cluster, loadKubeConfig } from "../engine/transport/index.ts";

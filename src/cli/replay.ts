@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { printable } from "../adapter/printable.ts";
+import { printable } from "../adapter/run/printable.ts";
 import { compareVersions } from "../engine/informer/store.ts";
 import { trimJob, trimPod } from "../engine/informer/trim.ts";
 import { classify } from "../engine/runs/classify.ts";

@@ -1,20 +1,20 @@
 import { writeFile } from "node:fs/promises";
-import type { ApiContext, ApiSettings } from "./api-context.ts";
-import { ApiServer } from "./api-server.ts";
-import { ADMIN, Authorization, type PolicyRule, type User } from "./authorization.ts";
-import { CertificateAuthority } from "./certificates.ts";
+import type { ApiContext, ApiSettings } from "./api/api-context.ts";
+import { ApiServer } from "./api/api-server.ts";
+import { ADMIN, Authorization, type PolicyRule, type User } from "./api/authorization.ts";
+import { CertificateAuthority } from "./api/certificates.ts";
+import { Lister } from "./api/list.ts";
+import type { RequestCounts } from "./api/request-counts.ts";
 import { Clock, SleepAbortedError } from "./clock.ts";
-import { ClusterObjects } from "./cluster-objects.ts";
-import { type Controllers, type ControllersOptions, startControllers } from "./controllers.ts";
-import { Faults, type FaultTargets } from "./faults.ts";
-import type { ImageFailure, ImageRegistry } from "./image-registry.ts";
+import { type Controllers, type ControllersOptions, startControllers } from "./controllers/controllers.ts";
+import { Faults, type FaultTargets } from "./faults/faults.ts";
 import { base64, type KubeConfigFile, type KubeConfigUser, kubeConfigFile } from "./kubeconfig.ts";
-import { Lister } from "./list.ts";
-import type { Nodes } from "./nodes.ts";
-import type { Program } from "./programs.ts";
-import type { RequestCounts } from "./request-counts.ts";
-import { ObjectStore } from "./store.ts";
-import { WatchCache } from "./watch-cache.ts";
+import type { ImageFailure, ImageRegistry } from "./kubelet/image-registry.ts";
+import type { Nodes } from "./kubelet/nodes.ts";
+import type { Program } from "./kubelet/programs.ts";
+import { ClusterObjects } from "./store/cluster-objects.ts";
+import { ObjectStore } from "./store/store.ts";
+import { WatchCache } from "./store/watch-cache.ts";
 
 export interface EmbeddedKubernetesOptions extends Omit<ControllersOptions, "store" | "clock"> {
   /** Speed of the cluster's clock: 1 (default) is real time, 20 twenty times as fast. */

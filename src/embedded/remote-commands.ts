@@ -1,5 +1,5 @@
 import type { EmbeddedKubernetes } from "./embedded-kubernetes.ts";
-import type { ActiveFault } from "./faults.ts";
+import type { ActiveFault } from "./faults/faults.ts";
 
 export interface RemoteAnswer {
   id: unknown;

@@ -1,7 +1,7 @@
 /** One process of the adapter, and its host: `node --expose-gc worker.ts <seed> <kubeconfig>`. It may be killed at any moment. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { createK8sAdapter } from "../../src/adapter/create-adapter.ts";
-import { processState } from "../../src/adapter/process-state.ts";
+import { processState } from "../../src/adapter/start/process-state.ts";
 import { claudeDefinition } from "../../src/claude/definition.ts";
 import { stopSharedEngines } from "../../src/engine/index.ts";
 import { LineAudit } from "./line-audit.ts";

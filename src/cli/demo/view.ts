@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { printable } from "../../adapter/printable.ts";
+import { printable } from "../../adapter/run/printable.ts";
 
 export interface RunRow {
   agent: string;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { parseBaseConfig } from "../../../src/adapter/config.ts";
-import { ConfigReader } from "../../../src/adapter/config-reader.ts";
+import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
+import { ConfigReader } from "../../../src/adapter/config/config-reader.ts";
 import { ConfigError } from "../../../src/adapter/errors.ts";
 
 function rejection(raw: Record<string, unknown>): ConfigError {

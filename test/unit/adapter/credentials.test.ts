@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { isCredential, Redactor, secretsOf } from "../../../src/adapter/credentials.ts";
+import { isCredential, Redactor, secretsOf } from "../../../src/adapter/job/credentials.ts";
 import { contextOf } from "./fixtures.ts";
 
 test.each([

@@ -1,14 +1,14 @@
 import { describe, expect, test } from "vitest";
-import { parseBaseConfig } from "../../../src/adapter/config.ts";
+import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
+import { ConfigError } from "../../../src/adapter/errors.ts";
 import {
   buildEnvironment,
   type ContainerEnvironment,
   type EnvironmentInput,
   escapeReferences,
   reachableUrl,
-} from "../../../src/adapter/environment.ts";
-import { ConfigError } from "../../../src/adapter/errors.ts";
-import { parseSelfPod } from "../../../src/adapter/self-pod.ts";
+} from "../../../src/adapter/job/environment.ts";
+import { parseSelfPod } from "../../../src/adapter/start/self-pod.ts";
 import { contextOf, rawSelfPod, selfPodOf } from "./fixtures.ts";
 
 function build(overrides: Partial<EnvironmentInput> & { env?: Record<string, string> } = {}): ContainerEnvironment {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
+import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import { adapterOf, NAMESPACE, run, startWorld, type World } from "./world.ts";
 
 let world: World;

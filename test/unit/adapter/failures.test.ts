@@ -1,7 +1,7 @@
 /** Every way in which a run can fail before or without an answer of the agent, and what the host is told. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
-import { processState } from "../../../src/adapter/process-state.ts";
+import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { ActiveFault, PolicyRule } from "../../../src/embedded/index.ts";
 import { adapterOf, NAMESPACE, objectsOf, run, startWorld, testDefinition, type World } from "./world.ts";
 

@@ -1,6 +1,6 @@
 /** The guard while the watches are open and silent: what it must not miss is what the cache was not told. */
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
-import { loadKubeConfig } from "../../../src/adapter/kubeconfig.ts";
+import { loadKubeConfig } from "../../../src/adapter/config/kubeconfig.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
 import { adapterOf, crash, NAMESPACE, objectsOf, run, startWorld, TYPE, type World } from "./world.ts";

@@ -1,7 +1,7 @@
 /** Stop, restart, adoption, and several runs of one agent. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { processState } from "../../../src/adapter/process-state.ts";
-import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
+import { processState } from "../../../src/adapter/start/process-state.ts";
+import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import { oldJob } from "./old-jobs.ts";
 import {
   adapterOf,

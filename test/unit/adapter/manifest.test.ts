@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { parseBaseConfig } from "../../../src/adapter/config.ts";
+import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import type { PreparedCommand } from "../../../src/adapter/definition.ts";
 import {
   buildManifest,
@@ -8,7 +8,7 @@ import {
   type RunManifest,
   RunSecretTooLargeError,
   workingDirOf,
-} from "../../../src/adapter/manifest.ts";
+} from "../../../src/adapter/job/manifest.ts";
 import { contextOf, manifestInput, preparedOf } from "./fixtures.ts";
 
 function podOf({ job }: RunManifest): PodSpec {

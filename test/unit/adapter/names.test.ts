@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { isLabelKey, isLabelValue, jobNameFor, sanitizeLabelValue, slug } from "../../../src/adapter/names.ts";
+import { isLabelKey, isLabelValue, jobNameFor, sanitizeLabelValue, slug } from "../../../src/adapter/job/names.ts";
 
 describe("names of the adapter of old, to the letter", () => {
   test("job names", () => {

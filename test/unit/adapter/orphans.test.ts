@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { classifyOrphan, decide, type Situation } from "../../../src/adapter/orphans.ts";
+import { classifyOrphan, decide, type Situation } from "../../../src/adapter/start/orphans.ts";
 import type { Condition, Job, Pod } from "../../../src/engine/index.ts";
 
 interface JobSpec {

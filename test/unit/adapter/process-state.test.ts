@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { acquireLock, processState, settlesWithin } from "../../../src/adapter/process-state.ts";
+import { acquireLock, processState, settlesWithin } from "../../../src/adapter/start/process-state.ts";
 import { abortable } from "../../../src/engine/index.ts";
 
 const never = new AbortController().signal;
@@ -55,8 +55,8 @@ test("who gives up as the last in the queue leaves nothing behind either", async
 
 test("a reloaded copy of the adapter sees the same locks", async () => {
   const copy = (await import(
-    `${new URL("../../../src/adapter/process-state.ts", import.meta.url).href}?copy`
-  )) as typeof import("../../../src/adapter/process-state.ts");
+    `${new URL("../../../src/adapter/start/process-state.ts", import.meta.url).href}?copy`
+  )) as typeof import("../../../src/adapter/start/process-state.ts");
   expect(copy.acquireLock).not.toBe(acquireLock);
   expect(copy.processState()).toBe(processState());
 });

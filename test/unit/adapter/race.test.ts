@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { SHARD_VARIABLE } from "../../../src/adapter/site.ts";
+import { SHARD_VARIABLE } from "../../../src/adapter/start/site.ts";
 import { adapterOf, NAMESPACE, run, SHARD_RULES, startWorld, type World } from "./world.ts";
 
 interface Answer {

@@ -1,6 +1,12 @@
 import { KubeConfig } from "@kubernetes/client-node";
 import { describe, expect, test } from "vitest";
-import { forgetSelfPods, ownPodName, parseSelfPod, readSelfPod, SelfPodError } from "../../../src/adapter/self-pod.ts";
+import {
+  forgetSelfPods,
+  ownPodName,
+  parseSelfPod,
+  readSelfPod,
+  SelfPodError,
+} from "../../../src/adapter/start/self-pod.ts";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
 import { rawSelfPod } from "./fixtures.ts";

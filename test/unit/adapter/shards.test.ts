@@ -1,9 +1,9 @@
 /** Several servers that share a namespace, each watching its own runs only: what they still see of each other. */
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { testEnvironment } from "../../../src/adapter/environment-test.ts";
-import { processState } from "../../../src/adapter/process-state.ts";
-import { SHARD_VARIABLE } from "../../../src/adapter/site.ts";
+import { testEnvironment } from "../../../src/adapter/check/environment-test.ts";
+import { processState } from "../../../src/adapter/start/process-state.ts";
+import { SHARD_VARIABLE } from "../../../src/adapter/start/site.ts";
 import { SHARD_LABEL } from "../../../src/engine/index.ts";
 import {
   adapterOf,

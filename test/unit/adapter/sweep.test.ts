@@ -1,6 +1,6 @@
 /** What processes leave behind that die, and what only looks like it: a Secret whose creation takes long. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { processState } from "../../../src/adapter/process-state.ts";
+import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
 import { adapterOf, NAMESPACE, objectsOf, type Recorded, run, startWorld, type World } from "./world.ts";
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadAllYaml } from "@kubernetes/client-node";
 import type { AdapterExecutionContext, AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/adapter-utils";
-import { type BaseConfig, parseBaseConfig } from "../../../src/adapter/config.ts";
+import { type BaseConfig, parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import type {
   AdapterDefinition,
@@ -13,16 +13,16 @@ import type {
   PreparedCommand,
   RunOutcome,
 } from "../../../src/adapter/definition.ts";
-import type { ExecuteOptions } from "../../../src/adapter/execute.ts";
-import { processState } from "../../../src/adapter/process-state.ts";
-import { forgetSelfPods } from "../../../src/adapter/self-pod.ts";
+import type { ExecuteOptions } from "../../../src/adapter/run/execute.ts";
+import { processState } from "../../../src/adapter/start/process-state.ts";
+import { forgetSelfPods } from "../../../src/adapter/start/self-pod.ts";
 import {
   EmbeddedKubernetes,
   type EmbeddedKubernetesOptions,
   type PolicyRule,
   type StoredObject,
 } from "../../../src/embedded/index.ts";
-import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
+import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { contextOf, rawSelfPod } from "./fixtures.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ContainerLog, formatTime, type LogReadOptions } from "../../../src/embedded/container-log.ts";
+import { ContainerLog, formatTime, type LogReadOptions } from "../../../src/embedded/kubelet/container-log.ts";
 
 const base = BigInt(Date.UTC(2026, 10, 23, 10, 44, 33)) * 1_000_000n;
 const ms = 1_000_000n;

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
-import type { ControllersOptions } from "../../../src/embedded/controllers.ts";
-import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
-import { condition, jobOf } from "../../../src/embedded/workloads.ts";
+import type { ControllersOptions } from "../../../src/embedded/controllers/controllers.ts";
+import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
+import { condition, jobOf } from "../../../src/embedded/objects/workloads.ts";
 import { namespace, SteppedCluster } from "./stepped-cluster.ts";
 
 let cluster: SteppedCluster;

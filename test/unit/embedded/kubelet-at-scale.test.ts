@@ -1,9 +1,9 @@
 import { afterEach, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
-import { type Controllers, startControllers } from "../../../src/embedded/controllers.ts";
-import { StatusError } from "../../../src/embedded/status-error.ts";
-import { ObjectStore } from "../../../src/embedded/store.ts";
-import { isTrue, jobOf, podOf } from "../../../src/embedded/workloads.ts";
+import { type Controllers, startControllers } from "../../../src/embedded/controllers/controllers.ts";
+import { StatusError } from "../../../src/embedded/objects/status-error.ts";
+import { isTrue, jobOf, podOf } from "../../../src/embedded/objects/workloads.ts";
+import { ObjectStore } from "../../../src/embedded/store/store.ts";
 
 let clock: Clock;
 let controllers: Controllers;

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
-import { type Controllers, startControllers } from "../../../src/embedded/controllers.ts";
-import type { Program } from "../../../src/embedded/programs.ts";
-import { StatusError } from "../../../src/embedded/status-error.ts";
-import { ObjectStore, type StoreEvent } from "../../../src/embedded/store.ts";
-import { type Pod, podOf } from "../../../src/embedded/workloads.ts";
+import { type Controllers, startControllers } from "../../../src/embedded/controllers/controllers.ts";
+import type { Program } from "../../../src/embedded/kubelet/programs.ts";
+import { StatusError } from "../../../src/embedded/objects/status-error.ts";
+import { type Pod, podOf } from "../../../src/embedded/objects/workloads.ts";
+import { ObjectStore, type StoreEvent } from "../../../src/embedded/store/store.ts";
 
 /** Real processes need a clock that runs. */
 class Cluster {

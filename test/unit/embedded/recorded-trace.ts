@@ -1,6 +1,6 @@
 /** Recorded watch frames, and their reduction to the states that a person would call different. */
 import { readFileSync } from "node:fs";
-import type { StoredObject } from "../../../src/embedded/objects.ts";
+import type { StoredObject } from "../../../src/embedded/objects/objects.ts";
 
 export interface Frame {
   ms: number;

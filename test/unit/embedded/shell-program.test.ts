@@ -1,10 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
-import { ContainerFiles } from "../../../src/embedded/container-files.ts";
-import { ContainerLog } from "../../../src/embedded/container-log.ts";
-import { ScriptedContainer } from "../../../src/embedded/running-container.ts";
-import { shellProgram } from "../../../src/embedded/shell-program.ts";
+import { ContainerFiles } from "../../../src/embedded/kubelet/container-files.ts";
+import { ContainerLog } from "../../../src/embedded/kubelet/container-log.ts";
+import { ScriptedContainer } from "../../../src/embedded/kubelet/running-container.ts";
+import { shellProgram } from "../../../src/embedded/kubelet/shell-program.ts";
 
 const env = { PROMPT_CONTENT: "100% \"of\" it\\c\n  'x' $HOME `y`\n", NAME: "n", EMPTY: "" };
 

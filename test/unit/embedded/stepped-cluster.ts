@@ -1,10 +1,13 @@
 /** Store, controllers and kubelets on a clock that stands still until the test moves it. */
 import { Clock } from "../../../src/embedded/clock.ts";
-import type { ContainerLog } from "../../../src/embedded/container-log.ts";
-import { type Controllers, type ControllersOptions, startControllers } from "../../../src/embedded/controllers.ts";
-import type { StoredObject } from "../../../src/embedded/objects.ts";
-import { StatusError } from "../../../src/embedded/status-error.ts";
-import { ObjectStore } from "../../../src/embedded/store.ts";
+import {
+  type Controllers,
+  type ControllersOptions,
+  startControllers,
+} from "../../../src/embedded/controllers/controllers.ts";
+import type { ContainerLog } from "../../../src/embedded/kubelet/container-log.ts";
+import type { StoredObject } from "../../../src/embedded/objects/objects.ts";
+import { StatusError } from "../../../src/embedded/objects/status-error.ts";
 import {
   type Condition,
   type ContainerStatus,
@@ -12,7 +15,8 @@ import {
   jobOf,
   type Pod,
   podOf,
-} from "../../../src/embedded/workloads.ts";
+} from "../../../src/embedded/objects/workloads.ts";
+import { ObjectStore } from "../../../src/embedded/store/store.ts";
 
 export const namespace = "ns";
 

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
-import { startControllers } from "../../../src/embedded/controllers.ts";
-import type { NewObject } from "../../../src/embedded/objects.ts";
-import type { ScriptedProgram } from "../../../src/embedded/programs.ts";
-import { ObjectStore } from "../../../src/embedded/store.ts";
+import { startControllers } from "../../../src/embedded/controllers/controllers.ts";
+import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
+import type { NewObject } from "../../../src/embedded/objects/objects.ts";
+import { ObjectStore } from "../../../src/embedded/store/store.ts";
 import { type Frame, readTrace, type State, statesOf } from "./recorded-trace.ts";
 
 /** What the containers' shell loops did; the other commands are plain enough for the built-in shell. */

@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { parseBaseConfig } from "../../../src/adapter/config.ts";
-import { buildManifest, type JobManifest, workingDirOf } from "../../../src/adapter/manifest.ts";
+import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
+import { buildManifest, type JobManifest, workingDirOf } from "../../../src/adapter/job/manifest.ts";
 import { claudeArgs, claudeCommand } from "../../../src/claude/argv.ts";
 import { contextOf } from "../adapter/fixtures.ts";
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CoreV1Api } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Redactor } from "../../../src/adapter/credentials.ts";
+import { Redactor } from "../../../src/adapter/job/credentials.ts";
 import { ApiError, Cluster, loadKubeConfig } from "../../../src/engine/index.ts";
 import { adapterOf, run, startWorld, type World } from "../adapter/world.ts";
 import { kubeConfigObject, sendJson, startApiServer } from "../transport/api-server.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { ConfigError } from "../../../../src/adapter/errors.ts";
-import { buildManifest } from "../../../../src/adapter/manifest.ts";
+import { buildManifest } from "../../../../src/adapter/job/manifest.ts";
 import { classifyRun } from "../../../../src/claude/classify.ts";
 import { parseClaudeConfig } from "../../../../src/claude/config.ts";
 import { configSchema } from "../../../../src/claude/config-schema.ts";

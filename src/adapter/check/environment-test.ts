@@ -1,0 +1,250 @@
+import type {
+  AdapterEnvironmentCheck,
+  AdapterEnvironmentTestContext,
+  AdapterEnvironmentTestResult,
+} from "@paperclipai/adapter-utils";
+import { Cluster, isForbidden, isNotFound } from "../../engine/index.ts";
+import type { BaseConfig } from "../config/config.ts";
+import { loadKubeConfig } from "../config/kubeconfig.ts";
+import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
+import { ConfigError, reasonOf } from "../errors.ts";
+import type { ExecuteOptions } from "../run/execute.ts";
+import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../start/self-pod.ts";
+import { shardOf } from "../start/site.ts";
+import { grantCommand, OWN_POD_PERMISSION, PERMISSIONS, type Permission, SHARD_PERMISSIONS } from "./permissions.ts";
+
+type Check = AdapterEnvironmentCheck;
+
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** Can agents run with this configuration? Each thing that is missing comes with the command that mends it. Never throws. */
+export async function testEnvironment<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  definition: AdapterDefinition<Config, Verdict>,
+  ctx: AdapterEnvironmentTestContext,
+  { env = process.env }: ExecuteOptions = {},
+): Promise<AdapterEnvironmentTestResult> {
+  const checks: Check[] = [];
+  let cluster: Cluster | null = null;
+  try {
+    const config = definition.parseConfig(ctx.config);
+    const { shard } = shardOf(env);
+    // A person waits for the answer, and can ask again.
+    cluster = new Cluster({ kubeConfig: loadKubeConfig(config.kubeconfig, env), retry: { maxAttempts: 2 } });
+    checks.push(...(await clusterChecks(cluster, config, env, shard !== undefined)));
+    if (!checks.some((check) => check.code === "k8s_api_unreachable"))
+      checks.push(...((await definition.checkEnvironment?.(ctx, config)) ?? []));
+  } catch (error) {
+    if (error instanceof ConfigError)
+      checks.push({
+        code: "k8s_config_invalid",
+        level: "error",
+        message: error.message,
+        hint: `Change \`${error.key}\`.`,
+      });
+    else checks.push(unreachable(error));
+  } finally {
+    await cluster?.close().catch(() => undefined);
+  }
+  const status = checks.some(({ level }) => level === "error")
+    ? "fail"
+    : checks.some(({ level }) => level === "warn")
+      ? "warn"
+      : "pass";
+  return { adapterType: ctx.adapterType, status, checks, testedAt: new Date().toISOString() };
+}
+
+function unreachable(error: unknown): Check {
+  return {
+    code: "k8s_api_unreachable",
+    level: "error",
+    message:
+      error instanceof SelfPodError ? "The server's own pod cannot be used" : "The Kubernetes API cannot be used",
+    detail: reasonOf(error),
+    hint:
+      "In a cluster: run Paperclip with a service account (automountServiceAccountToken: true). Elsewhere: set `kubeconfig` to the " +
+      "absolute path of a kubeconfig on the server, and `namespace` and `image`.",
+  };
+}
+
+async function clusterChecks(
+  cluster: Cluster,
+  config: BaseConfig,
+  env: NodeJS.ProcessEnv,
+  isShard: boolean,
+): Promise<Check[]> {
+  let selfPod: SelfPod | null = null;
+  try {
+    await cluster.json({ path: "/version", timeoutMs: REQUEST_TIMEOUT_MS });
+    selfPod = await readSelfPod(cluster, config, env);
+  } catch (error) {
+    // A right like any other: it has its own check below.
+    if (!(error instanceof SelfPodError && isForbidden(error.cause))) return [unreachable(error)];
+  }
+  const image = config.image ?? selfPod?.image ?? null;
+  const { name: ownName, namespace: own } = await ownPodName(env);
+  const namespace = config.namespace ?? own;
+  const checks: Check[] = [
+    {
+      code: "k8s_api_reachable",
+      level: "info",
+      message: `The Kubernetes API at ${cluster.server} answers`,
+      detail: `Image: ${image ?? "none"}`,
+    },
+    await namespaceCheck(cluster, namespace, selfPod === null ? null : own),
+  ];
+  const user = await userName(cluster);
+  const permissions = isShard ? [...PERMISSIONS, ...SHARD_PERMISSIONS] : PERMISSIONS;
+  const asked = permissions.map((permission) => permissionCheck(cluster, permission, namespace, user));
+  if (ownName !== null) {
+    const isOptional = config.image !== null && config.namespace !== null;
+    asked.push(
+      permissionCheck(cluster, isOptional ? { ...OWN_POD_PERMISSION, optional: true } : OWN_POD_PERMISSION, own, user),
+    );
+  }
+  const [rbac, ...rest] = await Promise.all([
+    Promise.all(asked),
+    secretCheck(cluster, namespace, config.secretRef),
+    volumeCheck(cluster, namespace, selfPod),
+  ]);
+  return [...checks, ...rbac, ...rest];
+}
+
+async function namespaceCheck(cluster: Cluster, namespace: string, own: string | null): Promise<Check> {
+  const exists: Check = { code: "k8s_namespace_exists", level: "info", message: `Namespace ${namespace} exists` };
+  if (namespace === own) return exists;
+  try {
+    await get(cluster, `/api/v1/namespaces/${encodeURIComponent(namespace)}`);
+    return exists;
+  } catch (error) {
+    return {
+      code: "k8s_namespace_check_failed",
+      level: "warn",
+      message: isNotFound(error)
+        ? `Namespace ${namespace} does not exist`
+        : `Namespace ${namespace} could not be looked at`,
+      detail: reasonOf(error),
+      hint: isNotFound(error)
+        ? `kubectl create namespace ${namespace}`
+        : "Reading a namespace needs `get` on `namespaces`; runs do without it.",
+    };
+  }
+}
+
+/** The name by which the API server knows us; only to make the commands exact. */
+async function userName(cluster: Cluster): Promise<string | null> {
+  try {
+    const body = { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" };
+    const path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    const review = await cluster.json<{ status?: { userInfo?: { username?: string } } }>({
+      method: "POST",
+      path,
+      body,
+      timeoutMs: REQUEST_TIMEOUT_MS,
+    });
+    return review.status?.userInfo?.username ?? null;
+  } catch {
+    return null;
+  }
+}
+
+async function permissionCheck(
+  cluster: Cluster,
+  permission: Permission,
+  namespace: string,
+  user: string | null,
+): Promise<Check> {
+  const { code, group, resource, subresource, verb, why, optional } = permission;
+  const what = `${verb} ${resource}${subresource === undefined ? "" : `/${subresource}`} in namespace ${namespace}`;
+  const resourceAttributes = {
+    namespace,
+    verb,
+    group,
+    resource,
+    ...(subresource === undefined ? {} : { subresource }),
+  };
+  const body = { apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview", spec: { resourceAttributes } };
+  try {
+    const path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    const { status } = await cluster.json<{ status?: { allowed?: boolean } }>({
+      method: "POST",
+      path,
+      body,
+      timeoutMs: REQUEST_TIMEOUT_MS,
+    });
+    if (status?.allowed === true) return { code, level: "info", message: `Allowed: ${what}` };
+    const hint = grantCommand(permission, namespace, user);
+    return {
+      code,
+      level: optional === true ? "warn" : "error",
+      message: `Not allowed: ${what}`,
+      detail: `Needed because ${why}`,
+      hint,
+    };
+  } catch (error) {
+    return { code, level: "warn", message: `Could not be checked: ${what}`, detail: reasonOf(error) };
+  }
+}
+
+async function secretCheck(cluster: Cluster, namespace: string, name: string): Promise<Check> {
+  try {
+    await get(cluster, `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets/${encodeURIComponent(name)}`);
+    return { code: "k8s_secret_exists", level: "info", message: `Secret ${name} exists` };
+  } catch (error) {
+    return {
+      code: "k8s_secret_missing",
+      level: "warn",
+      message: `Secret ${name} was not found in namespace ${namespace}`,
+      detail: reasonOf(error),
+      hint: `kubectl -n ${namespace} create secret generic ${name} --from-literal=ANTHROPIC_API_KEY=<key>, or set \`secretRef\`. Agents that get their credentials otherwise do not need it.`,
+    };
+  }
+}
+
+async function volumeCheck(cluster: Cluster, namespace: string, selfPod: SelfPod | null): Promise<Check> {
+  const claimName = selfPod?.dataVolume?.claimName ?? null;
+  if (claimName === null) {
+    return {
+      code: "k8s_pvc_not_detected",
+      level: "warn",
+      message: "No PersistentVolumeClaim is mounted at /paperclip in the server's pod",
+      hint: "Agents then share no files with the server: no workspace, no skills, no session to resume. Mount a ReadWriteMany claim at /paperclip.",
+    };
+  }
+  try {
+    const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/persistentvolumeclaims/${encodeURIComponent(claimName)}`;
+    const claim = await get<{ spec?: { accessModes?: string[]; resources?: { requests?: { storage?: string } } } }>(
+      cluster,
+      path,
+    );
+    const modes = claim.spec?.accessModes ?? [];
+    if (modes.includes("ReadWriteMany"))
+      return { code: "k8s_pvc_rwx", level: "info", message: `Claim ${claimName} is ReadWriteMany` };
+    const storage = claim.spec?.resources?.requests?.storage ?? "10Gi";
+    return {
+      code: "k8s_pvc_not_rwx",
+      level: "warn",
+      message: `Claim ${claimName} is ${modes.join(", ") || "without access mode"}: agents on another node than the server cannot mount it`,
+      hint:
+        "The mode of a claim cannot be changed. Make a new one, copy the files, and mount it at /paperclip:\n" +
+        `apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: { name: ${claimName}-rwx, namespace: ${namespace} }\n` +
+        `spec: { accessModes: [ReadWriteMany], resources: { requests: { storage: ${storage} } } }`,
+    };
+  } catch (error) {
+    const isMissing = isNotFound(error);
+    return {
+      code: "k8s_pvc_check_failed",
+      level: "warn",
+      message: isMissing
+        ? `Claim ${claimName} does not exist in namespace ${namespace}: pods there would never start`
+        : `Claim ${claimName} could not be looked at`,
+      detail: reasonOf(error),
+      hint: isForbidden(error)
+        ? "See k8s_rbac_pvc_get."
+        : "A claim belongs to one namespace: leave `namespace` empty, or make a claim of that name there.",
+    };
+  }
+}
+
+async function get<T>(cluster: Cluster, path: string): Promise<T> {
+  return await cluster.json<T>({ path, timeoutMs: REQUEST_TIMEOUT_MS });
+}

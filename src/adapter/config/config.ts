@@ -1,0 +1,243 @@
+import { ConfigError } from "../errors.ts";
+import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "../job/names.ts";
+import { ConfigReader, define, isObject, isUnset, parseJson, quantityOf } from "./config-reader.ts";
+
+/** The keys that every Paperclip adapter on Kubernetes has, read and checked. Seconds are seconds. */
+export interface BaseConfig {
+  /** Namespace of the Jobs; null: the server's own. */
+  readonly namespace: string | null;
+  /** Absolute path of a kubeconfig on the server; null: the pod's service account, else the default kubeconfig. */
+  readonly kubeconfig: string | null;
+  /** Image of the agent's container; null: the server's own. */
+  readonly image: string | null;
+  readonly imagePullPolicy: "IfNotPresent" | "Always" | "Never";
+  readonly serviceAccountName: string | null;
+  readonly cwd: string | null;
+  /** 0: no limit. */
+  readonly timeoutSec: number;
+  /** Beyond `timeoutSec`, until the adapter's own clock ends the run should the Job's deadline not. */
+  readonly graceSec: number;
+  readonly ttlSecondsAfterFinished: number;
+  /** Leave the Job (and its Secret) after the run. */
+  readonly retainJobs: boolean;
+  /** Adopt a run that an earlier server process left behind. */
+  readonly reattachOrphanedJobs: boolean;
+  readonly resources: {
+    readonly requests: Readonly<Record<string, string>>;
+    readonly limits: Readonly<Record<string, string>>;
+  };
+  /** Null: inherit the server's own. */
+  readonly nodeSelector: Readonly<Record<string, string>> | null;
+  /** Null: inherit the server's own. */
+  readonly tolerations: readonly Toleration[] | null;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The operator's variables, resolved by the host. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Only looked at by the environment test. */
+  readonly secretRef: string;
+  readonly workspaceVolumeClaim: string | null;
+  readonly workspaceMountPath: string | null;
+  /** Null: no Docker beside the agent. */
+  readonly docker: { readonly image: string; readonly cpuLimit: string; readonly memoryLimit: string } | null;
+  readonly imagePullGraceSec: number;
+  readonly configErrorGraceSec: number;
+  readonly scheduleTimeoutSec: number;
+  /** Silence after which a line says that the run lives. */
+  readonly keepaliveSec: number;
+  /** What happens while another run of the same agent lives: refuse, wait for its end, or run beside it. */
+  readonly concurrencyPolicy: "block" | "wait" | "parallel";
+  /** Delete a run that an earlier process left behind and that cannot be adopted, instead of being blocked by it. */
+  readonly deleteMismatchedOrphans: boolean;
+  /** Stamp failed runs so that the host may continue the conversation. */
+  readonly conversationContinuation: boolean;
+}
+
+export interface Toleration {
+  readonly key?: string;
+  readonly operator?: "Exists" | "Equal";
+  readonly value?: string;
+  readonly effect?: "NoSchedule" | "PreferNoSchedule" | "NoExecute";
+  readonly tolerationSeconds?: number;
+}
+
+const DEFAULT_TTL_SECONDS = 300;
+const DEFAULT_GRACE_SECONDS = 60;
+
+/**
+ * Reads the shared keys. The host's form writes 0 and "" into fields that nobody filled in, so both mean "not set".
+ *
+ * @throws ConfigError
+ */
+export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
+  const read = new ConfigReader(raw);
+  const policy = read.choice("concurrencyPolicy", ["block", "wait", "parallel"] as const) ?? "block";
+  const namespace = read.string("namespace");
+  if (namespace !== null && !isDnsLabel(namespace))
+    throw new ConfigError("namespace", namespace, "the name of a namespace");
+  const serviceAccountName = read.string("serviceAccountName");
+  if (serviceAccountName !== null && !isDnsSubdomain(serviceAccountName)) {
+    throw new ConfigError("serviceAccountName", serviceAccountName, "the name of a service account");
+  }
+  const workspaceVolumeClaim = read.string("workspaceVolumeClaim");
+  if (workspaceVolumeClaim !== null && !isDnsSubdomain(workspaceVolumeClaim)) {
+    throw new ConfigError("workspaceVolumeClaim", workspaceVolumeClaim, "the name of a PersistentVolumeClaim");
+  }
+  const workspaceMountPath = absolutePath(read, "workspaceMountPath");
+  return {
+    namespace,
+    kubeconfig: absolutePath(read, "kubeconfig"),
+    image: read.string("image"),
+    imagePullPolicy: read.choice("imagePullPolicy", ["IfNotPresent", "Always", "Never"] as const) ?? "IfNotPresent",
+    serviceAccountName,
+    cwd: read.string("cwd"),
+    timeoutSec: read.seconds("timeoutSec") ?? 0,
+    graceSec: read.seconds("graceSec") ?? DEFAULT_GRACE_SECONDS,
+    ttlSecondsAfterFinished: read.seconds("ttlSecondsAfterFinished") ?? DEFAULT_TTL_SECONDS,
+    retainJobs: read.boolean("retainJobs") ?? false,
+    reattachOrphanedJobs: read.boolean("reattachOrphanedJobs") ?? true,
+    resources: readResources(raw),
+    nodeSelector: readNodeSelector(read),
+    tolerations: readTolerations(raw),
+    labels: readLabels(read),
+    env: readEnv(raw),
+    secretRef: read.string("secretRef") ?? "paperclip-secrets",
+    workspaceVolumeClaim,
+    workspaceMountPath,
+    docker: readDocker(read),
+    imagePullGraceSec: read.seconds("imagePullGraceSec") ?? 30,
+    configErrorGraceSec: read.seconds("configErrorGraceSec") ?? 30,
+    scheduleTimeoutSec: read.seconds("scheduleTimeoutSec") ?? 120,
+    keepaliveSec: read.seconds("keepaliveSec") ?? 300,
+    concurrencyPolicy: policy,
+    deleteMismatchedOrphans: read.boolean("deleteMismatchedOrphans") ?? false,
+    conversationContinuation: read.boolean("conversationContinuation") ?? true,
+  };
+}
+
+function absolutePath(read: ConfigReader, key: string): string | null {
+  const path = read.string(key);
+  if (path !== null && !path.startsWith("/")) throw new ConfigError(key, path, "an absolute path");
+  return path;
+}
+
+/**
+ * The form writes flat dotted keys (`"resources.requests.cpu"`), the documentation of old showed a nested object: both are
+ * read, the flat ones win. Nested ones may name other resources too (`nvidia.com/gpu`).
+ */
+function readResources(raw: Record<string, unknown>): BaseConfig["resources"] {
+  const nested = raw.resources;
+  if (!isUnset(nested) && !isObject(nested))
+    throw new ConfigError("resources", nested, "an object with requests and limits");
+  const of = (group: "requests" | "limits", defaults: Record<string, string>): Record<string, string> => {
+    const result = { ...defaults };
+    const given = isObject(nested) ? nested[group] : undefined;
+    if (!isUnset(given) && !isObject(given))
+      throw new ConfigError(`resources.${group}`, given, "an object such as {cpu, memory}");
+    const entries = isObject(given) ? Object.entries(given) : [];
+    for (const name of ["cpu", "memory"]) entries.push([name, raw[`resources.${group}.${name}`]]);
+    for (const [name, value] of entries) {
+      if (isUnset(value) || value === 0) continue;
+      define(result, name, quantityOf(`resources.${group}.${name}`, value));
+    }
+    return result;
+  };
+  return {
+    requests: of("requests", { cpu: "1000m", memory: "2Gi" }),
+    limits: of("limits", { cpu: "4000m", memory: "8Gi" }),
+  };
+}
+
+function readNodeSelector(read: ConfigReader): Record<string, string> | null {
+  const selector = read.map("nodeSelector");
+  for (const [key, value] of Object.entries(selector ?? {})) checkLabel("nodeSelector", key, value);
+  return selector;
+}
+
+/** Label prefixes that are the adapter's own; `manifest.ts` leaves such user labels out and says so. */
+const RESERVED_PREFIXES = ["paperclip.io/", "app.kubernetes.io/"];
+
+export function isReservedLabel(key: string): boolean {
+  return RESERVED_PREFIXES.some((prefix) => key.startsWith(prefix));
+}
+
+function readLabels(read: ConfigReader): Record<string, string> {
+  const labels = read.map("labels") ?? {};
+  for (const [key, value] of Object.entries(labels)) if (!isReservedLabel(key)) checkLabel("labels", key, value);
+  return labels;
+}
+
+function checkLabel(field: string, key: string, value: string): void {
+  if (!isLabelKey(key))
+    throw new ConfigError(field, key, "label keys ([prefix/]name of letters, digits, '-', '_', '.', at most 63)");
+  if (!isLabelValue(value)) {
+    throw new ConfigError(
+      `${field}.${key}`,
+      value,
+      "a label value (letters, digits, '-', '_', '.', at most 63, a letter or digit at both ends)",
+    );
+  }
+}
+
+function readTolerations(raw: Record<string, unknown>): Toleration[] | null {
+  const value = raw.tolerations;
+  if (isUnset(value)) return null;
+  const list = typeof value === "string" ? parseJson("tolerations", value) : value;
+  if (!Array.isArray(list)) throw new ConfigError("tolerations", value, "a JSON array of tolerations");
+  return list.map((each, index) => readToleration(`tolerations[${index}]`, each));
+}
+
+function readToleration(field: string, value: unknown): Toleration {
+  if (!isObject(value)) throw new ConfigError(field, value, "an object with key, operator, value, effect");
+  const { key, operator, value: wanted, effect, tolerationSeconds, ...unknown } = value;
+  const extra = Object.keys(unknown)[0];
+  if (extra !== undefined)
+    throw new ConfigError(`${field}.${extra}`, unknown[extra], "only key, operator, value, effect, tolerationSeconds");
+  const text = (name: string, given: unknown): string | undefined => {
+    if (given === undefined || given === null) return undefined;
+    if (typeof given === "string") return given;
+    throw new ConfigError(`${field}.${name}`, given, "a text");
+  };
+  const oneOf = <const T extends string>(name: string, given: unknown, values: readonly T[]): T | undefined => {
+    if (given === undefined || given === null || given === "") return undefined;
+    const found = values.find((each) => each === given);
+    if (found === undefined) throw new ConfigError(`${field}.${name}`, given, `one of ${values.join(", ")}`);
+    return found;
+  };
+  if (tolerationSeconds !== undefined && tolerationSeconds !== null && !Number.isInteger(tolerationSeconds)) {
+    throw new ConfigError(`${field}.tolerationSeconds`, tolerationSeconds, "a whole number of seconds");
+  }
+  const entries = {
+    key: text("key", key),
+    operator: oneOf("operator", operator, ["Exists", "Equal"]),
+    value: text("value", wanted),
+    effect: oneOf("effect", effect, ["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+    tolerationSeconds: typeof tolerationSeconds === "number" ? tolerationSeconds : undefined,
+  };
+  return Object.fromEntries(Object.entries(entries).filter(([, each]) => each !== undefined));
+}
+
+/** The host resolves bindings to plain texts; anything that is not a text is left out, as the adapter of old did. */
+function readEnv(raw: Record<string, unknown>): Record<string, string> {
+  const value = raw.env;
+  if (isUnset(value)) return {};
+  if (!isObject(value)) throw new ConfigError("env", value, "an object of texts");
+  const env: Record<string, string> = {};
+  for (const [name, each] of Object.entries(value)) {
+    if (typeof each !== "string") continue;
+    // core/v1 validation since 1.30 (RelaxedEnvironmentVariableValidation): printable ASCII without "=".
+    if (!/^[ -<>-~]+$/.test(name)) throw new ConfigError("env", name, "names of environment variables");
+    // A NUL ends a C string: execve cannot carry it.
+    if (each.includes("\0")) throw new ConfigError(`env.${name}`, each, "a text without NUL characters");
+    define(env, name, each);
+  }
+  return env;
+}
+
+function readDocker(read: ConfigReader): BaseConfig["docker"] {
+  if (read.boolean("enableDocker") !== true) return null;
+  return {
+    image: read.string("dockerImage") ?? "docker:28-dind",
+    cpuLimit: read.quantity("dockerCpuLimit") ?? "2",
+    memoryLimit: read.quantity("dockerMemoryLimit") ?? "2Gi",
+  };
+}

@@ -1,0 +1,298 @@
+import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
+import { type BaseConfig, isReservedLabel } from "../config/config.ts";
+import { isObject } from "../config/config-reader.ts";
+import {
+  DATA_DIRECTORY,
+  type Notice,
+  PROMPT_DIRECTORY,
+  PROMPT_FILE,
+  type PreparedCommand,
+  type PreparedFile,
+} from "../definition.ts";
+import type { SelfPod } from "../start/self-pod.ts";
+import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
+import { AnnotationKey, jobNameFor, LabelKey, sanitizeLabelValue, secretNameFor } from "./names.ts";
+import { type VolumeMount, volumesOf } from "./volumes.ts";
+
+/**
+ * The Job of one run and its run Secret. What another system can see of it (names, labels, annotations, mounts, order of
+ * variables) is what the adapter that this one replaces made.
+ */
+export interface RunManifest {
+  readonly job: JobManifest;
+  readonly jobName: string;
+  readonly namespace: string;
+  /** Null when nothing of the run needs one. */
+  readonly secret: { readonly name: string; readonly data: Readonly<Record<string, string>> } | null;
+  readonly notices: readonly Notice[];
+}
+
+export interface JobManifest {
+  readonly apiVersion: "batch/v1";
+  readonly kind: "Job";
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly labels: Record<string, string>;
+    readonly annotations: Record<string, string>;
+  };
+  readonly spec: Record<string, unknown> & {
+    readonly template: { readonly metadata: { readonly labels: Record<string, string> }; readonly spec: PodSpec };
+  };
+}
+
+export interface PodSpec {
+  readonly initContainers: readonly ContainerSpec[];
+  readonly containers: readonly ContainerSpec[];
+  readonly volumes: readonly Record<string, unknown>[];
+  readonly [field: string]: unknown;
+}
+
+export interface ContainerSpec {
+  readonly name: string;
+  readonly image: string;
+  readonly env?: readonly EnvEntry[];
+  readonly volumeMounts: readonly VolumeMount[];
+  readonly [field: string]: unknown;
+}
+
+export interface ManifestInput {
+  readonly type: string;
+  readonly containerName: string;
+  readonly jobNamePrefix: string;
+  readonly ctx: AdapterExecutionContext;
+  readonly config: BaseConfig;
+  readonly selfPod: SelfPod | null;
+  readonly namespace: string;
+  readonly image: string;
+  readonly sessionId: string | null;
+  readonly workingDir: string;
+  readonly prepared: PreparedCommand;
+  readonly serverEnv: NodeJS.ProcessEnv;
+}
+
+/** Above this the prompt travels by Secret: one environment string has at most 128 KiB (MAX_ARG_STRLEN). */
+export const MAX_PROMPT_ENV_BYTES = 100 * 1024;
+
+/** core/v1 MaxSecretSize: what all values of a Secret may have together. */
+export const MAX_SECRET_BYTES = 1024 * 1024;
+
+/** A cancelled run's pod must be gone within the half minute that the host waits; `sh` as process 1 ignores SIGTERM. */
+export const TERMINATION_GRACE_SECONDS = 15;
+
+const PROMPT_SECRET_DIRECTORY = "/tmp/prompt-secret";
+const INIT_IMAGE = "busybox:1.36";
+
+/** The files and credentials of the run are more than a Secret can hold. */
+export class RunSecretTooLargeError extends Error {
+  override readonly name = "RunSecretTooLargeError";
+  readonly bytes: number;
+  constructor(bytes: number) {
+    super(
+      `The prompt, files and credentials of this run have ${bytes} bytes; a Kubernetes Secret holds at most ${MAX_SECRET_BYTES}. Shorten the prompt.`,
+    );
+    this.bytes = bytes;
+  }
+}
+
+/** Where the agent works: its workspace, else the configured directory, else the agents' home. */
+export function workingDirOf(ctx: AdapterExecutionContext, config: BaseConfig): string {
+  const workspace = ctx.context.paperclipWorkspace;
+  const cwd = isObject(workspace) && typeof workspace.cwd === "string" ? workspace.cwd.trim() : "";
+  return cwd || config.cwd || DATA_DIRECTORY;
+}
+
+/** @throws ConfigError, RunSecretTooLargeError */
+export function buildManifest(input: ManifestInput): RunManifest {
+  const { ctx, config, selfPod, namespace, image, prepared, workingDir } = input;
+  const jobName = jobNameFor(input.jobNamePrefix, ctx.agent.id, ctx.runId);
+  const secretName = secretNameFor(jobName);
+  const files = prepared.files ?? [];
+  for (const file of files) checkFile(file);
+  const isLargePrompt = Buffer.byteLength(prepared.prompt) > MAX_PROMPT_ENV_BYTES;
+  const secretFiles = isLargePrompt ? [{ name: PROMPT_FILE, content: prepared.prompt }, ...files] : files;
+
+  const environment = buildEnvironment({
+    ctx,
+    config,
+    selfPod,
+    extra: prepared.env ?? {},
+    secretExtra: prepared.secretEnv ?? [],
+    secretName,
+    serverEnv: input.serverEnv,
+  });
+  const data: Record<string, string> = { ...environment.secretData };
+  for (const { name, content } of secretFiles) data[name] = content;
+  const bytes = Object.values(data).reduce((sum, value) => sum + Buffer.byteLength(value), 0);
+  if (bytes > MAX_SECRET_BYTES) throw new RunSecretTooLargeError(bytes);
+
+  const { labels, notices } = labelsOf(input);
+  const volumes = volumesOf(config, selfPod, secretName, secretFiles);
+  const podSpec: PodSpec = {
+    restartPolicy: "Never",
+    terminationGracePeriodSeconds: TERMINATION_GRACE_SECONDS,
+    ...(config.serviceAccountName === null ? {} : { serviceAccountName: config.serviceAccountName }),
+    ...(selfPod !== null && selfPod.imagePullSecrets.length > 0 ? { imagePullSecrets: selfPod.imagePullSecrets } : {}),
+    ...(selfPod?.dnsConfig ? { dnsConfig: selfPod.dnsConfig } : {}),
+    ...schedulingOf(config, selfPod),
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: 1000,
+      runAsGroup: 1000,
+      fsGroup: 1000,
+      fsGroupChangePolicy: "OnRootMismatch",
+      // What the `restricted` Pod Security Standard asks for beyond the rest.
+      seccompProfile: { type: "RuntimeDefault" },
+    },
+    initContainers: [initContainer(prepared.prompt, isLargePrompt, secretFiles), ...dockerSidecar(config)],
+    containers: [
+      {
+        name: input.containerName,
+        image,
+        imagePullPolicy: config.imagePullPolicy,
+        workingDir,
+        command: prepared.command.map(escapeReferences),
+        env: environment.entries,
+        ...(selfPod !== null && selfPod.envFrom.length > 0 ? { envFrom: selfPod.envFrom } : {}),
+        volumeMounts: volumes.mounts,
+        resources: config.resources,
+        securityContext: CONTAINER_SECURITY,
+      },
+    ],
+    volumes: volumes.volumes,
+  };
+  const job: JobManifest = {
+    apiVersion: "batch/v1",
+    kind: "Job",
+    metadata: { name: jobName, namespace, labels, annotations: annotationsOf(input) },
+    spec: {
+      backoffLimit: 0,
+      ...(config.timeoutSec > 0 ? { activeDeadlineSeconds: config.timeoutSec } : {}),
+      ttlSecondsAfterFinished: config.ttlSecondsAfterFinished,
+      template: { metadata: { labels: { ...labels } }, spec: podSpec },
+    },
+  };
+  const secret = Object.keys(data).length === 0 ? null : { name: secretName, data };
+  return { job, jobName, namespace, secret, notices: [...notices, ...environment.notices] };
+}
+
+const CONTAINER_SECURITY = {
+  capabilities: { drop: ["ALL"] },
+  allowPrivilegeEscalation: false,
+  runAsNonRoot: true,
+  runAsUser: 1000,
+  readOnlyRootFilesystem: false,
+};
+
+function checkFile({ name }: PreparedFile): void {
+  if (!/^[-_a-zA-Z0-9][-._a-zA-Z0-9]{0,99}$/.test(name) || name === PROMPT_FILE || name.startsWith("env.")) {
+    throw new TypeError(
+      `a prepared file cannot be named ${JSON.stringify(name)}: letters, digits, '-', '_', '.', not ${PROMPT_FILE} or env.*`,
+    );
+  }
+}
+
+function labelsOf({ type, ctx, config, sessionId }: ManifestInput): {
+  labels: Record<string, string>;
+  notices: Notice[];
+} {
+  const labels: Record<string, string> = {
+    [LabelKey.managedBy]: "paperclip",
+    [LabelKey.component]: "agent-job",
+  };
+  const put = (key: string, value: string | null): void => {
+    const text = value === null ? null : sanitizeLabelValue(value);
+    if (text !== null) labels[key] = text;
+  };
+  put(LabelKey.agentId, ctx.agent.id);
+  put(LabelKey.runId, ctx.runId);
+  put(LabelKey.companyId, ctx.agent.companyId);
+  put(LabelKey.adapterType, type);
+  put(LabelKey.taskId, taskIdOf(ctx.context));
+  put(LabelKey.sessionId, sessionId);
+  const skipped: string[] = [];
+  for (const [key, value] of Object.entries(config.labels)) {
+    if (isReservedLabel(key)) skipped.push(key);
+    else labels[key] = value;
+  }
+  const notices: Notice[] =
+    skipped.length === 0
+      ? []
+      : [{ stream: "stderr", text: `Labels left out, their prefix is reserved: ${skipped.join(", ")}` }];
+  return { labels, notices };
+}
+
+function annotationsOf({ type, ctx, prepared, sessionId, workingDir }: ManifestInput): Record<string, string> {
+  return {
+    [AnnotationKey.adapterType]: type,
+    [AnnotationKey.agentName]: ctx.agent.name ?? "",
+    // From here on: what a later process needs to go on with this run.
+    [AnnotationKey.runId]: ctx.runId,
+    [AnnotationKey.workingDir]: workingDir,
+    ...(sessionId === null ? {} : { [AnnotationKey.sessionId]: sessionId }),
+    ...(prepared.carry === undefined ? {} : { [AnnotationKey.carry]: JSON.stringify(prepared.carry) }),
+  };
+}
+
+/** The server's own nodes and tolerations, unless the configuration says otherwise – `{}` and `[]` say "none". */
+function schedulingOf(config: BaseConfig, selfPod: SelfPod | null): Record<string, unknown> {
+  const nodeSelector = config.nodeSelector ?? selfPod?.nodeSelector ?? {};
+  const tolerations = config.tolerations ?? selfPod?.tolerations ?? [];
+  return {
+    ...(Object.keys(nodeSelector).length === 0 ? {} : { nodeSelector }),
+    ...(tolerations.length === 0 ? {} : { tolerations }),
+  };
+}
+
+function initContainer(prompt: string, isLargePrompt: boolean, secretFiles: readonly PreparedFile[]): ContainerSpec {
+  const target = `${PROMPT_DIRECTORY}/${PROMPT_FILE}`;
+  const steps = secretFiles.map(({ name }) => `cp ${PROMPT_SECRET_DIRECTORY}/${name} ${PROMPT_DIRECTORY}/${name}`);
+  // `echo` would interpret backslashes (busybox: \c cuts the text).
+  if (!isLargePrompt) steps.unshift(`printf '%s' "$PROMPT_CONTENT" > ${target}`);
+  return {
+    name: "write-prompt",
+    image: INIT_IMAGE,
+    imagePullPolicy: "IfNotPresent",
+    command: ["sh", "-c", steps.join(" && ")],
+    ...(isLargePrompt ? {} : { env: [{ name: "PROMPT_CONTENT", value: escapeReferences(prompt) }] }),
+    volumeMounts: [
+      { name: "prompt", mountPath: PROMPT_DIRECTORY },
+      ...(secretFiles.length === 0
+        ? []
+        : [{ name: "prompt-secret", mountPath: PROMPT_SECRET_DIRECTORY, readOnly: true }]),
+    ],
+    resources: { requests: { cpu: "10m", memory: "16Mi" }, limits: { cpu: "100m", memory: "64Mi" } },
+    securityContext: CONTAINER_SECURITY,
+  };
+}
+
+/**
+ * Docker as a native sidecar (an init container that restarts always, KEP-753): it starts before the agent, its start-up
+ * probe holds the agent back until it answers, and it ends with the agent.
+ */
+function dockerSidecar({ docker }: BaseConfig): ContainerSpec[] {
+  if (docker === null) return [];
+  return [
+    {
+      name: "docker",
+      image: docker.image,
+      imagePullPolicy: "IfNotPresent",
+      restartPolicy: "Always",
+      // The group makes the socket the agent's too: by default it is root's alone.
+      args: ["dockerd", "--host=unix:///var/run/docker.sock", "--group=1000"],
+      env: [{ name: "DOCKER_TLS_CERTDIR", value: "" }],
+      startupProbe: {
+        exec: { command: ["docker", "info"] },
+        periodSeconds: 1,
+        timeoutSeconds: 5,
+        failureThreshold: 60,
+      },
+      volumeMounts: [
+        { name: "docker-graph", mountPath: "/var/lib/docker" },
+        { name: "docker-sock", mountPath: "/var/run" },
+      ],
+      resources: { limits: { cpu: docker.cpuLimit, memory: docker.memoryLimit } },
+      securityContext: { privileged: true, runAsUser: 0, runAsGroup: 0, runAsNonRoot: false },
+    },
+  ];
+}

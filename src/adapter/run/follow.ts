@@ -1,0 +1,181 @@
+import { type LogGap, type LogLine, mayTryAgain, type Pod, type Run, type RunEnd } from "../../engine/index.ts";
+import type { AgentEvent, AgentVerdict, ResultParser } from "../definition.ts";
+import { settlesWithin } from "../start/process-state.ts";
+import type { RunLog } from "./run-log.ts";
+
+export interface Output {
+  lines: number;
+  characters: number;
+  firstLine: string | null;
+  lastLine: string | null;
+  readonly gaps: LogGap[];
+  /** What ended the log before its end, if anything did. */
+  error: unknown;
+  parserError: unknown;
+}
+
+export interface FollowOptions<Verdict extends AgentVerdict> {
+  readonly container: string;
+  readonly log: RunLog;
+  readonly parser: ResultParser<Verdict>;
+  readonly isLastLine: ((line: string) => boolean) | undefined;
+  onLines(): void;
+  onEvent(event: AgentEvent): void;
+}
+
+/** Characters of a line that are kept for messages. */
+const MAX_EXCERPT = 500;
+
+/** The follower gives up by itself 120 s after the end of the container; this is for one that hangs. */
+const DRAIN_IDLE_MS = 150_000;
+
+/** What is known of a run of which nothing was read. */
+export function noOutput(): Output {
+  return {
+    lines: 0,
+    characters: 0,
+    firstLine: null,
+    lastLine: null,
+    gaps: [],
+    error: null,
+    parserError: null,
+  };
+}
+
+/** Reads one run's output into the host's log and the parser: every line once, whole, in order, as fast as the host takes it. */
+export class OutputReader<Verdict extends AgentVerdict> {
+  readonly output: Output = noOutput();
+  readonly #options: FollowOptions<Verdict>;
+  readonly #stopped = new AbortController();
+  readonly #done: Promise<void>;
+  #progressAt = performance.now();
+
+  constructor(run: Run, options: FollowOptions<Verdict>) {
+    this.#options = options;
+    this.#done = this.#pump(run);
+  }
+
+  /**
+   * After the container's end: waits until its log is read to the end, as long as lines still come or the host is still
+   * taking them.
+   */
+  async drained(signal: AbortSignal): Promise<void> {
+    this.#progressAt = performance.now();
+    while (!signal.aborted) {
+      const leftMs = this.#progressAt + DRAIN_IDLE_MS - performance.now();
+      if (leftMs <= 0) {
+        this.output.error ??= new Error(
+          `nothing new came of the log for ${DRAIN_IDLE_MS / 1000} s after the container had ended`,
+        );
+        break;
+      }
+      const onAbort = Promise.withResolvers<void>();
+      const listener = () => onAbort.resolve();
+      signal.addEventListener("abort", listener, { once: true });
+      const isDone = await settlesWithin(Promise.race([this.#done, onAbort.promise]), leftMs);
+      signal.removeEventListener("abort", listener);
+      if (isDone) break;
+    }
+    await this.stop();
+  }
+
+  /** Stops reading. A host that hangs in `onLog` is not waited for. */
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await settlesWithin(this.#done, 2_000);
+  }
+
+  async #pump(run: Run): Promise<void> {
+    const { container, isLastLine } = this.#options;
+    try {
+      const logs = run.logs({
+        container,
+        signal: this.#stopped.signal,
+        ...(isLastLine === undefined ? {} : { isLastLine }),
+        onGap: (gap) => this.#onGap(gap),
+      });
+      for await (const batch of logs.batches()) await this.#take(batch);
+    } catch (error) {
+      if (!this.#stopped.signal.aborted) this.output.error = error;
+    }
+  }
+
+  async #take(batch: readonly LogLine[]): Promise<void> {
+    const { log, onLines } = this.#options;
+    const { output } = this;
+    this.#progressAt = performance.now();
+    onLines();
+    for (const { text } of batch) {
+      output.lines += 1;
+      output.characters += text.length + 1;
+      if (text.trim() !== "") {
+        output.firstLine ??= text.slice(0, MAX_EXCERPT);
+        output.lastLine = text.slice(0, MAX_EXCERPT);
+      }
+      this.#parse(text);
+    }
+    await log.output(texts(batch));
+    this.#progressAt = performance.now();
+  }
+
+  /** A parser's fault must not cost the rest of the log. */
+  #parse(text: string): void {
+    const { parser, onEvent } = this.#options;
+    try {
+      const event = parser.push(text);
+      if (event !== null) onEvent(event);
+    } catch (error) {
+      this.output.parserError ??= error;
+    }
+  }
+
+  #onGap(gap: LogGap): void {
+    this.output.gaps.push(gap);
+    this.#options.log.say("stderr", `Lines of the log are missing: ${gap.message}`);
+  }
+}
+
+function* texts(batch: readonly LogLine[]): Generator<string> {
+  for (const { text } of batch) yield text;
+}
+
+/** Did the container itself ever run? */
+export function hasStarted(run: Run, container: string, end: RunEnd | null): boolean {
+  if (end !== null && (end.startedAt !== null || end.exitCode !== null) && end.startFailure === null) return true;
+  const status = run.pod()?.status.containerStatuses?.find((each) => each.name === container);
+  return (
+    status !== undefined &&
+    (status.state?.running !== undefined ||
+      status.state?.terminated?.startedAt !== undefined ||
+      status.restartCount > 0)
+  );
+}
+
+/** From a Job's creation to a container that runs takes longer than this: controller, scheduler, kubelet, sandbox, init container. */
+export const SOONEST_START_MS = 1_000;
+
+/**
+ * Is it certain that the container never ran? Only of a pod that was seen over, or whose deletion was told with its last state,
+ * without having started it. Of all others the container may have run while the watch was down or silent, or before the kubelet
+ * said so; unless `isTooSoon`: the Job was deleted right after its creation.
+ */
+export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, isTooSoon: boolean): boolean {
+  const job = run.job();
+  const pod = run.pod();
+  if (hasStarted(run, container, end)) return false;
+  if (pod === null) return isTooSoon;
+  // A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen.
+  if (job !== null && mayTryAgain(job)) return false;
+  return run.isPodFinal || pod.status.phase === "Failed" || pod.status.phase === "Succeeded" || hasFailedInit(pod);
+}
+
+/** An init container that is not tried again: no other container will start. */
+function hasFailedInit({ spec, status }: Pod): boolean {
+  if (spec.restartPolicy !== "Never") return false;
+  const sidecars = new Set(
+    spec.initContainers?.filter((each) => each.restartPolicy === "Always").map(({ name }) => name),
+  );
+  return (status.initContainerStatuses ?? []).some(
+    ({ name, state }) => !sidecars.has(name) && state?.terminated !== undefined && state.terminated.exitCode !== 0,
+  );
+}

@@ -1,0 +1,62 @@
+import type { Cluster, Run, StartFailure } from "../../engine/index.ts";
+
+interface RawEvent {
+  type?: string;
+  reason?: string;
+  message?: string;
+  count?: number;
+  lastTimestamp?: string | null;
+  eventTime?: string | null;
+  metadata?: { creationTimestamp?: string };
+}
+
+const MAX_EVENTS = 5;
+const EVENTS_TIMEOUT_MS = 5_000;
+
+/** Why the agent's container never ran: the kubelet's words, then what the cluster's events say of its pod (or its Job). */
+export async function explainStartFailure(
+  cluster: Cluster,
+  run: Run,
+  failure: StartFailure,
+  signal: AbortSignal,
+): Promise<string> {
+  const subject = failure.podName === null ? `Job ${run.jobName}` : `Pod ${failure.podName}`;
+  const where = failure.container === null ? "" : `, container ${failure.container}`;
+  const exit = failure.exitCode === null ? "" : ` (exit code ${failure.exitCode})`;
+  const words = [failure.reason, failure.message].filter(Boolean).join(": ");
+  const events = await eventsOf(cluster, run, signal);
+  return `${subject} could not start${where}: ${words || failure.code}${exit}${events.length === 0 ? "" : `. Events: ${events.join("; ")}`}`;
+}
+
+/** One list, only now that something failed; a cluster that does not let us look is no reason to fail differently. */
+async function eventsOf(cluster: Cluster, run: Run, signal: AbortSignal): Promise<string[]> {
+  const uid = run.pod()?.metadata.uid ?? run.uid;
+  if (uid === null) return [];
+  try {
+    const { items = [] } = await cluster.json<{ items?: RawEvent[] }>({
+      path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/events`,
+      query: { fieldSelector: `involvedObject.uid=${uid}`, limit: 100 },
+      timeoutMs: EVENTS_TIMEOUT_MS,
+      signal,
+    });
+    const warnings = items.filter((event) => event.type === "Warning");
+    warnings.sort((a, b) => timeOf(a) - timeOf(b));
+    const texts = warnings.map(
+      ({ reason, message, count = 1 }) =>
+        `${reason ?? "?"}: ${message?.trim() ?? ""}${count > 1 ? ` (${count} times)` : ""}`,
+    );
+    return [...new Set(texts)].slice(-MAX_EVENTS);
+  } catch {
+    return [];
+  }
+}
+
+function timeOf({ lastTimestamp, eventTime, metadata }: RawEvent): number {
+  return Date.parse(lastTimestamp ?? eventTime ?? metadata?.creationTimestamp ?? "") || 0;
+}
+
+/** May the same run start later without anyone changing something? */
+export function isTransientStart({ code, reason }: StartFailure): boolean {
+  if (reason === "InvalidImageName" || reason === "ErrImageNeverPull") return false;
+  return code === "image_pull" || code === "unschedulable" || code === "volume" || code === "start_timeout";
+}

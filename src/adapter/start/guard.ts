@@ -1,0 +1,249 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { EngineView, Job, Pod, Run, RunEngine } from "../../engine/index.ts";
+import type { BaseConfig } from "../config/config.ts";
+import { BootstrapError, reasonOf } from "../errors.ts";
+import { LabelKey } from "../job/names.ts";
+import { stopJob } from "../upkeep/clean-up.ts";
+import { type Blocker, type Decision, decide, type Newcomer, type Situation } from "./orphans.ts";
+import { processState } from "./process-state.ts";
+
+export interface GuardInput {
+  readonly engine: RunEngine;
+  /** All that belongs to the agent, also what another process of a sharded fleet owns. */
+  readonly view: EngineView;
+  readonly namespace: string;
+  readonly containerName: string;
+  readonly newcomer: Newcomer;
+  readonly config: BaseConfig;
+  readonly signal: AbortSignal;
+  /** When the run asked to start, on the monotonic clock: the place in the queue counts as waiting, too. */
+  readonly askedAt: number;
+  /** How long the server may take for the one list. */
+  readonly listTimeoutMs: number;
+  /** The pods' cache is believed for so long after its watch's last word. */
+  readonly cacheMaxAgeMs: number;
+  /** A line for the run's log. */
+  say(stream: "stdout" | "stderr", text: string): void;
+}
+
+export type Passage = { readonly kind: "start" } | Extract<Decision, { kind: "adopt" }>;
+
+/** How long the server may take for the one list, unless told otherwise. */
+export const LIST_TIMEOUT_MS = 15_000;
+/** What is being deleted is waited for so long: a pod's grace period and some. */
+const LEAVING_TIMEOUT_MS = 60_000;
+/**
+ * A watch that is open and has told nothing for so long may be stalled: pods are asked of the server, too. On a busy server
+ * words come many times a second; on an idle one this is a second list for a run.
+ */
+export const CACHE_MAX_AGE_MS = 10_000;
+/** When the cache says that the way is free and the server says no, the cache is behind: do not ask again before this. */
+const LOOK_AGAIN_MS = 1_000;
+/** `concurrencyPolicy: wait` gives up after so long; the host then tries again. */
+export const WAIT_TIMEOUT_MS = 60 * 60_000;
+
+/**
+ * At most one agent process for one agent: looks at every Job and pod of the agent and says whether the newcomer may start,
+ * shall adopt a run that is there, or must not. It fails closed: who cannot look does not start.
+ *
+ * Jobs are asked of the server (one list), pods of the cache as long as its watch has told something lately. What this adapter
+ * stops it deletes in the foreground, so that the Job stays in that list until its pods are gone. Call it under the agent's lock;
+ * two *processes* are told apart by `RivalWatch`.
+ *
+ * @throws BootstrapError; the signal's reason
+ */
+export async function passGuard(input: GuardInput): Promise<Passage> {
+  let said = "";
+  /** Since when every look has found what is leaving. A run that is waited for may go on for much longer before that. */
+  let leavingSince: number | null = null;
+  while (true) {
+    const lookedAt = performance.now();
+    const decision = decide(await look(input));
+    if (decision.kind === "start" || decision.kind === "adopt") return decision;
+    const queuedMs = performance.now() - input.askedAt;
+    if (decision.kind === "leaving") {
+      leavingSince ??= performance.now();
+      const waitedMs = performance.now() - leavingSince;
+      // Not left to `settle`: a cache that is behind lets it return at once, time after time.
+      if (waitedMs > LEAVING_TIMEOUT_MS) throw stillLeaving(decision.names.join(", "));
+      await settle(input, decision.names.join(", "), LEAVING_TIMEOUT_MS - waitedMs);
+      await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
+      continue;
+    }
+    leavingSince = null;
+    const { deleteMismatchedOrphans, concurrencyPolicy } = input.config;
+    const orphans = decision.blockers.filter((each) => !each.isActiveHere);
+    // Not for nothing: what a run of this process blocks is refused all the same, unless it waits.
+    const mayHelp = concurrencyPolicy === "wait" || orphans.length === decision.blockers.length;
+    if (deleteMismatchedOrphans && mayHelp && orphans.length > 0) {
+      await deleteOrphans(input, orphans);
+      continue;
+    }
+    if (concurrencyPolicy !== "wait" || queuedMs > WAIT_TIMEOUT_MS) throw blockedBy(decision.blockers);
+    const names = decision.blockers.map(({ job }) => job.metadata.name).join(", ");
+    if (names !== said) input.say("stdout", `Waiting for the agent's other run to end: ${names}`);
+    said = names;
+    await settle(input, names, WAIT_TIMEOUT_MS - queuedMs, decision.blockers);
+    await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
+  }
+}
+
+/** @throws BootstrapError `k8s_concurrency_guard_unreachable`; the signal's reason */
+export async function openGuardView(
+  engine: RunEngine,
+  {
+    namespace,
+    agentId,
+    signal,
+    timeoutMs,
+  }: { namespace: string; agentId: string; signal: AbortSignal; timeoutMs: number },
+): Promise<EngineView> {
+  try {
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    return await engine.openView(namespace, { [LabelKey.agentId]: agentId }, limited);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw unreachable(namespace, error);
+  }
+}
+
+/** @throws BootstrapError `k8s_concurrency_guard_unreachable` */
+async function look(input: GuardInput): Promise<Situation> {
+  const { engine, view, namespace, newcomer, signal } = input;
+  const labels = { [LabelKey.agentId]: newcomer.agentId };
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(input.listTimeoutMs)]);
+  try {
+    const jobs = await engine.listJobs(namespace, labels, limited);
+    const { synced, connected, ageMs } = view.pods.freshness();
+    const isCurrent = synced && connected && ageMs < input.cacheMaxAgeMs;
+    const pods = isCurrent ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
+    return situationOf(input, jobs, pods);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw unreachable(namespace, error);
+  }
+}
+
+function unreachable(namespace: string, error: unknown): BootstrapError {
+  return new BootstrapError({
+    code: "k8s_concurrency_guard_unreachable",
+    message: `Cannot see whether the agent already runs in namespace ${namespace}, so nothing was started: ${reasonOf(error)}`,
+    family: "transient_upstream",
+    cause: error,
+  });
+}
+
+export function situationOf(
+  { newcomer, containerName, config }: GuardInput,
+  jobs: readonly Job[],
+  pods: readonly Pod[],
+): Situation {
+  const { active, collected } = processState();
+  return {
+    jobs,
+    pods,
+    newcomer,
+    containerName,
+    config,
+    isActiveHere: (uid) => active.has(uid),
+    isCollected: (uid) => collected.has(uid),
+  };
+}
+
+export function isOfAgent({ namespace, newcomer }: GuardInput): (object: Job | Pod) => boolean {
+  return ({ metadata }) => metadata.namespace === namespace && metadata.labels?.[LabelKey.agentId] === newcomer.agentId;
+}
+
+export function cachedPods(input: GuardInput): Pod[] {
+  return input.view.pods.list(isOfAgent(input));
+}
+
+/**
+ * Resolves when the cache has news that let the newcomer pass, as far as the cache knows; the server is asked again then.
+ * @throws BootstrapError when the time is over
+ */
+async function settle(input: GuardInput, names: string, ms: number, blockers: readonly Blocker[] = []): Promise<void> {
+  const { view, signal } = input;
+  const filter = isOfAgent(input);
+  signal.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    let isSettled = false;
+    const finish = (end: () => void) => {
+      if (isSettled) return;
+      isSettled = true;
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+      for (const unsubscribe of subscriptions) unsubscribe();
+      end();
+    };
+    const onAbort = () => finish(() => reject(signal.reason));
+    const timer = setTimeout(
+      () => finish(() => reject(blockers.length > 0 ? blockedBy(blockers) : stillLeaving(names))),
+      Math.max(0, ms),
+    );
+    timer.unref();
+    const check = () => {
+      const { kind } = decide(situationOf(input, view.jobs.list(filter), cachedPods(input)));
+      if (kind === "start" || kind === "adopt") finish(resolve);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    const subscriptions = [
+      view.jobs.subscribe(check, { filter, replay: false }),
+      view.pods.subscribe(check, { filter, replay: false }),
+    ];
+    // What was true of the list may have passed since: the cache may know it already.
+    check();
+  });
+}
+
+async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Promise<void> {
+  const { engine, namespace, signal } = input;
+  const names = orphans.map(({ job }) => job.metadata.name).join(", ");
+  input.say("stdout", `Deleting ${orphans.length} run(s) of an earlier process that cannot be adopted: ${names}`);
+  const refs = orphans.map(({ job }) => ({ namespace, jobName: job.metadata.name, uid: job.metadata.uid }));
+  const runs: Run[] = [];
+  try {
+    // Of another shard: what is not ours is not seen to go.
+    for (const ref of refs) await engine.claim(ref, signal);
+    runs.push(...refs.map((ref) => engine.attach(ref)));
+    await Promise.all(runs.map((run) => stopJob(run, { signal, timeoutMs: LEAVING_TIMEOUT_MS })));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new BootstrapError({
+      code: "k8s_concurrent_run_blocked",
+      message: `Runs of an earlier process could not be deleted (${names}): ${reasonOf(error)}`,
+      family: "transient_upstream",
+      cause: error,
+    });
+  } finally {
+    for (const run of runs) run.release();
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (ms > 0) await sleep(ms, undefined, { signal, ref: false }).catch(() => signal.throwIfAborted());
+}
+
+function blockedBy(blockers: readonly Blocker[]): BootstrapError {
+  const [first] = blockers;
+  const code = first?.code ?? "k8s_concurrent_run_blocked";
+  const names = blockers.map(({ job }) => job.metadata.name).join(", ");
+  const why = {
+    k8s_concurrent_run_blocked: "Another run of this agent is live",
+    k8s_orphan_task_unknown: "A run of this agent is live, and it cannot be told whether it is about the same task",
+    k8s_orphan_session_mismatch: "A run of this agent is live for the same task, with another session",
+  }[code];
+  return new BootstrapError({
+    code,
+    message: `${why}: Job ${names}. Wait for it, delete the Job, or set concurrencyPolicy to wait or parallel.`,
+    family: "transient_upstream",
+  });
+}
+
+function stillLeaving(names: string): BootstrapError {
+  return new BootstrapError({
+    code: "k8s_concurrent_run_blocked",
+    message: `An earlier run of this agent was deleted and its pod has not ended yet: ${names}. If its node is lost, delete the pod by force.`,
+    family: "transient_upstream",
+  });
+}

@@ -1,0 +1,164 @@
+import { ApiError, isAlreadyExists, isForbidden, isNotFound, jobPath, type Run } from "../../engine/index.ts";
+import { BootstrapError, reasonOf } from "../errors.ts";
+import type { RunManifest } from "../job/manifest.ts";
+import { LabelKey } from "../job/names.ts";
+import { createRunSecret } from "../job/prompt-delivery.ts";
+import { isLeaseLoss } from "../run/outcome.ts";
+import { stopJob } from "../upkeep/clean-up.ts";
+import type { GuardInput } from "./guard.ts";
+import { agentKeyOf, processState, settlesWithin } from "./process-state.ts";
+import { RivalWatch } from "./rivals.ts";
+import { policyOf } from "./site.ts";
+
+/** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
+const WITHDRAW_TIMEOUT_MS = 20_000;
+
+/**
+ * Creates the Job, makes sure that it is the agent's only one, and gives it its Secret. Until the last step the agent
+ * cannot start.
+ *
+ * @returns null when a rival was first: the guard has to decide again. A run whose signal aborted on the way comes back as
+ * it is, for its session to stop it.
+ * @throws BootstrapError; the signal's reason when there is no Job yet
+ */
+export async function launchRun(guard: GuardInput, manifest: RunManifest, adapterType: string): Promise<Run | null> {
+  const { signal, config } = guard;
+  const rivals = config.concurrencyPolicy === "parallel" ? null : new RivalWatch(guard, manifest.jobName);
+  let run: Run | null = null;
+  let isAlone = false;
+  try {
+    run = await createJob(guard, manifest);
+    const before = rivals === null ? [] : await rivals.before(run);
+    if (before.length > 0) {
+      const names = before.map(({ metadata }) => metadata.name).join(", ");
+      guard.say(
+        "stdout",
+        `Another process has just started this agent (${names}): Job ${manifest.jobName} is withdrawn`,
+      );
+      await withdraw(guard, run);
+      return null;
+    }
+    isAlone = true;
+    await giveSecret(guard, manifest, run, adapterType);
+    return run;
+  } catch (error) {
+    if (run === null) throw error;
+    if (signal.aborted) {
+      if (!isLeaseLoss(signal) || manifest.secret === null) return run;
+      // It cannot go on: nobody would give it its Secret, and until somebody deletes it, it blocks the agent.
+      await withdraw(guard, run);
+      throw signal.reason;
+    }
+    const failure = isAlone ? secretFailure(manifest, error) : rivalFailure(manifest, error);
+    const isGone = await withdraw(guard, run);
+    // Without its Secret no agent starts; without a Secret to wait for it may have.
+    const mayRun = isAlone ? isAmbiguous(error) : manifest.secret === null;
+    throw isGone ? failure : failure.unlessStarted(mayRun);
+  } finally {
+    rivals?.close();
+  }
+}
+
+async function giveSecret(
+  { engine, namespace, signal }: GuardInput,
+  { secret, jobName, job }: RunManifest,
+  run: Run,
+  adapterType: string,
+): Promise<void> {
+  if (secret === null || run.uid === null) return;
+  const runIdLabel = job.metadata.labels[LabelKey.runId] ?? null;
+  await createRunSecret(engine.cluster, secret, { namespace, jobName, uid: run.uid, adapterType, runIdLabel }, signal);
+  // Until now it was not there because of us, however long the rival watch and the server took.
+  run.configProvided();
+}
+
+function rivalFailure({ jobName }: RunManifest, error: unknown): BootstrapError {
+  return new BootstrapError({
+    code: "k8s_concurrency_guard_unreachable",
+    message: `Whether Job ${jobName} is the agent's only one could not be seen: ${reasonOf(error)}`,
+    family: "transient_upstream",
+    cause: error,
+  });
+}
+
+function secretFailure({ secret }: RunManifest, error: unknown): BootstrapError {
+  return new BootstrapError({
+    code: "k8s_prompt_secret_create_failed",
+    message: `The Secret ${secret?.name ?? ""} of the run could not be created: ${reasonOf(error)}`,
+    family: isPermanent(error) ? null : "transient_upstream",
+    cause: error,
+  });
+}
+
+async function createJob(guard: GuardInput, { job, jobName, namespace, secret }: RunManifest): Promise<Run> {
+  const { engine, signal, config } = guard;
+  try {
+    return await engine.launch(job, { signal, policy: policyOf(config) });
+  } catch (error) {
+    const isLost = isAmbiguous(error);
+    if (isLost) {
+      // It may have been carried out all the same: leave no Job behind that waits for a Secret.
+      const deleted = engine.cluster.json({
+        method: "DELETE",
+        path: jobPath(namespace, jobName),
+        query: { propagationPolicy: "Foreground" },
+        timeoutMs: 5_000,
+      });
+      if (!(await isDone(deleted, 5_000))) keepInMind(guard, jobName, null);
+    }
+    // Without a Secret to wait for, a Job that was created after all runs.
+    const mayRun = isLost && secret === null;
+    if (!mayRun) signal.throwIfAborted();
+    if (isAlreadyExists(error)) {
+      throw new BootstrapError({
+        code: "k8s_concurrent_run_blocked",
+        message: `Job ${jobName} of this very run was created by another process at the same moment.`,
+        family: "transient_upstream",
+        cause: error,
+      });
+    }
+    const failure = new BootstrapError({
+      code: "k8s_job_create_failed",
+      message: `Job ${jobName} could not be created: ${reasonOf(error)}`,
+      family: isPermanent(error) ? null : "transient_upstream",
+      cause: error,
+    });
+    throw failure.unlessStarted(mayRun);
+  }
+}
+
+/** Nobody can say whether the request was carried out. */
+function isAmbiguous(error: unknown): boolean {
+  return error instanceof ApiError && error.sent && (error.status === 0 || error.status >= 500);
+}
+
+/** The same request would fail again. A quota is answered with 403, too; it may have room later. */
+function isPermanent(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return true;
+  if (isForbidden(error) && /quota/i.test(error.message)) return false;
+  return (
+    error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 409 && error.status !== 429
+  );
+}
+
+/** False when it cannot be told whether Job and pod are gone. */
+async function withdraw(guard: GuardInput, run: Run): Promise<boolean> {
+  const isGone = await isDone(stopJob(run, { timeoutMs: WITHDRAW_TIMEOUT_MS }), WITHDRAW_TIMEOUT_MS);
+  if (!isGone) keepInMind(guard, run.jobName, run.uid);
+  run.release();
+  return isGone;
+}
+
+/** For the agent's next start in this process to delete. */
+function keepInMind({ engine, namespace, newcomer }: GuardInput, jobName: string, uid: string | null): void {
+  const { undeleted } = processState();
+  const key = agentKeyOf(engine.cluster.server, namespace, newcomer.agentId);
+  const jobs = undeleted.get(key) ?? new Map<string, string | null>();
+  undeleted.set(key, jobs.set(jobName, uid));
+}
+
+/** Whether the deletion went well in time, or there was nothing to delete. */
+async function isDone(deletion: Promise<unknown>, ms: number): Promise<boolean> {
+  const outcome = deletion.then(() => true, isNotFound);
+  return (await settlesWithin(outcome, ms)) && (await outcome);
+}

@@ -1,0 +1,199 @@
+import type { Job, Pod } from "../../engine/index.ts";
+import type { BaseConfig } from "../config/config.ts";
+import { AnnotationKey, LabelKey } from "../job/names.ts";
+
+/** The run that wants to start, as it stands in labels. */
+export interface Newcomer {
+  readonly agentId: string;
+  readonly runId: string;
+  readonly taskId: string | null;
+  readonly sessionId: string | null;
+}
+
+export type OrphanClass = "reattach" | "block_session_mismatch" | "block_task_mismatch" | "block_task_unknown";
+
+/**
+ * May the newcomer take over a run that an earlier process left behind? It must be about the same task; sessions must not
+ * contradict each other. A first run has no session, so a missing one is no contradiction.
+ */
+export function classifyOrphan(job: Job, { taskId, sessionId }: Pick<Newcomer, "taskId" | "sessionId">): OrphanClass {
+  const labels = job.metadata.labels ?? {};
+  const itsTask = labels[LabelKey.taskId];
+  const itsSession = labels[LabelKey.sessionId];
+  if (taskId === null || itsTask === undefined) return "block_task_unknown";
+  if (itsTask !== taskId) return "block_task_mismatch";
+  if (sessionId !== null && itsSession !== undefined && itsSession !== sessionId) return "block_session_mismatch";
+  return "reattach";
+}
+
+export type BlockCode = "k8s_concurrent_run_blocked" | "k8s_orphan_task_unknown" | "k8s_orphan_session_mismatch";
+
+export interface Blocker {
+  readonly job: Job;
+  readonly code: BlockCode;
+  /** Followed by a run of this process, so not an orphan. */
+  readonly isActiveHere: boolean;
+}
+
+export type Decision =
+  | { readonly kind: "start" }
+  | { readonly kind: "adopt"; readonly job: Job; readonly isOwnRun: boolean; readonly isEnded: boolean }
+  | { readonly kind: "blocked"; readonly blockers: readonly Blocker[] }
+  /** Job and pods are on their way out; they may still run. */
+  | { readonly kind: "leaving"; readonly names: readonly string[] };
+
+export interface Situation {
+  /** All Jobs and pods of the agent. */
+  readonly jobs: readonly Job[];
+  readonly pods: readonly Pod[];
+  readonly newcomer: Newcomer;
+  readonly containerName: string;
+  readonly config: Pick<BaseConfig, "reattachOrphanedJobs" | "concurrencyPolicy" | "retainJobs">;
+  isActiveHere(uid: string): boolean;
+  isCollected(uid: string): boolean;
+}
+
+/**
+ * What the newcomer may do. Pure.
+ *
+ * Pods count as much as Jobs: after a Job was deleted in the background its pod runs on for the grace period, with the agent
+ * in it. And a Job may stand unfinished though its agent has ended (a mesh sidecar keeps the pod running): that is no
+ * competitor.
+ */
+export function decide(situation: Situation): Decision {
+  const { newcomer, config, isActiveHere } = situation;
+  const jobs = [...situation.jobs].sort(newestFirst);
+  const own = jobs.find((job) => isOwnRun(job, newcomer));
+  if (own !== undefined) {
+    const blocker: Blocker = { job: own, code: "k8s_concurrent_run_blocked", isActiveHere: true };
+    if (isActiveHere(own.metadata.uid)) return { kind: "blocked", blockers: [blocker] };
+    if (own.metadata.deletionTimestamp !== undefined) return { kind: "leaving", names: [own.metadata.name] };
+    return { kind: "adopt", job: own, isOwnRun: true, isEnded: isEnded(own, situation) };
+  }
+
+  const blockers: Blocker[] = [];
+  const leaving = podsWithoutJob(situation);
+  let target: Job | null = null;
+  let endedTarget: Job | null = null;
+  for (const job of jobs) {
+    if (job.metadata.deletionTimestamp !== undefined) {
+      if (mayRunOn(job, situation)) leaving.push(job.metadata.name);
+      continue;
+    }
+    if (isOver(job) && hasLiveAgent(job, situation)) {
+      // The deadline: the Job is over, its pod has its grace period.
+      leaving.push(job.metadata.name);
+      continue;
+    }
+    const orphan = classifyOrphan(job, newcomer);
+    if (isEnded(job, situation)) {
+      if (orphan === "reattach" && mayCollect(job, situation)) endedTarget ??= job;
+    } else if (isActiveHere(job.metadata.uid)) {
+      blockers.push({ job, code: "k8s_concurrent_run_blocked", isActiveHere: true });
+    } else if (!config.reattachOrphanedJobs || orphan === "block_task_mismatch") {
+      blockers.push({ job, code: "k8s_concurrent_run_blocked", isActiveHere: false });
+    } else if (orphan === "reattach") {
+      target ??= job;
+    } else {
+      const code = orphan === "block_task_unknown" ? "k8s_orphan_task_unknown" : "k8s_orphan_session_mismatch";
+      blockers.push({ job, code, isActiveHere: false });
+    }
+  }
+  if (config.concurrencyPolicy !== "parallel") {
+    if (blockers.length > 0) return { kind: "blocked", blockers };
+    if (target === null && leaving.length > 0) return { kind: "leaving", names: leaving };
+  }
+  if (target !== null) return { kind: "adopt", job: target, isOwnRun: false, isEnded: false };
+  if (endedTarget !== null) return { kind: "adopt", job: endedTarget, isOwnRun: false, isEnded: true };
+  return { kind: "start" };
+}
+
+/** By label: that is what the adapter of old left too. */
+function isOwnRun({ metadata }: Job, { runId }: Newcomer): boolean {
+  return metadata.labels?.[LabelKey.runId] === runId;
+}
+
+function newestFirst(a: Job, b: Job): number {
+  return (
+    compare(b.metadata.creationTimestamp, a.metadata.creationTimestamp) || compare(a.metadata.name, b.metadata.name)
+  );
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function isOver(job: Job): boolean {
+  return (job.status.conditions ?? []).some(({ type, status }) => status === "True" && OVER.has(type));
+}
+
+/** The last two come first, while pods may still be terminating (KEP-3998). */
+const OVER = new Set(["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"]);
+
+/** With either its pods have ended, too (KEP-3998). */
+export function jobEnd(job: Job): "Complete" | "Failed" | null {
+  for (const { type, status } of job.status.conditions ?? []) {
+    if (status === "True" && (type === "Complete" || type === "Failed")) return type;
+  }
+  return null;
+}
+
+function podsOf(job: Job, { pods }: Situation): Pod[] {
+  return pods.filter((pod) => pod.metadata.ownerReferences?.some((owner) => owner.uid === job.metadata.uid));
+}
+
+/** The agent of this pod runs or may still start. */
+function isLivePod(pod: Pod, containerName: string): boolean {
+  if (pod.status.phase === "Succeeded" || pod.status.phase === "Failed") return false;
+  const status = pod.status.containerStatuses?.find((each) => each.name === containerName);
+  return status?.state?.terminated === undefined;
+}
+
+function hasLiveAgent(job: Job, situation: Situation): boolean {
+  return podsOf(job, situation).some((pod) => isLivePod(pod, situation.containerName));
+}
+
+/**
+ * The agent of a Job that is being deleted. It stands until its pods are gone, unless another finalizer holds it: whose pods are
+ * unknown may have one that the cache has not seen yet, unless the Job itself counts none.
+ */
+function mayRunOn(job: Job, situation: Situation): boolean {
+  if (podsOf(job, situation).length > 0) return hasLiveAgent(job, situation);
+  const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = job.status;
+  return active + terminating > 0 || succeeded + failed === 0;
+}
+
+/** The Job is over, or no longer has an agent that runs. */
+function isEnded(job: Job, situation: Situation): boolean {
+  const pods = podsOf(job, situation);
+  const isLive = pods.some((pod) => isLivePod(pod, situation.containerName));
+  return jobEnd(job) === null ? pods.length > 0 && !isLive && (job.spec.backoffLimit ?? 6) === 0 : !isLive;
+}
+
+/**
+ * Is there an uncollected result worth taking? It must have ended well (after a failure a fresh run is what is wanted), its
+ * log must still be there, and it must not have been kept after its result was taken: the adapter of old leaves no mark of
+ * that, so where Jobs are retained its ended ones are left alone.
+ */
+function mayCollect(job: Job, situation: Situation): boolean {
+  const { config, isActiveHere, isCollected } = situation;
+  const { uid, annotations = {} } = job.metadata;
+  if (!config.reattachOrphanedJobs || isActiveHere(uid) || isCollected(uid)) return false;
+  // Where Jobs are retained, one without the mark may have been taken all the same: without the right to patch there is none.
+  if (config.retainJobs || annotations[AnnotationKey.collectedAt] !== undefined) return false;
+  const pods = podsOf(job, situation);
+  return jobEnd(job) !== "Failed" && pods.some((pod) => agentExitCode(pod, situation.containerName) === 0);
+}
+
+function agentExitCode(pod: Pod, containerName: string): number | null {
+  return pod.status.containerStatuses?.find((each) => each.name === containerName)?.state?.terminated?.exitCode ?? null;
+}
+
+/** Pods whose Job is deleted already and whose agent may still run. */
+function podsWithoutJob({ jobs, pods, containerName }: Situation): string[] {
+  const uids = new Set(jobs.map((job) => job.metadata.uid));
+  const left = pods.filter(
+    (pod) => isLivePod(pod, containerName) && !pod.metadata.ownerReferences?.some(({ uid }) => uids.has(uid)),
+  );
+  return left.map((pod) => pod.metadata.name);
+}

@@ -1,0 +1,137 @@
+import { ApiError, type Cluster, type Job, jobPath } from "../../engine/index.ts";
+import { isObject } from "../config/config-reader.ts";
+import { BootstrapError } from "../errors.ts";
+import { AnnotationKey, LabelKey } from "../job/names.ts";
+
+/** What a Job says about the run that an earlier process began. Jobs of the adapter of old say less. */
+export interface LeftBehind {
+  readonly runId: string | null;
+  readonly sessionId: string | null;
+  readonly workingDir: string | null;
+  readonly carry: Readonly<Record<string, string>>;
+}
+
+export function readLeftBehind({ metadata }: Job): LeftBehind {
+  const { labels = {}, annotations = {} } = metadata;
+  return {
+    runId: annotations[AnnotationKey.runId] ?? labels[LabelKey.runId] ?? null,
+    // A session id survives as a label too: it is a UUID.
+    sessionId: annotations[AnnotationKey.sessionId] ?? labels[LabelKey.sessionId] ?? null,
+    workingDir: annotations[AnnotationKey.workingDir] ?? null,
+    carry: readCarry(annotations[AnnotationKey.carry]),
+  };
+}
+
+function readCarry(text: string | undefined): Record<string, string> {
+  if (text === undefined) return {};
+  try {
+    const value: unknown = JSON.parse(text);
+    if (!isObject(value)) return {};
+    return Object.fromEntries(
+      Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+    );
+  } catch {
+    return {};
+  }
+}
+
+interface PatchOperation {
+  op: "add" | "test";
+  path: string;
+  value: unknown;
+}
+
+/** So long a run that was adopted is left to whoever adopted it; if that died too, the next try takes it. */
+const ADOPTION_MS = 10_000;
+
+/** Has another process taken the run over just now? Its clock may differ from ours a little. */
+export function isJustAdopted({ metadata }: Job): boolean {
+  const at = Date.parse(metadata.annotations?.[AnnotationKey.adoptedAt] ?? "");
+  return Math.abs(Date.now() - at) < ADOPTION_MS;
+}
+
+/** Another process has taken the run over at the same moment. */
+export class AdoptedElsewhereError extends BootstrapError {
+  constructor(jobName: string) {
+    const message = `Another process has taken over Job ${jobName} at this moment.`;
+    super({ code: "k8s_concurrent_run_blocked", message, family: "transient_upstream" });
+  }
+}
+
+/**
+ * Writes the new run on the Job, so that whoever looks for the run finds it. `add` and not `replace`: the latter fails
+ * where there was no such label (RFC 6902). The pod keeps its old labels; it is found by its owner.
+ *
+ * Of several processes that want to adopt the run at once, the first one's patch holds: those of the others fail, since the
+ * label no longer is what they have seen.
+ * @throws AdoptedElsewhereError, ApiError
+ */
+export async function relabel(
+  cluster: Cluster,
+  job: Job,
+  run: { runId: string; runIdLabel: string; sessionId: string | null },
+  signal: AbortSignal,
+): Promise<void> {
+  const { uid, annotations, labels = {}, namespace, name } = job.metadata;
+  const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
+  const path = `/metadata/labels/${escapePointer(LabelKey.runId)}`;
+  const before = labels[LabelKey.runId];
+  if (before !== undefined) operations.push({ op: "test", path, value: before });
+  operations.push({ op: "add", path, value: run.runIdLabel });
+  if (run.sessionId !== null) {
+    operations.push({ op: "add", path: `/metadata/labels/${escapePointer(LabelKey.sessionId)}`, value: run.sessionId });
+  }
+  if (annotations === undefined) operations.push({ op: "add", path: "/metadata/annotations", value: {} });
+  for (const [key, value] of [
+    [AnnotationKey.runId, run.runId],
+    [AnnotationKey.adoptedAt, new Date().toISOString()],
+  ]) {
+    operations.push({ op: "add", path: `/metadata/annotations/${escapePointer(key ?? "")}`, value });
+  }
+  try {
+    await patchJob(cluster, namespace, name, operations, signal);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 422) throw error;
+    const current = (await cluster.json<Job>({ path: jobPath(namespace, name), signal })).metadata;
+    const label = current?.labels?.[LabelKey.runId];
+    // Ours, whose answer was lost.
+    if (label === run.runIdLabel) return;
+    // Nobody came between: the server will not have the change itself.
+    if (label === before && current?.uid === uid) throw error;
+    throw new AdoptedElsewhereError(name);
+  }
+}
+
+/** Marks a Job that is kept: its result was taken. @throws ApiError */
+export async function markCollected(cluster: Cluster, job: Job, signal?: AbortSignal): Promise<void> {
+  const { namespace, name, uid, annotations } = job.metadata;
+  const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
+  if (annotations === undefined) operations.push({ op: "add", path: "/metadata/annotations", value: {} });
+  operations.push({
+    op: "add",
+    path: `/metadata/annotations/${escapePointer(AnnotationKey.collectedAt)}`,
+    value: new Date().toISOString(),
+  });
+  await patchJob(cluster, namespace, name, operations, signal);
+}
+
+async function patchJob(
+  cluster: Cluster,
+  namespace: string,
+  name: string,
+  body: readonly PatchOperation[],
+  signal?: AbortSignal,
+): Promise<void> {
+  await cluster.json({
+    method: "PATCH",
+    path: jobPath(namespace, name),
+    contentType: "application/json-patch+json",
+    body,
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** RFC 6901 */
+function escapePointer(key: string): string {
+  return key.replaceAll("~", "~0").replaceAll("/", "~1");
+}

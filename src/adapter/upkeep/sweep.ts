@@ -1,0 +1,279 @@
+import { isConflict, isNotFound, type Job, jobPath, type Pod, type RunEngine } from "../../engine/index.ts";
+import { AnnotationKey, LabelKey, secretNameFor } from "../job/names.ts";
+import { secretsPath } from "../job/prompt-delivery.ts";
+import { processState } from "../start/process-state.ts";
+
+export interface SweepInput {
+  readonly engine: RunEngine;
+  readonly namespace: string;
+  readonly adapterType: string;
+  /** The agent's. */
+  readonly containerName: string;
+  readonly signal: AbortSignal;
+  /** A line for the run's log. */
+  say(text: string): void;
+}
+
+const SWEEP_EVERY_MS = 5 * 60_000;
+/**
+ * Far longer than any process takes to give its Job the Secret, or to take what its agent has left, all repetitions of requests
+ * included. Clocks of the cluster made the times; a few minutes of difference to ours do not matter.
+ */
+const LEFT_AGE_MS = 15 * 60_000;
+
+/**
+ * Ends what processes left behind that died: Jobs without their Secret, Jobs whose agent has ended but not their pod, Secrets of the
+ * adapter of old without their Job. At most every five minutes per namespace, whatever the number of runs.
+ *
+ * @throws ApiError
+ */
+export async function sweep(input: SweepInput): Promise<void> {
+  const { engine, namespace, adapterType } = input;
+  const { swept } = processState();
+  const key = JSON.stringify([engine.cluster.server, namespace, adapterType]);
+  const last = swept.get(key);
+  if (last !== undefined && performance.now() - last < SWEEP_EVERY_MS) return;
+  swept.set(key, performance.now());
+  await sweepHalfCreatedJobs(input);
+  await sweepEndedJobs(input);
+  await sweepOrphanedSecrets(input);
+}
+
+/**
+ * Jobs without their Secret that this process has given up and could not delete: nobody gives them one any more, and until the
+ * sweep finds them they block the agent. Never rejects: what still cannot be deleted is kept in mind, and the guard will see it.
+ */
+export async function deleteUndeleted(input: DeletionInput & Pick<SweepInput, "say">, agentKey: string): Promise<void> {
+  const { undeleted } = processState();
+  const jobs = undeleted.get(agentKey);
+  if (jobs === undefined) return;
+  for (const [name, uid] of jobs) {
+    try {
+      if (await deleteHalfCreated({ name, uid }, input)) {
+        input.say(`Deleted Job ${name}, which was created for a start that failed`);
+      }
+      jobs.delete(name);
+    } catch {
+      // The server is still away.
+    }
+  }
+  if (jobs.size === 0) undeleted.delete(agentKey);
+}
+
+/**
+ * Jobs whose process died before it created their Secret. Their agent can never start, while the pod holds its node's room for
+ * ever, unless the agent runs again.
+ */
+async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
+  const { engine, say } = input;
+  // Once for all Jobs: there may be thousands of either.
+  const begun = new Set(engine.pods.list((pod) => !hasStartedNothing(pod)).flatMap(ownersOf));
+  const found = leftJobs(input, ({ metadata, status: { succeeded = 0, failed = 0 } }) => {
+    // One that is kept has lost its Secret after its end.
+    if (metadata.annotations?.[AnnotationKey.collectedAt] !== undefined || succeeded + failed > 0) return false;
+    return isOld(metadata.creationTimestamp) && !begun.has(metadata.uid);
+  });
+  for (const { metadata } of found) {
+    if (!(await deleteHalfCreated(metadata, input))) continue;
+    const { name } = metadata;
+    const secret = secretNameFor(name);
+    say(`Deleted Job ${name}: its process ended before it created Secret ${secret}, so its agent could never start`);
+  }
+}
+
+async function deleteHalfCreated(target: Target, input: DeletionInput): Promise<boolean> {
+  const { engine, namespace, signal } = input;
+  const secret = secretNameFor(target.name);
+  return await deleteIf(target, input, async (job) => {
+    if (!needsSecret(job, secret)) return false;
+    return (await find(engine, secretPath(namespace, secret), signal)) === null;
+  });
+}
+
+/**
+ * Jobs whose agent has ended in a pod that goes on for another container's sake (a mesh's, which nobody tells to end). Kubernetes
+ * counts `ttlSecondsAfterFinished` from the Job's end, which never comes; here it counts from the agent's.
+ */
+async function sweepEndedJobs(input: SweepInput): Promise<void> {
+  const { engine, containerName, say } = input;
+  const endedAt = new Map<string, number>();
+  for (const pod of engine.pods.list()) {
+    const agent = pod.status.containerStatuses?.find(({ name }) => name === containerName);
+    // Not a number for one that has not ended, nor for a Job of several pods of which one has not.
+    const at = Date.parse(agent?.state?.terminated?.finishedAt ?? "");
+    for (const uid of ownersOf(pod)) endedAt.set(uid, Math.max(at, endedAt.get(uid) ?? at));
+  }
+  const endedMsAgo = ({ uid }: { uid: string }) => Date.now() - (endedAt.get(uid) ?? Number.NaN);
+  for (const { metadata } of leftJobs(input, (job) => endedMsAgo(job.metadata) >= LEFT_AGE_MS)) {
+    const isDeleted = await deleteIf(metadata, input, ({ spec }) => {
+      // Without one it is to be kept.
+      const ttlSeconds = spec?.ttlSecondsAfterFinished ?? Number.POSITIVE_INFINITY;
+      return endedMsAgo(metadata) >= ttlSeconds * 1_000;
+    });
+    if (!isDeleted) continue;
+    say(`Deleted Job ${metadata.name}: its agent has ended, and another container kept its pod beyond its TTL`);
+  }
+}
+
+function ownersOf({ metadata }: Pod): string[] {
+  return metadata.ownerReferences?.map(({ uid }) => uid) ?? [];
+}
+
+/** Unfinished Jobs of this adapter that no run of this process follows, as the cache has them. */
+function leftJobs({ engine, namespace }: SweepInput, isLeft: (job: Job) => boolean): readonly Job[] {
+  const { active } = processState();
+  return engine.jobs.list((job) => {
+    const { uid, annotations = {} } = job.metadata;
+    if (job.metadata.namespace !== namespace || active.has(uid)) return false;
+    // The adapter of old creates the Secret first, and waits for the Job's end.
+    return annotations[AnnotationKey.workingDir] !== undefined && mayBeLeft(job) && isLeft(job);
+  });
+}
+
+type DeletionInput = Pick<SweepInput, "engine" | "namespace" | "signal">;
+
+interface Target {
+  readonly name: string;
+  /** Null: whatever has that name. */
+  readonly uid: string | null;
+}
+
+/** Made sure of at the server; nothing is deleted that has been changed since (adopted, for one). */
+async function deleteIf(
+  { name, uid }: Target,
+  { engine, namespace, signal }: DeletionInput,
+  isLeft: (job: FullJob) => boolean | Promise<boolean>,
+): Promise<boolean> {
+  const path = jobPath(namespace, name);
+  const job = await find<FullJob>(engine, path, signal);
+  if (job === null || (uid !== null && job.metadata.uid !== uid)) return false;
+  if (!mayBeLeft(job) || !(await isLeft(job))) return false;
+  return await deleteUnchanged(engine, path, job.metadata, { propagationPolicy: "Foreground" }, signal);
+}
+
+/** False when it has been changed or has gone since it was looked at: then it is not ours to delete. */
+async function deleteUnchanged(
+  { cluster }: RunEngine,
+  path: string,
+  { uid, resourceVersion }: { uid: string; resourceVersion: string },
+  options: { propagationPolicy?: "Foreground" },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const body = { apiVersion: "v1", kind: "DeleteOptions", ...options, preconditions: { uid, resourceVersion } };
+  try {
+    await cluster.json({ method: "DELETE", path, body, signal });
+    return true;
+  } catch (error) {
+    if (isConflict(error) || isNotFound(error)) return false;
+    throw error;
+  }
+}
+
+/** Neither over, nor on its way out, nor in the hands of a process that has just taken it over. */
+function mayBeLeft({ metadata, status = {} }: Pick<FullJob, "metadata" | "status">): boolean {
+  const adoptedAt = metadata.annotations?.[AnnotationKey.adoptedAt];
+  if (metadata.deletionTimestamp !== undefined || (adoptedAt !== undefined && !isOld(adoptedAt))) return false;
+  return !(status.conditions ?? []).some((each) => each.status === "True");
+}
+
+function hasStartedNothing({ status }: Pod): boolean {
+  return (status.containerStatuses ?? []).every(
+    ({ state, lastState, restartCount }) =>
+      state?.running === undefined &&
+      state?.terminated === undefined &&
+      lastState?.terminated === undefined &&
+      restartCount === 0,
+  );
+}
+
+interface FullJob {
+  readonly metadata: Pick<Job["metadata"], "uid" | "resourceVersion" | "deletionTimestamp" | "annotations">;
+  readonly status?: Job["status"];
+  readonly spec?: {
+    readonly ttlSecondsAfterFinished?: number;
+    readonly template?: {
+      readonly spec?: {
+        readonly volumes?: readonly { readonly secret?: { readonly secretName?: string } }[];
+        readonly containers?: readonly {
+          readonly env?: readonly { readonly valueFrom?: { readonly secretKeyRef?: { readonly name?: string } } }[];
+        }[];
+      };
+    };
+  };
+}
+
+function needsSecret({ spec }: FullJob, name: string): boolean {
+  const { volumes = [], containers = [] } = spec?.template?.spec ?? {};
+  return (
+    volumes.some(({ secret }) => secret?.secretName === name) ||
+    containers.some(({ env = [] }) => env.some(({ valueFrom }) => valueFrom?.secretKeyRef?.name === name))
+  );
+}
+
+async function find<T>({ cluster }: RunEngine, path: string, signal: AbortSignal): Promise<T | null> {
+  try {
+    return await cluster.json<T>({ path, signal });
+  } catch (error) {
+    if (isNotFound(error)) return null;
+    throw error;
+  }
+}
+
+function secretPath(namespace: string, name: string): string {
+  return `${secretsPath(namespace)}/${encodeURIComponent(name)}`;
+}
+
+interface ListedSecret {
+  metadata: {
+    name: string;
+    uid: string;
+    resourceVersion: string;
+    creationTimestamp: string;
+    ownerReferences?: unknown[];
+  };
+}
+
+/**
+ * Run Secrets that the adapter of old left behind: without owner, without Job. The precondition on the version makes sure that it
+ * is still the one that was looked at.
+ */
+async function sweepOrphanedSecrets({ engine, namespace, adapterType, signal }: SweepInput): Promise<void> {
+  const { cluster } = engine;
+  let next: string | undefined;
+  do {
+    const page = await cluster.json<{ items?: ListedSecret[]; metadata?: { continue?: string } }>({
+      path: secretsPath(namespace),
+      query: {
+        labelSelector: `${LabelKey.managedBy}=paperclip,${LabelKey.adapterType}=${adapterType}`,
+        limit: 100,
+        continue: next,
+      },
+      signal,
+    });
+    for (const { metadata } of page.items ?? []) {
+      if (!isOrphan(metadata) || !(await hasNoJob(metadata.name, engine, namespace, signal))) continue;
+      await deleteUnchanged(engine, secretPath(namespace, metadata.name), metadata, {}, signal);
+    }
+    next = page.metadata?.continue || undefined;
+  } while (next !== undefined);
+}
+
+function isOrphan({ name, creationTimestamp, ownerReferences = [] }: ListedSecret["metadata"]): boolean {
+  return ownerReferences.length === 0 && name.endsWith("-prompt") && isOld(creationTimestamp);
+}
+
+function isOld(time: string): boolean {
+  return Date.now() - Date.parse(time) >= LEFT_AGE_MS;
+}
+
+/** The cache knows the Jobs of this shard; the server is asked before a Secret goes. */
+async function hasNoJob(
+  secretName: string,
+  engine: RunEngine,
+  namespace: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const jobName = secretName.slice(0, -"-prompt".length);
+  if (!engine.jobs.synced || engine.jobs.get(namespace, jobName) !== undefined) return false;
+  return (await find(engine, jobPath(namespace, jobName), signal)) === null;
+}

@@ -1,0 +1,49 @@
+import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults/faults.ts";
+import type { ContainerLog } from "../kubelet/container-log.ts";
+import type { ResourceName } from "../objects/resources.ts";
+import type { StatusError } from "../objects/status-error.ts";
+import type { ObjectStore } from "../store/store.ts";
+import type { WatchCache } from "../store/watch-cache.ts";
+import type { Authorization, User } from "./authorization.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Lister } from "./list.ts";
+import type { RequestInfo } from "./request-info.ts";
+import type { WatchStream } from "./watch-stream.ts";
+
+/** Where logs come from: the kubelet. */
+export interface LogSource {
+  logFor(namespace: string, podName: string, container: string, previous: boolean): ContainerLog | StatusError;
+}
+
+/** What all handlers share. */
+export interface ApiContext {
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly authorization: Authorization;
+  readonly faults: Faults;
+  readonly lister: Lister;
+  readonly watchCache: WatchCache;
+  readonly kubelet: LogSource;
+  readonly watches: Set<WatchStream>;
+  readonly logs: Set<{ request: RequestInfo; exchange: Exchange }>;
+  readonly settings: ApiSettings;
+}
+
+/** Changeable while the server runs. */
+export interface ApiSettings {
+  /** `sendInitialEvents`: false answers 422, as servers before Kubernetes 1.34 do. */
+  streamingList: boolean;
+  /** Events that a watch may have unsent before it is cut. */
+  maxPendingEvents: number;
+}
+
+/** A request that is allowed, about objects of one kind. */
+export interface ObjectRequest {
+  readonly request: RequestInfo;
+  readonly exchange: Exchange;
+  readonly user: User;
+  readonly resource: ResourceName;
+  /** For `managedFields`: the `fieldManager` parameter, else the first word of the user agent. */
+  readonly manager: string;
+}

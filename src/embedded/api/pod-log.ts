@@ -1,0 +1,80 @@
+import type { LogReadOptions } from "../kubelet/container-log.ts";
+import { chooseContainer } from "../kubelet/kubelet.ts";
+import { badRequest, invalid, notFound, StatusError } from "../objects/status-error.ts";
+import { podOf } from "../objects/workloads.ts";
+import type { ApiContext, ObjectRequest } from "./api-context.ts";
+import { isTrue } from "./request-info.ts";
+
+/** GET of `pods/{name}/log`. */
+export async function readPodLog(context: ApiContext, { request, exchange }: ObjectRequest): Promise<void> {
+  const { namespace = "", name = "", query } = request;
+  const options = logOptions(name, query);
+  const pod = context.store.get("pods", namespace, name);
+  if (pod === undefined) throw notFound("pods", name);
+  const { name: container } = chooseContainer(podOf(pod), query.get("container") ?? undefined);
+  const failure = context.faults.forLogRequest(request, container);
+  if (failure !== undefined) throw failure;
+  const headers = { "content-type": "text/plain", "cache-control": "no-cache, private" };
+  if (!podOf(pod).spec.nodeName) {
+    // No host yet, and so nowhere to read: not an error on the real server.
+    exchange.respond(204, { "cache-control": "no-cache, private" }, []);
+    return;
+  }
+  const log = context.kubelet.logFor(namespace, name, container, isTrue(query.get("previous")));
+  if (log instanceof StatusError) throw log;
+
+  const entry = { request, exchange };
+  context.logs.add(entry);
+  const abort = new AbortController();
+  exchange.onClose(() => {
+    context.logs.delete(entry);
+    abort.abort();
+  });
+  const cut = context.faults.forLog(request, options.follow === true);
+  exchange.open(200, headers);
+  let left = cut?.atByte ?? Number.POSITIVE_INFINITY;
+  for await (const chunk of log.read({ ...options, signal: abort.signal })) {
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, Math.min(chunk.length, left));
+    left -= bytes.length;
+    await exchange.send(bytes);
+    if (exchange.closed) return;
+    if (left === 0) break;
+  }
+  if (left === 0 && cut?.how === "reset") {
+    // A reset right behind the bytes would overtake them.
+    setTimeout(() => exchange.reset(), 5).unref();
+  } else exchange.end();
+}
+
+function logOptions(pod: string, query: URLSearchParams): LogReadOptions {
+  const integer = (name: string, minimum: number): number | undefined => {
+    const text = query.get(name);
+    if (text === null || text === "") return undefined;
+    if (!/^-?\d+$/.test(text)) throw badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
+    const value = Number(text);
+    if (value >= minimum) return value;
+    const message = `Invalid value: ${value}: must be greater than ${minimum === 0 ? "or equal to 0" : "0"}`;
+    throw invalid("pods", pod, [{ reason: "FieldValueInvalid", message, field: name }]);
+  };
+  const sinceTime = query.get("sinceTime") || undefined;
+  if (sinceTime !== undefined && !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(sinceTime)) {
+    throw badRequest(
+      `parsing time ${JSON.stringify(sinceTime)} as "2006-01-02T15:04:05Z07:00": cannot parse ${JSON.stringify(sinceTime)} as "2006"`,
+    );
+  }
+  const sinceSeconds = integer("sinceSeconds", 1);
+  if (sinceTime !== undefined && sinceSeconds !== undefined) {
+    const message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
+    throw invalid("pods", pod, [{ reason: "FieldValueForbidden", message, field: "sinceSeconds" }]);
+  }
+  const tailLines = integer("tailLines", 0);
+  const limitBytes = integer("limitBytes", 1);
+  return {
+    follow: isTrue(query.get("follow")),
+    timestamps: isTrue(query.get("timestamps")),
+    ...(sinceTime === undefined ? {} : { sinceTime }),
+    ...(sinceSeconds === undefined ? {} : { sinceSeconds }),
+    ...(tailLines === undefined ? {} : { tailLines }),
+    ...(limitBytes === undefined ? {} : { limitBytes }),
+  };
+}

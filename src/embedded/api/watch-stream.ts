@@ -1,0 +1,342 @@
+import type { Clock, Timer } from "../clock.ts";
+import { objectJson } from "../objects/object-json.ts";
+import type { StoredObject } from "../objects/objects.ts";
+import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import type { ObjectSelector } from "../objects/selectors.ts";
+import { StatusError } from "../objects/status-error.ts";
+import type { WatchEventType, WatchListener } from "../store/watch-cache.ts";
+import type { Exchange } from "./exchange.ts";
+import type { ListOptions } from "./list-options.ts";
+import type { RequestInfo } from "./request-info.ts";
+
+/** What a watch is made to send wrongly, once (see `Faults.nextWatch`). */
+export type WatchFrameFault =
+  /** A line that is no JSON; the watch goes on. */
+  | { kind: "garbage"; text?: string }
+  /** Half of the next frame, then a clean end (or a reset). */
+  | { kind: "truncated"; how?: "end" | "reset" }
+  /** The next object, with an annotation that makes the frame as large as this. */
+  | { kind: "huge"; bytes: number }
+  /** An ERROR frame, then a clean end. */
+  | { kind: "error"; code: number; reason: string; message: string };
+
+/** The bookmark that ends a streaming list is late, and changes come before it (see `Faults.delayListEnd`). */
+export interface ListEndFault {
+  ms: number;
+}
+
+export interface WatchStreamOptions {
+  resource: ResourceName;
+  request: RequestInfo;
+  exchange: Exchange;
+  clock: Clock;
+  listOptions: ListOptions;
+  /** Turns an object's JSON into what this client asked for (a table). */
+  transform: ((json: Buffer) => Buffer) | undefined;
+  frameFault: WatchFrameFault | undefined;
+  listEndFault: ListEndFault | undefined;
+  /** Changes after this version are sent. */
+  after: number;
+  currentVersion: () => number;
+  /** Unsent events above which a slow client is cut off, as the real server does it. */
+  maxPending: number;
+}
+
+const TYPES: Readonly<Record<string, Buffer>> = Object.fromEntries(
+  ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"].map((type) => [
+    type,
+    Buffer.from(`{"type":"${type}","object":`),
+  ]),
+);
+const END = Buffer.from("}\n");
+/** About this much is handed to the socket at once; the rest waits until it has drained. */
+const BATCH_BYTES = 256 * 1024;
+const BOOKMARK_MS = 60_000;
+const FINAL_BOOKMARK_MS = 2_000;
+const MIN_TIMEOUT_MS = 30 * 60_000;
+
+/** One open watch: what it still has to send, bookmarks, and its end. */
+export class WatchStream implements WatchListener {
+  readonly request: RequestInfo;
+  readonly exchange: Exchange;
+  readonly selector: ObjectSelector;
+  readonly resource: ResourceName;
+  readonly after: number;
+  readonly listEndFault: ListEndFault | undefined;
+  readonly #options: WatchStreamOptions;
+  readonly #timers: Timer[] = [];
+  #listEndTimer: Timer | undefined;
+  #initial: readonly StoredObject[] = [];
+  #initialIndex = 0;
+  /** The version that the bookmark after the initial objects carries, until it is sent. */
+  #initialEventsEnd: number | undefined;
+  /** That bookmark is held back; no other is sent before it. */
+  #isListEndLate = false;
+  /** Frames not yet written: the type and the object's JSON, alternating. */
+  #pending: Buffer[] = [];
+  #sent = 0;
+  #scheduled = false;
+  #ended = false;
+  #stop: (() => void) | undefined;
+  #frameFault: WatchFrameFault | undefined;
+
+  constructor(options: WatchStreamOptions) {
+    this.#options = options;
+    this.request = options.request;
+    this.exchange = options.exchange;
+    this.resource = options.resource;
+    this.after = options.after;
+    this.selector = options.listOptions.selector;
+    this.#frameFault = options.frameFault;
+    this.listEndFault = options.listEndFault;
+  }
+
+  /** `initial`: objects to send as ADDED first. `subscribe`: joins the watch cache; what it throws becomes an ERROR frame. */
+  start(initial: readonly StoredObject[], subscribe: () => () => void): void {
+    const { exchange, clock, listOptions } = this.#options;
+    exchange.open(200, { "content-type": "application/json", "cache-control": "no-cache, private" });
+    exchange.onClose(() => this.#finish());
+    exchange.onReady(() => this.#flush());
+    this.#initial = initial;
+    try {
+      this.#stop = subscribe();
+    } catch (error) {
+      if (!(error instanceof StatusError)) throw error;
+      this.fail(error);
+      return;
+    }
+    const timeoutMs =
+      listOptions.timeoutSeconds !== undefined && listOptions.timeoutSeconds > 0
+        ? listOptions.timeoutSeconds * 1000
+        : MIN_TIMEOUT_MS * (1 + Math.random());
+    this.#timers.push(clock.setTimeout(() => this.end(), timeoutMs));
+    if (listOptions.allowWatchBookmarks) {
+      if (listOptions.sendInitialEvents) this.#endList(clock);
+      this.#scheduleBookmark(timeoutMs);
+    }
+    this.#flush();
+  }
+
+  event(type: WatchEventType, json: Buffer): void {
+    if (this.#ended) return;
+    if ((this.#pending.length - this.#sent) / 2 >= this.#options.maxPending && !this.exchange.stalled) {
+      // The real server gives a watcher that does not read up as well: the stream ends, the client resumes.
+      this.end();
+      return;
+    }
+    this.#push(type, json);
+  }
+
+  bookmark(): void {
+    if (this.#initialIndex < this.#initial.length || this.#isListEndLate || this.#ended) return;
+    this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), false));
+  }
+
+  /** Sends the bookmark that ends the list, if it is late. */
+  endList(): void {
+    if (!this.#isListEndLate || this.#ended) return;
+    this.#isListEndLate = false;
+    this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), true));
+  }
+
+  /** An ERROR frame with the status, and a clean end. */
+  fail(error: StatusError): void {
+    this.#push("ERROR", Buffer.from(JSON.stringify(error.body())));
+    this.end();
+  }
+
+  /** A clean end of stream after what is pending, as when its time is over or the server shuts down. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#stopListening();
+    this.#schedule();
+  }
+
+  /** The next frame goes wrong. */
+  damage(fault: WatchFrameFault): void {
+    this.#frameFault = fault;
+    if (fault.kind === "garbage" || fault.kind === "error") this.#flush();
+  }
+
+  #push(type: string, json: Buffer): void {
+    this.#pending.push(TYPES[type] as Buffer, this.#transformed(type, json));
+    this.#schedule();
+  }
+
+  #transformed(type: string, json: Buffer): Buffer {
+    const { transform } = this.#options;
+    return transform === undefined || type === "ERROR" || type === "BOOKMARK" ? json : transform(json);
+  }
+
+  /** Events of one turn of the event loop leave in one write. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const { exchange } = this;
+    if (exchange.closed) return;
+    if (this.#frameFault !== undefined) this.#applyFault(this.#frameFault);
+    while (exchange.ready && this.#hasMore()) {
+      const batch: Buffer[] = [];
+      let bytes = 0;
+      while (bytes < BATCH_BYTES) {
+        const frame = this.#nextFrame();
+        if (frame === undefined) break;
+        batch.push(frame[0], frame[1], END);
+        bytes += frame[1].length;
+      }
+      exchange.write(Buffer.concat(batch));
+    }
+    if (this.#ended && !this.#hasMore()) exchange.end();
+  }
+
+  #hasMore(): boolean {
+    return (
+      this.#initialIndex < this.#initial.length ||
+      this.#initialEventsEnd !== undefined ||
+      this.#sent < this.#pending.length
+    );
+  }
+
+  /** The initial objects come first, then the bookmark that ends them, then what happened since. */
+  #nextFrame(): [Buffer, Buffer] | undefined {
+    const object = this.#initial[this.#initialIndex];
+    if (object !== undefined) {
+      this.#initialIndex++;
+      return [TYPES.ADDED as Buffer, this.#transformed("ADDED", objectJson(object))];
+    }
+    if (this.#initial.length > 0) {
+      this.#initial = [];
+      this.#initialIndex = 0;
+    }
+    if (this.#initialEventsEnd !== undefined) {
+      const json = bookmarkJson(this.resource, this.#initialEventsEnd, true);
+      this.#initialEventsEnd = undefined;
+      return [TYPES.BOOKMARK as Buffer, json];
+    }
+    if (this.#sent === this.#pending.length) return undefined;
+    const frame: [Buffer, Buffer] = [this.#pending[this.#sent] as Buffer, this.#pending[this.#sent + 1] as Buffer];
+    this.#sent += 2;
+    if (this.#sent === this.#pending.length) {
+      this.#pending = [];
+      this.#sent = 0;
+    } else if (this.#sent > 1024) {
+      this.#pending = this.#pending.slice(this.#sent);
+      this.#sent = 0;
+    }
+    return frame;
+  }
+
+  #applyFault(fault: WatchFrameFault): void {
+    const { exchange } = this;
+    if (fault.kind === "garbage") {
+      this.#frameFault = undefined;
+      exchange.write(Buffer.from(`${fault.text ?? '{"type":"MODIFIED","object":{"kind":\u0000}'}\n`));
+    } else if (fault.kind === "error") {
+      this.#frameFault = undefined;
+      this.fail(new StatusError(fault.code, fault.reason, fault.message));
+    } else {
+      if (!exchange.ready) return;
+      const frame = this.#nextFrame();
+      if (frame === undefined) return;
+      this.#frameFault = undefined;
+      const bytes = Buffer.concat([frame[0], fault.kind === "huge" ? inflated(frame[1], fault.bytes) : frame[1], END]);
+      if (fault.kind === "huge") {
+        exchange.write(bytes);
+        return;
+      }
+      exchange.write(bytes.subarray(0, bytes.length >> 1));
+      this.#ended = true;
+      this.#initial = [];
+      this.#pending = [];
+      this.#sent = 0;
+      this.#initialEventsEnd = undefined;
+      this.#stopListening();
+      // A reset right behind the bytes would overtake them.
+      if (fault.how === "reset") setTimeout(() => exchange.reset(), 20).unref();
+      else exchange.end();
+    }
+  }
+
+  #endList(clock: Clock): void {
+    const { listEndFault } = this;
+    if (listEndFault === undefined) {
+      this.#initialEventsEnd = this.#options.currentVersion();
+      return;
+    }
+    this.#isListEndLate = true;
+    if (Number.isFinite(listEndFault.ms)) this.#listEndTimer = clock.setTimeout(() => this.endList(), listEndFault.ms);
+  }
+
+  #scheduleBookmark(timeoutMs: number): void {
+    const { clock } = this.#options;
+    const start = clock.now();
+    const next = () => {
+      if (this.#ended || this.exchange.closed) return;
+      const left = start + timeoutMs - clock.now();
+      const wait = Math.min(left - FINAL_BOOKMARK_MS, BOOKMARK_MS);
+      if (wait <= 0) return;
+      this.#timers[1] = clock.setTimeout(() => {
+        this.bookmark();
+        next();
+      }, wait);
+    };
+    next();
+  }
+
+  #stopListening(): void {
+    this.#stop?.();
+    this.#stop = undefined;
+    for (const timer of this.#timers) timer.cancel();
+    this.#listEndTimer?.cancel();
+  }
+
+  #finish(): void {
+    this.#ended = true;
+    this.#pending = [];
+    this.#sent = 0;
+    this.#initial = [];
+    this.#stopListening();
+  }
+}
+
+/** Nearly empty objects: only their required fields stand in them. */
+const BOOKMARK_FIELDS: Readonly<Partial<Record<ResourceName, Record<string, unknown>>>> = {
+  jobs: { spec: { template: { metadata: {}, spec: { containers: null } } }, status: {} },
+  pods: { spec: { containers: null }, status: {} },
+  events: { involvedObject: {}, source: {}, firstTimestamp: null, lastTimestamp: null, eventTime: null },
+  namespaces: { spec: {}, status: {} },
+  nodes: { spec: {}, status: {} },
+  persistentvolumeclaims: { spec: { resources: {} }, status: {} },
+};
+
+function bookmarkJson(resource: ResourceName, resourceVersion: number, initialEventsEnd: boolean): Buffer {
+  return Buffer.from(
+    JSON.stringify({
+      kind: RESOURCES[resource].kind,
+      apiVersion: apiVersionOf(resource),
+      metadata: {
+        resourceVersion: String(resourceVersion),
+        ...(initialEventsEnd ? { annotations: { "k8s.io/initial-events-end": "true" } } : {}),
+      },
+      ...BOOKMARK_FIELDS[resource],
+    }),
+  );
+}
+
+function inflated(json: Buffer, bytes: number): Buffer {
+  const object = JSON.parse(json.toString()) as { metadata?: { annotations?: Record<string, string> } };
+  object.metadata ??= {};
+  object.metadata.annotations = {
+    ...object.metadata.annotations,
+    padding: "x".repeat(Math.max(0, bytes - json.length)),
+  };
+  return Buffer.from(JSON.stringify(object));
+}

@@ -1,0 +1,153 @@
+/**
+ * Everything of the embedded cluster that is not its API server: scheduler, Job and TTL controllers, garbage collector,
+ * and a kubelet for each node. They act on the store, by the clock, and on nothing else.
+ */
+import { ApiGate } from "../api/api-gate.ts";
+import type { Clock } from "../clock.ts";
+import type { ContainerLog } from "../kubelet/container-log.ts";
+import { type Delays, delaysOf } from "../kubelet/delays.ts";
+import { ImageRegistry } from "../kubelet/image-registry.ts";
+import { chooseContainer } from "../kubelet/kubelet.ts";
+import { type NodeOptions, Nodes } from "../kubelet/nodes.ts";
+import type { PodWorker } from "../kubelet/pod-worker.ts";
+import { type Program, ProgramRegistry } from "../kubelet/programs.ts";
+import { notFound, StatusError } from "../objects/status-error.ts";
+import { podOf } from "../objects/workloads.ts";
+import { EventRecorder, type EventsOption } from "../store/event-recorder.ts";
+import type { ObjectStore } from "../store/store.ts";
+import { GarbageCollector } from "./garbage-collector.ts";
+import { JobController } from "./job-controller.ts";
+import { Scheduler } from "./scheduler.ts";
+import { TtlController } from "./ttl-controller.ts";
+
+export interface ControllersOptions {
+  store: ObjectStore;
+  clock: Clock;
+  /** By `image/container`, container name, image, or `*`. More can be added later. */
+  programs?: ProgramRegistry | Readonly<Record<string, Program>>;
+  /** Default: one node, `embedded-node`. */
+  nodes?: number | readonly NodeOptions[];
+  /** How long things take: as recorded (default), `fast` for benchmarks, or single delays over the recorded ones. */
+  delays?: "recorded" | "fast" | Partial<Delays>;
+  /** Which `v1` Events are written. Default: all. */
+  events?: EventsOption;
+  /** Pods are held against a node's size one by one (default), instead of in sum as on a real cluster. */
+  overcommit?: boolean;
+  /** Bytes after which a container's log is rotated. Default 10 MiB. */
+  containerLogMaxSize?: number;
+}
+
+export interface Controllers {
+  readonly programs: ProgramRegistry;
+  readonly images: ImageRegistry;
+  readonly nodes: Nodes;
+  /**
+   * The log that a request means: of the named container, or of the only one. What the API answers instead comes as a
+   * StatusError: 404 no such pod, 400 no such container or not started, 500 kubelet down.
+   */
+  logFor(
+    namespace: string,
+    podName: string,
+    container: string | undefined,
+    previous?: boolean,
+  ): ContainerLog | StatusError;
+  /** The kernel kills a running container for its memory: exit code 137, reason OOMKilled. */
+  oomKill(namespace: string, podName: string, container: string): void;
+  /** The kubelet evicts the pod: Failed, reason Evicted. */
+  evictPod(namespace: string, podName: string, message?: string): void;
+  /** Starts a new log file, as at 10 MiB. */
+  rotateLogs(namespace: string, podName: string, container: string): void;
+  /** While the API server is down, nothing is written and no new work begins; containers run on. */
+  pause(): void;
+  resume(): void;
+  /** Kills what runs; nothing is written any more. Stop the clock afterwards. */
+  stop(): void;
+}
+
+const defaultEviction =
+  "The node was low on resource: memory. Threshold quantity: 100Mi, available: 90100Ki. Container was using more than it requested.";
+
+export function startControllers(options: ControllersOptions): Controllers {
+  const { store, clock } = options;
+  const delays = delaysOf(options.delays);
+  const gate = new ApiGate();
+  const events = new EventRecorder(store, clock, options.events ?? "all");
+  const programs =
+    options.programs instanceof ProgramRegistry ? options.programs : new ProgramRegistry(options.programs);
+  const images = new ImageRegistry();
+  const nodes = new Nodes({
+    store,
+    clock,
+    delays,
+    events,
+    gate,
+    programs,
+    images,
+    claims: new Map(),
+    containerLogMaxSize: options.containerLogMaxSize ?? 10 * 1024 * 1024,
+    nodes: options.nodes ?? 1,
+  });
+  const scheduler = new Scheduler({ store, clock, delays, events, gate, overcommit: options.overcommit ?? true });
+  const jobController = new JobController({ store, clock, delays, events, gate });
+  const ttlController = new TtlController(store, clock, gate);
+  const garbageCollector = new GarbageCollector(store, clock, delays, gate);
+  const unsubscribe = store.subscribe((event) => {
+    if (event.resource === "events") return;
+    garbageCollector.handle(event);
+    jobController.handle(event);
+    if (event.resource === "jobs") ttlController.handle(event);
+    else {
+      scheduler.handle(event);
+      if (event.resource === "pods") nodes.handlePod(event);
+    }
+  });
+
+  const workerOf = (namespace: string, podName: string): PodWorker => {
+    const pod = store.get("pods", namespace, podName);
+    const worker = pod === undefined ? undefined : nodes.workerOf(podOf(pod));
+    if (worker === undefined) throw notFound("pods", podName);
+    return worker;
+  };
+
+  return {
+    programs,
+    images,
+    nodes,
+    logFor(namespace, podName, container, previous = false) {
+      const object = store.get("pods", namespace, podName);
+      if (object === undefined) return notFound("pods", podName);
+      const pod = podOf(object);
+      try {
+        return nodes.logFor(pod, chooseContainer(pod, container), previous);
+      } catch (error) {
+        if (error instanceof StatusError) return error;
+        throw error;
+      }
+    },
+    oomKill(namespace, podName, container) {
+      if (!workerOf(namespace, podName).oomKill(container)) {
+        throw new Error(`container ${container} of pod ${namespace}/${podName} does not run`);
+      }
+    },
+    evictPod(namespace, podName, message = defaultEviction) {
+      workerOf(namespace, podName).evict(message);
+    },
+    rotateLogs(namespace, podName, container) {
+      if (!workerOf(namespace, podName).rotateLog(container)) {
+        throw new Error(`container ${container} of pod ${namespace}/${podName} has no log yet`);
+      }
+    },
+    pause() {
+      gate.close();
+    },
+    resume() {
+      gate.open();
+    },
+    stop() {
+      unsubscribe();
+      jobController.stop();
+      ttlController.stop();
+      nodes.stop();
+    },
+  };
+}

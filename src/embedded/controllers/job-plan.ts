@@ -1,0 +1,308 @@
+/**
+ * What the Job controller does about one Job in one look at it, as a pure function of the Job, its pods and the time.
+ *
+ * The order in which the plan is carried out is the real controller's, and visible in the frames of a watch: pods are
+ * deleted or created, `status` is written (with ended pods listed as uncounted and the interim condition), those pods
+ * lose their tracking finalizer, and `finalStatus` is written with the counters and, once no pod is left terminating,
+ * the final condition.
+ */
+import { cloneJson } from "../objects/json-object.ts";
+import {
+  type Condition,
+  condition,
+  isPodFinished,
+  isTrue,
+  type Job,
+  type JobStatus,
+  type Pod,
+} from "../objects/workloads.ts";
+import { timestamp } from "../store/store.ts";
+
+export const trackingFinalizer = "batch.kubernetes.io/job-tracking";
+const maxBackoffMs = 600_000;
+
+/** What the controller remembers of a Job between two looks. */
+export interface RetryState {
+  /** Failed pods since the last one that succeeded. */
+  failures: number;
+  /** When the last of them failed, in milliseconds. */
+  lastFailureAt: number;
+}
+
+export interface JobPlan {
+  /** To be deleted, before anything is written. They count as failed at once. */
+  deletePods: Pod[];
+  /** To be deleted without being counted (the Job is suspended or wants fewer): the finalizer goes first. */
+  discardPods: Pod[];
+  createPods: number;
+  status: JobStatus;
+  /** Pods whose end is on record in `status`. */
+  countedPods: Pod[];
+  finalStatus: JobStatus;
+  /** Look again, though nothing may have changed. */
+  againInMs: number | null;
+  retry: RetryState;
+  events: { type: "Normal" | "Warning"; reason: string; message: string }[];
+}
+
+export function isJobFinished(status: JobStatus | undefined): boolean {
+  return isTrue(status?.conditions, "Complete") || isTrue(status?.conditions, "Failed");
+}
+
+export function hasTrackingFinalizer(pod: Pod): boolean {
+  return pod.metadata.finalizers?.includes(trackingFinalizer) ?? false;
+}
+
+/** @param now milliseconds; `backoffMs` the first retry's wait. */
+export function planJob(job: Job, pods: readonly Pod[], now: number, retry: RetryState, backoffMs: number): JobPlan {
+  const { spec } = job;
+  const deleting = job.metadata.deletionTimestamp !== undefined;
+  const suspended = spec.suspend === true;
+  const status: JobStatus = cloneJson(job.status ?? {});
+  status.conditions ??= [];
+  const plan: JobPlan = {
+    deletePods: [],
+    discardPods: [],
+    createPods: 0,
+    status,
+    countedPods: [],
+    finalStatus: status,
+    againInMs: null,
+    retry: { ...retry },
+    events: [],
+  };
+  const uncounted = {
+    succeeded: [...(status.uncountedTerminatedPods?.succeeded ?? [])],
+    failed: [...(status.uncountedTerminatedPods?.failed ?? [])],
+  };
+  const known = new Set([...uncounted.succeeded, ...uncounted.failed]);
+  const tracked = pods.filter((pod) => hasTrackingFinalizer(pod) && !known.has(pod.metadata.uid));
+  const newSucceeded = tracked.filter((pod) => pod.status.phase === "Succeeded");
+  // A deleted pod may never reach the phase Failed: it counts from its deletion on.
+  const newFailed = tracked.filter(
+    (pod) =>
+      pod.status.phase === "Failed" ||
+      (pod.metadata.deletionTimestamp !== undefined &&
+        pod.status.phase !== "Succeeded" &&
+        spec.podReplacementPolicy !== "Failed"),
+  );
+  noteFailures(plan.retry, newSucceeded, newFailed, now);
+  const succeeded = (status.succeeded ?? 0) + uncounted.succeeded.length + newSucceeded.length;
+  const failed = (status.failed ?? 0) + uncounted.failed.length + newFailed.length;
+  const unfinished = pods.filter((pod) => !isPodFinished(pod));
+  let active = unfinished.filter((pod) => pod.metadata.deletionTimestamp === undefined);
+  const ready = active.filter((pod) => isTrue(pod.status.conditions, "Ready"));
+
+  if (status.startTime === undefined && !suspended) status.startTime = timestamp(now);
+  const failure = failureOf(job, status, failed, active, now);
+  if (failure !== undefined) {
+    addCondition(status, "FailureTarget", failure, now);
+    plan.deletePods = active;
+    active = [];
+  } else if (!deleting) {
+    if (suspended) {
+      plan.discardPods = active;
+      active = [];
+    } else {
+      const wanted = wantedPods(job, active.length, succeeded, pods);
+      if (wanted > active.length) {
+        const wait = retryWait(plan.retry, now, backoffMs);
+        if (wait > 0) plan.againInMs = wait;
+        else plan.createPods = wanted - active.length;
+      } else if (wanted < active.length) {
+        plan.discardPods = youngestFirst(active).slice(0, active.length - wanted);
+        active = active.filter((pod) => !plan.discardPods.includes(pod));
+      }
+    }
+    noteSuspension(plan, suspended, now);
+    const activeAfter = active.length + plan.createPods;
+    if (isComplete(job, succeeded, activeAfter)) {
+      addCondition(
+        status,
+        "SuccessCriteriaMet",
+        { reason: "CompletionsReached", message: "Reached expected number of succeeded pods" },
+        now,
+      );
+    }
+  }
+  if (failure === undefined && !suspended) plan.againInMs = sooner(plan.againInMs, untilDeadline(job, status, now));
+
+  const deletedNow = plan.deletePods.length + plan.discardPods.filter((pod) => pod.spec.nodeName !== undefined).length;
+  const activeCount = active.length + plan.createPods;
+  setCount(status, "active", activeCount);
+  status.terminating =
+    unfinished.length - active.length - plan.deletePods.length - plan.discardPods.length + deletedNow;
+  status.uncountedTerminatedPods = uids({
+    succeeded: [...uncounted.succeeded, ...newSucceeded.map((pod) => pod.metadata.uid)],
+    failed: [...uncounted.failed, ...[...newFailed, ...plan.deletePods].map((pod) => pod.metadata.uid)],
+  });
+  status.ready = ready.filter((pod) => active.includes(pod)).length;
+  plan.countedPods = [
+    ...newSucceeded,
+    ...newFailed,
+    ...plan.deletePods,
+    ...pods.filter((pod) => known.has(pod.metadata.uid)),
+  ];
+  plan.finalStatus = finalStatus(status, now, plan);
+  if (status.conditions.length === 0) delete status.conditions;
+  if (plan.finalStatus.conditions?.length === 0) delete plan.finalStatus.conditions;
+  return plan;
+}
+
+/** `status` with the uncounted pods counted, and finished if nothing is left to wait for. */
+function finalStatus(status: JobStatus, now: number, plan: JobPlan): JobStatus {
+  const final = cloneJson(status);
+  const { succeeded = [], failed = [] } = status.uncountedTerminatedPods ?? {};
+  if (succeeded.length > 0) final.succeeded = (final.succeeded ?? 0) + succeeded.length;
+  if (failed.length > 0) final.failed = (final.failed ?? 0) + failed.length;
+  final.uncountedTerminatedPods = {};
+  const failure = condition(final.conditions, "FailureTarget");
+  const success = condition(final.conditions, "SuccessCriteriaMet");
+  const settled = (final.terminating ?? 0) === 0 && (final.active ?? 0) === 0;
+  if (!settled || isJobFinished(final)) return final;
+  if (failure !== undefined) {
+    addCondition(final, "Failed", failure, now);
+    plan.events.push({ type: "Warning", reason: failure.reason ?? "Failed", message: failure.message ?? "" });
+  } else if (success !== undefined) {
+    addCondition(final, "Complete", success, now);
+    final.completionTime = timestamp(now);
+    plan.events.push({ type: "Normal", reason: "Completed", message: "Job completed" });
+  }
+  return final;
+}
+
+function failureOf(
+  job: Job,
+  status: JobStatus,
+  failed: number,
+  active: readonly Pod[],
+  now: number,
+): Pick<Condition, "reason" | "message"> | undefined {
+  const decided = condition(status.conditions, "FailureTarget");
+  if (decided !== undefined) return decided;
+  if (isTrue(status.conditions, "SuccessCriteriaMet")) return undefined;
+  const limit = job.spec.backoffLimit ?? 6;
+  if (failed > limit || restartsExceed(job, active, limit)) {
+    return { reason: "BackoffLimitExceeded", message: "Job has reached the specified backoff limit" };
+  }
+  const left = untilDeadline(job, status, now);
+  if (left !== null && left <= 0 && job.spec.suspend !== true) {
+    return { reason: "DeadlineExceeded", message: "Job was active longer than specified deadline" };
+  }
+  return undefined;
+}
+
+/** With `restartPolicy: OnFailure` it is the restarts of containers that count against the limit. */
+function restartsExceed(job: Job, active: readonly Pod[], limit: number): boolean {
+  if (job.spec.template.spec.restartPolicy !== "OnFailure") return false;
+  let restarts = 0;
+  for (const { status } of active) {
+    for (const container of [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]) {
+      restarts += container.restartCount;
+    }
+  }
+  return limit === 0 ? restarts > 0 : restarts >= limit;
+}
+
+/** Milliseconds; the start time has whole seconds, so that a deadline comes up to a second early, as on a real cluster. */
+function untilDeadline(job: Job, status: JobStatus, now: number): number | null {
+  const seconds = job.spec.activeDeadlineSeconds;
+  if (seconds === undefined || status.startTime === undefined) return null;
+  return Date.parse(status.startTime) + seconds * 1000 - now;
+}
+
+function wantedPods(job: Job, active: number, succeeded: number, pods: readonly Pod[]): number {
+  const { parallelism = 1, completions, podReplacementPolicy } = job.spec;
+  const terminating = pods.filter((pod) => !isPodFinished(pod) && pod.metadata.deletionTimestamp !== undefined).length;
+  let wanted: number;
+  if (completions === undefined) wanted = succeeded > 0 ? active : parallelism;
+  else wanted = Math.max(0, Math.min(parallelism, completions - succeeded));
+  // `Failed`: a pod is replaced only once it has ended, not while it terminates.
+  if (podReplacementPolicy === "Failed" && wanted > active) wanted = Math.max(active, wanted - terminating);
+  return wanted;
+}
+
+function isComplete(job: Job, succeeded: number, active: number): boolean {
+  const { completions } = job.spec;
+  return completions === undefined ? succeeded > 0 && active === 0 : succeeded >= completions;
+}
+
+function noteFailures(retry: RetryState, succeeded: readonly Pod[], failed: readonly Pod[], now: number): void {
+  if (succeeded.length > 0) retry.failures = 0;
+  for (const pod of failed) {
+    retry.failures++;
+    retry.lastFailureAt = Math.max(retry.lastFailureAt, finishedAt(pod) ?? now);
+  }
+}
+
+function finishedAt({ status, metadata }: Pod): number | undefined {
+  let latest: number | undefined;
+  for (const { state } of status.containerStatuses ?? []) {
+    const end = state.terminated?.finishedAt;
+    if (end) latest = Math.max(latest ?? 0, Date.parse(end));
+  }
+  return latest ?? (metadata.deletionTimestamp === undefined ? undefined : Date.parse(metadata.deletionTimestamp));
+}
+
+function retryWait({ failures, lastFailureAt }: RetryState, now: number, backoffMs: number): number {
+  if (failures === 0) return 0;
+  return lastFailureAt + Math.min(backoffMs * 2 ** (failures - 1), maxBackoffMs) - now;
+}
+
+function noteSuspension(plan: JobPlan, suspended: boolean, now: number): void {
+  const { status } = plan;
+  const before = condition(status.conditions, "Suspended");
+  if (suspended && before?.status !== "True") {
+    setCondition(status, "Suspended", "True", { reason: "JobSuspended", message: "Job suspended" }, now);
+    plan.events.push({ type: "Normal", reason: "Suspended", message: "Job suspended" });
+  } else if (!suspended && before?.status === "True") {
+    setCondition(status, "Suspended", "False", { reason: "JobResumed", message: "Job resumed" }, now);
+    // A resumed Job starts its deadline anew.
+    status.startTime = timestamp(now);
+    plan.events.push({ type: "Normal", reason: "Resumed", message: "Job resumed" });
+  }
+}
+
+function addCondition(
+  status: JobStatus,
+  type: string,
+  { reason, message }: Pick<Condition, "reason" | "message">,
+  now: number,
+): void {
+  if (condition(status.conditions, type) === undefined) setCondition(status, type, "True", { reason, message }, now);
+}
+
+function setCondition(
+  status: JobStatus,
+  type: string,
+  value: "True" | "False",
+  { reason, message }: { reason: string | undefined; message: string | undefined },
+  now: number,
+): void {
+  const at = timestamp(now);
+  const entry: Condition = { type, status: value, lastProbeTime: at, lastTransitionTime: at };
+  if (reason !== undefined) entry.reason = reason;
+  if (message !== undefined) entry.message = message;
+  status.conditions = [...(status.conditions ?? []).filter((other) => other.type !== type), entry];
+}
+
+function setCount(status: JobStatus, field: "active", count: number): void {
+  if (count === 0) delete status[field];
+  else status[field] = count;
+}
+
+function uids({ succeeded, failed }: { succeeded: string[]; failed: string[] }): {
+  succeeded?: string[];
+  failed?: string[];
+} {
+  return { ...(succeeded.length > 0 ? { succeeded } : {}), ...(failed.length > 0 ? { failed } : {}) };
+}
+
+function youngestFirst(pods: readonly Pod[]): Pod[] {
+  return [...pods].sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? 1 : -1));
+}
+
+function sooner(a: number | null, b: number | null): number | null {
+  if (a === null) return b;
+  return b === null ? a : Math.min(a, b);
+}

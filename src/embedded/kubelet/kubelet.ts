@@ -1,0 +1,204 @@
+/**
+ * One node's kubelet: a worker per pod bound to the node, the logs of their containers, and what can happen to a node.
+ */
+import { mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ApiGate } from "../api/api-gate.ts";
+import type { Clock } from "../clock.ts";
+import { badRequest, internalError, notFound, StatusError } from "../objects/status-error.ts";
+import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
+import type { EventRecorder } from "../store/event-recorder.ts";
+import type { ObjectStore, StoreEvent } from "../store/store.ts";
+import type { Volume } from "./container-files.ts";
+import type { ContainerLog } from "./container-log.ts";
+import type { Delays } from "./delays.ts";
+import type { ImageRegistry } from "./image-registry.ts";
+import { PodWorker } from "./pod-worker.ts";
+import type { ProgramRegistry } from "./programs.ts";
+
+export interface KubeletOptions {
+  store: ObjectStore;
+  clock: Clock;
+  delays: Delays;
+  events: EventRecorder;
+  gate: ApiGate;
+  programs: ProgramRegistry;
+  images: ImageRegistry;
+  /** Volumes that outlive pods, by `namespace/claim`. */
+  claims: Map<string, Volume>;
+  nodeName: string;
+  hostIP: string;
+  /** First three numbers of the pods' addresses. */
+  podSubnet: string;
+  /** Bytes after which a container's log is rotated. */
+  containerLogMaxSize: number;
+  /** Milliseconds by which the node's clock, and so the times in its logs, is ahead. */
+  clockSkewMs: number;
+}
+
+type Reachable = "up" | "down" | "blind";
+
+export class Kubelet {
+  readonly options: KubeletOptions;
+  clockSkewMs: number;
+  readonly #workers = new Map<string, PodWorker>();
+  /** `blind`: up again, but it does not know its containers yet. */
+  #state: Reachable = "up";
+  readonly #waiting = new Set<() => void>();
+  #address = 1;
+  #directory: string | null = null;
+
+  constructor(options: KubeletOptions) {
+    this.options = options;
+    this.clockSkewMs = options.clockSkewMs;
+    for (const object of options.store.list("pods")) {
+      const pod = podOf(object);
+      if (pod.spec.nodeName === options.nodeName) this.#add(pod);
+    }
+  }
+
+  get nodeName(): string {
+    return this.options.nodeName;
+  }
+
+  get isDown(): boolean {
+    return this.#state === "down";
+  }
+
+  /** Pods that it holds containers or logs of. */
+  get podCount(): number {
+    return this.#workers.size;
+  }
+
+  /** Called for pods bound to this node only. */
+  handle({ type, object }: StoreEvent): void {
+    const pod = podOf(object);
+    const worker = this.#workers.get(pod.metadata.uid);
+    if (type === "DELETED") {
+      worker?.discard();
+      this.#workers.delete(pod.metadata.uid);
+    } else if (worker === undefined) {
+      this.#add(pod);
+    } else {
+      worker.update(pod);
+    }
+  }
+
+  worker(podUid: string): PodWorker | undefined {
+    return this.#workers.get(podUid);
+  }
+
+  workers(): IterableIterator<PodWorker> {
+    return this.#workers.values();
+  }
+
+  /** The log that a `GET pods/{name}/log` is about, or the answer that it gets instead. */
+  logFor(pod: Pod, container: ContainerSpec, previous: boolean): ContainerLog | StatusError {
+    const { name, namespace, uid } = pod.metadata;
+    if (this.#state === "down") {
+      const url = `https://${this.options.hostIP}:10250/containerLogs/${namespace}/${name}/${container.name}`;
+      return internalError(`Get "${url}": dial tcp ${this.options.hostIP}:10250: connect: connection refused`);
+    }
+    if (this.#state === "blind") {
+      // Just after its start the kubelet does not know its pods yet: a 404 for a pod that runs.
+      return new StatusError(404, "NotFound", `the server could not find the requested resource ( pods/log ${name})`, {
+        name,
+        kind: "pods/log",
+      });
+    }
+    return this.#workers.get(uid)?.log(container.name, previous) ?? notFound("pods", name);
+  }
+
+  /** The kubelet is stopped; containers run on. */
+  stopKubelet(): void {
+    if (this.#state === "down") return;
+    this.#state = "down";
+    for (const worker of this.#workers.values()) worker.endFollows();
+  }
+
+  /** @param blindMs how long, in virtual milliseconds, it answers 404 for the logs of pods that run. */
+  async startKubelet(blindMs = 0): Promise<void> {
+    if (this.#state === "up") return;
+    this.#state = "blind";
+    if (blindMs > 0) await this.options.clock.sleep(blindMs);
+    this.#state = "up";
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const resume of waiting) resume();
+  }
+
+  /** Resolves once this kubelet can act, and reach the API server. */
+  async ready(): Promise<void> {
+    const { gate } = this.options;
+    while (this.#state !== "up" || gate.closed) {
+      await new Promise<void>((resolve) => {
+        if (this.#state !== "up") this.#waiting.add(resolve);
+        else gate.onOpen(resolve);
+      });
+    }
+  }
+
+  get canAct(): boolean {
+    return this.#state === "up" && !this.options.gate.closed;
+  }
+
+  nowNs(): bigint {
+    const ms = this.options.clock.now() + this.clockSkewMs;
+    const whole = Math.floor(ms);
+    return BigInt(whole) * 1_000_000n + BigInt(Math.floor((ms - whole) * 1e6));
+  }
+
+  nextPodIP(): string {
+    const index = this.#address++;
+    return `${this.options.podSubnet}.${(index >> 8) & 0xff}.${index & 0xff}`;
+  }
+
+  /** A directory for the volumes and working directories of a pod's local processes. */
+  podDirectory(uid: string): string {
+    this.#directory ??= mkdtempSync(join(tmpdir(), "k8s-run-informer-node-"));
+    return join(this.#directory, uid);
+  }
+
+  removePodDirectory(uid: string): void {
+    if (this.#directory === null) return;
+    // Best effort: a process that was just killed may still be writing.
+    void rm(join(this.#directory, uid), { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
+  }
+
+  /** Kills what runs, and forgets it: nothing is written any more. */
+  stop(): void {
+    for (const worker of this.#workers.values()) worker.discard();
+    this.#workers.clear();
+    if (this.#directory !== null) {
+      void rm(this.#directory, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
+    }
+    this.#directory = null;
+  }
+
+  #add(pod: Pod): void {
+    const worker = new PodWorker(this, pod);
+    this.#workers.set(pod.metadata.uid, worker);
+    worker.start();
+  }
+}
+
+/** Finds the container that a log request means. @throws StatusError 400 as the API server words it. */
+export function chooseContainer(pod: Pod, wanted: string | undefined): ContainerSpec {
+  const { containers, initContainers = [] } = pod.spec;
+  const { name } = pod.metadata;
+  if (wanted !== undefined && wanted !== "") {
+    const found = [...containers, ...initContainers].find((container) => container.name === wanted);
+    if (found === undefined) throw badRequest(`container ${wanted} is not valid for pod ${name}`);
+    return found;
+  }
+  const annotated = pod.metadata.annotations?.["kubectl.kubernetes.io/default-container"];
+  const marked = containers.find((container) => container.name === annotated);
+  if (marked !== undefined) return marked;
+  const [only, ...more] = containers;
+  if (only !== undefined && more.length === 0) return only;
+  const names = (specs: readonly ContainerSpec[]) => specs.map((spec) => spec.name).join(" ");
+  const inits = initContainers.length === 0 ? "" : ` or one of the init containers: [${names(initContainers)}]`;
+  throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${names(containers)}]${inits}`);
+}

@@ -1,0 +1,168 @@
+import { SleepAbortedError } from "../clock.ts";
+import { equalJson } from "../objects/json-object.ts";
+import { badRequest, type StatusError } from "../objects/status-error.ts";
+import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
+import type { ContainerLog } from "./container-log.ts";
+import type { Kubelet } from "./kubelet.ts";
+import { type ContainerKind, type ContainerView, type PodView, podStatus } from "./pod-status.ts";
+import type { ContainerExit, RunningContainer } from "./running-container.ts";
+
+export interface ContainerRecord extends ContainerView {
+  readonly kind: ContainerKind;
+  log: ContainerLog | null;
+  previousLog: ContainerLog | null;
+  running: RunningContainer | null;
+  /** Wait before the next restart; 0 as long as there was none. */
+  restartDelay: number;
+}
+
+/** What the kubelet knows of one pod, how it waits on its behalf, and the writing of the pod's status. */
+export class PodState {
+  readonly kubelet: Kubelet;
+  readonly records: readonly ContainerRecord[];
+  readonly view: PodView;
+  /** Aborted when the pod is to be stopped, or all its main containers have ended. */
+  readonly stopping = new AbortController();
+  pod: Pod;
+  /** The pod is gone, or the cluster stops: nothing is written any more. */
+  discarded = false;
+  /** The node is dead. */
+  crashed = false;
+  #publishDue = false;
+
+  constructor(kubelet: Kubelet, pod: Pod) {
+    this.kubelet = kubelet;
+    this.pod = pod;
+    const { initContainers = [], containers } = pod.spec;
+    const waitingReason = initContainers.length > 0 ? "PodInitializing" : "ContainerCreating";
+    const record = (spec: ContainerSpec, kind: ContainerKind): ContainerRecord => ({
+      spec,
+      kind,
+      state: { waiting: { reason: waitingReason } },
+      lastState: {},
+      restartCount: 0,
+      containerID: null,
+      lost: false,
+      log: null,
+      previousLog: null,
+      running: null,
+      restartDelay: 0,
+    });
+    this.records = [
+      ...initContainers.map((spec) => record(spec, spec.restartPolicy === "Always" ? "sidecar" : "init")),
+      ...containers.map((spec) => record(spec, "main")),
+    ];
+    this.view = {
+      containers: this.records,
+      sandboxReady: false,
+      hostIP: kubelet.options.hostIP,
+      podIP: null,
+      startTime: kubelet.options.clock.timestamp(),
+      stopped: false,
+      hasRun: false,
+      disruption: null,
+    };
+  }
+
+  log(containerName: string, previous: boolean): ContainerLog | StatusError {
+    const record = this.records.find(({ spec }) => spec.name === containerName);
+    const { name } = this.pod.metadata;
+    if (previous) {
+      // Between two restarts the previous container is the last one that ran.
+      const last = record?.state.waiting !== undefined ? record.log : record?.previousLog;
+      return last ?? badRequest(`previous terminated container "${containerName}" in pod "${name}" not found`);
+    }
+    if (record?.log) return record.log;
+    const reason = record?.state.waiting?.reason ?? "ContainerCreating";
+    return badRequest(`container "${containerName}" in pod "${name}" is waiting to start: ${waitingText(reason)}`);
+  }
+
+  /** Several changes in one go make one write. */
+  publish(): void {
+    if (this.#publishDue) return;
+    this.#publishDue = true;
+    queueMicrotask(() => {
+      if (this.discarded || this.crashed) {
+        this.#publishDue = false;
+      } else if (this.kubelet.canAct) {
+        this.#publishDue = false;
+        this.#write();
+      } else {
+        void this.kubelet.ready().then(() => {
+          this.#publishDue = false;
+          this.publish();
+        });
+      }
+    });
+  }
+
+  #write(): void {
+    const { store, clock } = this.kubelet.options;
+    const { namespace, name, uid } = this.pod.metadata;
+    const stored = store.get("pods", namespace, name);
+    if (stored?.metadata.uid !== uid) return;
+    const pod = podOf(stored);
+    const status = podStatus(pod, this.view, clock.timestamp());
+    if (this.records.some(({ kind, state }) => kind === "main" && state.running !== undefined)) {
+      this.view.hasRun = true;
+    }
+    if (equalJson(pod.status, status)) return;
+    store.update("pods", namespace, name, (draft) => {
+      draft.status = status;
+    });
+  }
+
+  assignAddress(): void {
+    this.view.podIP ??= this.kubelet.nextPodIP();
+  }
+
+  /** Waits until a container has ended and the kubelet has seen it. @returns its exit code. */
+  async ended(record: ContainerRecord, noticeMs: number): Promise<number> {
+    const { running } = record;
+    if (running !== null) {
+      const exit = await running.exit;
+      if (record.running !== running) return record.state.terminated?.exitCode ?? 137;
+      await this.wait(noticeMs, true);
+      this.#recordExit(record, exit);
+    }
+    return record.state.terminated?.exitCode ?? 0;
+  }
+
+  #recordExit(record: ContainerRecord, { exitCode, reason, finishedAt }: ContainerExit): void {
+    if (record.running === null) return;
+    record.running = null;
+    record.state = {
+      terminated: {
+        exitCode,
+        reason,
+        startedAt: record.state.running?.startedAt ?? null,
+        finishedAt: `${new Date(finishedAt).toISOString().slice(0, 19)}Z`,
+        containerID: `containerd://${record.containerID}`,
+      },
+    };
+  }
+
+  /** @param throughStop keep waiting although the pod is being stopped. */
+  async wait(virtualMs: number, throughStop = false): Promise<void> {
+    const { clock } = this.kubelet.options;
+    if (virtualMs > 0) await clock.sleep(virtualMs, throughStop ? undefined : this.stopping.signal);
+    if (!this.kubelet.canAct) await this.kubelet.ready();
+    if (this.discarded || this.crashed || (!throughStop && this.stopping.signal.aborted)) {
+      throw new SleepAbortedError("The pod is being stopped");
+    }
+  }
+
+  async guard(step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      if (error instanceof SleepAbortedError) return;
+      process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+}
+
+function waitingText(reason: string): string {
+  if (reason === "ErrImagePull") return "image can't be pulled";
+  return reason === "ImagePullBackOff" ? "trying and failing to pull image" : reason;
+}

@@ -1,0 +1,260 @@
+import type { StatusError } from "../objects/status-error.ts";
+import { type Condition, isPodFinished, type Pod } from "../objects/workloads.ts";
+import type { ContainerLog } from "./container-log.ts";
+import type { Kubelet } from "./kubelet.ts";
+import { PodRun } from "./pod-run.ts";
+import { type ContainerRecord, PodState } from "./pod-state.ts";
+import { unknownState } from "./pod-status.ts";
+
+/**
+ * One pod on its node, from binding to removal: runs it, ends its containers when it is deleted, evicted, or done but for
+ * its sidecars, and goes through what befalls its node.
+ */
+export class PodWorker {
+  readonly #state: PodState;
+  #graceUntil = Number.POSITIVE_INFINITY;
+
+  constructor(kubelet: Kubelet, pod: Pod) {
+    this.#state = new PodState(kubelet, pod);
+  }
+
+  start(): void {
+    if (isPodFinished(this.#state.pod)) this.#state.view.stopped = true;
+    else void this.#state.guard(() => this.#run());
+    if (this.#state.pod.metadata.deletionTimestamp !== undefined) this.update(this.#state.pod);
+  }
+
+  /** The pod was changed; a deletion, or a shorter grace, is what concerns the kubelet. */
+  update(pod: Pod): void {
+    this.#state.pod = pod;
+    const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = pod.metadata;
+    if (deletionTimestamp === undefined) return;
+    if (this.#state.view.stopped) {
+      // Its end was not on record yet when it was deleted, so that it got a grace: nobody needs it.
+      if (deletionGracePeriodSeconds > 0) void this.#state.guard(() => this.#remove());
+      return;
+    }
+    const until = this.#state.kubelet.options.clock.now() + deletionGracePeriodSeconds * 1000;
+    const first = !this.#state.stopping.signal.aborted;
+    if (!first) {
+      if (deletionGracePeriodSeconds * 1000 < this.#graceUntil - this.#state.kubelet.options.clock.now()) {
+        this.#graceUntil = until;
+        for (const record of this.#state.records) record.running?.terminate(deletionGracePeriodSeconds * 1000);
+      }
+      return;
+    }
+    this.#graceUntil = until;
+    this.#state.stopping.abort();
+    void this.#state.guard(() => this.#terminate(deletionGracePeriodSeconds * 1000));
+  }
+
+  log(containerName: string, previous: boolean): ContainerLog | StatusError {
+    return this.#state.log(containerName, previous);
+  }
+
+  endFollows(): void {
+    for (const { log } of this.#state.records) log?.endFollows();
+  }
+
+  rotateLog(containerName: string): boolean {
+    const log = this.#state.records.find(({ spec }) => spec.name === containerName)?.log;
+    log?.rotate();
+    return log !== undefined && log !== null;
+  }
+
+  /** The kernel kills a container for its memory. @returns whether it ran. */
+  oomKill(containerName: string): boolean {
+    const record = this.#state.records.find(({ spec }) => spec.name === containerName);
+    if (!record?.running) return false;
+    record.running.kill(137, "OOMKilled");
+    return true;
+  }
+
+  /** The kubelet ends the pod for the sake of its node. */
+  evict(message: string): void {
+    if (this.#state.stopping.signal.aborted || this.#state.view.stopped) return;
+    const { clock, events, nodeName } = this.#state.kubelet.options;
+    this.#state.view.disruption = {
+      phase: "Failed",
+      reason: "Evicted",
+      message,
+      condition: this.#disruptionTarget("TerminationByKubelet", message),
+    };
+    events.record(this.#state.pod, { component: "kubelet", host: nodeName }, "Warning", "Evicted", message);
+    this.#graceUntil = clock.now();
+    this.#state.stopping.abort();
+    void this.#state.guard(async () => {
+      await this.#stopContainers(0);
+      await this.#finish();
+      if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
+    });
+  }
+
+  /** The node is dead: nothing runs any more, and nobody is told. */
+  crash(): void {
+    this.#state.crashed = true;
+    this.#state.stopping.abort();
+    for (const { running } of this.#state.records) running?.kill();
+  }
+
+  /** The node is back without its containers. */
+  recover(): void {
+    if (!this.#state.crashed) return;
+    this.#state.crashed = false;
+    if (this.#state.view.stopped) return;
+    for (const record of this.#state.records) {
+      record.running = null;
+      if (record.containerID === null) record.lost = record.state.terminated === undefined;
+      else if (record.state.terminated === undefined) record.state = { ...unknownState };
+    }
+    void this.#state.guard(async () => {
+      await this.#finish();
+      if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
+    });
+  }
+
+  /** Ends what runs without a word: the pod is gone, or the cluster stops. */
+  discard(): void {
+    this.#state.discarded = true;
+    this.#state.stopping.abort();
+    for (const { running } of this.#state.records) running?.kill();
+    for (const { log } of this.#state.records) log?.close();
+    this.#state.kubelet.removePodDirectory(this.#state.pod.metadata.uid);
+  }
+
+  // From binding to the last container's end.
+
+  async #run(): Promise<void> {
+    await new PodRun(this.#state).run();
+    // A pod that is being stopped is finished by whoever stops it.
+    if (!this.#state.stopping.signal.aborted) await this.#afterMains();
+  }
+
+  async #afterMains(): Promise<void> {
+    const { delays } = this.#state.kubelet.options;
+    const sidecars = this.#state.records.filter(({ kind, running }) => kind === "sidecar" && running !== null);
+    // From here on a sidecar's end is no reason to restart it.
+    this.#state.stopping.abort();
+    if (sidecars.length === 0) {
+      await this.#state.wait(delays.podCleanup, true);
+    } else {
+      const grace = this.#graceMs();
+      for (const { running } of sidecars) running?.terminate(grace);
+      await Promise.all(sidecars.map((record) => this.#state.ended(record, delays.killNoticed)));
+      this.#state.view.sandboxReady = false;
+      this.#state.publish();
+      await this.#state.wait(delays.sidecarCleanup, true);
+    }
+    await this.#finish();
+    if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
+  }
+
+  // From deletion to removal.
+
+  async #terminate(graceMs: number): Promise<void> {
+    const { delays } = this.#state.kubelet.options;
+    await this.#state.wait(delays.deletionSync, true);
+    const ran = this.#state.records.some(({ running }) => running !== null);
+    for (const record of this.#state.records) {
+      if (record.state.waiting === undefined || record.lastState.terminated !== undefined) continue;
+      const inits = this.#state.records.some(({ kind }) => kind !== "main");
+      record.state = { waiting: { reason: inits ? "PodInitializing" : "ContainerCreating" } };
+    }
+    this.#state.publish();
+    if (ran) {
+      await this.#stopContainers(Math.max(0, graceMs - delays.deletionSync));
+    } else {
+      await this.#state.wait(delays.killNoticed * 2, true);
+      this.#state.view.sandboxReady = false;
+      this.#state.publish();
+      await this.#state.wait(delays.killNoticed * 2.5, true);
+    }
+    this.#markLost();
+    await this.#finish();
+    if (ran) await this.#state.wait(delays.podRemoval, true);
+    await this.#remove();
+  }
+
+  async #stopContainers(graceMs: number): Promise<void> {
+    const { delays, events, nodeName } = this.#state.kubelet.options;
+    const stop = async (records: readonly ContainerRecord[], grace: number) => {
+      for (const { spec, running } of records) {
+        if (running === null) continue;
+        events.record(
+          this.#state.pod,
+          { component: "kubelet", host: nodeName },
+          "Normal",
+          "Killing",
+          `Stopping container ${spec.name}`,
+          `spec.containers{${spec.name}}`,
+        );
+        if (grace === 0) running.kill();
+        else running.terminate(grace);
+      }
+      await Promise.all(records.map(({ running }) => running?.exit));
+    };
+    const started = this.#state.kubelet.options.clock.now();
+    await stop(
+      this.#state.records.filter(({ kind }) => kind !== "sidecar"),
+      graceMs,
+    );
+    // Sidecars go last, with what is left of the grace.
+    const left = Math.max(0, graceMs - (this.#state.kubelet.options.clock.now() - started));
+    await stop(
+      this.#state.records.filter(({ kind }) => kind === "sidecar"),
+      left,
+    );
+    await Promise.all(this.#state.records.map((record) => this.#state.ended(record, delays.killNoticed)));
+  }
+
+  /** What never ran is reported as lost: the main containers, or before them the init containers up to the current one. */
+  #markLost(): void {
+    const inits = this.#state.records.filter(({ kind }) => kind !== "main");
+    const initialized = inits.every(({ kind, state }) =>
+      kind === "init"
+        ? state.terminated?.exitCode === 0
+        : state.running !== undefined || state.terminated !== undefined,
+    );
+    if (initialized) {
+      for (const record of this.#state.records) {
+        if (record.kind === "main" && record.state.terminated === undefined) record.lost = true;
+      }
+      return;
+    }
+    const current = inits.findIndex(({ state }) => state.terminated === undefined);
+    for (const record of inits.slice(0, current + 1)) {
+      if (record.state.terminated === undefined) record.lost = true;
+    }
+  }
+
+  async #finish(): Promise<void> {
+    await this.#state.wait(0, true);
+    this.#state.view.sandboxReady = false;
+    this.#state.view.stopped = true;
+    this.#state.publish();
+  }
+
+  async #remove(): Promise<void> {
+    await this.#state.wait(3, true);
+    const { store } = this.#state.kubelet.options;
+    const { namespace, name, uid } = this.#state.pod.metadata;
+    if (store.get("pods", namespace, name)?.metadata.uid !== uid) return;
+    store.delete("pods", namespace, name, { gracePeriodSeconds: 0, preconditions: { uid } });
+  }
+
+  #disruptionTarget(reason: string, message: string): Condition {
+    return {
+      type: "DisruptionTarget",
+      observedGeneration: this.#state.pod.metadata.generation ?? 1,
+      status: "True",
+      lastProbeTime: null,
+      lastTransitionTime: this.#state.kubelet.options.clock.timestamp(),
+      reason,
+      message,
+    };
+  }
+
+  #graceMs(): number {
+    return (this.#state.pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+  }
+}
