@@ -2,8 +2,7 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import { ApiError, errorFromException, errorFromResponse, type RequestName } from "./api-error.ts";
 import { type Credential, Credentials } from "./credentials.ts";
 import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
-import { ExchangeError, exchange, type Incoming, type Outgoing, readAll } from "./exchange.ts";
-import { UnseenError } from "./http2-connection.ts";
+import { ExchangeError, type Incoming, type Outgoing, readAll, UnseenError } from "./exchange.ts";
 import { checkKubeConfig } from "./kube-config.ts";
 import { abortable, LinkedAbort } from "./linked-abort.ts";
 import { RequestCounter } from "./request-counter.ts";
@@ -194,7 +193,7 @@ export class Cluster {
   }
 
   /** With credentials; a 401 is answered by reading them again, once. */
-  async #send(lane: Lane, name: RequestName, outgoing: Outgoing & { signal: AbortSignal }): Promise<Incoming> {
+  async #send(lane: Lane, name: RequestName, outgoing: BareOutgoing & SendBounds): Promise<Incoming> {
     try {
       const credential = await abortable(this.#credentials.get(), outgoing.signal);
       const incoming = await this.#exchange(lane, name, outgoing, credential);
@@ -209,12 +208,21 @@ export class Cluster {
     }
   }
 
-  async #exchange(lane: Lane, name: RequestName, outgoing: Outgoing, credential: Credential): Promise<Incoming> {
-    const headers = { ...outgoing.headers, ...credential.headers, "user-agent": "k8s-run-informer" };
+  async #exchange(
+    lane: Lane,
+    name: RequestName,
+    outgoing: BareOutgoing & SendBounds,
+    credential: Credential,
+  ): Promise<Incoming> {
+    const request: Outgoing = {
+      ...outgoing,
+      headers: { ...outgoing.headers, ...credential.headers, "user-agent": "k8s-run-informer" },
+      explain: (error) => errorFromException(name, error, true),
+    };
     const send = () => {
-      const wire = this.#dispatcher.for(credential, lane);
+      const pool = this.#dispatcher.for(credential, lane);
       this.requests.count(outgoing.method, outgoing.target);
-      return exchange(wire, { ...outgoing, headers }, (error) => errorFromException(name, error, true));
+      return pool.request(request);
     };
     try {
       return await send();
@@ -225,17 +233,19 @@ export class Cluster {
     }
   }
 
+  /** What the server says about a long request that it refuses; the status alone where its words do not come in time. */
   async #refusal(name: RequestName, { status, headers, body }: Incoming, signal: AbortSignal): Promise<ApiError> {
-    const timer = setTimeout(() => body.destroy(), ERROR_BODY_TIMEOUT_MS);
-    timer.unref();
+    const late = () => new Error(`no whole body within ${ERROR_BODY_TIMEOUT_MS} ms`);
+    const abort = new LinkedAbort([signal], { ms: ERROR_BODY_TIMEOUT_MS, reason: late });
     try {
-      const text = await readAll(body, ERROR_BODY_LIMIT);
+      const text = await abortable(readAll(body, ERROR_BODY_LIMIT), abort.signal);
       return errorFromResponse(name, status, headers, text.toString("utf8"));
     } catch {
       if (signal.aborted) throw signal.reason;
       return errorFromResponse(name, status, headers, "");
     } finally {
-      clearTimeout(timer);
+      body.destroy();
+      abort.release();
     }
   }
 
@@ -253,6 +263,7 @@ export class Cluster {
 }
 
 type BareOutgoing = Pick<Outgoing, "method" | "target" | "headers" | "body">;
+type SendBounds = Pick<Outgoing, "signal" | "sendTimeoutMs">;
 
 function nameOf({ method = "GET", path }: ApiRequest): RequestName {
   return { method, path };

@@ -44,7 +44,8 @@ const REASONS: Record<string, ConnectionFailureReason> = {
   UND_ERR_CONNECT_TIMEOUT: "ConnectTimeout",
   UND_ERR_HEADERS_TIMEOUT: "Timeout",
   UND_ERR_BODY_TIMEOUT: "Timeout",
-  // undici's word for a stream or session that HTTP/2 ended: GOAWAY, RST_STREAM, a close without an end.
+  // undici's word for a stream or session that HTTP/2 ended: GOAWAY, RST_STREAM, a close without an end. Typed API classes that a
+  // host uses on its own go over undici.
   UND_ERR_INFO: "ConnectionReset",
   ERR_HTTP2_STREAM_CANCEL: "ConnectionReset",
   ERR_HTTP2_SESSION_ERROR: "ConnectionReset",

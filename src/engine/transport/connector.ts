@@ -1,23 +1,21 @@
 import http from "node:http";
-import https from "node:https";
-import type { Socket } from "node:net";
+import net, { type Socket } from "node:net";
+import tls, { type ConnectionOptions } from "node:tls";
 import { SocksClient } from "socks";
-import { buildConnector } from "undici";
 import { ConnectionError } from "./connection-failure.ts";
 import type { TlsMaterial } from "./credentials.ts";
+import { abortable, LinkedAbort } from "./linked-abort.ts";
 
 /** Where a connection leads. */
 export interface Target {
-  protocol: string;
-  host: string;
+  isTls: boolean;
   /** Of an IPv6 address without brackets. */
-  hostname: string;
-  /** "" = the protocol's own. */
-  port: string;
+  host: string;
+  port: number;
 }
 
-/** Resolves with a connected socket, for `https:` after the TLS handshake. */
-export type Connector = (target: Target) => Promise<Socket>;
+/** Resolves with a connected socket, after the TLS handshake where there is one; rejects with the signal's reason. */
+export type Connector = (target: Target, signal: AbortSignal) => Promise<Socket>;
 
 export interface ConnectorOptions {
   tls: TlsMaterial;
@@ -27,115 +25,167 @@ export interface ConnectorOptions {
   connectTimeoutMs: number;
 }
 
+/** client-go's value: below the 60 s after which common load balancers drop an idle connection. */
+export const KEEP_ALIVE_DELAY_MS = 30_000;
+
 /**
  * Opens connections to the API server. A proxy is a tunnel below TLS, so HTTP/2, pings and certificates are the same with and
- * without one. (undici's ProxyAgent and client-node's SOCKS connector each bring an agent of their own.)
+ * without one.
  */
-export function createConnector({ tls, proxyUrl, connectTimeoutMs }: ConnectorOptions): Connector {
-  const { servername, ...tlsOptions } = tls;
-  const connect = buildConnector({
-    ...tlsOptions,
-    allowH2: true,
-    // Servers choose; to those that take the client's order, offer HTTP/2 first.
-    preferH2: true,
-    timeout: connectTimeoutMs,
-    keepAlive: true,
-    // client-go's value: below the 60 s after which common load balancers drop an idle connection.
-    keepAliveInitialDelay: 30_000,
-  });
-  const connectTo = (target: Target, httpSocket?: Socket) =>
-    new Promise<Socket>((resolve, reject) => {
-      const options: buildConnector.Options = { ...target };
-      if (servername !== undefined) options.servername = servername;
-      if (httpSocket !== undefined) options.httpSocket = httpSocket;
-      connect(options, (error, socket) => {
-        if (error === null) resolve(socket);
-        else reject(error);
+export function createConnector({ tls: material, proxyUrl, connectTimeoutMs }: ConnectorOptions): Connector {
+  const tunnel = proxyUrl === undefined ? null : createTunnel(new URL(proxyUrl), connectTimeoutMs);
+  /** Saves the certificate's way and check on the next handshake. */
+  let session: Buffer | undefined;
+  return async (target, signal) => {
+    const raw = tunnel === null ? undefined : await tunnel(target, signal);
+    const reason = () =>
+      new ConnectionError("ConnectTimeout", `${authorityOf(target)} did not connect within ${connectTimeoutMs} ms`);
+    return within(connectTimeoutMs, reason, signal, async (bounded) => {
+      if (!target.isTls) return raw ?? connectTcp(target, bounded);
+      const socket = await connectTls(
+        target,
+        { ...material, session, ALPNProtocols: ["h2", "http/1.1"] },
+        bounded,
+        raw,
+      );
+      socket.on("session", (latest: Buffer) => {
+        session = latest;
       });
+      return socket;
     });
-  if (proxyUrl === undefined) return (target) => connectTo(target);
-
-  const tunnel = createTunnel(new URL(proxyUrl), connectTimeoutMs);
-  return async (target) => {
-    const isTls = target.protocol === "https:";
-    const socket = await tunnel(target.hostname, Number(target.port) || (isTls ? 443 : 80));
-    return isTls ? connectTo(target, socket) : socket;
   };
 }
 
-type Tunnel = (host: string, port: number) => Promise<Socket>;
-
-function createTunnel(proxy: URL, timeoutMs: number): Tunnel {
-  return proxy.protocol.startsWith("socks") ? socksTunnel(proxy, timeoutMs) : connectTunnel(proxy, timeoutMs);
+/** Runs `work` with a signal that aborts with the given one, or after `ms`. */
+async function within<T>(
+  ms: number,
+  reason: () => Error,
+  signal: AbortSignal,
+  work: (bounded: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const bound = new LinkedAbort([signal], { ms, reason });
+  try {
+    return await work(bound.signal);
+  } finally {
+    bound.release();
+  }
 }
 
-function socksTunnel(proxy: URL, timeoutMs: number): Tunnel {
+/** The socket once it is connected; destroyed when the signal comes first. */
+async function connected<T extends Socket>(
+  socket: T,
+  event: "connect" | "secureConnect",
+  signal: AbortSignal,
+): Promise<T> {
+  // Stays: a peer may leave before anyone else listens.
+  socket.on("error", () => {});
+  const connecting = new Promise<T>((resolve, reject) => {
+    socket.once(event, () => resolve(socket));
+    socket.once("error", reject);
+    socket.once("close", () =>
+      reject(new ConnectionError("ConnectionReset", "the connection was closed before it stood")),
+    );
+  });
+  try {
+    await abortable(connecting, signal);
+    return socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_DELAY_MS);
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+function connectTcp({ host, port }: Target, signal: AbortSignal): Promise<Socket> {
+  return connected(net.connect({ host, port }), "connect", signal);
+}
+
+/** @param raw the way there, where it leads through a proxy */
+function connectTls(
+  { host, port }: Target,
+  options: ConnectionOptions,
+  signal: AbortSignal,
+  raw?: Socket,
+): Promise<Socket> {
+  // No SNI for an address (RFC 6066, 3): the certificate is checked against `host` then.
+  const servername = options.servername ?? (net.isIP(host) === 0 ? host : undefined);
+  const way = raw === undefined ? { port } : { socket: raw };
+  return connected(tls.connect({ ...options, ...way, host, servername }), "secureConnect", signal);
+}
+
+type Tunnel = (target: Target, signal: AbortSignal) => Promise<Socket>;
+
+function createTunnel(proxy: URL, timeoutMs: number): Tunnel {
+  const isSocks = proxy.protocol.startsWith("socks");
+  const isTls = proxy.protocol === "https:";
+  const at: Target = {
+    isTls,
+    host: proxy.hostname.replace(/^\[|\]$/g, ""),
+    port: Number(proxy.port) || (isSocks ? 1080 : isTls ? 443 : 80),
+  };
+  const timedOut = () => proxyError(proxy, `timed out: no answer within ${timeoutMs} ms`);
+  return (target, signal) =>
+    within(timeoutMs, timedOut, signal, async (bounded) => {
+      let socket: Socket | undefined;
+      try {
+        socket = await (isTls ? connectTls(at, {}, bounded) : connectTcp(at, bounded));
+        const handshake = isSocks ? askSocks(proxy, at, target, socket, timeoutMs) : askConnect(proxy, target, socket);
+        return await abortable(handshake, bounded);
+      } catch (error) {
+        socket?.destroy();
+        if (bounded.aborted) throw bounded.reason;
+        throw proxyError(proxy, error instanceof Error ? error.message : String(error));
+      }
+    });
+}
+
+async function askSocks(
+  proxy: URL,
+  at: Target,
+  { host, port }: Target,
+  socket: Socket,
+  timeoutMs: number,
+): Promise<Socket> {
   const isVersion4 = proxy.protocol === "socks4:" || proxy.protocol === "socks4a:";
   const credentials =
     proxy.username === ""
       ? {}
       : { userId: decodeURIComponent(proxy.username), password: decodeURIComponent(proxy.password) };
-  return async (host, port) => {
-    try {
-      const { socket } = await SocksClient.createConnection({
-        proxy: {
-          host: unbracketed(proxy.hostname),
-          port: Number(proxy.port) || 1080,
-          type: isVersion4 ? 4 : 5,
-          ...credentials,
-        },
-        command: "connect",
-        destination: { host, port },
-        timeout: timeoutMs,
-      });
-      return socket.setNoDelay(true);
-    } catch (error) {
-      throw proxyError(proxy, error instanceof Error ? error.message : String(error));
-    }
-  };
+  await SocksClient.createConnection({
+    proxy: { host: at.host, port: at.port, type: isVersion4 ? 4 : 5, ...credentials },
+    command: "connect",
+    destination: { host, port },
+    existing_socket: socket,
+    timeout: timeoutMs,
+  });
+  return socket;
 }
 
-function connectTunnel(proxy: URL, timeoutMs: number): Tunnel {
-  const { request } = proxy.protocol === "https:" ? https : http;
+function askConnect(proxy: URL, target: Target, socket: Socket): Promise<Socket> {
+  const authority = authorityOf(target);
+  const login = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
   const authorization =
-    proxy.username === ""
-      ? {}
-      : {
-          "proxy-authorization": `Basic ${Buffer.from(`${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`).toString("base64")}`,
-        };
-  return (host, port) =>
-    new Promise((resolve, reject) => {
-      const authority = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-      const connect = request({
-        method: "CONNECT",
-        host: unbracketed(proxy.hostname),
-        port: Number(proxy.port) || (proxy.protocol === "https:" ? 443 : 80),
-        path: authority,
-        headers: { host: authority, ...authorization },
-        agent: false,
-        timeout: timeoutMs,
-      });
-      connect.once("connect", (response, socket: Socket, head) => {
-        if (response.statusCode !== 200) {
-          socket.destroy();
-          reject(
-            proxyError(proxy, `it answered CONNECT ${authority} with ${response.statusCode} ${response.statusMessage}`),
-          );
-          return;
-        }
-        socket.setTimeout(0);
-        if (head.length > 0) socket.unshift(head);
-        resolve(socket);
-      });
-      connect.once("timeout", () => connect.destroy(new Error(`no answer within ${timeoutMs} ms`)));
-      // Stays: a socket error after the answer is the tunnel user's, but must not be uncaught here.
-      connect.on("error", (error) => reject(proxyError(proxy, error.message)));
-      connect.once("response", (response) => {
-        response.destroy();
-        reject(proxyError(proxy, `it answered CONNECT ${authority} with ${response.statusCode}`));
-      });
-      connect.end();
+    proxy.username === "" ? {} : { "proxy-authorization": `Basic ${Buffer.from(login).toString("base64")}` };
+  return new Promise((resolve, reject) => {
+    const request = http.request({
+      method: "CONNECT",
+      path: authority,
+      headers: { host: authority, ...authorization },
+      createConnection: () => socket,
     });
+    const answered = ({ statusCode, statusMessage }: http.IncomingMessage, head: Buffer) => {
+      if (statusCode === undefined || statusCode < 200 || statusCode > 299) {
+        reject(new Error(`it answered CONNECT ${authority} with ${statusCode} ${statusMessage}`));
+        return;
+      }
+      if (head.length > 0) socket.unshift(head);
+      resolve(socket);
+    };
+    request.once("connect", (response, _, head: Buffer) => answered(response, head));
+    request.once("response", (response) => answered(response, Buffer.alloc(0)));
+    // Stays: after the answer an error is for who uses the tunnel, but must not be uncaught here.
+    request.on("error", reject);
+    request.end();
+  });
 }
 
 /** Without the proxy's password. */
@@ -143,6 +193,6 @@ function proxyError(proxy: URL, detail: string): ConnectionError {
   return new ConnectionError("ProxyError", `the proxy ${proxy.protocol}//${proxy.host} did not connect: ${detail}`);
 }
 
-function unbracketed(host: string): string {
-  return host.startsWith("[") ? host.slice(1, -1) : host;
+function authorityOf({ host, port }: Target): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }

@@ -3,7 +3,6 @@ import { ConnectionPool } from "./connection-pool.ts";
 import { createConnector } from "./connector.ts";
 import type { Credential } from "./credentials.ts";
 import type { RequestCounter } from "./request-counter.ts";
-import type { Wire } from "./wire.ts";
 
 export interface DispatcherOptions {
   /** `https://host:6443` */
@@ -22,13 +21,13 @@ const LANES = {
   // A list should come at the line's speed; 16 connections are enough for one-shots where HTTP/2 is not spoken.
   short: { streamWindowBytes: 1024 * 1024, maxHttp1Connections: 16 },
   // 1 000 logs that nobody reads hold 250 MB at the most.
-  long: { streamWindowBytes: 256 * 1024, maxHttp1Connections: null },
+  long: { streamWindowBytes: 256 * 1024, maxHttp1Connections: Number.POSITIVE_INFINITY },
 } as const;
 
 const MAX_STREAMS_PER_CONNECTION = 250;
 const IDLE_TIMEOUT_MS = 60_000;
 
-/** All connections to one API server: a pool a lane, made anew when the client certificate changes. */
+/** All connections to one API server: a pool a lane, and new pools when the client certificate changes. */
 export class ClusterDispatcher {
   readonly #options: DispatcherOptions;
   #pools: { fingerprint: string; short: ConnectionPool; long: ConnectionPool } | null = null;
@@ -40,8 +39,8 @@ export class ClusterDispatcher {
     this.#options = options;
   }
 
-  /** The wire for a request with this credential. */
-  for(credential: Credential, lane: Lane): Wire {
+  /** @throws ConnectionError after `close` */
+  for(credential: Credential, lane: Lane): ConnectionPool {
     if (this.#closed !== null) throw this.#closed;
     if (this.#pools?.fingerprint !== credential.tlsFingerprint) {
       this.#retire();

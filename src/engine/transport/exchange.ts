@@ -1,17 +1,18 @@
 import { Readable } from "node:stream";
 import { ConnectionError } from "./connection-failure.ts";
-import { UnseenError } from "./http2-connection.ts";
-import type { Controller, RequestHandler, Wire } from "./wire.ts";
 
 export interface Outgoing {
   method: string;
   /** Path with query. */
   target: string;
-  headers: Record<string, string>;
+  /** In lower case. */
+  headers: Record<string, string | string[]>;
   body?: string;
-  signal?: AbortSignal | undefined;
-  /** The request must be on its way within so many milliseconds (a connection found, a stream free). */
+  signal: AbortSignal;
+  /** How long the request may wait for a connection, in milliseconds. */
   sendTimeoutMs: number;
+  /** Makes the error that reading the body throws. */
+  explain(error: unknown): Error;
 }
 
 export interface Incoming {
@@ -20,7 +21,25 @@ export interface Incoming {
   body: Readable;
 }
 
-/** How an exchange failed, and whether the server can have seen it. */
+/** One connection to a server, whatever HTTP it speaks. */
+export interface Connection {
+  /** How many requests it takes now. */
+  readonly available: number;
+  /** How many requests it carries at a time; 0 = not yet known. */
+  readonly limit: number;
+  /** It takes requests, now or when others end. */
+  readonly isOpen: boolean;
+  /** Why it was given up; null where that is not known. */
+  readonly failure: Error | null;
+  /** Resolves with the headers of the answer. Rejects with the signal's reason or an `ExchangeError`. Call it only while `available`. */
+  request(outgoing: Outgoing): Promise<Incoming>;
+  /** Takes no more requests, and closes with its last one. */
+  close(): void;
+  /** Fails every request with `error`; settles when the socket is closed. */
+  destroy(error: Error): Promise<void>;
+}
+
+/** How an exchange failed, and whether the server can have seen the request. */
 export class ExchangeError extends Error {
   override readonly name = "ExchangeError";
   readonly sent: boolean;
@@ -30,124 +49,102 @@ export class ExchangeError extends Error {
   }
 }
 
-/**
- * One HTTP request on a wire. Resolves with the headers of the answer, whatever its status. Rejects with the signal's
- * reason, at once also while it still waits for a connection, or with an `ExchangeError`.
- *
- * @param wrap makes the error that reading the body throws
- */
-export function exchange(wire: Wire, outgoing: Outgoing, wrap: (error: unknown) => Error): Promise<Incoming> {
-  return new Promise((resolve, reject) => {
-    if (outgoing.signal?.aborted) {
-      reject(outgoing.signal.reason);
-      return;
-    }
-    const { method, target, headers, body, signal } = outgoing;
-    const handler = new ExchangeHandler(outgoing, wrap, resolve, reject);
-    signal?.addEventListener("abort", handler, { once: true });
-    wire.dispatch({ path: target, method, headers, body: body ?? null }, handler);
-  });
+/** The server has certainly not acted on the request: it refused the stream, or said GOAWAY before it, or was gone already. */
+export class UnseenError extends ConnectionError {
+  constructor(cause?: unknown) {
+    super("ConnectionReset", "the server is closing this connection and has not seen the request", { cause });
+  }
 }
 
-class ExchangeHandler implements RequestHandler {
-  readonly #signal: AbortSignal | undefined;
+/**
+ * One request that was sent: first its answer or an error, then the end of the body or an error. What comes after the end is
+ * ignored. HTTP/1.1 and HTTP/2 report to it in the same words.
+ */
+export class Exchange {
+  readonly incoming: Promise<Incoming>;
+  readonly #outgoing: Outgoing;
+  readonly #cancel: () => void;
   readonly #resolve: (incoming: Incoming) => void;
   readonly #reject: (error: unknown) => void;
-  readonly #wrap: (error: unknown) => Error;
-  readonly #sendTimer: NodeJS.Timeout;
-  #controller: Controller | null = null;
-  #body: ResponseBody | null = null;
-  #sent = false;
-  /** Set once; what comes later is of no interest. */
-  #over: { error: unknown } | null = null;
+  #body: Readable | null = null;
+  #hasEnded = false;
 
-  constructor(
-    { signal, sendTimeoutMs }: Outgoing,
-    wrap: (error: unknown) => Error,
-    resolve: (incoming: Incoming) => void,
-    reject: (error: unknown) => void,
-  ) {
-    this.#signal = signal;
-    this.#wrap = wrap;
+  /** @param cancel stops the request on the wire; it is called at most once, and not after a whole answer */
+  constructor(outgoing: Outgoing, cancel: () => void) {
+    const { promise, resolve, reject } = Promise.withResolvers<Incoming>();
+    this.incoming = promise;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#sendTimer = setTimeout(() => {
-      this.#fail(
-        new ExchangeError(
-          new ConnectionError("ConnectTimeout", `the request could not be sent within ${sendTimeoutMs} ms`),
-          false,
-        ),
-      );
-    }, sendTimeoutMs);
-    this.#sendTimer.unref();
+    this.#outgoing = outgoing;
+    this.#cancel = cancel;
+    outgoing.signal.addEventListener("abort", this, { once: true });
+  }
+
+  get isAnswered(): boolean {
+    return this.#body !== null;
   }
 
   /** The signal's listener. */
   handleEvent(): void {
-    this.#fail(this.#signal?.reason);
+    const { reason } = this.#outgoing.signal;
+    this.#stop(reason, asError(reason));
   }
 
-  onRequestStart(controller: Controller): void {
-    this.#controller = controller;
-    clearTimeout(this.#sendTimer);
-    if (this.#over !== null) controller.abort(asError(this.#over.error));
-    else this.#sent = true;
+  /** The headers have come; `source` gives the bytes of the body. */
+  answer(status: number, headers: Incoming["headers"], source: Readable): void {
+    if (this.#hasEnded) return;
+    this.#body = new Body(source, () => this.#stop(null, null));
+    this.#resolve({ status, headers, body: this.#body });
   }
 
-  onResponseStart(controller: Controller, status: number, headers: Incoming["headers"]): void {
-    if (status < 200 || this.#over !== null) return;
-    const body = new ResponseBody(controller, (error) => this.#fail(error));
-    this.#body = body;
-    this.#resolve({ status, headers, body });
-  }
-
-  onResponseData(controller: Controller, chunk: Buffer): void {
-    if (this.#body?.push(chunk) === false) controller.pause();
-  }
-
-  onResponseEnd(): void {
-    this.#finish(null);
+  /** The answer is whole. */
+  end(): void {
+    if (this.#hasEnded) return;
+    this.#finish();
     this.#body?.push(null);
   }
 
-  onResponseError(_controller: Controller | null, error: Error): void {
-    const mayHaveBeenSeen = this.#sent && !(error instanceof UnseenError);
-    this.#fail(this.#body === null ? new ExchangeError(error, mayHaveBeenSeen) : this.#wrap(error));
+  fail(error: unknown): void {
+    if (this.#hasEnded) return;
+    if (this.#body === null) this.#stop(new ExchangeError(error, !(error instanceof UnseenError)), null);
+    else this.#stop(null, this.#outgoing.explain(error));
   }
 
-  #fail(error: unknown): void {
-    if (this.#over !== null) return;
-    this.#finish(error);
-    if (this.#body === null) this.#reject(error);
-    else this.#body.destroy(asError(error));
-    this.#controller?.abort(asError(error));
+  #stop(rejection: unknown, bodyError: Error | null): void {
+    if (this.#hasEnded) return;
+    this.#finish();
+    if (this.#body === null) this.#reject(rejection);
+    else if (bodyError !== null) this.#body.destroy(bodyError);
+    this.#cancel();
   }
 
-  #finish(error: unknown): void {
-    this.#over ??= { error };
-    clearTimeout(this.#sendTimer);
-    this.#signal?.removeEventListener("abort", this);
+  #finish(): void {
+    this.#hasEnded = true;
+    this.#outgoing.signal.removeEventListener("abort", this);
   }
 }
 
-class ResponseBody extends Readable {
-  readonly #controller: Controller;
-  readonly #onDestroy: (error: unknown) => void;
+class Body extends Readable {
+  readonly #source: Readable;
+  readonly #onDestroy: () => void;
 
-  constructor(controller: Controller, onDestroy: (error: unknown) => void) {
+  constructor(source: Readable, onDestroy: () => void) {
     super({ highWaterMark: 64 * 1024 });
-    this.#controller = controller;
+    this.#source = source;
     this.#onDestroy = onDestroy;
-    // Whoever reads gets the error; whoever has not begun to must not bring the process down.
+    source.on("data", (chunk: Buffer) => {
+      if (!this.destroyed && !this.push(chunk)) source.pause();
+    });
+    // The reader gets the error. Without a reader it must not end the process.
     this.on("error", () => {});
   }
 
   override _read(): void {
-    this.#controller.resume();
+    this.#source.resume();
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
-    this.#onDestroy(error ?? new Error("the body was destroyed by its reader"));
+    this.#onDestroy();
     callback(error);
   }
 }

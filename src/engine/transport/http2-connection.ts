@@ -1,12 +1,7 @@
-import http2, {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  type IncomingHttpHeaders,
-  type IncomingHttpStatusHeader,
-} from "node:http2";
+import http2, { type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { ConnectionError, connectionFailure } from "./connection-failure.ts";
-import type { Controller, RequestHandler, WireRequest } from "./wire.ts";
+import { type Connection, Exchange, ExchangeError, type Incoming, type Outgoing, UnseenError } from "./exchange.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
@@ -21,7 +16,7 @@ export interface Http2ConnectionOptions {
   /** Without a stream for so long, the connection is closed. */
   idleTimeoutMs: number;
   /** `available` or `isOpen` has changed. */
-  onChange(connection: Http2Connection): void;
+  onChange(connection: Connection): void;
 }
 
 /** Node gives the connection's window back as bytes arrive, read or not, so this bounds the rate only, never stalls a sibling. */
@@ -34,9 +29,11 @@ const HEADERS_FRAME = 1;
  * One HTTP/2 connection: streams up to the server's limit, pings, GOAWAY. After a GOAWAY it takes no new streams, those that the
  * server still serves go on, those that it has not seen fail with `UnseenError`.
  */
-export class Http2Connection {
+export class Http2Connection implements Connection {
   readonly #options: Http2ConnectionOptions;
   readonly #socket: Socket;
+  /** Node sets `socket.closed` some time before its "close". */
+  readonly #closed: Promise<void>;
   readonly #session: ClientHttp2Session;
   readonly #pingTimer: NodeJS.Timeout;
   readonly #resetTimer: NodeJS.Timeout;
@@ -54,6 +51,7 @@ export class Http2Connection {
     this.#options = options;
     this.#socket = socket;
     this.#authority = new URL(options.origin).host;
+    this.#closed = new Promise((resolve) => void socket.once("close", () => resolve()));
     const session = http2.connect(options.origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: options.streamWindowBytes },
@@ -88,75 +86,64 @@ export class Http2Connection {
     this.#resetTimer.unref();
   }
 
-  /** It takes new streams, now or when others end. */
   get isOpen(): boolean {
     return this.#isOpen;
   }
 
-  /** How many streams may be opened now. */
   get available(): number {
     // Node tells of the end of a session a moment after it, when its socket is closed.
     return this.#isOpen && !this.#session.destroyed ? Math.max(0, this.#limit - this.#streams) : 0;
   }
 
-  /** Why it was given up; null where the server said nothing of it. */
   get failure(): Error | null {
     return this.#failure;
   }
 
-  /** The server's stream limit as far as it binds us; 0 = not yet known. */
   get limit(): number {
     return this.#limit;
   }
 
-  send(request: WireRequest, handler: RequestHandler): void {
-    const exchange = new StreamExchange(handler, this.#session, () => this.#goawayCode);
-    handler.onRequestStart(exchange);
-    // Was aborted while it waited for its turn.
-    if (exchange.isOver) return;
-    const headers: Record<string, string | number> = {
-      ":method": request.method,
-      ":path": request.path,
+  request(outgoing: Outgoing): Promise<Incoming> {
+    const { method, target, body } = outgoing;
+    const headers: http2.OutgoingHttpHeaders = {
+      ":method": method,
+      ":path": target,
       ":scheme": "https",
       ":authority": this.#authority,
-      ...request.headers,
+      ...outgoing.headers,
     };
-    if (request.body !== null) headers["content-length"] = Buffer.byteLength(request.body);
+    if (body !== undefined) headers["content-length"] = Buffer.byteLength(body);
     let stream: ClientHttp2Stream;
     try {
-      stream = this.#session.request(headers, { endStream: request.body === null });
+      stream = this.#session.request(headers, { endStream: body === undefined });
     } catch (error) {
-      // The session began to close in this very turn, or a header is no header.
-      const wasNotSent = isNotSent(error);
-      if (wasNotSent) this.#retire();
-      exchange.fail(wasNotSent ? new UnseenError(error) : error);
-      return;
+      if (!isNotSent(error)) return Promise.reject(new ExchangeError(error, false)); // A header is no header.
+      // The session began to close in this very turn.
+      this.#retire();
+      return Promise.reject(new ExchangeError(new UnseenError(error), false));
     }
     if (this.#streams === 0) this.#wake();
     this.#streams += 1;
+    const { incoming } = exchangeOn(stream, outgoing, this.#session, () => this.#goawayCode);
     stream.once("close", () => {
       this.#streams -= 1;
       if (this.#streams === 0) this.#rest();
       this.#options.onChange(this);
     });
-    exchange.attach(stream);
-    if (request.body !== null) stream.end(request.body);
+    if (body !== undefined) stream.end(body);
+    return incoming;
   }
 
-  /** No new streams; closes with its last one. */
   close(): void {
     this.#retire();
   }
 
-  /** Fails every stream with `error`; settles when the socket is closed. */
   async destroy(error: Error): Promise<void> {
     this.#failure ??= error;
     this.#retire();
     this.#session.destroy(error);
-    if (this.#socket.closed) return;
-    await new Promise((resolve) => {
-      this.#socket.once("close", resolve).destroy();
-    });
+    this.#socket.destroy();
+    await this.#closed;
   }
 
   #retire(): void {
@@ -239,117 +226,52 @@ function isNotSent(error: unknown): boolean {
   return /^ERR_HTTP2_(INVALID_SESSION|GOAWAY_SESSION|OUT_OF_STREAMS)$/.test(String(code));
 }
 
-/** The server has certainly not acted on the request: refused the stream, or said GOAWAY before it. */
-export class UnseenError extends ConnectionError {
-  constructor(cause?: unknown) {
-    super("ConnectionReset", "the server is closing this connection and has not seen the request", { cause });
-  }
-}
-
-/** One stream under its handler. The handler hears of exactly one end. */
-class StreamExchange implements Controller {
-  readonly #handler: RequestHandler;
-  readonly #session: ClientHttp2Session;
-  readonly #goawayCode: () => number | null;
-  #stream: ClientHttp2Stream | null = null;
-  #isOver = false;
-  #answered = false;
-  #isComplete = false;
-
-  constructor(handler: RequestHandler, session: ClientHttp2Session, goawayCode: () => number | null) {
-    this.#handler = handler;
-    this.#session = session;
-    this.#goawayCode = goawayCode;
-  }
-
-  get isOver(): boolean {
-    return this.#isOver;
-  }
-
-  attach(stream: ClientHttp2Stream): void {
-    this.#stream = stream;
-    // Node ends a stream alike whether the server has ended it (END_STREAM), has reset it with NO_ERROR or CANCEL, or has gone after
-    // a GOAWAY. Only in the first case it does so before it calls the stream closed.
-    const push = stream.push.bind(stream);
-    stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
-      if (chunk === null && !stream.closed) this.#isComplete = true;
-      return push(chunk, encoding);
-    };
-    stream.on("response", (headers) => this.#onResponse(stream, headers));
-    // Stays to the end: Node may report a session's error to a stream that was closed before.
-    stream.on("error", (error) => this.fail(this.#explain(stream, error)));
-    stream.once("close", () => this.fail(this.#explain(stream, undefined)));
-    // nghttp2 does not send the HEADERS of a stream that was opened just before a GOAWAY came in; nor the body of one that was
-    // reset meanwhile, whose HEADERS are with the server.
-    stream.once("frameError", (type) =>
-      this.fail(
-        type === HEADERS_FRAME
-          ? new UnseenError()
-          : new ConnectionError("ConnectionReset", "the body could not be sent"),
-      ),
-    );
-  }
-
-  pause(): void {
-    this.#stream?.pause();
-  }
-
-  resume(): void {
-    this.#stream?.resume();
-  }
-
-  abort(reason: Error): void {
-    this.fail(reason);
-  }
-
-  fail(error: unknown): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    const stream = this.#stream;
-    if (stream !== null && !stream.destroyed) {
-      if (!stream.closed) stream.close(NGHTTP2_CANCEL);
-      // At once, without waiting for data that nobody reads to drain: the RST_STREAM is queued already.
-      stream.destroy();
-    }
-    this.#handler.onResponseError(this, error instanceof Error ? error : new Error(String(error)));
-  }
-
-  #onResponse(stream: ClientHttp2Stream, headers: IncomingHttpHeaders & IncomingHttpStatusHeader): void {
-    if (this.#isOver) return;
-    this.#answered = true;
-    const plain: Record<string, string | string[] | undefined> = {};
-    for (const name of Object.keys(headers)) if (!name.startsWith(":")) plain[name] = headers[name];
-    this.#handler.onResponseStart(this, Number(headers[":status"]), plain);
-    stream.on("data", (chunk: Buffer) => {
-      if (!this.#isOver) this.#handler.onResponseData(this, chunk);
-    });
-    stream.once("end", () => {
-      if (!this.#isComplete) {
-        this.fail(this.#explain(stream, undefined));
-        return;
-      }
-      if (this.#isOver) return;
-      this.#isOver = true;
-      this.#handler.onResponseEnd();
-    });
-  }
-
-  #isUnseen(stream: ClientHttp2Stream, error: Error | undefined): boolean {
-    if (this.#answered) return false;
-    // Node gives the code of a GOAWAY to all streams, those that the server has seen too.
-    return (
-      isNotSent(error) || (stream.rstCode === NGHTTP2_REFUSED_STREAM && this.#goawayCode() !== NGHTTP2_REFUSED_STREAM)
-    );
-  }
-
-  #explain(stream: ClientHttp2Stream, error: Error | undefined): Error {
-    if (this.#isUnseen(stream, error)) return new UnseenError(error);
+/** One request on one stream. */
+function exchangeOn(
+  stream: ClientHttp2Stream,
+  outgoing: Outgoing,
+  session: ClientHttp2Session,
+  goawayCode: () => number | null,
+): Exchange {
+  const exchange = new Exchange(outgoing, () => {
+    if (!stream.closed) stream.close(NGHTTP2_CANCEL);
+    // At once, without waiting for data that nobody reads to drain: the RST_STREAM is queued already.
+    stream.destroy();
+  });
+  // Node ends a stream alike whether the server has ended it (END_STREAM), has reset it with NO_ERROR or CANCEL, or has gone after
+  // a GOAWAY. Only in the first case it does so before it calls the stream closed.
+  let isWhole = false;
+  const push = stream.push.bind(stream);
+  stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
+    if (chunk === null && !stream.closed) isWhole = true;
+    return push(chunk, encoding);
+  };
+  const explain = (error?: Error): Error => {
+    // Node gives the code of a GOAWAY to all streams, also to those that the server has seen.
+    const isRefused = stream.rstCode === NGHTTP2_REFUSED_STREAM && goawayCode() !== NGHTTP2_REFUSED_STREAM;
+    if (!exchange.isAnswered && (isRefused || isNotSent(error))) return new UnseenError(error);
     if (error !== undefined && connectionFailure(error).reason !== "Unknown") return error;
     // Node closes the streams of a lost connection with CANCEL, as if the server had reset each.
-    const isConnectionLost = this.#session.destroyed;
-    const what = isConnectionLost
+    const what = session.destroyed
       ? "the connection was closed"
       : `the server reset the stream (HTTP/2 code ${stream.rstCode})`;
     return new ConnectionError("ConnectionReset", what, { cause: error });
-  }
+  };
+  stream.on("response", (headers) => {
+    const plain: Incoming["headers"] = {};
+    for (const name of Object.keys(headers)) if (!name.startsWith(":")) plain[name] = headers[name];
+    exchange.answer(Number(headers[":status"]), plain, stream);
+    stream.once("end", () => (isWhole ? exchange.end() : exchange.fail(explain())));
+  });
+  // Stays to the end: Node may report a session's error to a stream that was closed before.
+  stream.on("error", (error) => exchange.fail(explain(error)));
+  stream.once("close", () => exchange.fail(explain()));
+  // nghttp2 does not send the HEADERS of a stream that was opened just before a GOAWAY came in; nor the body of one that was
+  // reset meanwhile, whose HEADERS are with the server.
+  stream.once("frameError", (type) =>
+    exchange.fail(
+      type === HEADERS_FRAME ? new UnseenError() : new ConnectionError("ConnectionReset", "the body could not be sent"),
+    ),
+  );
+  return exchange;
 }

@@ -9,6 +9,7 @@ import {
   base64,
   type Handler,
   kubeConfigObject,
+  kubeConfigOf,
   sendJson,
   serverCertificate,
   startApiServer,
@@ -349,3 +350,71 @@ async function startLine(api: ApiServer) {
     },
   };
 }
+
+describe("ALPN", () => {
+  test("is decided by each connection: after one HTTP/1.1 member of a load balancer, HTTP/2 members are HTTP/2", async () => {
+    const old = await startApiServer(watchServer([]), { http1Only: true });
+    const held: Http2ServerResponse[] = [];
+    const young = await startApiServer(watchServer(held));
+    cleanups.push(
+      () => old.close(),
+      () => young.close(),
+    );
+    let member = old.port;
+    const balancer = net.createServer((client) => {
+      const upstream = net.connect(member, "127.0.0.1");
+      client.pipe(upstream).pipe(client);
+      client.on("error", () => upstream.destroy());
+      upstream.on("error", () => client.destroy());
+    });
+    balancer.listen(0, "127.0.0.1");
+    await once(balancer, "listening");
+    cleanups.push(() => balancer.close());
+    const { port } = balancer.address() as AddressInfo;
+    const cluster = new Cluster({
+      kubeConfig: old.kubeConfig({}, { server: `https://127.0.0.1:${port}` }),
+      retry: { baseMs: 1 },
+    });
+    cleanups.push(() => cluster.close());
+    const [first] = await open(cluster, 1);
+    expect(old.requests).toHaveLength(1);
+    member = young.port;
+    const streams = [...(await open(cluster, 1)), ...(await open(cluster, 2))];
+    // One connection for all three: that is HTTP/2. A CANCEL is no end.
+    expect([old.requests.length, young.requests.length, young.sessions.size]).toEqual([1, 3, 1]);
+    held[0]?.stream.close(8);
+    expect(await ending(streams[0] as ApiStream)).toBe("ConnectionReset");
+    expect(first?.body.destroyed).toBe(false);
+    member = old.port;
+    for (const session of young.sessions) session.goaway(0);
+    expect(await cluster.open(watch)).toMatchObject({ status: 200 });
+    expect(await cluster.json({ path: PODS })).toEqual({ ok: true });
+    expect(old.requests).toHaveLength(3);
+  });
+});
+
+describe("close", () => {
+  test.each([
+    ["a TLS handshake", {}],
+    ["a CONNECT", (port: number) => ({ "proxy-url": `http://127.0.0.1:${port}` })],
+    ["a SOCKS greeting", (port: number) => ({ "proxy-url": `socks5://127.0.0.1:${port}` })],
+  ])("%s that never ends does not keep its socket", async (_, extra) => {
+    const mute = net.createServer((socket) => socket.on("error", () => {}).resume());
+    mute.listen(0, "127.0.0.1");
+    await once(mute, "listening");
+    cleanups.push(() => mute.close());
+    const { port } = mute.address() as AddressInfo;
+    const more = typeof extra === "function" ? extra(port) : extra;
+    const cluster = new Cluster({
+      kubeConfig: kubeConfigOf({ server: `https://127.0.0.1:${port}`, ...more }, {}),
+      connectTimeoutMs: 60_000,
+    });
+    const connected = once(mute, "connection") as Promise<[net.Socket]>;
+    const asked = cluster.json({ path: PODS }).catch((error: ApiError) => error.reason);
+    const [socket] = await connected;
+    const closed = once(socket, "close");
+    await cluster.close();
+    expect(await asked).toBe("ClusterClosed");
+    await closed;
+  });
+});
