@@ -7,7 +7,8 @@ import { Lister } from "./api/list.ts";
 import type { RequestCounts } from "./api/request-counts.ts";
 import { Clock, SleepAbortedError } from "./clock.ts";
 import { type Controllers, type ControllersOptions, startControllers } from "./controllers/controllers.ts";
-import { Faults, type FaultTargets } from "./faults/faults.ts";
+import { Faults } from "./faults/faults.ts";
+import type { FaultTargets } from "./faults/targets.ts";
 import { base64, type KubeConfigFile, type KubeConfigUser, kubeConfigFile } from "./kubeconfig.ts";
 import type { ImageFailure, ImageRegistry } from "./kubelet/image-registry.ts";
 import type { Nodes } from "./kubelet/nodes.ts";
@@ -132,7 +133,7 @@ export class EmbeddedKubernetes {
       store,
       clock,
       authorization: this.authorization,
-      faults: this.faults,
+      faults: this.faults.rules,
       lister,
       watchCache: this.#watchCache,
       kubelet: controllers,

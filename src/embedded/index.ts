@@ -1,18 +1,22 @@
 /** A Kubernetes in this process, for tests, demos and benchmarks: `await EmbeddedKubernetes.start()`. */
 export type { PolicyRule, User } from "./api/authorization.ts";
 export type { RequestCounts } from "./api/request-counts.ts";
-export type { RequestInfo } from "./api/request-info.ts";
-export type { WatchFrameFault } from "./api/watch-stream.ts";
 export {
   EmbeddedKubernetes,
   type EmbeddedKubernetesOptions,
   type RestartOptions,
   type UserOptions,
 } from "./embedded-kubernetes.ts";
-export type { ActiveFault, ErrorRate, Faults, LogCut, LogFailure, RequestMatch, Stall } from "./faults/faults.ts";
+export type { ErrorRate } from "./faults/fault-answers.ts";
+export type { Faults, WatchCut } from "./faults/faults.ts";
+export type { LogCut, LogFailure } from "./faults/log-faults.ts";
+export type { RequestMatch } from "./faults/request-match.ts";
+export type { ActiveFault, FaultScope, Stall } from "./faults/rule-set.ts";
+export type { WatchFrameFault } from "./faults/targets.ts";
 export type { KubeConfigFile } from "./kubeconfig.ts";
 export type { Delays } from "./kubelet/delays.ts";
 export type { ImageFailure } from "./kubelet/image-registry.ts";
 export type { NodeOptions } from "./kubelet/nodes.ts";
 export type { ContainerContext, ProcessProgram, Program, ProgramOutput, ScriptedProgram } from "./kubelet/programs.ts";
+export type { RequestInfo } from "./objects/request-info.ts";
 export type { NewObject, ResourceName, StoredObject, StoreEvent } from "./store/store.ts";

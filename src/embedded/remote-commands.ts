@@ -1,5 +1,5 @@
 import type { EmbeddedKubernetes } from "./embedded-kubernetes.ts";
-import type { ActiveFault } from "./faults/faults.ts";
+import type { ActiveFault } from "./faults/rule-set.ts";
 
 export interface RemoteAnswer {
   id: unknown;
@@ -33,7 +33,7 @@ export class RemoteCommands {
       );
     }
     addMethods("", k8s, ["addUser", "evictPod", "failImagePull", "loseNode", "oomKill", "restart", "rotateLogs"]);
-    addMethods("", k8s.authorization, ["addToken", "expireToken", "setRules"]);
+    addMethods("", k8s.authorization, ["addToken", "expireToken", "revoke", "setRules"]);
     addMethods("", k8s.objects, ["get", "list"]);
     add("remove", (handle: number) => {
       const fault = this.#active.get(handle);
@@ -41,6 +41,7 @@ export class RemoteCommands {
       fault?.remove();
       return fault !== undefined;
     });
+    add("hits", (handle: number) => this.#active.get(handle)?.hits);
     add("requests", () => k8s.requests.snapshot());
     add("requests.reset", () => k8s.requests.reset());
     add("counts", () => ({

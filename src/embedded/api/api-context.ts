@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
-import type { Faults } from "../faults/faults.ts";
+import type { FaultRules } from "../faults/fault-rules.ts";
 import type { ContainerLog } from "../kubelet/container-log.ts";
+import type { RequestInfo } from "../objects/request-info.ts";
 import type { ResourceName } from "../objects/resources.ts";
 import type { StatusError } from "../objects/status-error.ts";
 import type { ObjectStore } from "../store/store.ts";
@@ -8,7 +9,6 @@ import type { WatchCache } from "../store/watch-cache.ts";
 import type { Authorization, User } from "./authorization.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Lister } from "./list.ts";
-import type { RequestInfo } from "./request-info.ts";
 import type { WatchStream } from "./watch-stream.ts";
 
 /** Where logs come from: the kubelet. */
@@ -21,7 +21,7 @@ export interface ApiContext {
   readonly store: ObjectStore;
   readonly clock: Clock;
   readonly authorization: Authorization;
-  readonly faults: Faults;
+  readonly faults: FaultRules;
   readonly lister: Lister;
   readonly watchCache: WatchCache;
   readonly kubelet: LogSource;

@@ -1,4 +1,5 @@
 import { SleepAbortedError } from "../clock.ts";
+import { type RequestInfo, requestInfo } from "../objects/request-info.ts";
 import { RESOURCES } from "../objects/resources.ts";
 import { internalError, methodNotAllowed, StatusError } from "../objects/status-error.ts";
 import { review } from "./access-review.ts";
@@ -11,7 +12,6 @@ import { readPodLog } from "./pod-log.ts";
 import { getObject, listObjects, watchObjects } from "./read-handlers.ts";
 import { parseBody } from "./request-body.ts";
 import type { RequestCounts } from "./request-counts.ts";
-import { type RequestInfo, requestInfo } from "./request-info.ts";
 import { sendError, sendJson, sendText } from "./responses.ts";
 import { createObject, deleteCollection, deleteObject, evictPod, patchObject, updateObject } from "./write-handlers.ts";
 
@@ -28,7 +28,7 @@ export async function handleRequest(
     const delay = context.faults.delayFor(request);
     if (delay > 0) await context.clock.sleep(delay);
     context.faults.prepareAnswer(request, exchange);
-    const fault = context.faults.forRequest(request);
+    const fault = context.faults.answerFor(request);
     if (fault?.kind === "reset") {
       exchange.reset();
       return;
@@ -38,6 +38,7 @@ export async function handleRequest(
       exchange.respond(fault.status, headers, [Buffer.from(fault.body)]);
       return;
     }
+    if (context.faults.losesAnswer(request)) exchange.loseAnswer();
     const user = context.authorization.authenticate(exchange.headers.authorization, certificateUser);
     context.authorization.authorize(user, request);
     await route(context, exchange, request, user);

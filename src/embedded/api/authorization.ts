@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
+import type { ActiveFault } from "../faults/rule-set.ts";
+import type { RequestInfo } from "../objects/request-info.ts";
 import { StatusError, unauthorized } from "../objects/status-error.ts";
-import type { RequestInfo } from "./request-info.ts";
 
 /** A rule of a Role or ClusterRole. `*` stands for all; a subresource is written `pods/log`. */
 export interface PolicyRule {
@@ -37,8 +38,17 @@ const PUBLIC_PATHS = new Set(["/version", "/version/", "/healthz", "/livez", "/r
 const DISCOVERY_PATHS = /^\/(api|apis|openapi|healthz|livez|readyz|version)(\/|$)/;
 const SELF_REVIEWS = new Set(["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"]);
 
-/** Who may do what. Everything can be changed while the server runs; the next request sees it. */
+/** Rights that are taken away for a time. */
+interface Revocation {
+  readonly rule: PolicyRule;
+  /** `undefined`: from everyone. */
+  readonly userName: string | undefined;
+  hits: number;
+}
+
+/** Who may do what. Everything can be changed while the server runs; the next request sees it. Open watches and logs go on. */
 export class Authorization {
+  readonly #revoked = new Set<Revocation>();
   readonly #tokens = new Map<string, User>();
   readonly #rules = new Map<string, readonly PolicyRule[]>();
 
@@ -57,6 +67,21 @@ export class Authorization {
   setRules(userName: string, rules: readonly PolicyRule[] | undefined): void {
     if (rules === undefined) this.#rules.delete(userName);
     else this.#rules.set(userName, rules);
+  }
+
+  /**
+   * Takes away what the rule names, from the admin as well, until the returned `remove` is called: requests are answered with
+   * RBAC's 403, and reviews say so. Without `userName` from everyone. `hits` counts the refused requests.
+   */
+  revoke(rule: PolicyRule, userName?: string): ActiveFault {
+    const revocation = { rule, userName, hits: 0 };
+    this.#revoked.add(revocation);
+    return {
+      get hits() {
+        return revocation.hits;
+      },
+      remove: () => void this.#revoked.delete(revocation),
+    };
   }
 
   rulesOf(userName: string): readonly PolicyRule[] {
@@ -79,18 +104,10 @@ export class Authorization {
   }
 
   allows(user: User, access: AccessAttributes): boolean {
+    if (this.#revocationOf(user, access) !== undefined) return false;
     if (user.groups.includes("system:masters")) return true;
     if (SELF_REVIEWS.has(access.resource) && access.verb === "create") return user !== ANONYMOUS;
-    const resource = access.subresource === undefined ? access.resource : `${access.resource}/${access.subresource}`;
-    return this.rulesOf(user.name).some(
-      (rule) =>
-        holds(rule.verbs, access.verb) &&
-        holds(rule.apiGroups, access.group) &&
-        (holds(rule.resources, resource) || rule.resources?.includes(`*/${access.subresource}`) === true) &&
-        (rule.resourceNames === undefined || (access.name !== undefined && rule.resourceNames.includes(access.name))) &&
-        (rule.namespaces === undefined ||
-          (access.namespace !== undefined && rule.namespaces.includes(access.namespace))),
-    );
+    return this.rulesOf(user.name).some((rule) => covers(rule, access));
   }
 
   /** Throws `StatusError` 403 with the words of the real server. */
@@ -105,7 +122,10 @@ export class Authorization {
       );
     }
     const { verb, apiGroup, resource, subresource, namespace, name } = request;
-    if (this.allows(user, { verb, group: apiGroup, resource, subresource, namespace, name })) return;
+    const access = { verb, group: apiGroup, resource, subresource, namespace, name };
+    if (this.allows(user, access)) return;
+    const revocation = this.#revocationOf(user, access);
+    if (revocation !== undefined) revocation.hits++;
     const qualified = apiGroup === "" ? resource : `${resource}.${apiGroup}`;
     const wanted = subresource === undefined ? resource : `${resource}/${subresource}`;
     const where = namespace === undefined ? "at the cluster scope" : `in the namespace ${JSON.stringify(namespace)}`;
@@ -117,6 +137,14 @@ export class Authorization {
     );
   }
 
+  #revocationOf(user: User, access: AccessAttributes): Revocation | undefined {
+    for (const revocation of this.#revoked) {
+      const { rule, userName } = revocation;
+      if ((userName === undefined || userName === user.name) && covers(rule, access)) return revocation;
+    }
+    return undefined;
+  }
+
   #allowsPath(user: User, { path, verb }: RequestInfo): boolean {
     if (user.groups.includes("system:masters") || PUBLIC_PATHS.has(path)) return true;
     if (user !== ANONYMOUS && verb === "get" && DISCOVERY_PATHS.test(path)) return true;
@@ -126,6 +154,17 @@ export class Authorization {
         rule.nonResourceURLs?.some((url) => (url.endsWith("*") ? path.startsWith(url.slice(0, -1)) : url === path)),
     );
   }
+}
+
+function covers(rule: PolicyRule, { verb, group, resource, subresource, namespace, name }: AccessAttributes): boolean {
+  const wanted = subresource === undefined ? resource : `${resource}/${subresource}`;
+  return (
+    holds(rule.verbs, verb) &&
+    holds(rule.apiGroups, group) &&
+    (holds(rule.resources, wanted) || rule.resources?.includes(`*/${subresource}`) === true) &&
+    (rule.resourceNames === undefined || (name !== undefined && rule.resourceNames.includes(name))) &&
+    (rule.namespaces === undefined || (namespace !== undefined && rule.namespaces.includes(namespace)))
+  );
 }
 
 function holds(allowed: readonly string[] | undefined, wanted: string): boolean {

@@ -6,6 +6,9 @@ import { QUANTITY } from "../objects/validation.ts";
 
 type Fields = Record<string, unknown>;
 
+/** `metav1.MicroTime`: exactly six digits of a second. */
+const MICRO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$/;
+
 /** Throws `StatusError` 400 when a field has a type that Go could not decode, which is no 422 on the real server either. */
 export function validateTypes(resource: ResourceName, object: unknown): asserts object is NewObject {
   const { kind, version } = RESOURCES[resource];
@@ -93,6 +96,26 @@ export function validateTypes(resource: ResourceName, object: unknown): asserts 
     }
     metadata(fields(spec.template).metadata, "spec.template.metadata");
     podSpec(fields(spec.template).spec, "spec.template.spec");
+  }
+  if (resource === "leases") {
+    const spec = fields(object.spec);
+    const holder = spec.holderIdentity;
+    if (holder !== undefined && holder !== null && typeof holder !== "string") {
+      throw fail(holder, "LeaseSpec.spec.holderIdentity", "string");
+    }
+    for (const field of ["leaseDurationSeconds", "leaseTransitions"]) {
+      const value = spec[field];
+      if (value !== undefined && value !== null && !Number.isInteger(value))
+        throw fail(value, `LeaseSpec.spec.${field}`, "int32");
+    }
+    for (const field of ["acquireTime", "renewTime"]) {
+      const value = spec[field];
+      if (value === undefined || value === null || MICRO_TIME.test(String(value))) continue;
+      // Go's layout wants all six digits: a JavaScript date in JSON has three, and is refused.
+      throw badRequest(
+        `Lease in version "v1" cannot be handled as a Lease: parsing time ${JSON.stringify(value)} as "2006-01-02T15:04:05.000000Z07:00": cannot parse ${JSON.stringify(value)} as ".000000"`,
+      );
+    }
   }
   if (resource === "secrets" || resource === "configmaps") {
     strings(object.data, `${kind}.data`);

@@ -1,17 +1,12 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Stream } from "node:http2";
 import type { Clock } from "../clock.ts";
+import type { OpenAnswer, Pace } from "../faults/targets.ts";
 import { badRequest, StatusError } from "../objects/status-error.ts";
 
 export type AnyRequest = IncomingMessage | Http2ServerRequest;
 export type AnyResponse = ServerResponse | Http2ServerResponse;
 export type ResponseHeaders = Record<string, string | number>;
-
-/** Bytes written in one go, then a pause (milliseconds of the cluster's clock). */
-export interface Pace {
-  bytes: number;
-  everyMs: number;
-}
 
 const MAX_BODY_BYTES = 3 * 1024 * 1024;
 
@@ -19,7 +14,7 @@ const MAX_BODY_BYTES = 3 * 1024 * 1024;
  * One request and its answer, over HTTP/2 or HTTP/1.1. What is written passes a gate, where faults hold it back: stalled
  * (nothing leaves until it is released) or paced (a few bytes at a time). Never throws when the peer is gone.
  */
-export class Exchange {
+export class Exchange implements OpenAnswer {
   readonly method: string;
   readonly url: string;
   readonly headers: IncomingHttpHeaders;
@@ -38,6 +33,7 @@ export class Exchange {
   #stalled = false;
   #pace: Pace | undefined;
   #pausing = false;
+  #isAnswerLost = false;
   #corked: { status: number; headers: ResponseHeaders } | undefined;
 
   constructor(request: AnyRequest, response: AnyResponse, clock: Clock) {
@@ -109,6 +105,11 @@ export class Exchange {
     return Buffer.concat(chunks);
   }
 
+  /** Whatever the answer is, the peer sees a reset in place of it. */
+  loseAnswer(): void {
+    this.#isAnswerLost = true;
+  }
+
   /** A header of the answer, whatever it will be. */
   setHeader(name: string, value: string): void {
     this.#extraHeaders[name] = value;
@@ -127,7 +128,11 @@ export class Exchange {
   open(status: number, headers: ResponseHeaders): void {
     if (this.#opened || this.#closed) return;
     this.#opened = true;
-    const all = { ...headers, ...this.#extraHeaders };
+    if (this.#isAnswerLost) {
+      this.reset();
+      return;
+    }
+    const all = { date: httpDate(this.#clock), ...headers, ...this.#extraHeaders };
     if (this.#stalled) this.#corked = { status, headers: all };
     else this.#writeHead(status, all);
   }
@@ -249,6 +254,19 @@ export class Exchange {
     for (const listener of this.#closeListeners.splice(0)) listener();
     this.#readyListeners.length = 0;
   }
+}
+
+let dateSecond = Number.NaN;
+let dateText = "";
+
+/** The `Date` header by the cluster's clock: it tells clients how far their own clock is off. */
+function httpDate(clock: Clock): string {
+  const second = Math.floor(clock.now() / 1000);
+  if (second !== dateSecond) {
+    dateSecond = second;
+    dateText = new Date(second * 1000).toUTCString();
+  }
+  return dateText;
 }
 
 /** The peer went away: `close` follows, which is what counts. */

@@ -1,8 +1,8 @@
+import type { RequestInfo } from "../objects/request-info.ts";
+import { isTrue } from "../objects/request-info.ts";
 import type { ResourceName } from "../objects/resources.ts";
 import { type ObjectSelector, parseFieldSelector, parseLabelSelector } from "../objects/selectors.ts";
 import { badRequest, type StatusCause, StatusError } from "../objects/status-error.ts";
-import type { RequestInfo } from "./request-info.ts";
-import { isTrue } from "./request-info.ts";
 
 /** The query of a list or watch, checked (apimachinery `metav1.ListOptions` and its validation). */
 export interface ListOptions {

@@ -1,9 +1,9 @@
 import type { LogReadOptions } from "../kubelet/container-log.ts";
 import { chooseContainer } from "../kubelet/kubelet.ts";
+import { isTrue } from "../objects/request-info.ts";
 import { badRequest, invalid, notFound, StatusError } from "../objects/status-error.ts";
 import { podOf } from "../objects/workloads.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
-import { isTrue } from "./request-info.ts";
 
 /** GET of `pods/{name}/log`. */
 export async function readPodLog(context: ApiContext, { request, exchange }: ObjectRequest): Promise<void> {
@@ -12,7 +12,7 @@ export async function readPodLog(context: ApiContext, { request, exchange }: Obj
   const pod = context.store.get("pods", namespace, name);
   if (pod === undefined) throw notFound("pods", name);
   const { name: container } = chooseContainer(podOf(pod), query.get("container") ?? undefined);
-  const failure = context.faults.forLogRequest(request, container);
+  const failure = context.faults.logFailure(request, container);
   if (failure !== undefined) throw failure;
   const headers = { "content-type": "text/plain", "cache-control": "no-cache, private" };
   if (!podOf(pod).spec.nodeName) {
@@ -30,7 +30,7 @@ export async function readPodLog(context: ApiContext, { request, exchange }: Obj
     context.logs.delete(entry);
     abort.abort();
   });
-  const cut = context.faults.forLog(request, options.follow === true);
+  const cut = context.faults.logCut(request, options.follow === true);
   exchange.open(200, headers);
   let left = cut?.atByte ?? Number.POSITIVE_INFINITY;
   for await (const chunk of log.read({ ...options, signal: abort.signal })) {

@@ -1,4 +1,4 @@
-import type { RequestInfo } from "./request-info.ts";
+import type { RequestInfo } from "../objects/request-info.ts";
 
 /** What the server has seen: requests by verb and resource, connections, bytes. */
 export class RequestCounts {

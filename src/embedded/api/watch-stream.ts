@@ -1,29 +1,14 @@
 import type { Clock, Timer } from "../clock.ts";
+import type { ListEndFault, OpenWatch, WatchFrameFault } from "../faults/targets.ts";
 import { objectJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
+import type { RequestInfo } from "../objects/request-info.ts";
 import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
 import type { ObjectSelector } from "../objects/selectors.ts";
 import { StatusError } from "../objects/status-error.ts";
 import type { WatchEventType, WatchListener } from "../store/watch-cache.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ListOptions } from "./list-options.ts";
-import type { RequestInfo } from "./request-info.ts";
-
-/** What a watch is made to send wrongly, once (see `Faults.nextWatch`). */
-export type WatchFrameFault =
-  /** A line that is no JSON; the watch goes on. */
-  | { kind: "garbage"; text?: string }
-  /** Half of the next frame, then a clean end (or a reset). */
-  | { kind: "truncated"; how?: "end" | "reset" }
-  /** The next object, with an annotation that makes the frame as large as this. */
-  | { kind: "huge"; bytes: number }
-  /** An ERROR frame, then a clean end. */
-  | { kind: "error"; code: number; reason: string; message: string };
-
-/** The bookmark that ends a streaming list is late, and changes come before it (see `Faults.delayListEnd`). */
-export interface ListEndFault {
-  ms: number;
-}
 
 export interface WatchStreamOptions {
   resource: ResourceName;
@@ -56,7 +41,7 @@ const FINAL_BOOKMARK_MS = 2_000;
 const MIN_TIMEOUT_MS = 30 * 60_000;
 
 /** One open watch: what it still has to send, bookmarks, and its end. */
-export class WatchStream implements WatchListener {
+export class WatchStream implements WatchListener, OpenWatch {
   readonly request: RequestInfo;
   readonly exchange: Exchange;
   readonly selector: ObjectSelector;
@@ -312,6 +297,7 @@ const BOOKMARK_FIELDS: Readonly<Partial<Record<ResourceName, Record<string, unkn
   jobs: { spec: { template: { metadata: {}, spec: { containers: null } } }, status: {} },
   pods: { spec: { containers: null }, status: {} },
   events: { involvedObject: {}, source: {}, firstTimestamp: null, lastTimestamp: null, eventTime: null },
+  leases: { spec: {} },
   namespaces: { spec: {}, status: {} },
   nodes: { spec: {}, status: {} },
   persistentvolumeclaims: { spec: { resources: {} }, status: {} },

@@ -2,7 +2,7 @@ import { applyDefaults } from "../objects/defaults.ts";
 import { cloneJson, isRecord } from "../objects/json-object.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
 import { applyPatch } from "../objects/patch.ts";
-import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { apiVersionOf, qualifiedResource, RESOURCES, type ResourceName } from "../objects/resources.ts";
 import { badRequest, invalid, modified, notFound, resourceDetails, StatusError } from "../objects/status-error.ts";
 import { validateUpdate } from "../objects/validation.ts";
 import { type DeleteOptions, timestamp, type WriteOptions } from "../store/store.ts";
@@ -32,7 +32,7 @@ export async function createObject(context: ApiContext, call: ObjectRequest): Pr
 
 /** PUT of an object, or of its status. */
 export async function updateObject(context: ApiContext, call: ObjectRequest): Promise<void> {
-  const { request, exchange, resource } = call;
+  const { request, exchange, resource, manager } = call;
   const name = request.name ?? "";
   const body = parseBody(RESOURCES[resource].kind, exchange.headers["content-type"], await exchange.readBody());
   validateTypes(resource, body);
@@ -43,7 +43,17 @@ export async function updateObject(context: ApiContext, call: ObjectRequest): Pr
     );
   }
   const current = context.store.get(resource, request.namespace, name);
-  if (current === undefined) throw notFound(resource, name);
+  if (current === undefined) {
+    if (!RESOURCES[resource].createdByUpdate || request.subresource !== undefined) throw notFound(resource, name);
+    // What names a uid was there and is gone: etcd3 `GuaranteedUpdate` checks it against an empty object.
+    if (wanted.metadata.uid) throw uidConflict(resource, name, wanted.metadata.uid, "");
+    sendObject(exchange, 201, context.store.create(resource, wanted, { manager }));
+    return;
+  }
+  if (RESOURCES[resource].updateNeedsVersion && !wanted.metadata.resourceVersion) {
+    const message = "Invalid value: 0: must be specified for an update";
+    throw invalid(resource, name, [{ reason: "FieldValueInvalid", message, field: "metadata.resourceVersion" }]);
+  }
   sendObject(exchange, 200, write(context, call, current, wanted, {}));
 }
 
@@ -81,12 +91,7 @@ function write(
   const given = wanted.metadata ?? {};
   if (given.resourceVersion && given.resourceVersion !== resourceVersion) throw modified(resource, name);
   if (given.uid && given.uid !== current.metadata.uid) {
-    throw new StatusError(
-      409,
-      "Conflict",
-      `Operation cannot be fulfilled on ${RESOURCES[resource].name} "${name}": Precondition failed: UID in precondition: ${given.uid}, UID in object meta: ${current.metadata.uid}`,
-      resourceDetails(resource, name),
-    );
+    throw uidConflict(resource, name, given.uid, current.metadata.uid);
   }
   const isStatus = request.subresource === "status";
   const draft = merge(resource, current, cloneJson(wanted), isStatus);
@@ -97,6 +102,15 @@ function write(
     manager,
     ...(isStatus ? { subresource: "status" } : {}),
   });
+}
+
+function uidConflict(resource: ResourceName, name: string, wanted: string, found: string): StatusError {
+  return new StatusError(
+    409,
+    "Conflict",
+    `Operation cannot be fulfilled on ${qualifiedResource(resource)} "${name}": Precondition failed: UID in precondition: ${wanted}, UID in object meta: ${found}`,
+    resourceDetails(resource, name),
+  );
 }
 
 /** The new state: what the server owns stays, and status and spec are written through their own paths. */

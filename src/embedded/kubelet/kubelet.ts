@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ApiGate } from "../api/api-gate.ts";
 import type { Clock } from "../clock.ts";
-import { badRequest, internalError, notFound, StatusError } from "../objects/status-error.ts";
+import { kubeletIsBlind, kubeletRefuses } from "../faults/log-faults.ts";
+import { badRequest, notFound, type StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
 import type { EventRecorder } from "../store/event-recorder.ts";
 import type { ObjectStore, StoreEvent } from "../store/store.ts";
@@ -98,16 +99,9 @@ export class Kubelet {
   logFor(pod: Pod, container: ContainerSpec, previous: boolean): ContainerLog | StatusError {
     const { name, namespace, uid } = pod.metadata;
     if (this.#state === "down") {
-      const url = `https://${this.options.hostIP}:10250/containerLogs/${namespace}/${name}/${container.name}`;
-      return internalError(`Get "${url}": dial tcp ${this.options.hostIP}:10250: connect: connection refused`);
+      return kubeletRefuses(this.options.hostIP, namespace ?? "", name, container.name);
     }
-    if (this.#state === "blind") {
-      // Just after its start the kubelet does not know its pods yet: a 404 for a pod that runs.
-      return new StatusError(404, "NotFound", `the server could not find the requested resource ( pods/log ${name})`, {
-        name,
-        kind: "pods/log",
-      });
-    }
+    if (this.#state === "blind") return kubeletIsBlind(name);
     return this.#workers.get(uid)?.log(container.name, previous) ?? notFound("pods", name);
   }
 

@@ -24,6 +24,9 @@ export function applyDefaults(resource: ResourceName, object: NewObject): void {
     case "persistentvolumeclaims":
       object.spec = { volumeMode: "Filesystem", ...fields(object.spec) };
       break;
+    case "leases":
+      object.spec = fields(object.spec);
+      break;
     case "namespaces":
       object.spec = { finalizers: ["kubernetes"], ...fields(object.spec) };
       break;

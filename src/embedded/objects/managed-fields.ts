@@ -157,7 +157,7 @@ function withAtomicConditions(status: FieldSet): FieldSet {
   return status["f:conditions"] === undefined ? status : { ...status, "f:conditions": {} };
 }
 
-/** The entries of `before` with what changed up to `after` added to `manager`'s; `entries` itself if nothing was. */
+/** The entries of `before` with what changed up to `after` added to `manager`'s; `entries` itself if nothing changed. */
 export function withManager(
   entries: readonly ManagedFieldsEntry[],
   change: {
@@ -184,7 +184,8 @@ export function withManager(
   );
   const old = entries[index];
   const fieldsV1 = existing(union((old?.fieldsV1 ?? {}) as FieldSet, set), after);
-  if (old !== undefined ? fieldsV1 === old.fieldsV1 : Object.keys(set).length === 0) return entries;
+  // The time moves with each change, also of fields that the manager owned before (fieldmanager `managedFieldsUpdater`).
+  if (Object.keys(set).length === 0 && (old === undefined || fieldsV1 === old.fieldsV1)) return entries;
   const entry: ManagedFieldsEntry = {
     manager,
     operation,

@@ -4,6 +4,7 @@ export type ResourceName =
   | "configmaps"
   | "events"
   | "jobs"
+  | "leases"
   | "namespaces"
   | "nodes"
   | "persistentvolumeclaims"
@@ -22,6 +23,10 @@ export interface ResourceType {
   readonly categories: readonly string[];
   /** `metadata.generation` counts changes of the spec of these kinds only. */
   readonly hasGeneration: boolean;
+  /** A PUT of an object that is not there creates it (the strategy's `AllowCreateOnUpdate`). */
+  readonly createdByUpdate: boolean;
+  /** A PUT must name the version that it replaces (the strategy's `AllowUnconditionalUpdate` is false). */
+  readonly updateNeedsVersion: boolean;
 }
 
 function type(
@@ -39,6 +44,8 @@ function type(
     shortNames: [],
     categories: [],
     hasGeneration: false,
+    createdByUpdate: false,
+    updateNeedsVersion: false,
     ...more,
   };
 }
@@ -47,6 +54,7 @@ export const RESOURCES: Readonly<Record<ResourceName, ResourceType>> = {
   configmaps: type("configmaps", "ConfigMap", { shortNames: ["cm"] }),
   events: type("events", "Event", { shortNames: ["ev"] }),
   jobs: type("jobs", "Job", { group: "batch", categories: ["all"], hasGeneration: true }),
+  leases: type("leases", "Lease", { group: "coordination.k8s.io", createdByUpdate: true, updateNeedsVersion: true }),
   namespaces: type("namespaces", "Namespace", { namespaced: false, shortNames: ["ns"] }),
   nodes: type("nodes", "Node", { namespaced: false, shortNames: ["no"] }),
   persistentvolumeclaims: type("persistentvolumeclaims", "PersistentVolumeClaim", { shortNames: ["pvc"] }),

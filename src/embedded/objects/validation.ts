@@ -43,6 +43,7 @@ export function validate(resource: ResourceName, object: NewObject): void {
   validateMetadata("metadata", object.metadata ?? {}, causes);
   if (resource === "jobs") validateJobSpec(fields(object.spec), causes);
   else if (resource === "pods") validatePodSpec("spec", fields(object.spec), causes);
+  else if (resource === "leases") validateLeaseSpec(fields(object.spec), causes);
   else if (resource === "secrets" || resource === "configmaps") validateData(object, causes);
   if (causes.length > 0) throw invalid(resource, name, causes);
 }
@@ -78,6 +79,8 @@ export function validateUpdate(resource: ResourceName, before: StoredObject, aft
         "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
       causes.push({ reason: "FieldValueForbidden", message, field: "spec" });
     }
+  } else if (resource === "leases") {
+    validateLeaseSpec(fields(after.spec), causes);
   } else if (resource === "secrets" || resource === "configmaps") {
     if (before.immutable === true && !equalJson([before.data, before.binaryData], [after.data, after.binaryData])) {
       causes.push({
@@ -190,6 +193,18 @@ function validateNumbers(spec: Fields, causes: StatusCause[]): void {
         field: `spec.${field}`,
       });
     }
+  }
+}
+
+function validateLeaseSpec(
+  { leaseDurationSeconds: duration, leaseTransitions: transitions }: Fields,
+  causes: StatusCause[],
+) {
+  if (typeof duration === "number" && duration <= 0) {
+    push(causes, "spec.leaseDurationSeconds", duration, "must be greater than 0");
+  }
+  if (typeof transitions === "number" && transitions < 0) {
+    push(causes, "spec.leaseTransitions", transitions, "must be greater than or equal to 0");
   }
 }
 

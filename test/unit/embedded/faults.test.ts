@@ -203,6 +203,37 @@ describe("faults", () => {
       expect((await client.call({ path: PATH })).status).toBe(200);
     });
 
+    it("are acted on, and their answer is lost", async () => {
+      const lost = k8s.faults.loseAnswers({ match: { verb: "create", resource: "secrets" }, count: 1 });
+      await expect(client.call({ method: "POST", path: SECRETS, body: secret("lost") })).rejects.toThrow();
+      expect(lost.hits).toBe(1);
+      expect(k8s.objects.get("secrets", "ex", "lost")).toBeDefined();
+      const again = await client.call({ method: "POST", path: SECRETS, body: secret("lost") });
+      expect(again.json).toMatchObject({ code: 409, reason: "AlreadyExists" });
+      expect(lost.hits).toBe(1);
+    });
+
+    it("are acted on, and their answer is lost over HTTP/1.1 as well", async () => {
+      k8s.faults.loseAnswers({ match: { verb: "create" }, count: 1 });
+      await expect(client.call1({ method: "POST", path: SECRETS, body: secret("lost") })).rejects.toThrow();
+      expect(k8s.objects.get("secrets", "ex", "lost")).toBeDefined();
+    });
+
+    it("are refused by a quota whose status others changed meanwhile; nothing is stored", async () => {
+      const conflicts = k8s.faults.quotaConflicts({ quota: "q", count: 1 });
+      const refused = await client.call({ method: "POST", path: SECRETS, body: secret("a") });
+      expect(refused.json).toMatchObject({
+        code: 409,
+        reason: "Conflict",
+        details: { name: "q", kind: "resourcequotas" },
+        message:
+          'Operation cannot be fulfilled on resourcequotas "q": the object has been modified; please apply your changes to the latest version and try again',
+      });
+      expect(k8s.objects.get("secrets", "ex", "a")).toBeUndefined();
+      expect((await client.call({ method: "POST", path: SECRETS, body: secret("a") })).status).toBe(201);
+      expect(conflicts.hits).toBe(1);
+    });
+
     it("are delayed", async () => {
       k8s.faults.delayRequests(3_000, { count: 1 });
       const before = k8s.clock.now();

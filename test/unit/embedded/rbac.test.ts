@@ -143,4 +143,22 @@ describe("authentication and authorization", () => {
     expect(await statusOf("/version", null)).toBe(200);
     expect(await statusOf("/apis", null)).toBe(403);
   });
+
+  it("rights are revoked and granted again, the admin's as well; an open watch goes on", async () => {
+    const open = await client.watch(`${SECRETS}?watch=1&resourceVersion=${k8s.objects.resourceVersion}`);
+    const revoked = k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["list", "watch"] });
+    const refused = await client.call({ path: SECRETS });
+    expect(refused.json).toMatchObject({
+      code: 403,
+      message: expect.stringMatching(/User "kubernetes-admin" cannot list resource "secrets"/),
+    });
+    const review = { spec: { resourceAttributes: { verb: "watch", group: "", resource: "secrets", namespace: "ex" } } };
+    const path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    expect((await client.call({ method: "POST", path, body: review })).json.status).toEqual({ allowed: false });
+    expect((await client.call({ method: "POST", path: SECRETS, body: secret("meanwhile") })).status).toBe(201);
+    expect((await open.next())?.object.metadata.name).toBe("meanwhile");
+    expect(revoked.hits).toBe(1);
+    revoked.remove();
+    expect((await client.call({ path: SECRETS })).status).toBe(200);
+  });
 });

@@ -67,6 +67,7 @@ const GROUPS: Readonly<Record<string, readonly DiscoveredResource[]>> = {
     review("selfsubjectrulesreviews", "SelfSubjectRulesReview"),
   ],
   "batch/v1": [...stored("batch"), subresource("jobs/status", "Job", ["get", "patch", "update"])],
+  "coordination.k8s.io/v1": stored("coordination.k8s.io"),
 };
 
 function byName(a: { name: string }, b: { name: string }): number {

@@ -59,6 +59,7 @@ const COLUMNS: Readonly<Record<ResourceName, readonly Column[]>> = {
           .join(","),
     },
   ],
+  leases: [NAME, { name: "Holder", cell: ({ spec }) => text(fields(spec).holderIdentity) }, AGE],
   namespaces: [NAME, { name: "Status", cell: ({ status }) => text(fields(status).phase) }, AGE],
   nodes: [
     NAME,

@@ -1,4 +1,4 @@
-import { RESOURCE_NAMES, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { RESOURCE_NAMES, RESOURCES, type ResourceName } from "./resources.ts";
 
 /** What a request is about, as authorization, counting and faults see it (apiserver `RequestInfo`). */
 export interface RequestInfo {

@@ -1,0 +1,103 @@
+import type { RequestInfo } from "../objects/request-info.ts";
+import type { StatusError } from "../objects/status-error.ts";
+import { type ErrorRate, errorAnswer, type RequestFault } from "./fault-answers.ts";
+import { type LogCut, type LogFailure, logFailure } from "./log-faults.ts";
+import { fits, type RequestMatch } from "./request-match.ts";
+import { type FaultScope, RuleSet } from "./rule-set.ts";
+import type { ListEndFault, OpenAnswer, Pace, WatchFrameFault } from "./targets.ts";
+
+/** The faults that are active, and what the server asks of them at each step of a request. `Faults` fills them. */
+export class FaultRules {
+  readonly errors: RuleSet<ErrorRate>;
+  readonly resets: RuleSet<FaultScope>;
+  readonly lostAnswers: RuleSet<FaultScope>;
+  readonly delays: RuleSet<FaultScope & { ms: number }>;
+  readonly paces: RuleSet<FaultScope & Pace>;
+  readonly logCuts: RuleSet<LogCut>;
+  readonly logFailures: RuleSet<LogFailure>;
+  readonly watchFrames: RuleSet<FaultScope & { frame: WatchFrameFault }>;
+  readonly watchAnswers: RuleSet<FaultScope & { answer: RequestFault }>;
+  readonly listEnds: RuleSet<FaultScope & ListEndFault>;
+  readonly stalls = new Set<{ match: RequestMatch | undefined; hits: number }>();
+  readonly #random: () => number;
+
+  constructor(random: () => number) {
+    this.#random = random;
+    this.errors = new RuleSet(random);
+    this.resets = new RuleSet(random);
+    this.lostAnswers = new RuleSet(random);
+    this.delays = new RuleSet(random);
+    this.paces = new RuleSet(random);
+    this.logCuts = new RuleSet(random);
+    this.logFailures = new RuleSet(random);
+    this.watchFrames = new RuleSet(random);
+    this.watchAnswers = new RuleSet(random);
+    this.listEnds = new RuleSet(random);
+  }
+
+  clear(): void {
+    for (const rules of [this.errors, this.resets, this.lostAnswers, this.delays, this.paces]) rules.clear();
+    for (const rules of [this.logCuts, this.logFailures]) rules.clear();
+    for (const rules of [this.watchFrames, this.watchAnswers, this.listEnds]) rules.clear();
+    this.stalls.clear();
+  }
+
+  /** Milliseconds by which the request is late. */
+  delayFor(request: RequestInfo): number {
+    return this.delays.take(request)?.ms ?? 0;
+  }
+
+  /** What is sent in place of an answer; the request is not acted on. */
+  answerFor(request: RequestInfo): RequestFault | undefined {
+    if (this.resets.take(request) !== undefined) return { kind: "reset" };
+    if (request.verb === "watch") {
+      const rule = this.watchAnswers.take(request);
+      if (rule !== undefined) return rule.answer;
+    }
+    const error = this.errors.take(request);
+    return error === undefined ? undefined : errorAnswer(error);
+  }
+
+  /** Whether the request is acted on, and its answer lost. */
+  losesAnswer(request: RequestInfo): boolean {
+    return this.lostAnswers.take(request) !== undefined;
+  }
+
+  prepareAnswer(request: RequestInfo, answer: OpenAnswer): void {
+    const pace = this.paces.take(request);
+    if (pace !== undefined) answer.pace(pace);
+    if (request.verb !== "watch") return;
+    for (const stall of this.stalls) {
+      if (!fits(stall.match, request)) continue;
+      stall.hits++;
+      answer.stall();
+    }
+  }
+
+  isStalled(request: RequestInfo): boolean {
+    for (const { match } of this.stalls) if (fits(match, request)) return true;
+    return false;
+  }
+
+  watchFrame(request: RequestInfo): WatchFrameFault | undefined {
+    return this.watchFrames.take(request)?.frame;
+  }
+
+  listEnd(request: RequestInfo): ListEndFault | undefined {
+    return this.listEnds.take(request);
+  }
+
+  /** After how many bytes the log answer is cut, and how. */
+  logCut(request: RequestInfo, follow: boolean): { atByte: number; how: "end" | "reset" } | undefined {
+    const cut = this.logCuts.take(request, ({ followOnly }) => follow || followOnly === false);
+    if (cut === undefined) return undefined;
+    const atByte = cut.atByte ?? 1 + Math.floor(this.#random() * 2 * (cut.everyBytes ?? 1));
+    const how = cut.how === "random" ? (this.#random() < 0.5 ? "end" : "reset") : (cut.how ?? "end");
+    return { atByte, how };
+  }
+
+  logFailure(request: RequestInfo, container: string): StatusError | undefined {
+    const failure = this.logFailures.take(request);
+    return failure === undefined ? undefined : logFailure(failure.kind, request, container);
+  }
+}
