@@ -3,38 +3,29 @@ export interface BackoffOptions {
   baseMs?: number;
   /** Last ceiling in milliseconds, default 30 000. */
   maxMs?: number;
+  /** Shortest time between two openings of the same watch, in milliseconds, default 1 000. */
+  minIntervalMs?: number;
 }
-
-/** The ceiling is 3.2 s then. */
-const RELAXED_ATTEMPTS = 2;
 
 /**
  * Exponential backoff with full jitter: each delay is random between 0 and a ceiling that doubles from 0.8 s to 30 s, so
- * that many processes that lost the same server do not come back in step.
+ * that many processes that lost the same server do not come back in step. `random` is from 0 to below 1.
  */
+export function backoffMs(attempt: number, { baseMs = 800, maxMs = 30_000 }: BackoffOptions, random: number): number {
+  return random * Math.min(maxMs, baseMs * 2 ** attempt);
+}
+
+/** A backoff that counts its own attempts. */
 export class Backoff {
-  readonly #baseMs: number;
-  readonly #maxMs: number;
+  readonly #options: BackoffOptions;
   #attempts = 0;
 
-  constructor({ baseMs = 800, maxMs = 30_000 }: BackoffOptions = {}) {
-    this.#baseMs = baseMs;
-    this.#maxMs = maxMs;
+  constructor(options: BackoffOptions = {}) {
+    this.#options = options;
   }
 
   /** The next delay in milliseconds; never shorter than what the server asked for. */
   next(retryAfterMs = 0): number {
-    const ceiling = Math.min(this.#maxMs, this.#baseMs * 2 ** this.#attempts);
-    this.#attempts += 1;
-    return retryAfterMs + Math.random() * ceiling;
-  }
-
-  /** The server is there, though not as it should be: it is asked again before long, and not without a pause. */
-  relax(): void {
-    this.#attempts = Math.min(this.#attempts, RELAXED_ATTEMPTS);
-  }
-
-  reset(): void {
-    this.#attempts = 0;
+    return retryAfterMs + backoffMs(this.#attempts++, this.#options, Math.random());
   }
 }

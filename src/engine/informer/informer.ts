@@ -2,7 +2,7 @@ import { EventEmitter } from "eventemitter3";
 import type { KubeObject } from "../kubernetes.ts";
 import { type Cluster, isForbidden, isUnauthorized } from "../transport/index.ts";
 import { Reflector, type ReflectorCounts, type ReflectorOptions } from "./reflector.ts";
-import { type Indexers, keyOf, Store, type StoreChange } from "./store.ts";
+import { compareVersions, type Indexers, keyOf, Store, type StoreChange } from "./store.ts";
 import type { Trim } from "./trim.ts";
 
 export interface Resource<T> {
@@ -181,11 +181,12 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
    */
   isBehind(resourceVersion: string, quietMs: number): boolean {
     if (!/^\d+$/.test(resourceVersion)) return false;
-    const version = BigInt(resourceVersion);
     const since = performance.now() - quietMs;
     return this.#reflectors.some(
       ({ version: told, status }) =>
-        told !== null && told < version && (!status.connected || status.lastProgressAt > since),
+        told !== null &&
+        compareVersions(told, resourceVersion) < 0 &&
+        (!status.connected || status.lastProgressAt > since),
     );
   }
 
@@ -197,7 +198,7 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     if (!/^\d+$/.test(resourceVersion)) return false;
     const { namespaces } = this.#options;
     const told = this.#reflectors[namespaces === null ? 0 : namespaces.indexOf(namespace)]?.version ?? null;
-    return told !== null && told >= BigInt(resourceVersion);
+    return told !== null && compareVersions(told, resourceVersion) >= 0;
   }
 
   stats(): InformerStats {

@@ -1,37 +1,26 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { KubeObject, Status } from "../kubernetes.ts";
+import type { Cluster } from "../transport/index.ts";
+import type { BackoffOptions } from "./backoff.ts";
 import {
-  ApiError,
-  type ApiStream,
-  type Cluster,
-  FrameError,
-  isForbidden,
-  isGone,
-  JsonLinesDecoder,
-  retryAfterMs,
-} from "../transport/index.ts";
-import { Backoff, type BackoffOptions } from "./backoff.ts";
-import { managedFieldsSpan } from "./managed-fields.ts";
+  type Bookmarks,
+  beginList,
+  decide,
+  NO_HISTORY,
+  type Outcome,
+  type ReflectorState,
+} from "./reflector-policy.ts";
+import { compareVersions } from "./store.ts";
 import type { Trim } from "./trim.ts";
+import { ErrorFrame, WatchProtocolError } from "./watch-errors.ts";
+import { Silence, watchOnce } from "./watch-request.ts";
 
-/**
- * Keeps a `ReflectorHandler` told of every object of one resource, for ever: the only place that knows of lists, bookmarks,
- * resource versions and 410.
- *
- * ```
- *            refused (400, 422, no end of list)
- *   Empty ──────► InitWatch ───────────────────► InitPage
- *     ▲              │ initial-events-end            │ last page
- *     │              ▼                               ▼
- *     └─────────── Watching ◄────────────────────────┘
- *       410, stalled or broken again and again       (ends, resets: Watching again, from the last version)
- * ```
- */
+/** Is called with every object of one resource: first a whole list, then each change. */
 export interface ReflectorHandler<T> {
   /** A whole list begins. */
   init(): void;
   initApply(object: T): void;
-  /** The list is complete: what it did not name is gone. `isOlder`: the server's version went back (restored from a backup). */
+  /** The list is complete: what it did not name was not there. `isOlder`: the server's version went back (restored from a backup). */
   initDone(isOlder: boolean): void;
   apply(object: T): void;
   delete(object: T): void;
@@ -46,7 +35,7 @@ export interface ReflectorOptions<T> {
   labelSelector: string;
   trim: Trim<T>;
   handler: ReflectorHandler<T>;
-  /** A watch without a byte for so long is replaced. Servers send a bookmark about every 60 s. Default 90 000 ms. */
+  /** A watch without a byte for this long is replaced. Servers send a bookmark about every 60 s. Default 90 000 ms. */
   progressTimeoutMs?: number;
   /** Objects a page of the paged list. Default 500, as client-go. */
   pageSize?: number;
@@ -62,19 +51,13 @@ export interface WatchFrame {
   object?: unknown;
 }
 
-type State =
-  | { name: "Empty" }
-  | { name: "InitWatch" }
-  | { name: "InitPage"; continueToken: string | null; pageSize: number }
-  | { name: "Watching"; resourceVersion: string };
-
 interface ReflectorStatus {
-  state: State["name"] | "Stopped";
+  state: ReflectorState["name"] | "Stopped";
   /** A watch is open now. */
   connected: boolean;
   /** Monotonic time (`performance.now()`) of the last byte from the server. */
   lastProgressAt: number;
-  /** Why it is not healthy; null again at the next progress. */
+  /** Why it is not healthy; null again when the server answers. */
   error: Error | null;
 }
 
@@ -89,8 +72,25 @@ export interface ReflectorCounts {
   errors: number;
 }
 
+/** What the watch that is open has told so far. */
+interface Told {
+  silence: Silence;
+  /** Frames with something in them. */
+  frames: number;
+  bookmarks: Bookmarks;
+  /** Changes follow already, so all objects of its list have come. */
+  isListSent: boolean;
+}
+
+/** A streaming list may pause for this long between two objects; then it is taken for one that has no end. */
+const LIST_PAUSE_MS = 60_000;
+
+/**
+ * Follows one resource until it is stopped: the only place that knows of lists, bookmarks, resource versions and 410. It only
+ * makes requests; what to do after each, and when, is decided in `reflector-policy.ts`.
+ */
 export class Reflector<T extends KubeObject> {
-  readonly status: ReflectorStatus = { state: "Empty", connected: false, lastProgressAt: 0, error: null };
+  readonly status: ReflectorStatus = { state: "InitWatch", connected: false, lastProgressAt: 0, error: null };
   readonly counts: ReflectorCounts = {
     lists: 0,
     watches: 0,
@@ -101,188 +101,210 @@ export class Reflector<T extends KubeObject> {
     errors: 0,
   };
   readonly #options: ReflectorOptions<T>;
-  readonly #backoff: Backoff;
   readonly #abort = new AbortController();
-  #state: State = { name: "Empty" };
-  #done: Promise<void> | null = null;
-  #useStreamingList = true;
-  /** The version the cache stands at, kept over a 410 to tell a server that went back. */
-  #lastVersion: bigint | null = null;
-  /** Attempts in a row that opened a watch and got nothing out of it. */
-  #barren = 0;
-  /** 410s without a change or bookmark between them: a list in between proves nothing, the next watch may be told the same. */
-  #goneInRow = 0;
-  #hadFrame = false;
-  /** The server answered the last watch with a stream, whatever became of it. */
-  #wasOpened = false;
-  /** Streaming lists in a row that broke off: where no stream lives long enough, a list comes page by page. */
-  #brokenLists = 0;
+  #state: ReflectorState;
+  #history = NO_HISTORY;
+  #running: Promise<void> | null = null;
+  /** The version that the handler has been called up to, kept over a new list to tell a server that went back. */
+  #version: string | null = null;
+  #told: Told = nothingTold();
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
-    this.#backoff = new Backoff(options.backoff);
+    this.#state = beginList(this.#history, this.#pageSize);
   }
 
-  /** The version up to which everything has been told; null before the first list, or where versions are no integers. */
-  get version(): bigint | null {
-    return this.#lastVersion;
+  /** The version that the handler has been called up to; null before the first list, or where versions are no integers. */
+  get version(): string | null {
+    return this.#version;
   }
 
   start(): void {
-    this.#done ??= this.#run();
+    this.#running ??= this.#run();
   }
 
   async stop(): Promise<void> {
     this.#abort.abort();
-    await this.#done;
+    await this.#running;
     this.#setStatus({ state: "Stopped", connected: false });
+  }
+
+  get #pageSize(): number {
+    return this.#options.pageSize ?? 500;
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#abort;
     while (!signal.aborted) {
-      try {
-        this.#enter(await this.#step(this.#state));
-      } catch (error) {
-        if (signal.aborted) return;
-        const waitMs = this.#recover(error instanceof Error ? error : new Error(String(error)));
-        // Aborted while waiting: the loop's condition ends it.
-        if (waitMs > 0) await delay(waitMs, undefined, { signal }).catch(() => undefined);
+      const outcome = await (this.#state.name === "InitPage" ? this.#page(this.#state) : this.#watch(this.#state));
+      if (outcome === null || signal.aborted) continue;
+      const timing = { ...this.#options.backoff, pageSize: this.#pageSize, random: Math.random() };
+      const { state, waitMs, history, isProblem } = decide(this.#state, outcome, this.#history, timing);
+      this.#history = history;
+      this.#enter(state);
+      if (isProblem) {
+        this.counts.errors += 1;
+        this.#setStatus({
+          error: outcome.error ?? new WatchProtocolError(`the watch of ${this.#options.path} ended at once`),
+        });
       }
+      // Aborted while waiting: the loop's condition ends it.
+      if (waitMs > 0) await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
   }
 
-  #step(state: State): Promise<State> | State {
-    switch (state.name) {
-      case "Empty":
-        return this.#useStreamingList && this.#brokenLists < 2
-          ? { name: "InitWatch" }
-          : { name: "InitPage", continueToken: null, pageSize: this.#options.pageSize ?? 500 };
-      case "InitWatch":
-        return this.#initWatch();
-      case "InitPage":
-        return this.#initPage(state);
-      case "Watching":
-        return this.#watch({ resourceVersion: state.resourceVersion });
-    }
-  }
-
-  /** Streaming list (KEP-3157): the server sends what there is as ADDED, a marked bookmark, then goes on as a watch. */
-  async #initWatch(): Promise<State> {
-    this.counts.lists += 1;
-    this.#options.handler.init();
-    return this.#watch({ sendInitialEvents: true, resourceVersionMatch: "NotOlderThan" });
-  }
-
-  async #initPage({ continueToken, pageSize }: Extract<State, { name: "InitPage" }>): Promise<State> {
+  /** Null: the page came whole, and the state is the next one. */
+  async #page(state: Extract<ReflectorState, { name: "InitPage" }>): Promise<Outcome | null> {
     const { cluster, path, labelSelector, handler } = this.#options;
+    const { continueToken, pageSize } = state;
+    const askedAt = performance.now();
     if (continueToken === null) {
       this.counts.lists += 1;
       handler.init();
     }
-    const page = await cluster.json<ListPage>({
-      path,
-      query: { labelSelector, limit: pageSize === 0 ? undefined : pageSize, continue: continueToken ?? undefined },
-      signal: this.#abort.signal,
-    });
-    const resourceVersion = page.metadata?.resourceVersion;
-    if (!Array.isArray(page.items) || typeof resourceVersion !== "string") {
-      throw new WatchProtocolError(`the answer to GET ${path} is not a list`);
-    }
-    for (const item of page.items) {
-      const object = this.#trim(item);
-      if (object !== null) handler.initApply(object);
-    }
-    this.#progress();
-    const next = page.metadata?.continue;
-    if (typeof next === "string" && next !== "") return { name: "InitPage", continueToken: next, pageSize };
-    return this.#listed(resourceVersion);
-  }
-
-  async #watch(query: Record<string, string | boolean>): Promise<State> {
-    const { cluster, path, labelSelector, progressTimeoutMs = 90_000 } = this.#options;
-    const openedAt = performance.now();
-    // The server closes it then; random, so that the watches of many processes do not come back together.
-    const timeoutSeconds = Math.round(300 + Math.random() * 300);
-    const stall = new AbortController();
-    const deadline = setTimeout(() => stall.abort(new StalledError(path, progressTimeoutMs)), progressTimeoutMs);
-    deadline.unref();
-    this.#hadFrame = false;
-    this.#wasOpened = false;
-    this.counts.watches += 1;
     try {
-      const stream = await cluster.open({
+      const page = await cluster.json<ListPage | null>({
         path,
-        query: { ...query, watch: true, allowWatchBookmarks: true, labelSelector, timeoutSeconds },
-        signal: AbortSignal.any([this.#abort.signal, stall.signal]),
+        query: { labelSelector, limit: pageSize === 0 ? undefined : pageSize, continue: continueToken ?? undefined },
+        signal: this.#abort.signal,
+        // The policy decides what is sent again, and when.
+        maxAttempts: 1,
       });
-      checkContentType(stream, path);
-      this.#wasOpened = true;
-      this.#setStatus({ connected: true, lastProgressAt: performance.now() });
-      await this.#consume(stream, deadline);
+      const resourceVersion = page?.metadata?.resourceVersion;
+      // `"items": null` is how Go writes an empty list; without `items` it is no list, and nothing must be taken for deleted.
+      const items = page?.items === null ? [] : page?.items;
+      if (!Array.isArray(items) || typeof resourceVersion !== "string")
+        throw new WatchProtocolError(`the answer to GET ${path} is not a list`);
+      this.#setStatus({ lastProgressAt: performance.now(), error: null });
+      for (const item of items) {
+        const object = this.#trim(item);
+        if (object !== null) handler.initApply(object);
+      }
+      const next = page?.metadata?.continue;
+      if (typeof next === "string" && next !== "") this.#enter({ ...state, continueToken: next });
+      else this.#listed(resourceVersion);
+      return null;
     } catch (error) {
-      throw stall.signal.aborted && !this.#abort.signal.aborted ? stall.signal.reason : error;
-    } finally {
-      clearTimeout(deadline);
-      this.#setStatus({ connected: false });
+      const tookMs = performance.now() - askedAt;
+      return { opened: false, frames: 0, openMs: 0, tookMs, bookmarks: "none", error: asError(error) };
     }
-    if (this.#state.name !== "Watching")
-      throw new WatchProtocolError(`the watch of ${path} ended before its initial list was complete`);
-    // client-go's "very short watch": a server or proxy that closes at once would be asked in a tight loop.
-    if (!this.#hadFrame && performance.now() - openedAt < 1_000)
-      throw new WatchProtocolError(`the watch of ${path} ended at once`);
-    return this.#state;
   }
 
-  async #consume(stream: ApiStream, deadline: NodeJS.Timeout): Promise<void> {
-    const { maxFrameBytes, tap } = this.#options;
-    const decoder = new JsonLinesDecoder({
-      ...(maxFrameBytes === undefined ? {} : { maxFrameBytes }),
-      ...(tap === undefined ? { skip: managedFieldsSpan } : {}),
-    });
-    const onFrame = (frame: unknown) => this.#frame(frame as WatchFrame);
-    for await (const chunk of stream.body) {
-      deadline.refresh();
-      this.counts.bytes += (chunk as Uint8Array).byteLength;
-      decoder.push(chunk as Uint8Array, onFrame);
+  async #watch(state: Exclude<ReflectorState, { name: "InitPage" }>): Promise<Outcome> {
+    const { cluster, path, labelSelector, maxFrameBytes, tap, handler } = this.#options;
+    const isList = state.name === "InitWatch";
+    const askedAt = performance.now();
+    let openedAt: number | null = null;
+    let error: Error | null = null;
+    const told = nothingTold();
+    this.#told = told;
+    this.counts.watches += 1;
+    if (isList) {
+      this.counts.lists += 1;
+      handler.init();
+      this.#expectList();
+    } else this.#expectProgress();
+    try {
+      await watchOnce({
+        cluster,
+        path,
+        query: {
+          ...(isList ? STREAMING_LIST : { resourceVersion: state.resourceVersion }),
+          watch: true,
+          allowWatchBookmarks: true,
+          labelSelector,
+          // The server closes it then; random, so that the watches of many processes do not come back together.
+          timeoutSeconds: Math.round(300 + Math.random() * 300),
+        },
+        signal: this.#abort.signal,
+        silence: told.silence,
+        maxFrameBytes,
+        isWhole: tap !== undefined,
+        onOpen: () => {
+          openedAt = performance.now();
+          this.#setStatus({ connected: true, lastProgressAt: openedAt, error: null });
+        },
+        onChunk: (bytes) => {
+          this.counts.bytes += bytes;
+          this.status.lastProgressAt = performance.now();
+          if (this.#state.name === "Watching") told.silence.refresh();
+        },
+        onFrame: (frame) => this.#frame(frame as WatchFrame | null),
+      });
+    } catch (thrown) {
+      error = asError(thrown);
     }
-    decoder.end(onFrame);
+    this.#setStatus({ connected: false });
+    const { frames, bookmarks } = told;
+    const now = performance.now();
+    const openMs = openedAt === null ? 0 : now - openedAt;
+    return { opened: openedAt !== null, frames, openMs, tookMs: now - askedAt, bookmarks, error };
   }
 
-  #frame(frame: WatchFrame): void {
-    const { handler } = this.#options;
+  #frame(frame: WatchFrame | null): void {
+    const { handler, path, tap } = this.#options;
+    const told = this.#told;
     this.counts.frames += 1;
-    this.#options.tap?.(frame);
+    if (frame !== null) tap?.(frame);
     switch (frame?.type) {
       case "ADDED":
       case "MODIFIED":
       case "DELETED": {
         const object = this.#trim(frame.object);
         if (object === null) return;
+        const isList = this.#state.name === "InitWatch";
         // Before the initial list is complete, too: the bookmark that ends it comes up to a second after its objects.
         if (frame.type === "DELETED") handler.delete(object);
-        else if (this.#state.name !== "Watching") handler.initApply(object);
+        else if (isList) handler.initApply(object);
         else handler.apply(object);
-        this.#advance(object.metadata.resourceVersion);
+        if (!isList) this.#advance(object.metadata.resourceVersion);
+        else if (frame.type !== "ADDED") told.isListSent = true;
+        else if (!told.isListSent) told.silence.refresh();
         break;
       }
       case "BOOKMARK": {
         this.counts.bookmarks += 1;
         const metadata = (frame.object as Partial<KubeObject> | undefined)?.metadata;
         if (typeof metadata?.resourceVersion !== "string") return;
-        if (this.#state.name === "Watching") this.#advance(metadata.resourceVersion);
-        else if (metadata.annotations?.["k8s.io/initial-events-end"] === "true")
-          this.#enter(this.#listed(metadata.resourceVersion));
+        this.#bookmark(metadata.resourceVersion, metadata.annotations?.["k8s.io/initial-events-end"] === "true");
         break;
       }
       case "ERROR":
-        throw new ErrorFrame(this.#options.path, (frame.object ?? {}) as Status);
+        throw new ErrorFrame(path, (frame.object ?? {}) as Status);
       default:
-        throw new WatchProtocolError(
-          `a frame of the watch of ${this.#options.path} has the type ${JSON.stringify(frame?.type)}`,
-        );
+        throw new WatchProtocolError(`a frame of the watch of ${path} has the type ${JSON.stringify(frame?.type)}`);
     }
-    this.#progress();
+    told.frames += 1;
+  }
+
+  #bookmark(resourceVersion: string, isListEnd: boolean): void {
+    if (this.#state.name === "Watching") {
+      this.#advance(resourceVersion);
+      if (!isListEnd) this.#told.bookmarks = "periodic";
+    } else if (isListEnd) {
+      this.#told.bookmarks = "listEnd";
+      this.#expectProgress();
+      this.#listed(resourceVersion);
+    } else {
+      // Kubernetes sends no bookmark before the one that ends the list.
+      throw new WatchProtocolError(
+        `the streaming list of ${this.#options.path} has a bookmark that does not say where it ends`,
+      );
+    }
+  }
+
+  #expectList(): void {
+    const { path, progressTimeoutMs = LIST_PAUSE_MS } = this.#options;
+    const describe = (ms: number) => `the streaming list of ${path} sent no object for ${ms} ms, nor its end`;
+    this.#told.silence.expect(Math.min(LIST_PAUSE_MS, progressTimeoutMs), describe);
+  }
+
+  #expectProgress(): void {
+    const { path, progressTimeoutMs = 90_000 } = this.#options;
+    this.#told.silence.expect(
+      progressTimeoutMs,
+      (ms) => `the watch of ${path} was silent for ${ms} ms (not even a bookmark)`,
+    );
   }
 
   #trim(raw: unknown): T | null {
@@ -291,72 +313,26 @@ export class Reflector<T extends KubeObject> {
     return object;
   }
 
-  #listed(resourceVersion: string): State {
-    const version = parseVersion(resourceVersion);
-    const isOlder = version !== null && this.#lastVersion !== null && version < this.#lastVersion;
-    this.#lastVersion = version;
-    this.#brokenLists = 0;
+  #listed(resourceVersion: string): void {
+    const version = /^\d+$/.test(resourceVersion) ? resourceVersion : null;
+    const isOlder = version !== null && this.#version !== null && compareVersions(version, this.#version) < 0;
+    this.#version = version;
     this.#options.handler.initDone(isOlder);
-    return { name: "Watching", resourceVersion };
+    this.#enter({ name: "Watching", resourceVersion });
   }
 
+  /** Never back: older servers send a deletion with the version of the object's last change. */
   #advance(resourceVersion: string): void {
-    if (this.#state.name !== "Watching") return;
-    this.#state.resourceVersion = resourceVersion;
-    this.#goneInRow = 0;
-    const version = parseVersion(resourceVersion);
-    if (version !== null) this.#lastVersion = version;
+    const state = this.#state;
+    if (state.name !== "Watching") return;
+    if (this.#version !== null) {
+      if (compareVersions(resourceVersion, this.#version) < 0) return;
+      this.#version = resourceVersion;
+    }
+    state.resourceVersion = resourceVersion;
   }
 
-  /** The server spoke sense: whatever was wrong is over. */
-  #progress(): void {
-    this.#hadFrame = true;
-    this.#barren = 0;
-    this.#backoff.reset();
-    this.status.lastProgressAt = performance.now();
-    if (this.status.error !== null) this.#setStatus({ error: null });
-  }
-
-  /** Where to go on after an error, and after how many milliseconds. */
-  #recover(error: Error): number {
-    const from = this.#state;
-    this.counts.errors += 1;
-    this.#setStatus({ error });
-    if (isGone(error instanceof ErrorFrame ? error.status : error)) {
-      // An expired continue token may expire again while a long list is paged: the next list comes in one piece.
-      this.#enter(
-        from.name === "InitPage" && from.continueToken !== null
-          ? { name: "InitPage", continueToken: null, pageSize: 0 }
-          : EMPTY,
-      );
-      this.#goneInRow += 1;
-      return this.#goneInRow === 1 ? 0 : this.#backoff.next();
-    }
-    if (from.name === "InitWatch" && (isRefusal(error) || error instanceof StalledError)) {
-      this.#useStreamingList = false;
-      this.#enter(EMPTY);
-      return 0;
-    }
-    if (from.name === "InitWatch" && this.#wasOpened) this.#brokenLists += 1;
-    const retryAfter = retryAfterMs(error instanceof ErrorFrame ? error.status : error);
-    if (retryAfter !== undefined || (from.name !== "InitPage" && this.#wasOpened)) this.#backoff.relax();
-    const backoffMs = () => this.#backoff.next(retryAfter);
-    if (from.name !== "Watching") {
-      this.#enter(EMPTY);
-      return backoffMs();
-    }
-    // Refused connections and 5xx answers say nothing about our version; a watch that opens and yields nothing might.
-    const isBarren =
-      error instanceof StalledError || error instanceof WatchProtocolError || error instanceof FrameError;
-    if (isBarren && !this.#hadFrame) this.#barren += 1;
-    if (this.#barren >= (error instanceof StalledError ? 2 : 3)) {
-      this.#barren = 0;
-      this.#enter(EMPTY);
-    }
-    return error instanceof StalledError ? 0 : backoffMs();
-  }
-
-  #enter(state: State): void {
+  #enter(state: ReflectorState): void {
     this.#state = state;
     if (this.status.state !== state.name) this.#setStatus({ state: state.name });
   }
@@ -367,52 +343,17 @@ export class Reflector<T extends KubeObject> {
   }
 }
 
-const EMPTY: State = { name: "Empty" };
+const STREAMING_LIST = { sendInitialEvents: true, resourceVersionMatch: "NotOlderThan" };
 
 interface ListPage {
   metadata?: { resourceVersion?: string; continue?: string };
-  items?: unknown[];
+  items?: unknown[] | null;
 }
 
-/** The server answered, but not as a watch does. */
-class WatchProtocolError extends Error {
-  override readonly name: string = "WatchProtocolError";
+function nothingTold(): Told {
+  return { silence: new Silence(), frames: 0, bookmarks: "none", isListSent: false };
 }
 
-/** The server ended the watch with an ERROR frame; most often 410 Expired, inside an answer of status 200. */
-class ErrorFrame extends WatchProtocolError {
-  readonly status: Status;
-  constructor(path: string, status: Status) {
-    super(
-      `the watch of ${path} was ended by the server: ${status.code ?? "?"} ${status.reason ?? ""}: ${status.message ?? ""}`,
-    );
-    this.status = status;
-  }
-}
-
-/** An open watch showed no sign of life. */
-class StalledError extends Error {
-  override readonly name = "StalledError";
-  constructor(path: string, timeoutMs: number) {
-    super(`the watch of ${path} was silent for ${timeoutMs} ms (not even a bookmark); opening another`);
-  }
-}
-
-/** Servers without streaming lists refuse `sendInitialEvents` with 422 (feature gate off) or 400. */
-function isRefusal(error: Error): boolean {
-  return error instanceof ApiError && !isForbidden(error) && (error.status === 400 || error.status === 422);
-}
-
-/** A proxy's login or error page comes with status 200. */
-function checkContentType(stream: ApiStream, path: string): void {
-  const type = String(stream.headers["content-type"] ?? "");
-  if (type.startsWith("application/json")) return;
-  stream.body.destroy();
-  throw new WatchProtocolError(
-    `the watch of ${path} was answered with content type ${JSON.stringify(type)} instead of application/json; is there a proxy before the API server?`,
-  );
-}
-
-function parseVersion(resourceVersion: string): bigint | null {
-  return /^\d+$/.test(resourceVersion) ? BigInt(resourceVersion) : null;
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

@@ -1,5 +1,6 @@
 import type { KubeConfig } from "@kubernetes/client-node";
 import { ApiError, errorFromException, errorFromResponse, type RequestName } from "./api-error.ts";
+import { decoded } from "./content-encoding.ts";
 import { type Credential, Credentials } from "./credentials.ts";
 import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
 import { ExchangeError, type Incoming, type Outgoing, readAll, UnseenError } from "./exchange.ts";
@@ -197,10 +198,10 @@ export class Cluster {
     try {
       const credential = await abortable(this.#credentials.get(), outgoing.signal);
       const incoming = await this.#exchange(lane, name, outgoing, credential);
-      if (incoming.status !== 401) return incoming;
+      if (incoming.status !== 401) return decoded(incoming);
       incoming.body.destroy();
       const renewed = await abortable(this.#credentials.renew(credential), outgoing.signal);
-      return await this.#exchange(lane, name, outgoing, renewed);
+      return decoded(await this.#exchange(lane, name, outgoing, renewed));
     } catch (error) {
       if (outgoing.signal.aborted) throw outgoing.signal.reason;
       if (error instanceof ExchangeError) throw errorFromException(name, error.cause, error.sent);

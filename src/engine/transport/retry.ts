@@ -26,7 +26,7 @@ export function withRetries<T>(
   attempt: () => Promise<T>,
 ): Promise<T> {
   return pRetry(attempt, {
-    retries: maxAttempts - 1,
+    retries: (request.maxAttempts ?? maxAttempts) - 1,
     // p-retry's own delays know neither full jitter nor Retry-After: the wait is in `shouldRetry`.
     minTimeout: 0,
     maxTimeout: 0,

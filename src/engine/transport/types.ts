@@ -19,6 +19,8 @@ export interface ApiRequest {
   signal?: AbortSignal;
   /** One-shot requests only: from sending to the last byte of the answer, each attempt for itself. Default 30 000 ms. */
   timeoutMs?: number;
+  /** One-shot requests only: how often it is sent at most. Default: the cluster's `retry.maxAttempts`. */
+  maxAttempts?: number;
 }
 
 export interface ApiStream {

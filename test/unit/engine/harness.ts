@@ -38,7 +38,7 @@ export function startInformer(
     resource: { plural: "pods", root: "/api/v1", trim: trimPod },
     namespaces: [NAMESPACE],
     labelSelector: "example.com/agent=yes",
-    backoff: { baseMs: 20, maxMs: 200 },
+    backoff: { baseMs: 20, maxMs: 200, minIntervalMs: 20 },
     ...rest,
   });
   informer.start();

@@ -11,7 +11,11 @@ import { NAMESPACE, podObject, startInformer, startKubernetes } from "./harness.
  */
 it("agrees with the server after any interleaving of changes, cuts, stalls, lost versions and restarts", async () => {
   const k8s = await startKubernetes({ streamingList: true, seed: 7 });
-  const informer = startInformer(k8s, { backoff: { baseMs: 1, maxMs: 5 }, progressTimeoutMs: 100, pageSize: 2 });
+  const informer = startInformer(k8s, {
+    backoff: { baseMs: 1, maxMs: 5, minIntervalMs: 1 },
+    progressTimeoutMs: 100,
+    pageSize: 2,
+  });
   await informer.whenSynced();
   const { wrong, cached, truth, until } = judge(informer, k8s);
 

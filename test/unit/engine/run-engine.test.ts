@@ -35,7 +35,7 @@ async function startEngine(k8s: EmbeddedKubernetes, options: Partial<RunEngineOp
     kubeConfig: kubeConfigOf(k8s),
     namespace: NAMESPACE,
     labels: LABELS,
-    backoff: { baseMs: 10, maxMs: 100 },
+    backoff: { baseMs: 10, maxMs: 100, minIntervalMs: 10 },
     ...options,
   });
   onTestFinished(() => engine.stop());

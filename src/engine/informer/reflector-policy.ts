@@ -1,0 +1,216 @@
+import { ApiError, FrameError, isGone, retryAfterMs } from "../transport/index.ts";
+import { type BackoffOptions, backoffMs } from "./backoff.ts";
+import { ErrorFrame, StalledError, WatchProtocolError } from "./watch-errors.ts";
+
+/**
+ * What the reflector does next: one request at a time, in one of three states.
+ *
+ * ```
+ *                 the server does not speak it
+ *   InitWatch ─────────────────────────────────► InitPage ◄─┐ next page
+ *     ▲  │ initial-events-end                        │  └───┘
+ *     │  ▼                                           │ last page
+ *     └─ Watching ◄──────────────────────────────────┘
+ *        410; yields nothing, again and again        (else: Watching again, from the last version)
+ * ```
+ */
+export type ReflectorState =
+  /** A streaming list (KEP-3157), which goes on as the watch. */
+  | { name: "InitWatch" }
+  /** `pageSize` 0: the whole list in one answer. */
+  | { name: "InitPage"; continueToken: string | null; pageSize: number }
+  | { name: "Watching"; resourceVersion: string };
+
+/** What one request came to. A page that came whole is not among them: the next page or the watch follows at once. */
+export interface Outcome {
+  /** The server answered the watch with a stream. */
+  opened: boolean;
+  /** Frames that told something. */
+  frames: number;
+  /** From the beginning of the answer to its end; 0 where there was none. */
+  openMs: number;
+  /** From the request to its end. */
+  tookMs: number;
+  /** Which bookmarks came: none, the one that ends a streaming list, or one in the course of a watch. */
+  bookmarks: Bookmarks;
+  /** Null: the stream ended cleanly. */
+  error: Error | null;
+}
+
+export type Bookmarks = "none" | "listEnd" | "periodic";
+
+/** What is remembered of earlier requests. All counts are in a row; a watch that was open for two minutes ends each row. */
+export interface History {
+  failures: number;
+  /** Lists that a watch made necessary. */
+  relists: number;
+  /** Watches that opened and told nothing. */
+  barren: number;
+  /** Streaming lists that broke off. */
+  brokenLists: number;
+  /** The server does not speak the streaming list. */
+  pagesOnly: boolean;
+  /** The bookmarks that this server was seen to send: whether silence means anything. */
+  bookmarks: Bookmarks;
+}
+
+export interface Timing extends BackoffOptions {
+  pageSize: number;
+  /** From 0 to below 1. */
+  random: number;
+}
+
+export interface Decision {
+  state: ReflectorState;
+  waitMs: number;
+  history: History;
+  /** False: watches end like this. */
+  isProblem: boolean;
+}
+
+export const NO_HISTORY: History = {
+  failures: 0,
+  relists: 0,
+  barren: 0,
+  brokenLists: 0,
+  pagesOnly: false,
+  bookmarks: "none",
+};
+
+/** Health is proven by time, as in client-go: one frame proves nothing, since the next watch may break after its first, too. */
+const HEALTHY_MS = 2 * 60_000;
+/** client-go's "very short watch": without a frame it is no watch. */
+const SHORT_WATCH_MS = 1_000;
+/** The ceiling is 3.2 s then: the server is there, though not as it should be. */
+const ANSWERED_FAILURES = 2;
+const BARREN_LIMIT = 3;
+const SILENT_LIMIT = 2;
+const BROKEN_LISTS_LIMIT = 2;
+
+/** How a list begins. */
+export function beginList(history: History, pageSize: number): ReflectorState {
+  return history.pagesOnly || history.brokenLists >= BROKEN_LISTS_LIMIT
+    ? { name: "InitPage", continueToken: null, pageSize }
+    : { name: "InitWatch" };
+}
+
+/** Pure. `state` is the one in which the request ended: a streaming list that was completed ended as Watching. */
+export function decide(state: ReflectorState, outcome: Outcome, before: History, timing: Timing): Decision {
+  const history = remember(before, outcome);
+  switch (state.name) {
+    case "InitWatch":
+      return afterStreamingList(outcome, history, timing);
+    case "InitPage":
+      return spaced(afterPage(state, outcome, history, timing), outcome, timing);
+    case "Watching":
+      return spaced(afterWatch(state, outcome, { ...history, brokenLists: 0 }, timing), outcome, timing);
+  }
+}
+
+function remember(history: History, { opened, openMs, frames, bookmarks }: Outcome): History {
+  const { pagesOnly } = history;
+  const seen = bookmarks === "none" || history.bookmarks === "periodic" ? history.bookmarks : bookmarks;
+  if (opened && openMs >= HEALTHY_MS) return { ...NO_HISTORY, pagesOnly, bookmarks: seen };
+  return { ...history, barren: frames > 0 ? 0 : history.barren, bookmarks: seen };
+}
+
+function afterStreamingList(outcome: Outcome, history: History, timing: Timing): Decision {
+  const { opened, error } = outcome;
+  if (isGone(causeOf(error))) return spaced(relist(history, timing), outcome, timing);
+  if (isRefusal(error) || hasNoEnd(outcome)) {
+    const pages = { ...history, pagesOnly: true };
+    return { state: beginList(pages, timing.pageSize), waitMs: 0, history: pages, isProblem: !isRefusal(error) };
+  }
+  const broken = { ...history, brokenLists: history.brokenLists + (opened ? 1 : 0) };
+  return spaced(retry(beginList(broken, timing.pageSize), outcome, broken, timing), outcome, timing);
+}
+
+function afterPage(
+  state: Extract<ReflectorState, { name: "InitPage" }>,
+  outcome: Outcome,
+  history: History,
+  timing: Timing,
+): Decision {
+  const { error } = outcome;
+  const isToken = state.continueToken !== null;
+  if (isGone(error) || (isToken && error instanceof ApiError && error.status === 400)) {
+    const decision = relist(history, timing);
+    // The token of the next list may expire as well: that list comes in one piece.
+    return isToken ? { ...decision, state: { name: "InitPage", continueToken: null, pageSize: 0 } } : decision;
+  }
+  // An answer that is no list makes the whole list doubtful; else the same page is asked for again.
+  const isDoubtful = error instanceof WatchProtocolError;
+  return retry(isDoubtful ? beginList(history, timing.pageSize) : state, outcome, history, timing);
+}
+
+function afterWatch(state: ReflectorState, outcome: Outcome, history: History, timing: Timing): Decision {
+  const { opened, frames, openMs, error } = outcome;
+  if (isGone(causeOf(error))) return relist(history, timing);
+  if (error instanceof StalledError) return afterSilence(state, outcome, history, timing);
+  if (error === null && (frames > 0 || openMs >= SHORT_WATCH_MS))
+    return { state, waitMs: 0, history: { ...history, barren: 0 }, isProblem: false };
+  // A lost connection or a refusal says nothing about our version; a watch that opens and tells nothing may.
+  const isBarren = opened && frames === 0 && !(error instanceof ApiError);
+  const counted = { ...history, barren: history.barren + (isBarren ? 1 : 0) };
+  if (counted.barren >= BARREN_LIMIT) return relist(counted, timing);
+  return retry(state, outcome, counted, timing);
+}
+
+/** Servers without a watch cache and some proxies send no bookmarks: a silent watch is as it should be there. */
+function afterSilence(state: ReflectorState, { opened, frames }: Outcome, history: History, timing: Timing): Decision {
+  const again = { state, waitMs: 0, history, isProblem: true };
+  if (!opened) return again;
+  if (history.bookmarks === "none") return { ...again, isProblem: false };
+  if (history.bookmarks === "listEnd") return { ...again, history: { ...history, bookmarks: "none" } };
+  const barren = history.barren + (frames === 0 ? 1 : 0);
+  if (barren < SILENT_LIMIT) return { ...again, history: { ...history, barren } };
+  return relist({ ...history, bookmarks: "none" }, timing);
+}
+
+/** The first list is due at once, those after it wait longer and longer: a list is the dearest request there is. */
+function relist(history: History, timing: Timing): Decision {
+  const { relists } = history;
+  return {
+    state: beginList(history, timing.pageSize),
+    waitMs: relists === 0 ? 0 : backoffMs(relists - 1, timing, timing.random),
+    history: { ...history, relists: relists + 1, barren: 0 },
+    isProblem: true,
+  };
+}
+
+function retry(state: ReflectorState, { opened, error }: Outcome, history: History, timing: Timing): Decision {
+  const askedMs = retryAfterMs(causeOf(error));
+  const isThere = opened || askedMs !== undefined;
+  const failures = isThere ? Math.min(history.failures, ANSWERED_FAILURES) : history.failures;
+  return {
+    state,
+    waitMs: (askedMs ?? 0) + backoffMs(failures, timing, timing.random),
+    history: { ...history, failures: failures + 1 },
+    isProblem: true,
+  };
+}
+
+/** Whatever ends a request, and however fast: a server or proxy that ends each at once is not asked in a tight loop. */
+function spaced(decision: Decision, { tookMs }: Outcome, { minIntervalMs = 1_000 }: Timing): Decision {
+  return { ...decision, waitMs: Math.max(decision.waitMs, minIntervalMs - tookMs) };
+}
+
+/** Servers without streaming lists refuse `sendInitialEvents` with 422 (feature gate off) or 400. */
+function isRefusal(error: Error | null): boolean {
+  return error instanceof ApiError && (error.status === 400 || error.status === 422);
+}
+
+/**
+ * A proxy or an older server that passes over `sendInitialEvents`: a list's body, a watch from now on, bookmarks without the
+ * annotation. The paged list works everywhere.
+ */
+function hasNoEnd({ opened, error }: Outcome): boolean {
+  if (error instanceof StalledError) return true;
+  if (!opened || error instanceof ErrorFrame) return false;
+  if (error instanceof FrameError) return error.kind === "invalid_json";
+  return error === null || error instanceof WatchProtocolError;
+}
+
+function causeOf(error: Error | null): unknown {
+  return error instanceof ErrorFrame ? error.status : error;
+}

@@ -1,0 +1,78 @@
+import { type ApiStream, type Cluster, JsonLinesDecoder, LinkedAbort, type Query } from "../transport/index.ts";
+import { managedFieldsSpan } from "./managed-fields.ts";
+import { StalledError, WatchProtocolError } from "./watch-errors.ts";
+
+interface WatchRequest {
+  cluster: Cluster;
+  path: string;
+  query: Query;
+  signal: AbortSignal;
+  silence: Silence;
+  maxFrameBytes: number | undefined;
+  /** Parse `managedFields`, too. */
+  isWhole: boolean;
+  onOpen: () => void;
+  onFrame: (frame: unknown) => void;
+  /** So many bytes have come; their frames follow. */
+  onChunk: (bytes: number) => void;
+}
+
+/** One watch, from its request to its clean end. @throws ApiError, FrameError, WatchProtocolError, StalledError, what `onFrame` throws */
+export async function watchOnce(request: WatchRequest): Promise<void> {
+  const { cluster, path, silence, maxFrameBytes, isWhole, onOpen, onFrame, onChunk } = request;
+  const abort = new LinkedAbort([request.signal, silence.signal]);
+  try {
+    const stream = await cluster.open({ path, query: request.query, signal: abort.signal });
+    checkContentType(stream, path);
+    onOpen();
+    const decoder = new JsonLinesDecoder({
+      ...(maxFrameBytes === undefined ? {} : { maxFrameBytes }),
+      ...(isWhole ? {} : { skip: managedFieldsSpan }),
+    });
+    for await (const chunk of stream.body) {
+      onChunk((chunk as Uint8Array).byteLength);
+      decoder.push(chunk as Uint8Array, onFrame);
+    }
+    decoder.end(onFrame);
+  } catch (error) {
+    throw silence.signal.aborted ? silence.signal.reason : error;
+  } finally {
+    silence.end();
+    abort.release();
+  }
+}
+
+/** Aborts when nothing of what is expected has come for some time. */
+export class Silence {
+  readonly #controller = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** From now on: within so many milliseconds, and again after each `refresh`. */
+  expect(ms: number, describe: (ms: number) => string): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#controller.abort(new StalledError(describe(ms))), ms);
+    this.#timer.unref();
+  }
+
+  refresh(): void {
+    this.#timer?.refresh();
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** A proxy's login or error page comes with status 200. An answer that names no type is read as what was asked for. */
+function checkContentType(stream: ApiStream, path: string): void {
+  const type = String(stream.headers["content-type"] ?? "");
+  if (type === "" || /^application\/json\s*(;|$)/i.test(type)) return;
+  stream.body.destroy();
+  throw new WatchProtocolError(
+    `the watch of ${path} was answered with content type ${JSON.stringify(type)} instead of application/json; is there a proxy before the API server?`,
+  );
+}
