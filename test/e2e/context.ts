@@ -17,6 +17,8 @@ export interface E2eContext {
    */
   readonly mountedClaude: { readonly secret: string; readonly serverPod: string } | null;
   readonly relayUrl: string;
+  /** Files of cases run at the same time, but for those that disturb the whole cluster. */
+  readonly sideBySide: boolean;
   readonly operations: readonly OperationName[];
   readonly unavailable: Readonly<Partial<Record<OperationName, string>>>;
   /** Null: claims can be bound here. Otherwise why not. */

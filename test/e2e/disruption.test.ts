@@ -4,7 +4,7 @@ import { CONTAINER } from "./support/jobs.ts";
 import { type Scene, Suite } from "./support/suite.ts";
 
 /** The cluster's own parts fail under running agents: every line once, and the true end. */
-const suite = new Suite();
+const suite = new Suite({ disturbs: true });
 const container = CONTAINER;
 /** Lasts until after the cut: about five seconds. */
 const SCRIPT = "init; lines 100 0.05; result";

@@ -47,6 +47,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       image: target.image,
       missingImage: target.missingImage,
       timeScale: target.timeScale,
+      sideBySide: target.sideBySide,
       ...provided,
       relayUrl: relay.url,
       operations: OPERATION_NAMES.filter((each) => target.operations[each] !== undefined),

@@ -2,10 +2,11 @@ import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { OperationName, Operations } from "./targets/target.ts";
+import { Turns } from "./turns.ts";
 
 /**
  * Tests run in worker processes, the target lives in vitest's main one: this carries the target's operations between them,
- * over loopback, for whoever knows the path.
+ * over loopback, for whoever knows the path. It also says when a file's turn has come.
  */
 export interface Relay {
   readonly url: string;
@@ -14,6 +15,7 @@ export interface Relay {
 
 export async function startRelay(operations: Partial<Operations>): Promise<Relay> {
   const secret = randomBytes(16).toString("hex");
+  const turns = new Turns();
   const server = createServer(async (request, response) => {
     const answer = (status: number, body: unknown) => {
       response.writeHead(status, { "content-type": "application/json", connection: "close" });
@@ -21,6 +23,14 @@ export async function startRelay(operations: Partial<Operations>): Promise<Relay
     };
     try {
       const name = request.url?.startsWith(`/${secret}/`) ? request.url.slice(secret.length + 2) : "";
+      if (name in TURNS) {
+        const end = await turns.take(TURNS[name as keyof typeof TURNS]);
+        // The turn lasts as long as the answer: a worker that dies ends it too.
+        response.once("close", end);
+        if (response.destroyed) end();
+        else response.writeHead(200, { connection: "close" }).flushHeaders();
+        return;
+      }
       const operation = operations[name as OperationName] as ((input: unknown) => Promise<unknown>) | undefined;
       if (operation === undefined) return answer(404, { error: `no operation ${JSON.stringify(name)}` });
       let body = "";
@@ -36,8 +46,21 @@ export async function startRelay(operations: Partial<Operations>): Promise<Relay
   });
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${secret}/`,
-    close: () => new Promise((resolve) => server.close(() => resolve())),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
   };
+}
+
+const TURNS = { "turn-shared": false, "turn-alone": true } as const;
+
+/** In a worker: resolves when the cluster is free for one more file, or for this one alone. Returns what ends the turn. */
+export async function takeTurn(relayUrl: string, alone: boolean): Promise<() => void> {
+  const { ok, status, body } = await fetch(relayUrl + (alone ? "turn-alone" : "turn-shared"));
+  if (!ok) throw new Error(`the relay answered ${status} to a file that asked for its turn`);
+  return () => void body?.cancel();
 }
 
 /** In a worker: does something to the cluster. @throws Error with the operation's own stack */

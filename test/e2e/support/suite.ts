@@ -10,7 +10,7 @@ import {
   stopSharedEngines,
 } from "../../../src/engine/index.ts";
 import { type E2eContext, RUN_LABEL } from "../context.ts";
-import { operate } from "../relay.ts";
+import { operate, takeTurn } from "../relay.ts";
 import type { OperationName, Operations } from "../targets/target.ts";
 import { diagnose } from "./diagnosis.ts";
 import { CONTAINER, type JobInput, jobManifest } from "./jobs.ts";
@@ -27,12 +27,20 @@ export interface CaseOptions {
   readonly timeoutMs?: number;
 }
 
+/** As long as all files before it may take. */
+const TURN_TIMEOUT_MS = 1_800_000;
+
 /** The cases of one file: one engine, one recording, all at once unless they say otherwise. */
 export class Suite {
   #engine: RunEngine | null = null;
   #recorder: Recorder | null = null;
 
-  constructor() {
+  /** @param disturbs the whole cluster: no other file runs meanwhile */
+  constructor({ disturbs = false } = {}) {
+    let endTurn = () => {};
+    beforeAll(async () => {
+      endTurn = await takeTurn(this.context.relayUrl, disturbs || !this.context.sideBySide);
+    }, TURN_TIMEOUT_MS);
     beforeAll(async () => {
       const { kubeconfig, namespace, suiteRun } = this.context;
       this.#recorder = new Recorder(this.context);
@@ -46,6 +54,7 @@ export class Suite {
       await stopSharedEngines();
       await this.#engine?.stop();
       await this.#recorder?.stop();
+      endTurn();
     });
   }
 

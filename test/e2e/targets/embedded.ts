@@ -29,6 +29,7 @@ export async function startEmbedded(env: NodeJS.ProcessEnv): Promise<Target> {
     namespace: null,
     missingImage: MISSING_IMAGE,
     timeScale,
+    sideBySide: true,
     operations: {
       restartApiServer: async () => {
         await k8s.restart({ mode: "kill", downMs: 3_000 });

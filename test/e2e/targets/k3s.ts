@@ -33,6 +33,7 @@ export async function startK3s(env: NodeJS.ProcessEnv): Promise<Target> {
     namespace: env.E2E_NAMESPACE || null,
     missingImage: "localhost:1/missing/none:1",
     timeScale: 1,
+    sideBySide: false,
     operations: { ...hooks.operations, ...users.operations },
     unavailable: { ...hooks.unavailable, ...users.unavailable },
     stop: async () => {

@@ -48,6 +48,7 @@ export async function startKind(env: NodeJS.ProcessEnv): Promise<Target> {
       namespace: env.E2E_NAMESPACE || null,
       missingImage: "localhost:1/missing/none:1",
       timeScale: 1,
+      sideBySide: false,
       operations,
       unavailable: Object.fromEntries(Object.entries(missing).filter(([name]) => !(name in operations))),
       stop,

@@ -22,6 +22,7 @@ export async function useKubeconfig(env: NodeJS.ProcessEnv): Promise<Target> {
     // Nobody listens there on a node.
     missingImage: env.E2E_MISSING_IMAGE || "localhost:1/missing/none:1",
     timeScale: 1,
+    sideBySide: false,
     operations: { ...hooks.operations, ...users.operations },
     unavailable: { ...hooks.unavailable, ...users.unavailable },
     stop: async () => {},

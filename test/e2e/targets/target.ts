@@ -15,6 +15,8 @@ export interface Target {
   readonly missingImage: string;
   /** Seconds of the cluster's clock in one of ours. */
   readonly timeScale: number;
+  /** Whether it carries several files of cases at a time. */
+  readonly sideBySide: boolean;
   /** What can be done to the cluster itself. */
   readonly operations: Partial<Operations>;
   /** Where there is no operation: why, and what would give one. */
