@@ -11,6 +11,11 @@ export class SleepAbortedError extends Error {
   override readonly name = "AbortError";
 }
 
+/** RFC 3339 with whole seconds, as `metav1.Time` is written. */
+export function timestamp(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
+}
+
 export interface Timer {
   /** Does nothing once the timer has fired. */
   cancel(): void;
@@ -73,7 +78,7 @@ export class Clock {
 
   /** `2026-11-23T10:44:33Z`: the precision of `metav1.Time`. */
   timestamp(): string {
-    return `${this.date().toISOString().slice(0, 19)}Z`;
+    return timestamp(this.now());
   }
 
   /** `2026-11-23T10:44:33.123456Z`: the precision of `metav1.MicroTime` (events). */

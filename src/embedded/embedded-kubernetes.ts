@@ -73,7 +73,6 @@ export class EmbeddedKubernetes {
   readonly authorization: Authorization;
   readonly settings: ApiSettings;
   readonly clock: Clock;
-  readonly store: ObjectStore;
   readonly #context: ApiContext;
   readonly #server: ApiServer;
   readonly #authority: CertificateAuthority;
@@ -93,7 +92,6 @@ export class EmbeddedKubernetes {
   }) {
     const { clock, store, authority, server, controllers, options } = parts;
     this.clock = clock;
-    this.store = store;
     this.#authority = authority;
     this.#server = server;
     this.#controllers = controllers;
@@ -277,11 +275,6 @@ export class EmbeddedKubernetes {
   /** Starts a new log file, as at 10 MiB: what was not read is lost. */
   rotateLogs(namespace: string, podName: string, container: string): void {
     this.#controllers.rotateLogs(namespace, podName, container);
-  }
-
-  /** The node dies, with its containers. */
-  loseNode(name = this.nodes.names()[0] ?? "", options?: { evictAfterMs?: number }): void {
-    this.nodes.lose(name, options);
   }
 
   /**

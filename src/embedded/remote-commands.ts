@@ -32,7 +32,7 @@ export class RemoteCommands {
         methods.filter((method) => method !== "constructor"),
       );
     }
-    addMethods("", k8s, ["addUser", "evictPod", "failImagePull", "loseNode", "oomKill", "restart", "rotateLogs"]);
+    addMethods("", k8s, ["addUser", "evictPod", "failImagePull", "oomKill", "restart", "rotateLogs"]);
     addMethods("", k8s.authorization, ["addToken", "expireToken", "revoke", "setRules"]);
     addMethods("", k8s.objects, ["get", "list"]);
     add("remove", (handle: number) => {

@@ -1,7 +1,7 @@
+import { timestamp } from "../clock.ts";
 import { isRecord } from "../objects/json-object.ts";
 import { withManager } from "../objects/managed-fields.ts";
 import { badRequest } from "../objects/status-error.ts";
-import { timestamp } from "../store/store.ts";
 import type { Authorization, User } from "./authorization.ts";
 
 /** The reviews with which a client asks what it may do: `kubectl auth can-i`, `auth whoami`. */

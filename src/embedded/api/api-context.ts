@@ -1,20 +1,14 @@
 import type { Clock } from "../clock.ts";
 import type { FaultRules } from "../faults/fault-rules.ts";
-import type { ContainerLog } from "../kubelet/container-log.ts";
 import type { RequestInfo } from "../objects/request-info.ts";
 import type { ResourceName } from "../objects/resources.ts";
-import type { StatusError } from "../objects/status-error.ts";
 import type { ObjectStore } from "../store/store.ts";
 import type { WatchCache } from "../store/watch-cache.ts";
 import type { Authorization, User } from "./authorization.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Lister } from "./list.ts";
+import type { LogSource } from "./log-source.ts";
 import type { WatchStream } from "./watch-stream.ts";
-
-/** Where logs come from: the kubelet. */
-export interface LogSource {
-  logFor(namespace: string, podName: string, container: string, previous: boolean): ContainerLog | StatusError;
-}
 
 /** What all handlers share. */
 export interface ApiContext {

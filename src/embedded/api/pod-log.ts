@@ -1,9 +1,8 @@
-import type { LogReadOptions } from "../kubelet/container-log.ts";
-import { chooseContainer } from "../kubelet/kubelet.ts";
 import { isTrue } from "../objects/request-info.ts";
 import { badRequest, invalid, notFound, StatusError } from "../objects/status-error.ts";
-import { podOf } from "../objects/workloads.ts";
+import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
+import type { LogReadOptions } from "./log-source.ts";
 
 /** GET of `pods/{name}/log`. */
 export async function readPodLog(context: ApiContext, { request, exchange }: ObjectRequest): Promise<void> {
@@ -77,4 +76,23 @@ function logOptions(pod: string, query: URLSearchParams): LogReadOptions {
     ...(tailLines === undefined ? {} : { tailLines }),
     ...(limitBytes === undefined ? {} : { limitBytes }),
   };
+}
+
+/** Finds the container that a log request means. @throws StatusError 400 as the API server words it. */
+export function chooseContainer(pod: Pod, wanted: string | undefined): ContainerSpec {
+  const { containers, initContainers = [] } = pod.spec;
+  const { name } = pod.metadata;
+  if (wanted !== undefined && wanted !== "") {
+    const found = [...containers, ...initContainers].find((container) => container.name === wanted);
+    if (found === undefined) throw badRequest(`container ${wanted} is not valid for pod ${name}`);
+    return found;
+  }
+  const annotated = pod.metadata.annotations?.["kubectl.kubernetes.io/default-container"];
+  const marked = containers.find((container) => container.name === annotated);
+  if (marked !== undefined) return marked;
+  const [only, ...more] = containers;
+  if (only !== undefined && more.length === 0) return only;
+  const names = (specs: readonly ContainerSpec[]) => specs.map((spec) => spec.name).join(" ");
+  const inits = initContainers.length === 0 ? "" : ` or one of the init containers: [${names(initContainers)}]`;
+  throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${names(containers)}]${inits}`);
 }

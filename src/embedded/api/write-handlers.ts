@@ -1,3 +1,4 @@
+import { timestamp } from "../clock.ts";
 import { applyDefaults } from "../objects/defaults.ts";
 import { cloneJson, isRecord } from "../objects/json-object.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
@@ -5,7 +6,8 @@ import { applyPatch } from "../objects/patch.ts";
 import { apiVersionOf, qualifiedResource, RESOURCES, type ResourceName } from "../objects/resources.ts";
 import { badRequest, invalid, modified, notFound, resourceDetails, StatusError } from "../objects/status-error.ts";
 import { validateUpdate } from "../objects/validation.ts";
-import { type DeleteOptions, timestamp, type WriteOptions } from "../store/store.ts";
+import type { DeleteOptions } from "../store/store.ts";
+import type { WriteOptions } from "../store/writers.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
 import { validateTypes } from "./body-types.ts";
 import { listBody } from "./list.ts";

@@ -2,17 +2,18 @@
  * Everything of the embedded cluster that is not its API server: scheduler, Job and TTL controllers, garbage collector,
  * and a kubelet for each node. They act on the store, by the clock, and on nothing else.
  */
-import { ApiGate } from "../api/api-gate.ts";
+
+import { chooseContainer } from "../api/pod-log.ts";
 import type { Clock } from "../clock.ts";
 import type { ContainerLog } from "../kubelet/container-log.ts";
 import { type Delays, delaysOf } from "../kubelet/delays.ts";
 import { ImageRegistry } from "../kubelet/image-registry.ts";
-import { chooseContainer } from "../kubelet/kubelet.ts";
 import { type NodeOptions, Nodes } from "../kubelet/nodes.ts";
 import type { PodWorker } from "../kubelet/pod-worker.ts";
 import { type Program, ProgramRegistry } from "../kubelet/programs.ts";
 import { notFound, StatusError } from "../objects/status-error.ts";
 import { podOf } from "../objects/workloads.ts";
+import { ApiGate } from "../store/api-gate.ts";
 import { EventRecorder, type EventsOption } from "../store/event-recorder.ts";
 import type { ObjectStore } from "../store/store.ts";
 import { GarbageCollector } from "./garbage-collector.ts";

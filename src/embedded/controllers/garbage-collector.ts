@@ -1,10 +1,11 @@
-import type { ApiGate } from "../api/api-gate.ts";
 import type { Clock } from "../clock.ts";
 import type { Delays } from "../kubelet/delays.ts";
 import type { OwnerReference, StoredObject } from "../objects/objects.ts";
 import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
 import { StatusError } from "../objects/status-error.ts";
-import type { ObjectStore, StoreEvent } from "../store/store.ts";
+import type { ApiGate } from "../store/api-gate.ts";
+import type { StoreEvent } from "../store/change-feed.ts";
+import type { ObjectStore } from "../store/store.ts";
 
 const foregroundFinalizer = "foregroundDeletion";
 

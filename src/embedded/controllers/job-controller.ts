@@ -1,11 +1,12 @@
-import type { ApiGate } from "../api/api-gate.ts";
 import { type Clock, SleepAbortedError, type Timer } from "../clock.ts";
 import type { Delays } from "../kubelet/delays.ts";
 import { equalJson } from "../objects/json-object.ts";
 import { StatusError } from "../objects/status-error.ts";
 import { type Job, type JobStatus, jobOf, type Pod, podOf } from "../objects/workloads.ts";
+import type { ApiGate } from "../store/api-gate.ts";
+import type { StoreEvent } from "../store/change-feed.ts";
 import type { EventRecorder } from "../store/event-recorder.ts";
-import type { ObjectStore, StoreEvent } from "../store/store.ts";
+import type { ObjectStore } from "../store/store.ts";
 import {
   hasTrackingFinalizer,
   isJobFinished,

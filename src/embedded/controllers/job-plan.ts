@@ -6,6 +6,7 @@
  * lose their tracking finalizer, and `finalStatus` is written with the counters and, once no pod is left terminating,
  * the final condition.
  */
+import { timestamp } from "../clock.ts";
 import { cloneJson } from "../objects/json-object.ts";
 import {
   type Condition,
@@ -16,7 +17,6 @@ import {
   type JobStatus,
   type Pod,
 } from "../objects/workloads.ts";
-import { timestamp } from "../store/store.ts";
 
 export const trackingFinalizer = "batch.kubernetes.io/job-tracking";
 const maxBackoffMs = 600_000;

@@ -1,4 +1,3 @@
-import type { ApiGate } from "../api/api-gate.ts";
 import type { Clock } from "../clock.ts";
 import type { Delays } from "../kubelet/delays.ts";
 import { parseQuantity } from "../objects/quantity.ts";
@@ -13,8 +12,10 @@ import {
   podOf,
   type Taint,
 } from "../objects/workloads.ts";
+import type { ApiGate } from "../store/api-gate.ts";
+import type { StoreEvent } from "../store/change-feed.ts";
 import type { EventRecorder } from "../store/event-recorder.ts";
-import type { ObjectStore, StoreEvent } from "../store/store.ts";
+import type { ObjectStore } from "../store/store.ts";
 
 export interface SchedulerOptions {
   store: ObjectStore;

@@ -1,7 +1,8 @@
-import type { ApiGate } from "../api/api-gate.ts";
 import type { Clock, Timer } from "../clock.ts";
 import { condition, type Job, jobOf } from "../objects/workloads.ts";
-import type { ObjectStore, StoreEvent } from "../store/store.ts";
+import type { ApiGate } from "../store/api-gate.ts";
+import type { StoreEvent } from "../store/change-feed.ts";
+import type { ObjectStore } from "../store/store.ts";
 import { isJobFinished } from "./job-plan.ts";
 
 /** Deletes Jobs, in the foreground, `ttlSecondsAfterFinished` after their end. */

@@ -1,8 +1,8 @@
 import type { ContainerSpec, Pod } from "../objects/workloads.ts";
 import type { ContainerLog } from "./container-log.ts";
 import { ProcessContainer } from "./container-process.ts";
-import type { Kubelet } from "./kubelet.ts";
 import { containerEnv, exceedsArgumentLimit, expand, MissingConfigError, type PodVolumes } from "./pod-environment.ts";
+import type { PodHost } from "./pod-host.ts";
 import { type RunningContainer, ScriptedContainer } from "./running-container.ts";
 import { shellProgram } from "./shell-program.ts";
 
@@ -28,18 +28,18 @@ const maxPullBackoffMs = 300_000;
 
 /** Gets one pod's containers to run: image, configuration, program. */
 export class ContainerStarter {
-  readonly #kubelet: Kubelet;
+  readonly #host: PodHost;
   /** By image: the last failed pull. */
   readonly #pulls = new Map<string, PullState>();
 
-  constructor(kubelet: Kubelet) {
-    this.#kubelet = kubelet;
+  constructor(host: PodHost) {
+    this.#host = host;
   }
 
   start(pod: Pod, spec: ContainerSpec, restartCount: number, volumes: PodVolumes, log: ContainerLog): StartOutcome {
     const pullProblem = this.#pull(pod, spec);
     if (pullProblem !== null) return { problem: pullProblem };
-    const { store } = this.#kubelet.options;
+    const { store } = this.#host.options;
     let env: Record<string, string>;
     try {
       env = containerEnv(store, pod, spec);
@@ -67,7 +67,7 @@ export class ContainerStarter {
     volumes: PodVolumes,
     log: ContainerLog,
   ): RunningContainer | string {
-    const { programs, clock, nodeName } = this.#kubelet.options;
+    const { programs, clock, nodeName } = this.#host.options;
     const { env, command, args, restartCount } = given;
     const argv = [...command, ...args];
     const program = programs.find(spec.image, spec.name) ?? shellProgram(argv);
@@ -106,7 +106,7 @@ export class ContainerStarter {
         env,
         workingDir,
         files,
-        directory: this.#kubelet.podDirectory(pod.metadata.uid),
+        directory: this.#host.podDirectory(pod.metadata.uid),
         nameOf: (volume) => volumes.nameOf(volume),
         log,
         clock,
@@ -126,7 +126,7 @@ export class ContainerStarter {
   }
 
   #pull(pod: Pod, spec: ContainerSpec): StartProblem | null {
-    const { images, clock, delays } = this.#kubelet.options;
+    const { images, clock, delays } = this.#host.options;
     const { image, imagePullPolicy } = spec;
     const failed = this.#pulls.get(image);
     if (failed === undefined && images.isPresent(image)) {
@@ -162,7 +162,7 @@ export class ContainerStarter {
   }
 
   #say(pod: Pod, spec: ContainerSpec, type: "Normal" | "Warning", reason: string, message: string): void {
-    const { events, nodeName } = this.#kubelet.options;
+    const { events, nodeName } = this.#host.options;
     const list = pod.spec.containers.includes(spec) ? "containers" : "initContainers";
     events.record(pod, { component: "kubelet", host: nodeName }, type, reason, message, `spec.${list}{${spec.name}}`);
   }

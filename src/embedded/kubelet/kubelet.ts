@@ -5,43 +5,17 @@ import { mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ApiGate } from "../api/api-gate.ts";
-import type { Clock } from "../clock.ts";
 import { kubeletIsBlind, kubeletRefuses } from "../faults/log-faults.ts";
-import { badRequest, notFound, type StatusError } from "../objects/status-error.ts";
+import { notFound, type StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
-import type { EventRecorder } from "../store/event-recorder.ts";
-import type { ObjectStore, StoreEvent } from "../store/store.ts";
-import type { Volume } from "./container-files.ts";
+import type { StoreEvent } from "../store/change-feed.ts";
 import type { ContainerLog } from "./container-log.ts";
-import type { Delays } from "./delays.ts";
-import type { ImageRegistry } from "./image-registry.ts";
+import type { KubeletOptions, PodHost } from "./pod-host.ts";
 import { PodWorker } from "./pod-worker.ts";
-import type { ProgramRegistry } from "./programs.ts";
-
-export interface KubeletOptions {
-  store: ObjectStore;
-  clock: Clock;
-  delays: Delays;
-  events: EventRecorder;
-  gate: ApiGate;
-  programs: ProgramRegistry;
-  images: ImageRegistry;
-  /** Volumes that outlive pods, by `namespace/claim`. */
-  claims: Map<string, Volume>;
-  nodeName: string;
-  hostIP: string;
-  /** First three numbers of the pods' addresses. */
-  podSubnet: string;
-  /** Bytes after which a container's log is rotated. */
-  containerLogMaxSize: number;
-  /** Milliseconds by which the node's clock, and so the times in its logs, is ahead. */
-  clockSkewMs: number;
-}
 
 type Reachable = "up" | "down" | "blind";
 
-export class Kubelet {
+export class Kubelet implements PodHost {
   readonly options: KubeletOptions;
   clockSkewMs: number;
   readonly #workers = new Map<string, PodWorker>();
@@ -176,23 +150,4 @@ export class Kubelet {
     this.#workers.set(pod.metadata.uid, worker);
     worker.start();
   }
-}
-
-/** Finds the container that a log request means. @throws StatusError 400 as the API server words it. */
-export function chooseContainer(pod: Pod, wanted: string | undefined): ContainerSpec {
-  const { containers, initContainers = [] } = pod.spec;
-  const { name } = pod.metadata;
-  if (wanted !== undefined && wanted !== "") {
-    const found = [...containers, ...initContainers].find((container) => container.name === wanted);
-    if (found === undefined) throw badRequest(`container ${wanted} is not valid for pod ${name}`);
-    return found;
-  }
-  const annotated = pod.metadata.annotations?.["kubectl.kubernetes.io/default-container"];
-  const marked = containers.find((container) => container.name === annotated);
-  if (marked !== undefined) return marked;
-  const [only, ...more] = containers;
-  if (only !== undefined && more.length === 0) return only;
-  const names = (specs: readonly ContainerSpec[]) => specs.map((spec) => spec.name).join(" ");
-  const inits = initContainers.length === 0 ? "" : ` or one of the init containers: [${names(initContainers)}]`;
-  throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${names(containers)}]${inits}`);
 }

@@ -10,9 +10,10 @@ import {
   podOf,
   type Taint,
 } from "../objects/workloads.ts";
-import type { StoreEvent } from "../store/store.ts";
+import type { StoreEvent } from "../store/change-feed.ts";
 import type { ContainerLog } from "./container-log.ts";
-import { Kubelet, type KubeletOptions } from "./kubelet.ts";
+import { Kubelet } from "./kubelet.ts";
+import type { KubeletOptions } from "./pod-host.ts";
 import type { PodWorker } from "./pod-worker.ts";
 
 export interface NodeOptions {

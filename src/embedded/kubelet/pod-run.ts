@@ -15,14 +15,14 @@ export class PodRun {
 
   constructor(state: PodState) {
     this.#state = state;
-    this.#starter = new ContainerStarter(state.kubelet);
+    this.#starter = new ContainerStarter(state.host);
   }
 
   /** Resolves when nothing is left to run; rejects with SleepAbortedError when the pod is stopped. */
   async run(): Promise<void> {
-    const { delays } = this.#state.kubelet.options;
+    const { delays } = this.#state.host.options;
     await this.#state.wait(delays.podSync);
-    this.#state.view.startTime = this.#state.kubelet.options.clock.timestamp();
+    this.#state.view.startTime = this.#state.host.options.clock.timestamp();
     this.#state.publish();
     await this.#mountVolumes();
     await this.#state.wait(delays.sandbox);
@@ -51,7 +51,7 @@ export class PodRun {
 
   /** Waits for the end of a started container, restarting it as the pod's policy says. @returns whether it succeeded. */
   async #runToEnd(record: ContainerRecord): Promise<boolean> {
-    const { delays } = this.#state.kubelet.options;
+    const { delays } = this.#state.host.options;
     const policy = this.#state.pod.spec.restartPolicy ?? "Always";
     for (;;) {
       const exitCode = await this.#state.ended(record, delays.exitNoticed);
@@ -68,7 +68,7 @@ export class PodRun {
 
   async #keepRunning(sidecar: ContainerRecord): Promise<void> {
     for (;;) {
-      await this.#state.ended(sidecar, this.#state.kubelet.options.delays.exitNoticed);
+      await this.#state.ended(sidecar, this.#state.host.options.delays.exitNoticed);
       this.#state.publish();
       if (this.#state.stopping.signal.aborted) return;
       await this.#restart(sidecar);
@@ -76,7 +76,7 @@ export class PodRun {
   }
 
   async #restart(record: ContainerRecord): Promise<void> {
-    const { delays, events, nodeName } = this.#state.kubelet.options;
+    const { delays, events, nodeName } = this.#state.host.options;
     const wait = record.restartDelay;
     record.restartDelay = wait === 0 ? delays.crashBackoff : Math.min(wait * 2, maxBackoffMs);
     if (wait > 0) {
@@ -110,7 +110,7 @@ export class PodRun {
    * `ErrImagePull` and `ImagePullBackOff`.
    */
   async #startContainer(record: ContainerRecord): Promise<void> {
-    const { delays } = this.#state.kubelet.options;
+    const { delays } = this.#state.host.options;
     let wait = delays.startErrorNoticed;
     for (;;) {
       const problem = await this.#tryStart(record);
@@ -126,13 +126,13 @@ export class PodRun {
   }
 
   async #tryStart(record: ContainerRecord): Promise<StartProblem | null> {
-    const { images } = this.#state.kubelet.options;
+    const { images } = this.#state.host.options;
     const pullTime = images.pullTime(record.spec.image);
     if (pullTime > 0) await this.#state.wait(pullTime);
     if (this.#volumes === null) throw new Error("containers are started after the pod's volumes are mounted");
     const log = new ContainerLog({
-      now: () => this.#state.kubelet.nowNs(),
-      maxSize: this.#state.kubelet.options.containerLogMaxSize,
+      now: () => this.#state.host.nowNs(),
+      maxSize: this.#state.host.options.containerLogMaxSize,
     });
     const outcome = this.#starter.start(this.#state.pod, record.spec, record.restartCount, this.#volumes, log);
     if ("problem" in outcome) return outcome.problem;
@@ -147,19 +147,19 @@ export class PodRun {
           reason,
           message,
           startedAt: "1970-01-01T00:00:00Z",
-          finishedAt: this.#state.kubelet.options.clock.timestamp(),
+          finishedAt: this.#state.host.options.clock.timestamp(),
           containerID: `containerd://${record.containerID}`,
         },
       };
       return null;
     }
     record.running = outcome.running;
-    record.state = { running: { startedAt: this.#state.kubelet.options.clock.timestamp() } };
+    record.state = { running: { startedAt: this.#state.host.options.clock.timestamp() } };
     return null;
   }
 
   async #mountVolumes(): Promise<void> {
-    const { store, claims, delays, events, nodeName } = this.#state.kubelet.options;
+    const { store, claims, delays, events, nodeName } = this.#state.host.options;
     for (let wait = delays.mountBackoff; ; wait = Math.min(wait * 2, 122_000)) {
       try {
         this.#volumes = new PodVolumes(store, this.#state.pod, claims);

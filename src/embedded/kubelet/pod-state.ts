@@ -1,9 +1,9 @@
-import { SleepAbortedError } from "../clock.ts";
+import { SleepAbortedError, timestamp } from "../clock.ts";
 import { equalJson } from "../objects/json-object.ts";
 import { badRequest, type StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
 import type { ContainerLog } from "./container-log.ts";
-import type { Kubelet } from "./kubelet.ts";
+import type { PodHost } from "./pod-host.ts";
 import { type ContainerKind, type ContainerView, type PodView, podStatus } from "./pod-status.ts";
 import type { ContainerExit, RunningContainer } from "./running-container.ts";
 
@@ -18,7 +18,7 @@ export interface ContainerRecord extends ContainerView {
 
 /** What the kubelet knows of one pod, how it waits on its behalf, and the writing of the pod's status. */
 export class PodState {
-  readonly kubelet: Kubelet;
+  readonly host: PodHost;
   readonly records: readonly ContainerRecord[];
   readonly view: PodView;
   /** Aborted when the pod is to be stopped, or all its main containers have ended. */
@@ -30,8 +30,8 @@ export class PodState {
   crashed = false;
   #publishDue = false;
 
-  constructor(kubelet: Kubelet, pod: Pod) {
-    this.kubelet = kubelet;
+  constructor(host: PodHost, pod: Pod) {
+    this.host = host;
     this.pod = pod;
     const { initContainers = [], containers } = pod.spec;
     const waitingReason = initContainers.length > 0 ? "PodInitializing" : "ContainerCreating";
@@ -55,9 +55,9 @@ export class PodState {
     this.view = {
       containers: this.records,
       sandboxReady: false,
-      hostIP: kubelet.options.hostIP,
+      hostIP: host.options.hostIP,
       podIP: null,
-      startTime: kubelet.options.clock.timestamp(),
+      startTime: host.options.clock.timestamp(),
       stopped: false,
       hasRun: false,
       disruption: null,
@@ -84,11 +84,11 @@ export class PodState {
     queueMicrotask(() => {
       if (this.discarded || this.crashed) {
         this.#publishDue = false;
-      } else if (this.kubelet.canAct) {
+      } else if (this.host.canAct) {
         this.#publishDue = false;
         this.#write();
       } else {
-        void this.kubelet.ready().then(() => {
+        void this.host.ready().then(() => {
           this.#publishDue = false;
           this.publish();
         });
@@ -97,7 +97,7 @@ export class PodState {
   }
 
   #write(): void {
-    const { store, clock } = this.kubelet.options;
+    const { store, clock } = this.host.options;
     const { namespace, name, uid } = this.pod.metadata;
     const stored = store.get("pods", namespace, name);
     if (stored?.metadata.uid !== uid) return;
@@ -113,7 +113,7 @@ export class PodState {
   }
 
   assignAddress(): void {
-    this.view.podIP ??= this.kubelet.nextPodIP();
+    this.view.podIP ??= this.host.nextPodIP();
   }
 
   /** Waits until a container has ended and the kubelet has seen it. @returns its exit code. */
@@ -136,7 +136,7 @@ export class PodState {
         exitCode,
         reason,
         startedAt: record.state.running?.startedAt ?? null,
-        finishedAt: `${new Date(finishedAt).toISOString().slice(0, 19)}Z`,
+        finishedAt: timestamp(finishedAt),
         containerID: `containerd://${record.containerID}`,
       },
     };
@@ -144,9 +144,9 @@ export class PodState {
 
   /** @param throughStop keep waiting although the pod is being stopped. */
   async wait(virtualMs: number, throughStop = false): Promise<void> {
-    const { clock } = this.kubelet.options;
+    const { clock } = this.host.options;
     if (virtualMs > 0) await clock.sleep(virtualMs, throughStop ? undefined : this.stopping.signal);
-    if (!this.kubelet.canAct) await this.kubelet.ready();
+    if (!this.host.canAct) await this.host.ready();
     if (this.discarded || this.crashed || (!throughStop && this.stopping.signal.aborted)) {
       throw new SleepAbortedError("The pod is being stopped");
     }

@@ -1,7 +1,7 @@
 import type { StatusError } from "../objects/status-error.ts";
 import { type Condition, isPodFinished, type Pod } from "../objects/workloads.ts";
 import type { ContainerLog } from "./container-log.ts";
-import type { Kubelet } from "./kubelet.ts";
+import type { PodHost } from "./pod-host.ts";
 import { PodRun } from "./pod-run.ts";
 import { type ContainerRecord, PodState } from "./pod-state.ts";
 import { unknownState } from "./pod-status.ts";
@@ -14,8 +14,8 @@ export class PodWorker {
   readonly #state: PodState;
   #graceUntil = Number.POSITIVE_INFINITY;
 
-  constructor(kubelet: Kubelet, pod: Pod) {
-    this.#state = new PodState(kubelet, pod);
+  constructor(host: PodHost, pod: Pod) {
+    this.#state = new PodState(host, pod);
   }
 
   start(): void {
@@ -34,10 +34,10 @@ export class PodWorker {
       if (deletionGracePeriodSeconds > 0) void this.#state.guard(() => this.#remove());
       return;
     }
-    const until = this.#state.kubelet.options.clock.now() + deletionGracePeriodSeconds * 1000;
+    const until = this.#state.host.options.clock.now() + deletionGracePeriodSeconds * 1000;
     const first = !this.#state.stopping.signal.aborted;
     if (!first) {
-      if (deletionGracePeriodSeconds * 1000 < this.#graceUntil - this.#state.kubelet.options.clock.now()) {
+      if (deletionGracePeriodSeconds * 1000 < this.#graceUntil - this.#state.host.options.clock.now()) {
         this.#graceUntil = until;
         for (const record of this.#state.records) record.running?.terminate(deletionGracePeriodSeconds * 1000);
       }
@@ -73,7 +73,7 @@ export class PodWorker {
   /** The kubelet ends the pod for the sake of its node. */
   evict(message: string): void {
     if (this.#state.stopping.signal.aborted || this.#state.view.stopped) return;
-    const { clock, events, nodeName } = this.#state.kubelet.options;
+    const { clock, events, nodeName } = this.#state.host.options;
     this.#state.view.disruption = {
       phase: "Failed",
       reason: "Evicted",
@@ -119,7 +119,7 @@ export class PodWorker {
     this.#state.stopping.abort();
     for (const { running } of this.#state.records) running?.kill();
     for (const { log } of this.#state.records) log?.close();
-    this.#state.kubelet.removePodDirectory(this.#state.pod.metadata.uid);
+    this.#state.host.removePodDirectory(this.#state.pod.metadata.uid);
   }
 
   // From binding to the last container's end.
@@ -131,7 +131,7 @@ export class PodWorker {
   }
 
   async #afterMains(): Promise<void> {
-    const { delays } = this.#state.kubelet.options;
+    const { delays } = this.#state.host.options;
     const sidecars = this.#state.records.filter(({ kind, running }) => kind === "sidecar" && running !== null);
     // From here on a sidecar's end is no reason to restart it.
     this.#state.stopping.abort();
@@ -152,7 +152,7 @@ export class PodWorker {
   // From deletion to removal.
 
   async #terminate(graceMs: number): Promise<void> {
-    const { delays } = this.#state.kubelet.options;
+    const { delays } = this.#state.host.options;
     await this.#state.wait(delays.deletionSync, true);
     const ran = this.#state.records.some(({ running }) => running !== null);
     for (const record of this.#state.records) {
@@ -176,7 +176,7 @@ export class PodWorker {
   }
 
   async #stopContainers(graceMs: number): Promise<void> {
-    const { delays, events, nodeName } = this.#state.kubelet.options;
+    const { delays, events, nodeName } = this.#state.host.options;
     const stop = async (records: readonly ContainerRecord[], grace: number) => {
       for (const { spec, running } of records) {
         if (running === null) continue;
@@ -193,13 +193,13 @@ export class PodWorker {
       }
       await Promise.all(records.map(({ running }) => running?.exit));
     };
-    const started = this.#state.kubelet.options.clock.now();
+    const started = this.#state.host.options.clock.now();
     await stop(
       this.#state.records.filter(({ kind }) => kind !== "sidecar"),
       graceMs,
     );
     // Sidecars go last, with what is left of the grace.
-    const left = Math.max(0, graceMs - (this.#state.kubelet.options.clock.now() - started));
+    const left = Math.max(0, graceMs - (this.#state.host.options.clock.now() - started));
     await stop(
       this.#state.records.filter(({ kind }) => kind === "sidecar"),
       left,
@@ -236,7 +236,7 @@ export class PodWorker {
 
   async #remove(): Promise<void> {
     await this.#state.wait(3, true);
-    const { store } = this.#state.kubelet.options;
+    const { store } = this.#state.host.options;
     const { namespace, name, uid } = this.#state.pod.metadata;
     if (store.get("pods", namespace, name)?.metadata.uid !== uid) return;
     store.delete("pods", namespace, name, { gracePeriodSeconds: 0, preconditions: { uid } });
@@ -248,7 +248,7 @@ export class PodWorker {
       observedGeneration: this.#state.pod.metadata.generation ?? 1,
       status: "True",
       lastProbeTime: null,
-      lastTransitionTime: this.#state.kubelet.options.clock.timestamp(),
+      lastTransitionTime: this.#state.host.options.clock.timestamp(),
       reason,
       message,
     };

@@ -1,4 +1,7 @@
-import type { NewObject, ObjectStore, ResourceName, StoredObject, StoreEvent } from "./store.ts";
+import type { NewObject, StoredObject } from "../objects/objects.ts";
+import type { ResourceName } from "../objects/resources.ts";
+import type { StoreEvent } from "./change-feed.ts";
+import type { ObjectStore } from "./store.ts";
 
 /** The cluster's state, directly and synchronously: for assertions, and for waiting without polling. */
 export class ClusterObjects {

@@ -1,30 +1,13 @@
-import { randomUUID } from "node:crypto";
-import { admit, applyDefaults, randomSuffix } from "../objects/defaults.ts";
-import { cloneJson, equalJson, isRecord } from "../objects/json-object.ts";
-import { withManager } from "../objects/managed-fields.ts";
-import type { Metadata, NewObject, OwnerReference, StoredObject } from "../objects/objects.ts";
-import { apiVersionOf, RESOURCE_NAMES, RESOURCES, type ResourceName } from "../objects/resources.ts";
-import { alreadyExists, badRequest, notFound, preconditionFailed } from "../objects/status-error.ts";
-import { namespaceTerminating, validate } from "../objects/validation.ts";
-
-export type { Metadata, NewObject, OwnerReference, StoredObject } from "../objects/objects.ts";
-export type { ResourceName } from "../objects/resources.ts";
-
-export interface StoreEvent {
-  type: "ADDED" | "MODIFIED" | "DELETED";
-  resource: ResourceName;
-  /** For DELETED: the last state, with the version of the deletion. */
-  object: StoredObject;
-  previous?: StoredObject;
-  resourceVersion: number;
-}
-
-export interface WriteOptions {
-  /** Who writes, for `managedFields`. Default: the component that usually writes such a change. */
-  manager?: string;
-  operation?: "Apply" | "Update";
-  subresource?: string;
-}
+import { timestamp } from "../clock.ts";
+import { cloneJson, equalJson } from "../objects/json-object.ts";
+import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
+import { RESOURCE_NAMES, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { alreadyExists, notFound, preconditionFailed } from "../objects/status-error.ts";
+import { ChangeFeed, type StoreEvent } from "./change-feed.ts";
+import { tidy } from "./metadata.ts";
+import { prepareObject } from "./new-object.ts";
+import { OwnerIndex } from "./owner-index.ts";
+import { manage, type WriteOptions } from "./writers.ts";
 
 export interface DeleteOptions {
   gracePeriodSeconds?: number;
@@ -41,11 +24,6 @@ export interface DeleteResult {
 
 const EVENT_TTL_MS = 3_600_000;
 
-/** RFC 3339 with whole seconds, as `metav1.Time` is written. */
-export function timestamp(ms: number): string {
-  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
-}
-
 /**
  * The etcd of the embedded cluster, and what stands directly before it: defaulting, validation, deletion with grace and
  * finalizers. All of it is synchronous; listeners see every change once and in order.
@@ -53,11 +31,9 @@ export function timestamp(ms: number): string {
 export class ObjectStore {
   readonly #now: () => number;
   readonly #objects = new Map<ResourceName, Map<string, Map<string, StoredObject>>>();
-  readonly #dependents = new Map<string, Map<string, ResourceName>>();
-  readonly #listeners = new Set<(event: StoreEvent) => void>();
+  readonly #owners = new OwnerIndex();
+  readonly #feed = new ChangeFeed();
   readonly #admission = new Set<(resource: ResourceName, draft: StoredObject) => void>();
-  readonly #queue: StoreEvent[] = [];
-  #dispatching = false;
   #resourceVersion: number;
   /** Keys of Event objects, oldest first: etcd forgets them after an hour. */
   #events: { namespace: string; name: string; at: number }[] = [];
@@ -80,7 +56,7 @@ export class ObjectStore {
 
   /** Throws `StatusError`: 400, 404 (no such namespace), 409 (name taken), 422. */
   create(resource: ResourceName, object: NewObject, options: WriteOptions = {}): StoredObject {
-    const draft = this.#prepare(resource, object, options);
+    const draft = prepareObject(resource, object, options, this);
     const { namespace = "", name } = draft.metadata;
     if (this.#names(resource, namespace).has(name)) throw alreadyExists(resource, name);
     for (const mutate of this.#admission) mutate(resource, draft);
@@ -95,7 +71,7 @@ export class ObjectStore {
 
   /** What `create` would store, without storing it (dry run). */
   prepare(resource: ResourceName, object: NewObject, options: WriteOptions = {}): StoredObject {
-    const draft = this.#prepare(resource, object, options);
+    const draft = prepareObject(resource, object, options, this);
     if (this.get(resource, draft.metadata.namespace, draft.metadata.name)) {
       throw alreadyExists(resource, draft.metadata.name);
     }
@@ -119,10 +95,8 @@ export class ObjectStore {
   /** The objects that name `uid` as an owner: an index, not a scan. */
   dependents(uid: string): { resource: ResourceName; object: StoredObject }[] {
     const found: { resource: ResourceName; object: StoredObject }[] = [];
-    for (const [key, resource] of this.#dependents.get(uid) ?? []) {
-      const slash = key.indexOf("/");
-      const second = key.indexOf("/", slash + 1);
-      const object = this.get(resource, key.slice(slash + 1, second), key.slice(second + 1));
+    for (const { resource, namespace, name } of this.#owners.dependents(uid)) {
+      const object = this.get(resource, namespace, name);
       if (object !== undefined) found.push({ resource, object });
     }
     return found;
@@ -195,8 +169,7 @@ export class ObjectStore {
    * change that it listens to. What a listener throws is reported as a process warning and harms nobody else.
    */
   subscribe(listener: (event: StoreEvent) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#feed.subscribe(listener);
   }
 
   #scope(resource: ResourceName, namespace: string | undefined): string {
@@ -213,56 +186,6 @@ export class ObjectStore {
       all.set(scope, names);
     }
     return names;
-  }
-
-  #prepare(resource: ResourceName, input: NewObject, options: WriteOptions): StoredObject {
-    const type = RESOURCES[resource];
-    const object = cloneJson(input);
-    const given: Partial<Metadata> = isRecord(object.metadata) ? object.metadata : {};
-    const generateName = given.generateName === "" ? undefined : given.generateName;
-    const name = given.name || (generateName === undefined ? "" : `${generateName.slice(0, 58)}${randomSuffix()}`);
-    const namespace = type.namespaced ? given.namespace : undefined;
-    if (type.namespaced) {
-      if (namespace === undefined || namespace === "") {
-        throw badRequest("an empty namespace may not be set during creation");
-      }
-      const owner = this.get("namespaces", "", namespace);
-      if (owner === undefined) throw notFound("namespaces", namespace);
-      if (owner.metadata.deletionTimestamp !== undefined) throw namespaceTerminating(resource, name, namespace);
-    }
-    applyDefaults(resource, object);
-    const now = timestamp(this.#now());
-    const metadata = tidy({
-      name,
-      generateName,
-      namespace,
-      uid: randomUUID(),
-      resourceVersion: "",
-      generation: type.hasGeneration ? 1 : undefined,
-      creationTimestamp: now,
-      labels: sortedMap(given.labels),
-      annotations: sortedMap(given.annotations),
-      ownerReferences: given.ownerReferences?.length ? given.ownerReferences : undefined,
-      finalizers: given.finalizers?.length ? given.finalizers : undefined,
-    });
-    // Events come by the thousand, in one shape, and nobody changes them.
-    const managedFields =
-      resource === "events"
-        ? []
-        : withManager([], {
-            manager: options.manager ?? "kube-controller-manager",
-            operation: options.operation ?? "Update",
-            apiVersion: apiVersionOf(resource),
-            time: now,
-            before: {},
-            after: { ...object, metadata: { ...metadata } },
-          });
-    if (managedFields.length > 0 && resource !== "nodes") metadata.managedFields = [...managedFields];
-    const { kind: _kind, apiVersion: _apiVersion, metadata: _metadata, ...rest } = object;
-    const draft = { kind: type.kind, apiVersion: apiVersionOf(resource), metadata, ...rest };
-    admit(resource, draft);
-    validate(resource, draft);
-    return draft;
   }
 
   #replace(resource: ResourceName, current: StoredObject, draft: StoredObject, options: WriteOptions): StoredObject {
@@ -284,24 +207,8 @@ export class ObjectStore {
     ) {
       metadata.generation = (metadata.generation ?? 0) + 1;
     }
-    this.#manage(resource, current, draft, options);
+    manage(resource, current, draft, options, this.#now());
     return this.#write("MODIFIED", resource, { ...draft, metadata: tidy(metadata) }, current);
-  }
-
-  #manage(resource: ResourceName, current: StoredObject, draft: StoredObject, options: WriteOptions): void {
-    const writer = options.manager === undefined ? usualWriter(resource, current, draft) : options;
-    if (writer?.manager === undefined || draft.metadata.managedFields === undefined) return;
-    draft.metadata.managedFields = [
-      ...withManager(draft.metadata.managedFields, {
-        manager: writer.manager,
-        operation: writer.operation ?? "Update",
-        apiVersion: apiVersionOf(resource),
-        time: timestamp(this.#now()),
-        subresource: writer.subresource,
-        before: current,
-        after: draft,
-      }),
-    ];
   }
 
   #deletePod(pod: StoredObject, options: DeleteOptions, foreground: boolean): DeleteResult {
@@ -396,9 +303,9 @@ export class ObjectStore {
     const resourceVersion = ++this.#resourceVersion;
     metadata.resourceVersion = String(resourceVersion);
     this.#names(resource, namespace).set(name, object);
-    this.#indexOwners(resource, object, previous);
+    this.#owners.update(resource, object, previous);
     if (type === "ADDED" && resource === "events") this.#forgetOldEvents(namespace, name);
-    this.#publish({ type, resource, object, ...(previous ? { previous } : {}), resourceVersion });
+    this.#feed.publish({ type, resource, object, ...(previous ? { previous } : {}), resourceVersion });
     return object;
   }
 
@@ -407,31 +314,10 @@ export class ObjectStore {
     const resourceVersion = ++this.#resourceVersion;
     const object = { ...current, metadata: { ...current.metadata, resourceVersion: String(resourceVersion) } };
     this.#names(resource, namespace).delete(name);
-    this.#indexOwners(resource, undefined, current);
-    this.#publish({ type: "DELETED", resource, object, previous: current, resourceVersion });
+    this.#owners.update(resource, undefined, current);
+    this.#feed.publish({ type: "DELETED", resource, object, previous: current, resourceVersion });
     if (RESOURCES[resource].namespaced) this.#finishNamespace(namespace);
     return object;
-  }
-
-  #indexOwners(resource: ResourceName, object: StoredObject | undefined, previous: StoredObject | undefined): void {
-    const owners = object?.metadata.ownerReferences;
-    const before = previous?.metadata.ownerReferences;
-    if (owners === undefined && before === undefined) return;
-    const { namespace = "", name } = (object ?? previous)?.metadata ?? { name: "" };
-    const key = `${resource}/${namespace}/${name}`;
-    for (const { uid } of before ?? []) {
-      const keys = this.#dependents.get(uid);
-      keys?.delete(key);
-      if (keys?.size === 0) this.#dependents.delete(uid);
-    }
-    for (const { uid } of owners ?? ([] as OwnerReference[])) {
-      let keys = this.#dependents.get(uid);
-      if (keys === undefined) {
-        keys = new Map();
-        this.#dependents.set(uid, keys);
-      }
-      keys.set(key, resource);
-    }
   }
 
   #forgetOldEvents(namespace: string, name: string): void {
@@ -441,75 +327,9 @@ export class ObjectStore {
     while ((this.#events[old]?.at ?? now) < now - EVENT_TTL_MS) old++;
     for (const event of this.#events.splice(0, old)) this.remove("events", event.namespace, event.name);
   }
-
-  #publish(event: StoreEvent): void {
-    this.#queue.push(event);
-    if (this.#dispatching) return;
-    this.#dispatching = true;
-    try {
-      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-        for (const listener of [...this.#listeners]) {
-          try {
-            listener(next);
-          } catch (error) {
-            process.emitWarning(error instanceof Error ? error : new Error(String(error)));
-          }
-        }
-      }
-    } finally {
-      this.#dispatching = false;
-    }
-  }
 }
 
 function withoutManagedFields(object: StoredObject): StoredObject {
   const { managedFields: _shared, ...metadata } = object.metadata;
   return { ...object, metadata };
-}
-
-/** Who, on a real cluster, makes such a change; `undefined` for those that leave no trace (binding a pod). */
-function usualWriter(resource: ResourceName, before: StoredObject, after: StoredObject): WriteOptions | undefined {
-  const statusChanged = !equalJson(before.status, after.status);
-  if (resource === "pods") {
-    if (!statusChanged) return undefined;
-    const { nodeName } = after.spec as { nodeName?: string };
-    const bound = nodeName !== (before.spec as { nodeName?: string }).nodeName;
-    if (bound) return undefined;
-    return { manager: nodeName ? "kubelet" : "kube-scheduler", subresource: "status" };
-  }
-  return statusChanged ? { manager: "kube-controller-manager", subresource: "status" } : undefined;
-}
-
-function sortedMap(map: Record<string, string> | undefined): Record<string, string> | undefined {
-  if (!isRecord(map)) return undefined;
-  const keys = Object.keys(map);
-  if (keys.length === 0) return undefined;
-  return Object.fromEntries(keys.sort().map((key) => [key, map[key] as string]));
-}
-
-const METADATA_ORDER: readonly (keyof Metadata)[] = [
-  "name",
-  "generateName",
-  "namespace",
-  "uid",
-  "resourceVersion",
-  "generation",
-  "creationTimestamp",
-  "deletionTimestamp",
-  "deletionGracePeriodSeconds",
-  "labels",
-  "annotations",
-  "ownerReferences",
-  "finalizers",
-  "managedFields",
-];
-
-/** Metadata in the order of fields in which the server writes it, without the empty ones. */
-function tidy(metadata: { [K in keyof Metadata]: Metadata[K] | undefined }): Metadata {
-  const result: Record<string, unknown> = {};
-  for (const key of METADATA_ORDER) {
-    const value = metadata[key];
-    if (value !== undefined && value !== null) result[key] = value;
-  }
-  return result as unknown as Metadata;
 }

@@ -3,7 +3,8 @@ import type { StoredObject } from "../objects/objects.ts";
 import { RESOURCE_NAMES, type ResourceName } from "../objects/resources.ts";
 import { type ObjectSelector, type ObjectView, selects, viewOf } from "../objects/selectors.ts";
 import { expired, type StatusError } from "../objects/status-error.ts";
-import type { ObjectStore, StoreEvent } from "./store.ts";
+import type { StoreEvent } from "./change-feed.ts";
+import type { ObjectStore } from "./store.ts";
 
 export type WatchEventType = StoreEvent["type"];
 

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { ContainerLog, formatTime, type LogReadOptions } from "../../../src/embedded/kubelet/container-log.ts";
+import type { LogReadOptions } from "../../../src/embedded/api/log-source.ts";
+import { ContainerLog } from "../../../src/embedded/kubelet/container-log.ts";
+import { formatTime } from "../../../src/embedded/kubelet/log-file.ts";
 
 const base = BigInt(Date.UTC(2026, 10, 23, 10, 44, 33)) * 1_000_000n;
 const ms = 1_000_000n;

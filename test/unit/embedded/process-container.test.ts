@@ -5,7 +5,8 @@ import { type Controllers, startControllers } from "../../../src/embedded/contro
 import type { Program } from "../../../src/embedded/kubelet/programs.ts";
 import { StatusError } from "../../../src/embedded/objects/status-error.ts";
 import { type Pod, podOf } from "../../../src/embedded/objects/workloads.ts";
-import { ObjectStore, type StoreEvent } from "../../../src/embedded/store/store.ts";
+import type { StoreEvent } from "../../../src/embedded/store/change-feed.ts";
+import { ObjectStore } from "../../../src/embedded/store/store.ts";
 
 /** Real processes need a clock that runs. */
 class Cluster {

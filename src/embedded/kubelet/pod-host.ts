@@ -1,0 +1,44 @@
+import type { Clock } from "../clock.ts";
+import type { ApiGate } from "../store/api-gate.ts";
+import type { EventRecorder } from "../store/event-recorder.ts";
+import type { ObjectStore } from "../store/store.ts";
+import type { Volume } from "./container-files.ts";
+import type { Delays } from "./delays.ts";
+import type { ImageRegistry } from "./image-registry.ts";
+import type { ProgramRegistry } from "./programs.ts";
+
+export interface KubeletOptions {
+  store: ObjectStore;
+  clock: Clock;
+  delays: Delays;
+  events: EventRecorder;
+  gate: ApiGate;
+  programs: ProgramRegistry;
+  images: ImageRegistry;
+  /** Volumes that outlive pods, by `namespace/claim`. */
+  claims: Map<string, Volume>;
+  nodeName: string;
+  hostIP: string;
+  /** First three numbers of the pods' addresses. */
+  podSubnet: string;
+  /** Bytes after which a container's log is rotated. */
+  containerLogMaxSize: number;
+  /** Milliseconds by which the node's clock, and so the times in its logs, is ahead. */
+  clockSkewMs: number;
+}
+
+/** What a pod's worker needs of the node on which the pod runs; the kubelet is one. */
+export interface PodHost {
+  readonly options: KubeletOptions;
+  readonly nodeName: string;
+  /** Whether the kubelet is up, and reaches the API server. */
+  readonly canAct: boolean;
+  /** Resolves once it can act. */
+  ready(): Promise<void>;
+  /** Nanoseconds since the epoch by the node's clock. */
+  nowNs(): bigint;
+  nextPodIP(): string;
+  /** A directory for the volumes and working directories of a pod's local processes. */
+  podDirectory(uid: string): string;
+  removePodDirectory(uid: string): void;
+}
