@@ -90,7 +90,7 @@ test("two are created in a gap of the watch, and the list after it tells of the 
     live += 1;
     most = Math.max(most, live);
     if (container.pod.labels["paperclip.io/run-id"] === "run-elsewhere") resolve();
-    await container.sleep(20_000);
+    await container.sleep(3_600_000);
     live -= 1;
     yield '{"done":true,"ok":true}';
   });
@@ -127,7 +127,7 @@ test("of two that another API server's clock dates the wrong way round, the one 
   const ran: string[] = [];
   world.agents.set(agentId, async function* (container) {
     ran.push(container.pod.labels["paperclip.io/run-id"] ?? "");
-    await container.sleep(20_000);
+    await container.sleep(3_600_000);
     yield '{"done":true,"ok":true}';
   });
   let isFirst = true;

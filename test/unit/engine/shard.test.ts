@@ -1,5 +1,5 @@
 import { KubeConfig } from "@kubernetes/client-node";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { RunEngine, SHARD_LABEL, ShardClaimError } from "../../../src/engine/index.ts";
 import { shardLabels } from "../../../src/engine/shard.ts";
@@ -135,7 +135,8 @@ describe("shards", () => {
     await run.delete();
     expect(await deleted).toBe(run.jobName);
     view.close();
-    await k8s.objects.until(() => k8s.openWatches <= before);
+    // No change of an object tells that a watch has closed.
+    await vi.waitFor(() => expect(k8s.openWatches).toBeLessThanOrEqual(before), { timeout: 10_000 });
     end();
     const whole = await engineOf(null);
     expect((await whole.openView(NAMESPACE, {})).jobs).toBe(whole.jobs);

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Redactor } from "../../../src/adapter/job/credentials.ts";
 import { ApiError, Cluster, loadKubeConfig } from "../../../src/engine/index.ts";
 import { adapterOf, run, startWorld, type World } from "../adapter/world.ts";
+import { cpuMs } from "../cpu-time.ts";
 import { kubeConfigObject, sendJson, startApiServer } from "../transport/api-server.ts";
 
 const NODES = { path: "/api/v1/nodes" };
@@ -108,9 +109,9 @@ describe("an exec plugin that fails and says too much", () => {
   });
 
   test("megabytes of it cost no time", async () => {
-    const began = performance.now();
+    const began = cpuMs();
     await said("yes /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | tr -d '\\n' | head -c 4000000 >&2; exit 1");
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(cpuMs() - began).toBeLessThan(10_000);
   });
 });
 

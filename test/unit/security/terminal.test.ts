@@ -12,6 +12,7 @@ import { openView } from "../../../src/cli/demo/view.ts";
 import { logsCommand } from "../../../src/cli/logs-command.ts";
 import { replay, replayCommand } from "../../../src/cli/replay.ts";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import { cpuMs } from "../cpu-time.ts";
 
 const ESC = "\u001b";
 /** Clears the screen, sets the title, writes the clipboard, hides text, moves up, rings, returns, C1's CSI, turns the text. */
@@ -64,10 +65,10 @@ describe("printable", () => {
   });
 
   test("takes no longer for what looks like a sequence without end", () => {
-    const began = performance.now();
+    const began = cpuMs();
     for (const part of [`${ESC}[`, `${ESC}]8;;`, `${ESC}[1;`, "1;", ESC, "\r", `${ESC}[;;;;;;`])
       printable(part.repeat(300_000));
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(cpuMs() - began).toBeLessThan(3_000);
   });
 });
 
