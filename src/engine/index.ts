@@ -9,6 +9,7 @@ export {
   type RunOptions,
   type StartOptions,
 } from "./engine.ts";
+export * from "./facts.ts";
 export type { BackoffOptions } from "./informer/backoff.ts";
 export {
   type Freshness,
@@ -26,7 +27,7 @@ export { Keepalive, type KeepaliveHandle, type KeepaliveOptions, type Silence } 
 export type * from "./kubernetes.ts";
 export { type EngineLease, leaseEngine, stopSharedEngines } from "./lease.ts";
 export * from "./logs/index.ts";
-export { classify, mayTryAgain, type Verdict } from "./runs/classify.ts";
+export { classify, type Verdict } from "./runs/classify.ts";
 export type { DeleteOptions } from "./runs/delete-job.ts";
 export { describe } from "./runs/describe.ts";
 export type { JobManifest } from "./runs/launch.ts";

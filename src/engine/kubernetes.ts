@@ -58,6 +58,8 @@ export interface Job extends KubeObject {
     suspend?: boolean;
     /** Only its presence is read: such a Job may replace a pod that `backoffLimit` alone would not (KEP-3329). */
     podFailurePolicy?: unknown;
+    /** The controller that runs it, where that is not Kubernetes' own (KEP-4368). */
+    managedBy?: string;
   };
   status: JobStatus;
 }
@@ -93,8 +95,16 @@ export interface ContainerStatus {
 
 export interface Container {
   name: string;
-  /** Only on init containers: `Always` makes it a native sidecar (KEP-753), which runs beside the main containers. */
+  /** On an init container `Always` makes it a native sidecar (KEP-753); on a main one it goes before the pod's (KEP-5307). */
   restartPolicy?: string;
+  restartRules?: readonly RestartRule[];
+}
+
+/** One of `restartPolicyRules` (KEP-5307, KEP-5532): what the kubelet does after these exit codes, or after all but these. */
+export interface RestartRule {
+  action: "Restart" | "RestartAllContainers";
+  isIn: boolean;
+  exitCodes: readonly number[];
 }
 
 export interface Pod extends KubeObject {

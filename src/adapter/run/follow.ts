@@ -1,4 +1,4 @@
-import { type LogGap, type LogLine, mayTryAgain, type Pod, type Run, type RunEnd } from "../../engine/index.ts";
+import { jobFacts, type LogGap, type LogLine, type Pod, type Run, type RunEnd } from "../../engine/index.ts";
 import type { AgentEvent, AgentVerdict, ResultParser } from "../definition.ts";
 import { settlesWithin } from "../start/process-state.ts";
 import type { RunLog } from "./run-log.ts";
@@ -165,7 +165,7 @@ export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, 
   if (hasStarted(run, container, end)) return false;
   if (pod === null) return isTooSoon;
   // A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen.
-  if (job !== null && mayTryAgain(job)) return false;
+  if (job !== null && jobFacts(job).allowsRetries) return false;
   return run.isPodFinal || pod.status.phase === "Failed" || pod.status.phase === "Succeeded" || hasFailedInit(pod);
 }
 

@@ -7,6 +7,7 @@ import type {
   ObjectMeta,
   OwnerReference,
   Pod,
+  RestartRule,
 } from "../kubernetes.ts";
 
 /**
@@ -29,6 +30,7 @@ export const trimJob: Trim<Job> = (raw) => {
   }
   if (spec.suspend === true) job.spec.suspend = true;
   if (spec.podFailurePolicy !== undefined) job.spec.podFailurePolicy = true;
+  if (typeof spec.managedBy === "string") job.spec.managedBy = intern(spec.managedBy);
   for (const key of ["active", "succeeded", "failed", "terminating"] as const) {
     if (typeof status[key] === "number") job.status[key] = status[key];
   }
@@ -76,7 +78,10 @@ function trimPodSpec(raw: Record<string, unknown>): Pod["spec"] {
 function keyOfContainers(raw: unknown): string {
   if (!Array.isArray(raw)) return "";
   let key = "";
-  for (const each of raw) key += part(each?.name) + part(each?.restartPolicy);
+  for (const each of raw) {
+    key += part(each?.name) + part(each?.restartPolicy);
+    if (each?.restartPolicyRules !== undefined) key += part(JSON.stringify(each.restartPolicyRules));
+  }
   return key;
 }
 
@@ -174,9 +179,21 @@ function trimContainers(raw: unknown): Container[] | undefined {
     if (source === null || typeof source.name !== "string") continue;
     const container: Container = { name: intern(source.name) };
     if (typeof source.restartPolicy === "string") container.restartPolicy = intern(source.restartPolicy);
+    if (Array.isArray(source.restartPolicyRules)) container.restartRules = trimRestartRules(source.restartPolicyRules);
     kept.push(container);
   }
   return kept;
+}
+
+function trimRestartRules(raw: readonly unknown[]): RestartRule[] {
+  return raw.flatMap((each) => {
+    const rule = asRecord(each);
+    const { operator, values } = asRecord(rule?.exitCodes) ?? {};
+    const action = rule?.action;
+    if ((action !== "Restart" && action !== "RestartAllContainers") || !Array.isArray(values)) return [];
+    if (operator !== "In" && operator !== "NotIn") return [];
+    return [{ action, isIn: operator === "In", exitCodes: values.filter((value) => typeof value === "number") }];
+  });
 }
 
 function trimStatuses(raw: unknown): ContainerStatus[] | undefined {

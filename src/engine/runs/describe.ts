@@ -1,5 +1,6 @@
-import type { ContainerStatus, Pod } from "../kubernetes.ts";
-import { condition, containerStatus, type RunState, terminalCondition } from "./run-state.ts";
+import { containerFacts, isSidecar, jobFacts, podFacts } from "../facts.ts";
+import type { Pod } from "../kubernetes.ts";
+import type { RunState } from "./run-state.ts";
 import type { PhaseChange } from "./types.ts";
 
 /** Where a run stands, for people. Pure; two states with the same phase and text are the same to a reader. */
@@ -10,67 +11,87 @@ export function describe(state: RunState, container: string | null): PhaseChange
   if (state.jobDeletedAt !== null && (pod === null || state.podDeletedAt !== null))
     return { phase: "gone", text: "Job and pod are deleted" };
   if (pod === null || (state.podDeletedAt !== null && state.jobDeletedAt === null)) return describeJob(state);
+  const name = container ?? pod.spec.containers[0]?.name ?? "";
   if (state.podDeletingAt !== null) {
-    const ended = ofContainer(pod, container);
+    const said = describeContainer(pod, name);
     return {
       phase: "deleting",
-      text: `pod ${pod.metadata.name} is being deleted${ended === null ? "" : `; ${ended}`}`,
+      text: `pod ${pod.metadata.name} is being deleted${said === null ? "" : `; ${said}`}`,
     };
   }
-  return describePod(pod, container);
+  return describePod(pod, name);
 }
 
 function describeJob({ job, podDeletedAt }: RunState): PhaseChange {
-  const end = job === null ? null : terminalCondition(job);
-  if (end !== null) return { phase: "ended", text: `Job ${end.type}: ${end.reason ?? ""}` };
-  if (job?.spec.suspend === true) return { phase: "suspended", text: "Job is suspended; it starts when it is resumed" };
+  const facts = job === null ? null : jobFacts(job);
+  if (facts?.end) return { phase: "ended", text: `Job ${facts.end.type}: ${facts.end.reason}` };
+  if (facts?.state === "suspended")
+    return { phase: "suspended", text: "Job is suspended; it starts when it is resumed" };
+  if (facts?.isManagedElsewhere)
+    return { phase: "created", text: `Job is run by ${job?.spec.managedBy}, which makes its pods elsewhere` };
   return {
     phase: "created",
     text: podDeletedAt === null ? "Job created; waiting for its pod" : "pod is deleted; waiting for the Job",
   };
 }
 
-function describePod(pod: Pod, container: string | null): PhaseChange {
-  const name = pod.metadata.name;
-  const status = container === null ? pod.status.containerStatuses?.[0] : containerStatus(pod, container);
-  if (status?.state?.terminated !== undefined) return { phase: "ended", text: `pod ${name}: ${ofStatus(status)}` };
-  if (status?.state?.running !== undefined) return { phase: "running", text: `pod ${name}: ${status.name} is running` };
-  if (pod.status.phase === "Failed" || pod.status.phase === "Succeeded") {
-    const why = [pod.status.reason, pod.status.message].filter(Boolean).join(": ");
-    return { phase: "ended", text: `pod ${name} ${pod.status.phase}${why === "" ? "" : `: ${why}`}` };
+function describePod(pod: Pod, container: string): PhaseChange {
+  const { name } = pod.metadata;
+  const facts = containerFacts(pod, container);
+  const said = describeContainer(pod, container);
+  const text = `pod ${name}: ${said}`;
+  if (facts.state === "running") return { phase: "running", text };
+  if (facts.state === "ended" || facts.state === "never started")
+    return { phase: facts.isRestarted ? "starting" : "ended", text };
+  const { hasEnded, isScheduled, unscheduled } = podFacts(pod);
+  if (hasEnded) {
+    const { phase = "", reason, message } = pod.status;
+    return { phase: "ended", text: `pod ${name} ${phase}${colon(reason, message)}` };
   }
-  const scheduled = condition(pod.status.conditions, "PodScheduled");
-  if (scheduled?.status !== "True") {
-    const why = [scheduled?.reason, scheduled?.message].filter(Boolean).join(": ");
-    return { phase: "pending", text: `pod ${name} waits for a node${why === "" ? "" : `: ${why}`}` };
-  }
-  const inits = pod.status.initContainerStatuses ?? [];
-  const isDone = (each: ContainerStatus) =>
-    each.state?.terminated?.exitCode === 0 || (each.started === true && isSidecar(pod, each.name));
-  const init = inits.find((each) => !isDone(each));
-  if (init !== undefined) return { phase: "initializing", text: `pod ${name}: ${ofStatus(init)}` };
+  if (!isScheduled)
+    return {
+      phase: "pending",
+      text: `pod ${name} waits for a node${colon(unscheduled?.reason, unscheduled?.message)}`,
+    };
+  const init = pod.spec.initContainers?.find((each) => !isInitDone(pod, each.name));
+  const initSaid = init === undefined ? null : describeContainer(pod, init.name);
+  if (initSaid !== null) return { phase: "initializing", text: `pod ${name}: ${initSaid}` };
   return {
     phase: "starting",
-    text:
-      status === undefined ? `pod ${name} is on node ${pod.spec.nodeName ?? "?"}` : `pod ${name}: ${ofStatus(status)}`,
+    text: said === null ? `pod ${name} is on node ${pod.spec.nodeName ?? "?"}` : text,
   };
 }
 
-function isSidecar(pod: Pod, name: string): boolean {
-  return pod.spec.initContainers?.find((each) => each.name === name)?.restartPolicy === "Always";
+function isInitDone(pod: Pod, name: string): boolean {
+  const facts = containerFacts(pod, name);
+  if (facts.state === "ended") return facts.exitCode === 0;
+  return facts.state === "running" && isSidecar(pod, name);
 }
 
-function ofContainer(pod: Pod, container: string | null): string | null {
-  const status = container === null ? pod.status.containerStatuses?.[0] : containerStatus(pod, container);
-  return status === undefined ? null : ofStatus(status);
-}
-
-function ofStatus({ name, state }: ContainerStatus): string {
-  if (state?.terminated !== undefined) {
-    const { exitCode, reason } = state.terminated;
-    return `${name} ended with exit code ${exitCode}${reason === undefined || reason === "Completed" ? "" : ` (${reason})`}`;
+/** Null when the pod says nothing of it. */
+function describeContainer(pod: Pod, name: string): string | null {
+  const facts = containerFacts(pod, name);
+  switch (facts.state) {
+    case "unknown":
+      return null;
+    case "waiting":
+      return `${name} is waiting${bracketed([facts.reason, facts.message].filter(Boolean).join(": "))}`;
+    case "running":
+      return `${name} is running`;
+    case "never started":
+      return `${name} could not be started${bracketed([facts.reason, facts.message].filter(Boolean).join(": "))}`;
+    case "ended": {
+      const why = bracketed(facts.reason === "Completed" ? "" : facts.reason);
+      return `${name} ended with exit code ${facts.exitCode}${why}${facts.isRestarted ? " and is started again" : ""}`;
+    }
   }
-  if (state?.running !== undefined) return `${name} is running`;
-  const waiting = [state?.waiting?.reason, state?.waiting?.message].filter(Boolean).join(": ");
-  return `${name} is waiting${waiting === "" ? "" : ` (${waiting})`}`;
+}
+
+function colon(...parts: (string | undefined)[]): string {
+  const text = parts.filter(Boolean).join(": ");
+  return text === "" ? "" : `: ${text}`;
+}
+
+function bracketed(text: string): string {
+  return text === "" ? "" : ` (${text})`;
 }

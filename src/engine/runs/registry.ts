@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
+import { containerFacts, containerNames, jobFacts } from "../facts.ts";
 import { Backoff } from "../informer/backoff.ts";
 import type { Informer } from "../informer/informer.ts";
 import type { StoreChange } from "../informer/store.ts";
@@ -9,7 +10,6 @@ import type { Job, Pod } from "../kubernetes.ts";
 import { type Cluster, isForbidden, isNotFound, LinkedAbort } from "../transport/index.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
 import { CATCH_UP_MS, Run, type RunHost } from "./run.ts";
-import { terminalCondition } from "./run-state.ts";
 import { AttachFailedError } from "./types.ts";
 
 interface RegistryOptions {
@@ -243,7 +243,7 @@ export class RunRegistry implements RunHost {
 
   async #lookAtJob(run: Run, signal: AbortSignal): Promise<void> {
     const known = run.job();
-    if (known === null || run.isJobDeleted || terminalCondition(known) !== null) return;
+    if (known === null || run.isJobDeleted || jobFacts(known).end !== null) return;
     const path = jobPath(run.namespace, run.jobName);
     const job = await this.cluster.json({ path, signal }).then(trimJob, (error: unknown) => {
       if (isNotFound(error)) return null;
@@ -376,11 +376,9 @@ export class RunRegistry implements RunHost {
 }
 
 /** A container has ended before anyone began to delete the pod. */
-function isUndisturbedEnd({ metadata, status }: Pod): boolean {
-  return (
-    metadata.deletionTimestamp === undefined &&
-    status.containerStatuses?.some(({ state }) => state?.terminated !== undefined) === true
-  );
+function isUndisturbedEnd(pod: Pod): boolean {
+  if (pod.metadata.deletionTimestamp !== undefined) return false;
+  return containerNames(pod).some((name) => containerFacts(pod, name).state === "ended");
 }
 
 function newestOf(pods: readonly Pod[]): Pod | null {

@@ -1,23 +1,16 @@
 import { EventEmitter } from "eventemitter3";
+import { jobFacts, podFacts } from "../facts.ts";
 import { Backoff } from "../informer/backoff.ts";
 import { compareVersions } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { containerView, type LogGap, type LogOptions, type LogRestart, type LogSource } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
-import { classify, isLastPod, mayTryAgain } from "./classify.ts";
+import { classify, isLastPod } from "./classify.ts";
 import { type DeleteOptions, deleteJob } from "./delete-job.ts";
 import { describe } from "./describe.ts";
 import type { RunPolicy } from "./policy.ts";
 import { RunLogs } from "./run-logs.ts";
-import {
-  INITIAL_STATE,
-  isPodTerminal,
-  type RunFrame,
-  type RunState,
-  reduceRun,
-  restartConfigGrace,
-  terminalCondition,
-} from "./run-state.ts";
+import { INITIAL_STATE, type RunFrame, type RunState, reduceRun, restartConfigGrace } from "./run-state.ts";
 import {
   EngineStoppedError,
   type PhaseChange,
@@ -141,7 +134,7 @@ export class Run extends EventEmitter<RunEvents> {
     const pods = [...this.#host.podsOf(this.namespace, this.jobName, this.#uid)]
       .filter((each) => each.metadata.uid !== newest?.metadata.uid)
       .sort((a, b) =>
-        made(a) < made(b) ? -1 : made(a) > made(b) ? 1 : Number(isPodTerminal(b)) - Number(isPodTerminal(a)),
+        made(a) < made(b) ? -1 : made(a) > made(b) ? 1 : Number(podFacts(b).hasEnded) - Number(podFacts(a).hasEnded),
       );
     if (newest !== null) pods.push(newest);
     const index = pod === null ? -1 : pods.findIndex((each) => each.metadata.uid === pod.metadata.uid);
@@ -206,12 +199,12 @@ export class Run extends EventEmitter<RunEvents> {
   liveness(): "alive" | "ended" | "unknown" {
     const { job, pod, jobDeletedAt, podDeletedAt } = this.#state;
     for (const { end } of this.#watched.values()) if (end !== null) return "ended";
-    const isFinished = job !== null && terminalCondition(job) !== null;
+    const isFinished = job !== null && jobFacts(job).end !== null;
     if (this.#isGone) return "ended";
     if (pod === null) {
       if (isFinished && !this.#mayPodsBeUntold()) return "ended";
       if (isFinished || jobDeletedAt !== null) return "unknown";
-    } else if (podDeletedAt !== null ? isFinished || jobDeletedAt !== null : isFinished && isPodTerminal(pod)) {
+    } else if (podDeletedAt !== null ? isFinished || jobDeletedAt !== null : isFinished && podFacts(pod).hasEnded) {
       return "ended";
     }
     if (this.#host.unknownSince() !== null || (job === null && pod === null)) return "unknown";
@@ -400,8 +393,7 @@ export class Run extends EventEmitter<RunEvents> {
   #mayKnowMore(end: RunEnd): boolean {
     const { job, jobDeletedAt, podDeletedAt } = this.#state;
     const isUnseen = end.startedAt === null && podDeletedAt === null;
-    const isGuess =
-      end.kind === "pod_deleted" && job !== null && jobDeletedAt === null && terminalCondition(job) === null;
+    const isGuess = end.kind === "pod_deleted" && job !== null && jobDeletedAt === null && jobFacts(job).end === null;
     return (isUnseen || isGuess || !isLastPod(this.#state)) && this.#state !== this.#lookedAt;
   }
 
@@ -424,12 +416,12 @@ export class Run extends EventEmitter<RunEvents> {
    */
   #heldAt(now: number): number {
     const catchUpMs = Math.min(CATCH_UP_MS, this.policy.settleMs);
-    const { job, jobConditionAt, jobDeletedAt } = this.#state;
-    const isOver = jobConditionAt !== null || jobDeletedAt !== null;
+    const { job, jobEndedAt, jobDeletedAt } = this.#state;
+    const isOver = jobEndedAt !== null || jobDeletedAt !== null;
     const known = Math.min(now, Math.max(this.#host.knownUntil(catchUpMs), isOver ? now - MAX_HOLD_MS : 0));
-    if (job === null || jobConditionAt === null || this.#host.unknownSince() !== null) return known;
-    const isBehind = now - jobConditionAt <= MAX_BACKLOG_MS && this.#host.arePodsBehind(job, catchUpMs);
-    return isBehind ? Math.min(known, jobConditionAt) : known;
+    if (job === null || jobEndedAt === null || this.#host.unknownSince() !== null) return known;
+    const isBehind = now - jobEndedAt <= MAX_BACKLOG_MS && this.#host.arePodsBehind(job, catchUpMs);
+    return isBehind ? Math.min(known, jobEndedAt) : known;
   }
 
   /** Nothing more can happen to a run that is gone, but a bounded wait of it may still be under way. */
@@ -488,7 +480,7 @@ export class Run extends EventEmitter<RunEvents> {
   /** That the cache has none is no proof: its watch may be down, silent or behind the Jobs'. The server is asked then. */
   #arePodsGone(): boolean {
     const { job, pod, podDeletedAt } = this.#state;
-    const isOnlyPod = job !== null && !mayTryAgain(job);
+    const isOnlyPod = job !== null && !jobFacts(job).allowsRetries;
     if (podDeletedAt !== null && isLastPod(this.#state) && (isOnlyPod || !this.#mayPodsBeUntold())) return true;
     if (this.#state !== this.#lookedAt) return false;
     if (this.#wasTold) return pod === null || podDeletedAt !== null;

@@ -62,6 +62,18 @@ describe("recorded traces give the verdict at its moment", () => {
     ["pod-deleted", 2123, ended(6566, "pod_deleted", 137, "PodDeleted")],
     // Unschedulable for 90 s, less than the schedule timeout; then the Job is deleted, and no exit code can come.
     ["unschedulable", null, ended(90162, "job_deleted", null, "JobDeleted")],
+    // Exits 42, 42, 0; its rule restarts it on 42 (KEP-5307), in a pod whose policy is Never.
+    ["restart-rules", 11970, ended(33664, "succeeded", 0, "Completed")],
+    // Exits 1, then 0; its own policy is OnFailure, its pod's Never.
+    ["container-onfailure", 2567, ended(7695, "succeeded", 0, "Completed")],
+    ["onfailure-restarts", 2876, ended(21759, "succeeded", 0, "Completed")],
+    ["failjob-42", 2617, ended(5124, "failed", 42, "Error")],
+    ["ignore-disruption", 2783, ended(21371, "succeeded", 0, "Completed")],
+    ["replacement-failed", 2750, ended(25759, "succeeded", 0, "Completed")],
+    ["pod-deadline", 2270, ended(8313, "deadline", 143, "DeadlineExceeded")],
+    ["preempted", 2730, ended(4776, "evicted", 143, "PreemptionByScheduler")],
+    ["gated", 7817, ended(9195, "succeeded", 0, "Completed")],
+    ["ttl-0", 2337, ended(4496, "failed", 3, "Error")],
   ])("%s", (name, ready, end) => {
     const verdict = replay(name);
     expect(verdict.ready).toBe(ready);
@@ -70,6 +82,7 @@ describe("recorded traces give the verdict at its moment", () => {
 
   it.each([
     ["init-fails", 2044, "init_failed", "Error", "write-prompt", 7],
+    ["init-oom", 2942, "init_failed", "OOMKilled", "eat", 137],
     ["image-missing", 3207 + 30_000, "image_pull", "ErrImagePull", "claude", null],
     ["init-image-missing", 1975 + 30_000, "image_pull", "ErrImagePull", "write-prompt", null],
     ["bad-config", 1795 + 30_000, "container_config", "CreateContainerConfigError", "claude", null],
@@ -96,18 +109,10 @@ describe("recorded traces give the verdict at its moment", () => {
   });
 
   it("has an expectation for every recording", () => {
-    const known = [
-      "succeeds",
-      "fails",
-      "fails-at-once",
-      "native-sidecar",
-      "deadline",
-      "deleted",
-      "pod-deleted",
-      "unschedulable",
-    ];
-    const failing = ["init-fails", "image-missing", "init-image-missing", "bad-config"];
+    const known = `succeeds fails fails-at-once native-sidecar deadline deleted pod-deleted unschedulable restart-rules
+      container-onfailure onfailure-restarts failjob-42 ignore-disruption replacement-failed pod-deadline preempted gated ttl-0`;
+    const failing = "init-fails init-oom image-missing init-image-missing bad-config";
     const files = readdirSync(TRACES).filter((file) => file.endsWith(".jsonl") && file !== "bookmarks.jsonl");
-    expect(files.map((file) => file.replace(".jsonl", "")).sort()).toEqual([...known, ...failing].sort());
+    expect(files.map((file) => file.replace(".jsonl", "")).sort()).toEqual(`${known} ${failing}`.split(/\s+/).sort());
   });
 });

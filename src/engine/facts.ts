@@ -1,0 +1,336 @@
+import type {
+  Condition,
+  Container,
+  ContainerStateTerminated,
+  ContainerStatus,
+  Job,
+  KubeObject,
+  Pod,
+  RestartRule,
+} from "./kubernetes.ts";
+
+/**
+ * What one Job, one pod and one container of it say, each by itself. Pure, and the only place that gives their fields a meaning:
+ * whoever asks whether something started, ended or is deleted asks here.
+ */
+
+export interface JobFacts {
+  state: "running" | "suspended" | "succeeded" | "failed";
+  /** The condition that ended it. It can be true before its pods have ended, and cannot be taken back. */
+  end: JobEnd | null;
+  /** Its deletion was asked for; it stands until its finalizers are removed. */
+  isDeleting: boolean;
+  /** By its spec another pod may follow one that failed: `backoffLimit` (6 where it is not given), `podFailurePolicy` (KEP-3329). */
+  allowsRetries: boolean;
+  /** KEP-4368: the pods are made elsewhere, and this status is a copy. This cluster may never have a pod of it. */
+  isManagedElsewhere: boolean;
+  /** How many pods its status counts, in whatever state; and of these, how many have not ended. */
+  podsCounted: number;
+  podsAlive: number;
+}
+
+export interface JobEnd extends Words {
+  type: string;
+  /** `Complete` and `Failed` come when the pods have ended, `SuccessCriteriaMet` and `FailureTarget` before (KEP-3998, KEP-4026). */
+  havePodsEnded: boolean;
+}
+
+export interface Words {
+  reason: string;
+  /** Empty when there is none. */
+  message: string;
+}
+
+export function jobFacts({ metadata, spec, status }: Job): JobFacts {
+  const end = endOfJob(status.conditions);
+  const hasSucceeded = end?.type === "Complete" || end?.type === "SuccessCriteriaMet";
+  const running = spec.suspend === true ? "suspended" : "running";
+  const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = status;
+  return {
+    state: end === null ? running : hasSucceeded ? "succeeded" : "failed",
+    end,
+    isDeleting: metadata.deletionTimestamp !== undefined,
+    allowsRetries: (spec.backoffLimit ?? 6) > 0 || spec.podFailurePolicy !== undefined,
+    isManagedElsewhere: spec.managedBy !== undefined && spec.managedBy !== "kubernetes.io/job-controller",
+    podsCounted: active + terminating + succeeded + failed,
+    podsAlive: active + terminating,
+  };
+}
+
+function endOfJob(conditions: readonly Condition[] = []): JobEnd | null {
+  let found: JobEnd | null = null;
+  for (const { type, status, reason = "", message = "" } of conditions) {
+    if (status !== "True") continue;
+    if (type === "Complete" || type === "Failed") return { type, reason, message, havePodsEnded: true };
+    if (type === "SuccessCriteriaMet" || type === "FailureTarget")
+      found = { type, reason, message, havePodsEnded: false };
+  }
+  return found;
+}
+
+export interface PodFacts {
+  state: "pending" | "running" | "succeeded" | "failed";
+  /** `succeeded` or `failed`: none of its containers runs or will run. */
+  hasEnded: boolean;
+  isScheduled: boolean;
+  /** What the scheduler says of a pod that it found no node for: `Unschedulable`, `SchedulingGated`, … */
+  unscheduled: Words | null;
+  /** When its deletion was asked for, in milliseconds on the server's clock. Null: it is not being deleted. */
+  deletingSince: number | null;
+  /** It is, or was, ended from outside: eviction, preemption, loss or shutdown of its node. */
+  disruption: Words | null;
+  /** The kubelet ended it without a deletion: what its containers exit with then, 0 included, is not their own end. */
+  killedByKubelet: Words | null;
+}
+
+export function podFacts(pod: Pod): PodFacts {
+  const { phase, reason = "", message = "" } = pod.status;
+  const hasEnded = phase === "Succeeded" || phase === "Failed";
+  const target = conditionOf(pod, "DisruptionTarget");
+  const disrupted = target?.status === "True" ? wordsOf(target) : null;
+  const scheduled = conditionOf(pod, "PodScheduled");
+  const isScheduled = scheduled?.status === "True" || pod.spec.nodeName !== undefined;
+  const byKubelet = DISRUPTED.has(reason) ? { reason, message } : null;
+  const atDeadline = reason === "DeadlineExceeded" ? { reason, message } : null;
+  return {
+    state: phase === "Succeeded" ? "succeeded" : phase === "Failed" ? "failed" : isPending(pod) ? "pending" : "running",
+    hasEnded,
+    isScheduled,
+    unscheduled: scheduled === undefined || scheduled.status === "True" ? null : wordsOf(scheduled),
+    deletingSince: pod.metadata.deletionTimestamp === undefined ? null : deletionBegan(pod),
+    // KEP-3329: the API's eviction, preemption, taint manager and pod GC say so in the condition, the kubelet in the reason.
+    disruption: disrupted ?? byKubelet,
+    killedByKubelet:
+      disrupted?.reason === "TerminationByKubelet" ? disrupted : phase === "Failed" ? (byKubelet ?? atDeadline) : null,
+  };
+}
+
+/** Node pressure, preemption for a critical pod, loss and shutdown of the node (the last by three names over the releases). */
+const DISRUPTED = new Set(["Evicted", "Preempting", "NodeLost", "Shutdown", "NodeShutdown", "Terminated"]);
+
+/** `Unknown` is said of a pod whose node does not answer: it may run. */
+function isPending({ status: { phase } }: Pod): boolean {
+  return phase === undefined || phase === "Pending";
+}
+
+/** When an object's deletion was asked for: its `deletionTimestamp` is when the grace period will be over. */
+export function deletionBegan({ metadata }: KubeObject): number {
+  const { deletionTimestamp = "", deletionGracePeriodSeconds = 0 } = metadata;
+  return Date.parse(deletionTimestamp) - deletionGracePeriodSeconds * 1000;
+}
+
+function wordsOf({ reason = "", message = "" }: Condition): Words {
+  return { reason, message };
+}
+
+export function conditionOf({ status }: Job | Pod, type: string): Condition | undefined {
+  return status.conditions?.find((each) => each.type === type);
+}
+
+export type ContainerFacts = UnknownContainer | WaitingContainer | RunningContainer | NeverStarted | EndedContainer;
+
+interface AnyContainer {
+  /** Null: this does not tell. Of a container that was restarted, any of its starts counts. */
+  hasStarted: boolean | null;
+  restartCount: number;
+}
+
+/** The pod says nothing of it: not yet, or there is no such container, or its node tells only the pod's phase. */
+export interface UnknownContainer extends AnyContainer {
+  state: "unknown";
+}
+
+/** To be started, for the first time or again. */
+export interface WaitingContainer extends AnyContainer, Words {
+  state: "waiting";
+  problem: StartProblemCode | null;
+  /** How it ended when it ran last. */
+  last: ContainerEnd | null;
+}
+
+export interface RunningContainer extends AnyContainer {
+  state: "running";
+  startedAt: string | null;
+}
+
+/** The runtime could not start it, and says why. */
+export interface NeverStarted extends AnyContainer, Words {
+  state: "never started";
+  exitCode: number;
+  /** The kubelet tries again. */
+  isRestarted: boolean;
+}
+
+export interface EndedContainer extends AnyContainer, ContainerEnd {
+  state: "ended";
+  /** The kubelet starts it again in its pod, so this ends nothing. */
+  isRestarted: boolean;
+}
+
+/** Times are the node's. */
+export interface ContainerEnd extends Words {
+  exitCode: number;
+  signal: number | null;
+  startedAt: string | null;
+  finishedAt: string | null;
+}
+
+/** What keeps a container from being started. */
+export type StartProblemCode = "image_pull" | "container_config" | "init_failed";
+
+export function containerFacts(pod: Pod, name: string): ContainerFacts {
+  const status = containerStatus(pod, name);
+  const { waiting, running, terminated } = status?.state ?? {};
+  const restartCount = status?.restartCount ?? 0;
+  const last = status?.lastState?.terminated;
+  /** An earlier time: of a container that the kubelet lost it keeps at least that it "used to be Running". */
+  const hadStarted = last === undefined ? restartCount > 0 : !isStartError(last);
+  if (running) return { state: "running", startedAt: timeOf(running.startedAt), hasStarted: true, restartCount };
+  if (terminated) {
+    const end = endOfContainer(terminated);
+    const isRestarted = isRestartedInPlace(pod, name, end.exitCode);
+    if (!isStartError(terminated))
+      return {
+        state: "ended",
+        ...end,
+        isRestarted,
+        hasStarted: hadStarted || !isLost(terminated) || null,
+        restartCount,
+      };
+    const { exitCode, reason, message } = end;
+    return { state: "never started", exitCode, reason, message, isRestarted, hasStarted: hadStarted, restartCount };
+  }
+  // Some nodes (virtual ones) tell only the pod's phase. It is said of the main containers.
+  const isMain = pod.spec.containers.some((each) => each.name === name);
+  if (isMain && pod.status.phase === "Succeeded")
+    return { state: "ended", ...UNTOLD_SUCCESS, isRestarted: false, hasStarted: true, restartCount };
+  if (isMain && pod.status.phase === "Running" && waiting === undefined)
+    return { state: "running", startedAt: null, hasStarted: true, restartCount };
+  if (status === undefined) return { state: "unknown", hasStarted: null, restartCount };
+  const { reason = "", message = "" } = waiting ?? {};
+  return {
+    state: "waiting",
+    reason,
+    message,
+    problem: problemOf(pod, name, reason),
+    last: last !== undefined && hadStarted ? endOfContainer(last) : null,
+    hasStarted: hadStarted,
+    restartCount,
+  };
+}
+
+/** The containers that a pod tells of, or else has to run. */
+export function containerNames({ spec, status }: Pod): string[] {
+  const { initContainerStatuses = [], containerStatuses = [] } = status;
+  const names = [...initContainerStatuses, ...containerStatuses].map((each) => each.name);
+  for (const { name } of spec.containers) if (!names.includes(name)) names.push(name);
+  return names;
+}
+
+export function isSidecar({ spec }: Pod, name: string): boolean {
+  return spec.initContainers?.find((each) => each.name === name)?.restartPolicy === "Always";
+}
+
+export function isInit({ spec }: Pod, name: string): boolean {
+  return spec.initContainers?.some((each) => each.name === name) === true;
+}
+
+function containerStatus({ status }: Pod, name: string): ContainerStatus | undefined {
+  return (
+    status.containerStatuses?.find((each) => each.name === name) ??
+    status.initContainerStatuses?.find((each) => each.name === name)
+  );
+}
+
+const UNTOLD_SUCCESS: ContainerEnd = {
+  exitCode: 0,
+  signal: null,
+  reason: "Completed",
+  message: "",
+  startedAt: null,
+  finishedAt: null,
+};
+
+function endOfContainer(terminated: ContainerStateTerminated): ContainerEnd {
+  const { exitCode, signal = null, reason = "", message = "", startedAt, finishedAt } = terminated;
+  return { exitCode, signal, reason, message, startedAt: timeOf(startedAt), finishedAt: timeOf(finishedAt) };
+}
+
+/** Runtimes that have no time write the epoch. */
+function timeOf(time: string | undefined): string | null {
+  return time === undefined || time.startsWith("1970-01-01") ? null : time;
+}
+
+/**
+ * The runtime could not start the process (no such file, no such directory), so nothing of it ran. containerd gives no start time,
+ * cri-dockerd that of the creation twice.
+ */
+function isStartError({ reason = "", startedAt, finishedAt }: ContainerStateTerminated): boolean {
+  return START_ERRORS.has(reason) && (timeOf(startedAt) === null || startedAt === finishedAt);
+}
+
+const START_ERRORS = new Set(["StartError", "ContainerCannotRun", "ContainerStartError"]);
+
+/**
+ * What the kubelet writes of a container that it cannot find any more, and of one that it never started before its pod was
+ * deleted.
+ */
+function isLost({ reason, startedAt }: ContainerStateTerminated): boolean {
+  return reason === "ContainerStatusUnknown" && timeOf(startedAt) === null;
+}
+
+/**
+ * Does the kubelet start the container again in this pod? By its own rules and policy (KEP-5307), else by the pod's policy; or
+ * with all others, after the exit of one that says so (KEP-5532).
+ */
+function isRestartedInPlace(pod: Pod, name: string, exitCode: number): boolean {
+  const { spec, status, metadata } = pod;
+  if (status.phase === "Succeeded" || status.phase === "Failed" || metadata.deletionTimestamp !== undefined)
+    return false;
+  if (areAllRestarted(pod)) return true;
+  const init = spec.initContainers?.find((each) => each.name === name);
+  const container = init ?? spec.containers.find((each) => each.name === name);
+  if (ruleFor(container, exitCode) !== undefined) return true;
+  const policy = container?.restartPolicy ?? spec.restartPolicy ?? "Always";
+  // An init container that has succeeded is done, whatever the pod's policy.
+  if (policy === "Always" && init !== undefined && init.restartPolicy !== "Always") return exitCode !== 0;
+  return policy === "Always" || (policy === "OnFailure" && exitCode !== 0);
+}
+
+function areAllRestarted(pod: Pod): boolean {
+  if (conditionOf(pod, "AllContainersRestarting")?.status === "True") return true;
+  const { containers, initContainers = [] } = pod.spec;
+  return [...initContainers, ...containers].some((container) => {
+    if (container.restartRules === undefined) return false;
+    const exitCode = containerStatus(pod, container.name)?.state?.terminated?.exitCode;
+    return exitCode !== undefined && ruleFor(container, exitCode)?.action === "RestartAllContainers";
+  });
+}
+
+/** The first that fits counts. */
+function ruleFor(container: Container | undefined, exitCode: number): RestartRule | undefined {
+  return container?.restartRules?.find(({ isIn, exitCodes }) => exitCodes.includes(exitCode) === isIn);
+}
+
+/** Waiting reasons of the kubelet (pkg/kubelet/images, pkg/kubelet/container) that keep a container from starting. */
+const WAITING_PROBLEMS: ReadonlyMap<string, StartProblemCode> = new Map([
+  ["ErrImagePull", "image_pull"],
+  ["ImagePullBackOff", "image_pull"],
+  ["InvalidImageName", "image_pull"],
+  ["ErrImageNeverPull", "image_pull"],
+  ["ImageInspectError", "image_pull"],
+  ["RegistryUnavailable", "image_pull"],
+  ["SignatureValidationFailed", "image_pull"],
+  ["CreateContainerConfigError", "container_config"],
+  ["CreateContainerError", "container_config"],
+  ["PreCreateHookError", "container_config"],
+  ["PreStartHookError", "container_config"],
+  ["PostStartHookError", "container_config"],
+  ["RunContainerError", "container_config"],
+]);
+
+/** A container in `CrashLoopBackOff` is tried again, which is for the Job to end; but a sidecar is tried for as long as its pod lives. */
+function problemOf(pod: Pod, name: string, reason: string): StartProblemCode | null {
+  if (reason === "CrashLoopBackOff" && isSidecar(pod, name)) return "init_failed";
+  return WAITING_PROBLEMS.get(reason) ?? null;
+}
