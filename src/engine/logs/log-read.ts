@@ -1,9 +1,11 @@
 import { performance } from "node:perf_hooks";
 import { finished, type Readable } from "node:stream";
 import type { ApiRequest, ApiStream } from "../transport/index.ts";
-import type { ReadOutcome } from "./follow-policy.ts";
+import type { ReadOutcome } from "./follow-history.ts";
 import { decodeText, LogLineReader, type RawLine } from "./log-line-reader.ts";
-import type { LogPosition, Replay } from "./log-position.ts";
+import type { LogPosition } from "./log-position.ts";
+import type { LogReadRequest } from "./log-request.ts";
+import type { Replay } from "./replay.ts";
 import { TimestampParser } from "./timestamp.ts";
 
 /** What opens a log request: a `Cluster`. */
@@ -20,19 +22,6 @@ export interface TimedLine {
   omittedBytes: number;
   /** Bytes of `text`. */
   bytes: number;
-}
-
-export interface LogReadRequest {
-  path: string;
-  container: string;
-  follow: boolean;
-  previous: boolean;
-  /** Whole second since 1970; null: from the beginning. */
-  since: number | null;
-  /** Lines before this time are not wanted, as long as none was delivered. */
-  notBefore: Date | undefined;
-  tailLines: number | undefined;
-  maxLineBytes: number;
 }
 
 /** What a read tells while it goes on. A returned promise holds the read, and with it the socket, back. */
@@ -72,9 +61,13 @@ export async function readLog(
 ): Promise<LogReadResult> {
   const read = new LogRead(request, position, handler);
   const openedAt = performance.now();
-  const openMs = () => performance.now() - openedAt;
   const { container, follow, previous, since, tailLines } = request;
-  const final = !follow;
+  const facts = (answered: boolean) => ({
+    final: !follow,
+    delivered: read.delivered,
+    openMs: performance.now() - openedAt,
+    answered,
+  });
   let stream: ApiStream;
   try {
     stream = await transport.open({
@@ -91,10 +84,8 @@ export async function readLog(
     });
   } catch (error) {
     // Aborted before it was answered is no answer.
-    const outcome = signal.aborted
-      ? ({ end: "broken", caughtUp: false } as const)
-      : ({ end: "refused", ...refusal(error) } as const);
-    return read.result({ ...outcome, final, delivered: 0, openMs: openMs() }, error);
+    if (signal.aborted) return read.result({ end: "broken", caughtUp: false, ...facts(false) }, error);
+    return read.result({ end: "refused", ...refusal(error), ...facts(false) }, error);
   }
   const date = stream.headers.date;
   const serverTime = typeof date === "string" ? Date.parse(date) / 1000 : Number.NaN;
@@ -103,30 +94,12 @@ export async function readLog(
     handler.active();
     return read.push(chunk);
   }).catch(() => false);
-  if (!isWhole) {
-    return read.result({
-      end: "broken",
-      caughtUp: read.caughtUp,
-      final,
-      delivered: read.delivered,
-      openMs: openMs(),
-    });
-  }
+  if (!isWhole) return read.result({ end: "broken", caughtUp: read.caughtUp, ...facts(true) });
   const complaint = read.complaint();
-  if (complaint !== null) {
-    // The kubelet has begun its 200 answer by the time that it finds the file missing, and says so in the body.
-    const outcome = { end: "refused", status: 400, message: complaint, retryAfterMs: undefined } as const;
-    return read.result({ ...outcome, final, delivered: read.delivered, openMs: openMs() }, new Error(complaint));
-  }
-  return read.result({
-    end: "clean",
-    caughtUp: read.caughtUp,
-    unfinished: read.endsAmidLine,
-    confirmed: false,
-    final,
-    delivered: read.delivered,
-    openMs: openMs(),
-  });
+  if (complaint === null) return read.result({ ...read.cleanEnd(), ...facts(true) });
+  // The kubelet has begun its 200 answer by the time that it finds the file missing, and says so in the body.
+  const refused = { end: "refused", status: 400, message: complaint, retryAfterMs: undefined } as const;
+  return read.result({ ...refused, ...facts(true) }, new Error(complaint));
 }
 
 /**
@@ -199,8 +172,11 @@ class LogRead {
     return !this.#isOther && this.#replay.isCaughtUpAt(this.#rest());
   }
 
-  get endsAmidLine(): boolean {
-    return this.#reader.unfinished() !== null;
+  /** How it ended, if the body came to its end. */
+  cleanEnd(): Pick<Extract<ReadOutcome, { end: "clean" }>, "end" | "caughtUp" | "unfinished" | "place"> {
+    const rest = this.caughtUp ? this.#rest() : null;
+    const place = `${this.#position.lines} ${rest ? `${rest.time} ${rest.bytes}` : ""}`;
+    return { end: "clean", caughtUp: this.caughtUp, unfinished: this.#reader.unfinished() !== null, place };
   }
 
   /** False: the handler wants no more. A promise only where the handler has to be waited for. */

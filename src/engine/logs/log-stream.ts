@@ -1,6 +1,5 @@
-import { Readable } from "node:stream";
-import { Fanout, type Tap } from "./fanout.ts";
-import { LogFollower, type LogStats } from "./log-follower.ts";
+import { type Ended, Handoff } from "./handoff.ts";
+import { LogFollower, type LogSink, type LogStats } from "./log-follower.ts";
 import type { LogTransport } from "./log-read.ts";
 import type { LogLine, LogOptions, LogSource } from "./types.ts";
 
@@ -8,28 +7,26 @@ import type { LogLine, LogOptions, LogSource } from "./types.ts";
  * The lines of one container's log: each once and in order, however often the connection breaks, until the container has
  * ended and its log has been read to the end. What is or may be missing is reported to `onGap`.
  *
- * Reading starts with the first consumer. Every consumer gets every line from the moment that it was added, so add all of
- * them before the first awaits anything. They go at the pace of the slowest: a consumer that stops taking lines stops the
- * others and, over the socket, the server; it costs no more memory than one chunk. When the last consumer leaves (`break`,
- * `destroy()`, `cancel()`), the follow is closed.
+ * It has one consumer, and reads from when that asks for the first line, at its pace: a consumer that takes no lines stops,
+ * over the socket, the server, and costs no more memory than one chunk. One that leaves (`break`) closes the stream.
+ * `Readable.from(stream)` makes a Node stream of it.
  *
- * Iterating rejects with the signal's reason when `options.signal` aborts, and with an `ApiError` where no further try can
- * help (403, a container that the pod does not have). `close()` ends the iteration normally.
- *
- * Known limit: while a stalled consumer holds a follow back, the kubelet may rotate the log file more than once; it then
- * leaves lines out of the stream by itself, and nothing on the wire tells.
+ * Consuming rejects with the signal's reason when `options.signal` aborts, and with an `ApiError` where no further try can
+ * help (403, a container that the pod does not have). `close()` ends it normally.
  */
-export class LogStream implements AsyncIterable<LogLine> {
+export class LogStream implements AsyncIterable<LogLine>, Disposable, AsyncDisposable {
   readonly #transport: LogTransport;
   readonly #source: LogSource;
   readonly #options: LogOptions & { signal?: AbortSignal };
   readonly #abort = new AbortController();
-  readonly #fanout = new Fanout<LogLine[]>(() => this.close());
   readonly #onSignal = () => this.#finish({ error: this.#options.signal?.reason });
   #follower: LogFollower | null = null;
-  #ended = false;
+  /** The follow itself: resolves when its request is freed. */
+  #run: Promise<void> = Promise.resolve();
+  #onEnd: ((ended: Ended, discard: boolean) => void) | null = null;
+  #ended: Ended | null = null;
 
-  /** Throws a RangeError or TypeError that names the option. */
+  /** @throws RangeError or TypeError that names the option. */
   constructor(transport: LogTransport, source: LogSource, options: LogOptions & { signal?: AbortSignal } = {}) {
     checkOptions(options);
     this.#transport = transport;
@@ -47,68 +44,38 @@ export class LogStream implements AsyncIterable<LogLine> {
   }
 
   /** The lines as they arrive, as many at once as there are: one promise a chunk instead of one a line. */
-  batches(): AsyncIterableIterator<readonly LogLine[], undefined> {
-    return this.#tap();
+  batches(): AsyncGenerator<readonly LogLine[], void> {
+    return endedByLeaving(this.#batches(), () => this.close());
   }
 
-  [Symbol.asyncIterator](): AsyncIterableIterator<LogLine, undefined> {
-    return new LineIterator(this.#tap());
+  [Symbol.asyncIterator](): AsyncGenerator<LogLine, void> {
+    return endedByLeaving(linesOf(this.#batches()), () => this.close());
   }
 
-  /** Calls back with each line, and waits for a promise that the callback returns. Resolves at the end of the log. */
-  async forEach(callback: (line: LogLine) => void | Promise<void>): Promise<void> {
-    for await (const lines of this.#tap()) {
-      for (const line of lines) {
-        const done = callback(line);
-        if (done) await done;
-      }
-    }
-  }
-
-  /** The text with its newlines, as a stream of bytes; or, with `lines`, an object stream of lines. Destroying it lets go. */
-  toReadable({ lines = false }: { lines?: boolean } = {}): Readable {
-    const tap = this.#tap();
-    const readable = new Readable({
-      objectMode: lines,
-      read() {
-        tap.next().then(
-          ({ value, done }) => {
-            if (done) this.push(null);
-            else if (lines) for (const line of value) this.push(line);
-            else this.push(joined(value));
-          },
-          (error) => this.destroy(error as Error),
-        );
-      },
-      destroy(error, callback) {
-        void tap.return();
-        callback(error);
-      },
+  /**
+   * Calls back with each line, and waits for a promise that the callback returns. Resolves at the end of the log. What the
+   * callback throws ends the stream, and rejects.
+   */
+  forEach(callback: (line: LogLine) => void | Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const fail = (error: unknown) => this.#finish({ error });
+      const deliver = (lines: readonly LogLine[], from: number): Promise<void> | undefined => {
+        for (let at = from; at < lines.length && this.#ended === null; at++) {
+          const taken = callback(lines[at] as LogLine);
+          if (taken) return Promise.resolve(taken).then(() => deliver(lines, at + 1), fail);
+        }
+        return undefined;
+      };
+      const take = (lines: readonly LogLine[]) => {
+        try {
+          return deliver(lines, 0)?.catch(fail);
+        } catch (error) {
+          fail(error);
+          return undefined;
+        }
+      };
+      this.#start(take, (ended) => ("error" in ended ? reject(ended.error) : resolve()));
     });
-    // Without this, an error that comes when nobody listens (any more) would end the process.
-    readable.on("error", () => {});
-    return readable;
-  }
-
-  /** The same as a web stream. */
-  toWeb(options?: { lines?: false }): ReadableStream<Uint8Array>;
-  toWeb(options: { lines: true }): ReadableStream<LogLine>;
-  toWeb({ lines = false }: { lines?: boolean } = {}): ReadableStream<Uint8Array> | ReadableStream<LogLine> {
-    const tap = this.#tap();
-    return new ReadableStream(
-      {
-        async pull(controller: ReadableStreamDefaultController<Uint8Array | LogLine>) {
-          const { value, done } = await tap.next();
-          if (done) controller.close();
-          else if (lines) for (const line of value) controller.enqueue(line);
-          else controller.enqueue(joined(value));
-        },
-        cancel() {
-          void tap.return();
-        },
-      },
-      { highWaterMark: 0 },
-    ) as ReadableStream<Uint8Array> | ReadableStream<LogLine>;
   }
 
   /** Ends the follow and frees its request at once. Iterations end; lines that nobody took yet are dropped. */
@@ -120,12 +87,32 @@ export class LogStream implements AsyncIterable<LogLine> {
     this.close();
   }
 
-  #tap(): Tap<LogLine[]> {
-    return this.#fanout.tap(() => this.#start());
+  /** Closes, and resolves when the request is freed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.#run;
   }
 
-  #start(): void {
-    if (this.#ended || this.#follower) return;
+  async *#batches(): AsyncGenerator<readonly LogLine[], void> {
+    const handoff = new Handoff<readonly LogLine[]>();
+    this.#start(
+      (lines) => handoff.put(lines),
+      (ended, discard) => handoff.end(ended, discard),
+    );
+    try {
+      for (let lines = await handoff.take(); lines !== undefined; lines = await handoff.take()) yield lines;
+    } finally {
+      this.close();
+    }
+  }
+
+  #start(lines: LogSink["lines"], onEnd: (ended: Ended, discard: boolean) => void): void {
+    if (this.#onEnd !== null) throw new Error("the log is read already: a LogStream has one consumer");
+    this.#onEnd = onEnd;
+    if (this.#ended) {
+      onEnd(this.#ended, true);
+      return;
+    }
     const { onGap, onRestart } = this.#options;
     const guarded =
       <T>(listener: ((value: T) => void) | undefined) =>
@@ -137,87 +124,48 @@ export class LogStream implements AsyncIterable<LogLine> {
           this.#finish({ error });
         }
       };
+    const sink = { lines, gap: guarded(onGap), restart: guarded(onRestart) };
     try {
-      this.#follower = new LogFollower(
-        this.#transport,
-        this.#source,
-        this.#options,
-        { lines: (lines) => this.#fanout.push(lines), gap: guarded(onGap), restart: guarded(onRestart) },
-        this.#abort.signal,
-      );
+      this.#follower = new LogFollower(this.#transport, this.#source, this.#options, sink, this.#abort.signal);
     } catch (error) {
       this.#finish({ error });
       return;
     }
-    this.#follower.run().then(
+    this.#run = this.#follower.run().then(
       () => this.#finish({}, false),
       (error) => this.#finish({ error }, false),
     );
   }
 
-  #finish(ended: { error?: unknown }, discard = true): void {
+  #finish(ended: Ended, discard = true): void {
     if (this.#ended) return;
-    this.#ended = true;
+    this.#ended = ended;
     this.#options.signal?.removeEventListener("abort", this.#onSignal);
-    this.#fanout.end(ended, discard);
+    this.#onEnd?.(ended, discard);
     this.#abort.abort();
   }
 }
 
-/** Lines one by one, out of batches. */
-class LineIterator implements AsyncIterableIterator<LogLine, undefined> {
-  readonly #tap: Tap<LogLine[]>;
-  #batch: LogLine[] = [];
-  #at = 0;
-  /** The last `next` that has not been answered yet: whoever asks meanwhile stands in line behind it. */
-  #waiting: Promise<unknown> | null = null;
-
-  constructor(tap: Tap<LogLine[]>) {
-    this.#tap = tap;
-  }
-
-  next(): Promise<IteratorResult<LogLine, undefined>> {
-    if (this.#waiting === null && this.#at < this.#batch.length) return this.#take();
-    const take = () => this.#take();
-    const turn = this.#waiting === null ? this.#take() : this.#waiting.then(take, take);
-    const over = () => {
-      if (this.#waiting === turn) this.#waiting = null;
-    };
-    this.#waiting = turn;
-    turn.then(over, over);
-    return turn;
-  }
-
-  #take(): Promise<IteratorResult<LogLine, undefined>> {
-    const value = this.#batch[this.#at];
-    if (value === undefined) return this.#fill();
-    this.#at++;
-    return Promise.resolve({ value, done: false });
-  }
-
-  async #fill(): Promise<IteratorResult<LogLine, undefined>> {
-    const { value: batch, done } = await this.#tap.next();
-    if (done) return { value: undefined, done };
-    this.#batch = batch;
-    this.#at = 0;
-    return this.#take();
-  }
-
-  return(): Promise<IteratorResult<LogLine, undefined>> {
-    this.#batch = [];
-    void this.#tap.return();
-    return Promise.resolve({ value: undefined, done: true });
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
+/**
+ * A generator's own `return` waits for a `next` that is pending, and so for a line of a container that may be silent for hours.
+ * `end` ends what the generator waits for.
+ */
+export function endedByLeaving<T>(generator: AsyncGenerator<T, void>, end: () => void): AsyncGenerator<T, void> {
+  const { return: leave, throw: fail } = generator;
+  generator.return = (value) => {
+    end();
+    return leave.call(generator, value);
+  };
+  generator.throw = (error) => {
+    end();
+    return fail.call(generator, error);
+  };
+  return generator;
 }
 
-function joined(lines: readonly LogLine[]): Buffer {
-  let text = "";
-  for (const line of lines) text += line.terminated ? `${line.text}\n` : line.text;
-  return Buffer.from(text);
+/** One by one, out of batches. */
+export async function* linesOf(batches: AsyncIterable<readonly LogLine[]>): AsyncGenerator<LogLine, void> {
+  for await (const lines of batches) yield* lines;
 }
 
 function checkOptions({ tailLines, since, limitBytes, maxLineBytes }: LogOptions): void {

@@ -1,32 +1,59 @@
-import { Readable } from "node:stream";
 import type { Pod } from "../kubernetes.ts";
 import { describeGap } from "../logs/gap.ts";
-import { followLogs, type LogGap, type LogLine, type LogOptions, type LogStream } from "../logs/index.ts";
+import {
+  followLogs,
+  type LogGap,
+  type LogLine,
+  type LogOptions,
+  type LogRestart,
+  type LogSource,
+  type LogStream,
+} from "../logs/index.ts";
+import { endedByLeaving, linesOf } from "../logs/log-stream.ts";
+import { type Changing, nextChange } from "../logs/next-change.ts";
 import type { Cluster } from "../transport/index.ts";
-import type { Run } from "./run.ts";
+import type { RunEnd } from "./types.ts";
+
+/** What the log of a run needs of it: a `Run`. */
+export interface LoggedRun extends Changing {
+  /** Aborts when the run is released. */
+  readonly closed: AbortSignal;
+  pod(): Pod | null;
+  /** Of the pods that are known, the one made after `pod`; `null`: the first. Null when there is none. */
+  podAfter(pod: Pod | null): Pod | null;
+  /** How the container ended, if it has. */
+  endOf(container: string): RunEnd | null;
+  logSource(pod: Pod, container: string): LogSource;
+  reportGap(gap: LogGap): void;
+  reportRestart(restart: LogRestart): void;
+}
 
 /**
  * The log of one run's container: a follow of its pod's, and of the next pod's where one replaces another. Iterate it once,
- * by line or by batch. Gaps and restarts are reported to the options' callbacks and as events of the run.
+ * by line or by batch; `Readable.from(logs)` makes a Node stream of it. Gaps and restarts are reported to the options'
+ * callbacks and as events of the run.
  */
 export class RunLogs implements AsyncIterable<LogLine> {
   readonly #cluster: Cluster;
-  readonly #run: Run;
+  readonly #run: LoggedRun;
   readonly #options: LogOptions & { container: string };
   /** Aborts with the caller's reason, or with EngineStoppedError when the run is released. */
   readonly #signal: AbortSignal;
   readonly #closed = new AbortController();
+  /** Either of the two. */
+  readonly #ended: AbortSignal;
   #stream: LogStream | null = null;
 
   constructor(
     cluster: Cluster,
-    run: Run,
+    run: LoggedRun,
     { signal, ...options }: LogOptions & { container: string; signal?: AbortSignal },
   ) {
     this.#cluster = cluster;
     this.#run = run;
     this.#options = options;
     this.#signal = signal === undefined ? run.closed : AbortSignal.any([signal, run.closed]);
+    this.#ended = AbortSignal.any([this.#signal, this.#closed.signal]);
   }
 
   /**
@@ -34,50 +61,17 @@ export class RunLogs implements AsyncIterable<LogLine> {
    * @throws ApiError where no further try can help; EngineStoppedError; the signal's reason.
    */
   batches(): AsyncGenerator<readonly LogLine[], void> {
-    return this.#closedByReturn(this.#batches());
+    return endedByLeaving(this.#batches(), () => this.close());
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<LogLine, void> {
-    return this.#closedByReturn(this.#lines());
-  }
-
-  /** Each line with its newline, as a Node stream of UTF-8 text. Destroying it ends the follow. */
-  toReadable(): Readable {
-    const batches = this.batches();
-    const readable = new Readable({
-      read() {
-        batches.next().then(
-          ({ value, done }) => this.push(done ? null : joined(value)),
-          (error) => this.destroy(error as Error),
-        );
-      },
-      destroy(error, callback) {
-        void batches.return();
-        callback(error);
-      },
-    });
-    // Without this, an error that comes when nobody listens (any more) would end the process.
-    return readable.on("error", () => undefined);
-  }
-
-  toWeb(): ReadableStream<Uint8Array> {
-    return Readable.toWeb(this.toReadable()) as ReadableStream<Uint8Array>;
+    return endedByLeaving(linesOf(this.#batches()), () => this.close());
   }
 
   /** Ends the follow and its iteration; lines that nobody took yet are dropped. */
   close(): void {
     this.#closed.abort();
     this.#stream?.close();
-  }
-
-  /** A generator's own `return` waits for a `next` that is pending, and so for a line of a container that may be silent for hours. */
-  #closedByReturn<T>(generator: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
-    const leave = generator.return.bind(generator);
-    generator.return = (value) => {
-      this.close();
-      return leave(value);
-    };
-    return generator;
   }
 
   async *#batches(): AsyncGenerator<readonly LogLine[], void> {
@@ -110,10 +104,6 @@ export class RunLogs implements AsyncIterable<LogLine> {
     this.#reportUnread();
   }
 
-  async *#lines(): AsyncGenerator<LogLine, void> {
-    for await (const lines of this.#batches()) yield* lines;
-  }
-
   #onGap(gap: LogGap): void {
     this.#options.onGap?.(gap);
     this.#run.reportGap(gap);
@@ -140,25 +130,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
       const pod = isOfNow ? this.#run.pod() : this.#run.podAfter(followed);
       if (pod !== null) return pod;
       if (this.#run.endOf(this.#options.container) !== null) return null;
-      await this.#change();
+      await nextChange(this.#run, this.#ended);
     }
   }
-
-  #change(): Promise<void> {
-    return new Promise((resolve) => {
-      const settle = () => {
-        unfollow();
-        this.#signal.removeEventListener("abort", settle);
-        this.#closed.signal.removeEventListener("abort", settle);
-        resolve();
-      };
-      const unfollow = this.#run.onChange(settle);
-      this.#signal.addEventListener("abort", settle, { once: true });
-      this.#closed.signal.addEventListener("abort", settle, { once: true });
-    });
-  }
-}
-
-function joined(lines: readonly LogLine[]): string {
-  return lines.map((line) => (line.terminated ? `${line.text}\n` : line.text)).join("");
 }

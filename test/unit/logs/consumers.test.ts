@@ -1,8 +1,9 @@
 import { once } from "node:events";
+import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
-import { followLogs, type LogLine } from "../../../src/engine/logs/index.ts";
+import { followLogs } from "../../../src/engine/logs/index.ts";
 import { startLogServer, type TestContainer } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
@@ -34,53 +35,23 @@ describe("shapes of consumers", () => {
     });
     expect(byCallback).toEqual(expected);
 
-    const whole = expected.join("\n");
-    expect(await text(followLogs(cluster, c).toReadable())).toBe(whole);
-    expect(await text(followLogs(cluster, c).toWeb())).toBe(whole);
-
-    const objects: LogLine[] = [];
-    for await (const line of followLogs(cluster, c).toReadable({ lines: true })) objects.push(line);
-    expect(objects.map((line) => line.text)).toEqual(expected);
-    const webObjects: LogLine[] = [];
-    for await (const line of followLogs(cluster, c).toWeb({ lines: true })) webObjects.push(line);
-    expect(webObjects.map((line) => line.text)).toEqual(expected);
+    const asStream = Readable.from(followLogs(cluster, c)).map(
+      ({ text, terminated }) => text + (terminated ? "\n" : ""),
+    );
+    expect(await text(asStream)).toBe(expected.join("\n"));
   });
 
-  test("several consumers of one follow get every line over one request; the slowest sets the pace", async () => {
+  test("one consumer: a second one is told so, and harms the first in nothing", async () => {
     const c = container().lines(lineTexts(2));
     const stream = followLogs(cluster, c);
-    const fast: string[] = [];
-    const slow: string[] = [];
-    const done = Promise.all([
-      stream.forEach((line) => void fast.push(line.text)),
-      stream.forEach(async (line) => {
-        await sleep(10);
-        slow.push(line.text);
-      }),
-      text(stream.toReadable()),
-    ]);
-    await vi.waitFor(() => expect(slow.length).toBe(2));
+    const lines = stream.batches();
+    expect((await lines.next()).value?.[0]?.text).toBe("line 0");
+    await expect(stream.batches().next()).rejects.toThrow("one consumer");
+    await expect(stream.forEach((line) => void line)).rejects.toThrow("one consumer");
     over(c.lines(["end"]));
-    const [, , readable] = await done;
-    expect(fast).toEqual([...lineTexts(2), "end"]);
-    expect(slow).toEqual(fast);
-    expect(readable).toBe(`${fast.join("\n")}\n`);
-    expect(c.requests.length).toBe(2);
-  });
-
-  test("a consumer that is added later gets the lines from then on, and one after the end gets none", async () => {
-    const c = container().lines(["early"]);
-    const stream = followLogs(cluster, c);
-    const first: string[] = [];
-    const done = stream.forEach((line) => void first.push(line.text));
-    await vi.waitFor(() => expect(first.length).toBe(1));
-    const later: string[] = [];
-    const laterDone = stream.forEach((line) => void later.push(line.text));
-    over(c.lines(["late"]));
-    await Promise.all([done, laterDone]);
-    expect(first).toEqual(["early", "late"]);
-    expect(later).toEqual(["late"]);
-    expect(await text(stream.toReadable())).toBe("");
+    const rest: string[] = [];
+    for await (const batch of lines) rest.push(...batch.map((line) => line.text));
+    expect(rest.at(-1)).toBe("end");
   });
 
   test("nothing is requested before the first line is asked for", async () => {
@@ -158,16 +129,24 @@ describe("leaving", () => {
         expect(await pending).toEqual({ value: undefined, done: true });
       },
       async (stream) => {
-        const readable = stream.toReadable();
+        const readable = Readable.from(stream);
         await once(readable, "data");
         readable.destroy();
       },
       async (stream) => {
-        const reader = stream.toWeb().getReader();
-        await reader.read();
-        const pending = reader.read();
-        await reader.cancel();
-        expect((await pending).done).toBe(true);
+        await using lines = stream[Symbol.asyncIterator]();
+        await lines.next();
+      },
+      async (stream, c) => {
+        let got = 0;
+        const done = stream.forEach(() => void got++);
+        await vi.waitFor(() => expect(got).toBe(1));
+        await stream[Symbol.asyncDispose]();
+        // Its request is freed by then, also at the server's end.
+        expect(stream.stats.state).toBe("ended");
+        c.lines(["late"]);
+        await done;
+        expect(got).toBe(1);
       },
       async (stream) => {
         await stream.forEach(() => {
@@ -183,19 +162,6 @@ describe("leaving", () => {
       await vi.waitFor(() => expect([stream.stats.state, c.listeners]).toEqual(["ended", 0]));
       expect(c.requests.length).toBe(1);
     }
-  });
-
-  test("the last consumer to leave ends the follow, not the first", async () => {
-    const c = container().lines(["a"]);
-    const stream = followLogs(cluster, c);
-    const one = stream.batches();
-    const two = stream.batches();
-    await Promise.all([one.next(), two.next()]);
-    await one.return?.();
-    c.lines(["b"]);
-    expect((await two.next()).value?.[0]?.text).toBe("b");
-    await two.return?.();
-    await noRequestLeft();
   });
 
   test("an aborted signal rejects with its reason, once, whatever the follow is doing", async () => {
@@ -224,11 +190,7 @@ describe("leaving", () => {
   test("errors reach whoever consumes, and no one else: no uncaught exception", async () => {
     const c = container();
     c.refuse = () => ({ status: 403, message: "forbidden" });
-    // A Readable whose error nobody listens to would end the process.
-    const readable = followLogs(cluster, c).toReadable();
-    readable.resume();
-    await new Promise((resolve) => readable.once("close", resolve));
-    expect(readable.errored).toMatchObject({ status: 403 });
+    await expect(text(Readable.from(followLogs(cluster, c)))).rejects.toMatchObject({ status: 403 });
 
     const gapping = container().lines(["a"]);
     const stream = followLogs(cluster, gapping, {

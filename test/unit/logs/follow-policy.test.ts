@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { type FollowHistory, NEW_HISTORY, type ReadOutcome } from "../../../src/engine/logs/follow-history.ts";
 import {
   CLEAN_END_SETTLE_MS,
   CLEAN_END_TRUST_MS,
   ENDED_GIVE_UP_MS,
   type FollowState,
   nextStep,
-  type ReadOutcome,
 } from "../../../src/engine/logs/follow-policy.ts";
 import type { ContainerView } from "../../../src/engine/logs/types.ts";
 
@@ -16,9 +16,10 @@ const clean = (of: Partial<Extract<ReadOutcome, { end: "clean" }>> = {}): ReadOu
   final: false,
   delivered: 5,
   openMs: 100,
+  answered: true,
   caughtUp: true,
   unfinished: false,
-  confirmed: false,
+  place: "5",
   ...of,
 });
 const broken = (of: Partial<Extract<ReadOutcome, { end: "broken" }>> = {}): ReadOutcome => ({
@@ -26,6 +27,7 @@ const broken = (of: Partial<Extract<ReadOutcome, { end: "broken" }>> = {}): Read
   final: false,
   delivered: 5,
   openMs: 100,
+  answered: true,
   caughtUp: true,
   ...of,
 });
@@ -34,44 +36,56 @@ const refused = (status: number, message = "", retryAfterMs?: number): ReadOutco
   final: false,
   delivered: 0,
   openMs: 0,
+  answered: false,
   status,
   message,
   retryAfterMs,
 });
 
+const NOW = 1_000_000;
+
 /** `random` is 1: the longest rest. */
-const step = (phase: Phase, last: ReadOutcome | null, of: Partial<FollowState> = {}) =>
-  nextStep(
-    {
-      view: { phase, restartCount: 0, startedAt: null, finishedAt: null },
+const step = (
+  phase: Phase,
+  last: ReadOutcome | null,
+  of: Partial<FollowHistory> = {},
+  facts: Partial<FollowState> = {},
+) =>
+  nextStep({
+    view: { phase, restartCount: 0, startedAt: null, finishedAt: null },
+    history: {
+      ...NEW_HISTORY,
       started: true,
+      everAnswered: last?.answered === true,
       last,
       cleanEnds: last?.end === "clean" && last.caughtUp ? 1 : 0,
-      overMs: 0,
+      answeredAt: NOW,
+      stoppedAt: phase === "running" ? null : NOW,
+      endedAt: phase === "ended" ? NOW : null,
       idleReads: last && last.delivered === 0 ? 1 : 0,
       refusals: last?.end === "refused" ? 1 : 0,
-      rested: false,
-      everAnswered: last !== null && last.end !== "refused",
-      endedMs: phase === "ended" ? 1 : 0,
-      lastLineSeen: false,
-      missedReads: 0,
+      delivered: 5,
       ...of,
     },
-    () => 1,
-  );
+    lastLineSeen: false,
+    now: NOW,
+    random: () => 1,
+    ...facts,
+  });
 
 describe("nextStep", () => {
   test("a line that marks the end of the output saves the confirming read, unless the stream broke, or amid a line", () => {
     const marked = { lastLineSeen: true };
-    expect(step("ended", clean(), marked)).toEqual({ do: "end", gap: null });
-    expect(step("ended", clean({ unfinished: true }), marked)).toEqual({ do: "read", follow: false });
-    expect(step("ended", clean({ caughtUp: false }), marked)).toEqual({ do: "read", follow: false });
-    expect(step("ended", broken(), marked)).not.toEqual({ do: "end", gap: null });
+    const markedStep = (phase: Phase, last: ReadOutcome) => step(phase, last, {}, marked);
+    expect(markedStep("ended", clean())).toEqual({ do: "end", gap: null });
+    expect(markedStep("ended", clean({ unfinished: true }))).toEqual({ do: "read", follow: false });
+    expect(markedStep("ended", clean({ caughtUp: false }))).toEqual({ do: "read", follow: false });
+    expect(markedStep("ended", broken())).not.toEqual({ do: "end", gap: null });
     // The pod tells a second later: worth waiting for, since nothing is missing.
-    expect(step("running", clean(), marked)).toEqual({ do: "rest", ms: 5_000, hurry: true });
+    expect(markedStep("running", clean())).toEqual({ do: "rest", ms: 5_000, hurry: true });
     expect(step("ended", clean())).toEqual({ do: "read", follow: false });
     // The pod's word is minutes late: a thousand such follows must not keep asking.
-    const late = (idleReads: number) => step("running", clean({ delivered: 0 }), { ...marked, idleReads });
+    const late = (idleReads: number) => step("running", clean({ delivered: 0 }), { idleReads }, marked);
     expect(late(1)).toEqual({ do: "rest", ms: 10_000, hurry: true });
     expect(late(9)).toEqual({ do: "rest", ms: 60_000, hurry: true });
   });
@@ -112,7 +126,7 @@ describe("nextStep", () => {
     expect(step("ended", broken())).toMatchObject({ do: "rest" });
     expect(step("ended", broken(), { rested: true })).toEqual({ do: "read", follow: false });
     expect(step("ended", clean({ final: true }))).toEqual({ do: "read", follow: false });
-    expect(step("ended", clean({ final: true, delivered: 0, confirmed: true }))).toEqual({ do: "end", gap: null });
+    expect(step("ended", clean({ final: true, delivered: 0 }), { confirmations: 1 })).toEqual({ do: "end", gap: null });
   });
 
   test("final reads that never show the last delivered line: rotated away, but not after a single one", () => {
@@ -171,13 +185,13 @@ describe("nextStep", () => {
     });
     expect(step("gone", clean({ caughtUp: false }))).toEqual({ do: "end", gap: "pod_gone" });
     // The container ran on after the stream had ended, or another read has ended at the same place.
-    const late = { overMs: CLEAN_END_TRUST_MS + 1 };
+    const late = { stoppedAt: NOW + CLEAN_END_TRUST_MS + 1 };
     expect(step("gone", clean(), late)).toEqual({ do: "end", gap: "pod_gone" });
     expect(step("gone", clean(), { ...late, cleanEnds: 2 })).toEqual({ do: "end", gap: null });
   });
 
   test("an ended container whose log cannot be had is given up, and said", () => {
-    const late = { endedMs: ENDED_GIVE_UP_MS + 1, idleReads: 9 };
+    const late = { endedAt: NOW - ENDED_GIVE_UP_MS - 1, idleReads: 9 };
     expect(step("ended", refused(500), late)).toEqual({ do: "end", gap: "unreachable" });
     expect(step("ended", broken({ delivered: 0 }), late)).toEqual({ do: "end", gap: "unreachable" });
     expect(step("running", refused(500), { idleReads: 99 })).toMatchObject({ do: "rest" });
@@ -194,6 +208,6 @@ describe("nextStep", () => {
 
   test("between two instances: read to the end, then wait for the pod", () => {
     expect(step("waiting", clean())).toEqual({ do: "read", follow: false });
-    expect(step("waiting", clean({ final: true, delivered: 0, confirmed: true }))).toEqual({ do: "wait" });
+    expect(step("waiting", clean({ final: true, delivered: 0 }), { confirmations: 1 })).toEqual({ do: "wait" });
   });
 });

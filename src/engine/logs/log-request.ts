@@ -1,0 +1,85 @@
+import type { FollowHistory } from "./follow-history.ts";
+import type { LogPosition, LogStart } from "./log-position.ts";
+import type { ContainerView, LogOptions, LogSource } from "./types.ts";
+
+export interface LogReadRequest {
+  path: string;
+  container: string;
+  follow: boolean;
+  previous: boolean;
+  /** Whole second since 1970; null: from the beginning. */
+  since: number | null;
+  /** Lines before this time are not wanted, as long as none was delivered. */
+  notBefore: Date | undefined;
+  tailLines: number | undefined;
+  maxLineBytes: number;
+}
+
+/** Where a follow stands when it asks for the log. */
+export interface Standing {
+  follow: boolean;
+  view: ContainerView;
+  position: LogPosition;
+  history: FollowHistory;
+  /** The rest of an instance that was started again. */
+  previous: boolean;
+  /** The container instance that the follow began with. */
+  isFirstInstance: boolean;
+  /** Server's clock in seconds at the first answer; null: none yet, or it told no time. */
+  firstAnsweredAt: number | null;
+}
+
+/** What to ask the server for next, so that its answer shows the last delivered line and all after it. Pure. */
+export function requestFor(source: LogSource, options: LogOptions, standing: Standing): LogReadRequest {
+  const { namespace, podName, container } = source;
+  const { since, maxLineBytes = DEFAULT_MAX_LINE_BYTES } = options;
+  const { follow, previous, isFirstInstance } = standing;
+  return {
+    path: `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(podName)}/log`,
+    container,
+    follow,
+    previous,
+    notBefore: isFirstInstance ? since : undefined,
+    maxLineBytes,
+    ...rangeOf(options, standing),
+  };
+}
+
+/** A tail of no lines begins behind all that there is, and so amid nothing. */
+export function startOf({ tailLines, since }: LogOptions): LogStart {
+  if (tailLines !== undefined && tailLines > 0) return "tail";
+  return tailLines === undefined && since === undefined ? "beginning" : "time";
+}
+
+type Range = Pick<LogReadRequest, "since" | "tailLines">;
+
+function rangeOf({ tailLines, since }: LogOptions, standing: Standing): Range {
+  const { position, isFirstInstance } = standing;
+  if (position.resumeSeconds !== null)
+    return { since: resumeSince(position.resumeSeconds, standing), tailLines: undefined };
+  if (!isFirstInstance) return { since: null, tailLines: undefined };
+  const start = since === undefined ? null : Math.floor(since.getTime() / 1000);
+  if (tailLines === undefined) return { since: start, tailLines };
+  // There was no tail to deliver: asking for it again would pass over what was printed meanwhile.
+  const { last } = standing.history;
+  const isEmpty = tailLines === 0 || (last !== null && last.end !== "refused" && last.openMs > EMPTY_TAIL_MS);
+  const { firstAnsweredAt } = standing;
+  return isEmpty && firstAnsweredAt !== null
+    ? { since: firstAnsweredAt, tailLines: undefined }
+    : { since: start, tailLines };
+}
+
+/** `resume`: second of the last delivered line. The server leaves out lines by their time, and a node's clock may go back. */
+function resumeSince(resume: number, { follow, view, history: { last } }: Standing): number {
+  // If the last read did not even get through what it repeated, it has to be as short as can be.
+  const isStuck = last !== null && last.end !== "refused" && !last.caughtUp;
+  const from = isStuck ? resume : resume - CLOCK_MARGIN_SECONDS;
+  // The container ended "before" its last line: the clock did go back, and this is the last chance to see.
+  const finished = !follow && view.finishedAt !== null ? Date.parse(view.finishedAt) / 1000 : Number.NaN;
+  return finished < from ? Math.floor(finished) - CLOCK_MARGIN_SECONDS : from;
+}
+
+const DEFAULT_MAX_LINE_BYTES = 4 * 1024 * 1024;
+const CLOCK_MARGIN_SECONDS = 2;
+/** A read of the tail that has shown no line for so long has found none. */
+const EMPTY_TAIL_MS = 1000;
