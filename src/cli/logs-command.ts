@@ -237,10 +237,9 @@ class Printer {
 
 function tellTrouble(pods: Informer<Pod>, { stderr }: CommandIo): void {
   let told: Error | null = null;
-  pods.on("status", () => {
-    const { error, synced } = pods.freshness();
+  pods.onWatch(({ error }) => {
     // Before the first list it is `whenSynced` that fails.
-    if (error !== null && synced && error.message !== told?.message)
+    if (error !== null && pods.synced && error.message !== told?.message)
       stderr.write(`pods: ${printable(error.message)}\n`);
     told = error;
   });

@@ -32,7 +32,7 @@ export const recordCommand: Command = {
       io.stdout.write(`${JSON.stringify({ ms: Math.round(now - start), resource, type: frame.type, object })}\n`);
     };
     const watch = (resource: string, root: string) => {
-      const reflector = new Reflector<KubeObject>({
+      return new Reflector<KubeObject>({
         cluster,
         path: `${root}/namespaces/${encodeURIComponent(namespace)}/${resource}`,
         labelSelector: values.labels as string,
@@ -44,10 +44,9 @@ export const recordCommand: Command = {
           initDone() {},
           apply() {},
           delete() {},
-          status: () => tellTrouble(resource, reflector.status.error),
+          watch: (_type, error) => tellTrouble(resource, error),
         },
       });
-      return reflector;
     };
     let told: Error | null = null;
     const tellTrouble = (resource: string, error: Error | null) => {

@@ -16,14 +16,25 @@ export interface SubscribeTo {
   signal?: AbortSignal | undefined;
 }
 
-interface WaitFor<T> extends WaitLimits {
+/** One topic of a bus, for a publisher or subscriber that need not know the others. */
+export interface Topic<E> {
+  publish(event: E, key?: string): void;
+  /** Returns the function that ends the subscription. `first`: delivered to this listener before anything else. */
+  subscribe(listener: (event: E) => unknown, to?: SubscribeTo, first?: Iterable<E>): () => void;
+  when<R>(wait: WaitFor<R>): Promise<R>;
+  /** How many are subscribed to all of it. */
+  readonly subscribers: number;
+}
+
+export interface WaitFor<T> extends WaitLimits {
   /** Only events published with this key wake the wait. */
   key?: string | undefined;
   /** Asked now and after each event. Null: nothing yet. What it throws rejects the wait. */
   take: () => { value: T } | null;
   /** The publisher's end: rejects the wait with its reason, unless `take` has an answer first. */
   ended: AbortSignal;
-  timedOut: (timeoutMs: number) => Error;
+  /** Makes the error of a wait that took longer than `timeoutMs`. */
+  timedOut?: (timeoutMs: number) => Error;
 }
 
 /**
@@ -34,33 +45,40 @@ interface WaitFor<T> extends WaitLimits {
  */
 export class Bus<Topics extends object> {
   readonly #emitter = new EventEmitter<string>();
-  readonly #report: (error: unknown) => void;
+  readonly #report: (error: unknown, topic: keyof Topics & string) => void;
+  #published = 0;
 
-  constructor(report: (error: unknown) => void) {
+  /** @param report is called with what a listener threw, and the topic that it listens to */
+  constructor(report: (error: unknown, topic: keyof Topics & string) => void) {
     this.#report = report;
   }
 
   publish<T extends keyof Topics & string>(topic: T, event: Topics[T], key?: string): void {
-    if (key !== undefined) this.#emitter.emit(nameOf(topic, key), event);
-    this.#emitter.emit(nameOf(topic), event);
+    this.#published += 1;
+    const serial = this.#published;
+    if (key !== undefined) this.#emitter.emit(nameOf(topic, key), event, serial);
+    this.#emitter.emit(nameOf(topic), event, serial);
   }
 
-  /** Returns the function that ends the subscription. */
+  /** Returns the function that ends the subscription. `first`: delivered to this listener before anything else. */
   subscribe<T extends keyof Topics & string>(
     topic: T,
     listener: (event: Topics[T]) => unknown,
     { key, signal }: SubscribeTo = {},
+    first: Iterable<Topics[T]> = [],
   ): () => void {
     if (signal?.aborted === true) return () => undefined;
     const name = nameOf(topic, key);
+    const since = this.#published;
     let isActive = true;
-    const deliver = (event: Topics[T]) => {
-      if (!isActive) return;
+    const deliver = (event: Topics[T], serial: number) => {
+      // An event that is being delivered to its key now is not yet delivered to all.
+      if (!isActive || serial <= since) return;
       try {
         const result = listener(event);
-        if (result instanceof Promise) result.catch(this.#report);
+        if (result instanceof Promise) result.catch((error) => this.#report(error, topic));
       } catch (error) {
-        this.#report(error);
+        this.#report(error, topic);
       }
     };
     const stop = () => {
@@ -68,9 +86,22 @@ export class Bus<Topics extends object> {
       this.#emitter.off(name, deliver);
       signal?.removeEventListener("abort", stop);
     };
+    for (const event of first) deliver(event, Number.POSITIVE_INFINITY);
     this.#emitter.on(name, deliver);
     signal?.addEventListener("abort", stop, { once: true });
     return stop;
+  }
+
+  topic<T extends keyof Topics & string>(topic: T): Topic<Topics[T]> {
+    const emitter = this.#emitter;
+    return {
+      publish: (event, key) => this.publish(topic, event, key),
+      subscribe: (listener, to, first) => this.subscribe(topic, listener, to, first),
+      when: (wait) => this.when(topic, wait),
+      get subscribers() {
+        return emitter.listenerCount(topic);
+      },
+    };
   }
 
   /** Is anyone subscribed to events of this topic and key? For events that are costly to make. */
@@ -80,7 +111,10 @@ export class Bus<Topics extends object> {
   }
 
   /** Resolves with the first answer of `take`. @throws what `take` throws, `timedOut`, or the reason of `signal` or `ended`. */
-  when<R>(topic: keyof Topics & string, { key, take, signal, ended, timeoutMs, timedOut }: WaitFor<R>): Promise<R> {
+  when<R>(
+    topic: keyof Topics & string,
+    { key, take, signal, ended, timeoutMs, timedOut = tooLong }: WaitFor<R>,
+  ): Promise<R> {
     return new Promise<R>((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason);
       const isSettled = () => {
@@ -117,6 +151,10 @@ export class Bus<Topics extends object> {
   close(): void {
     this.#emitter.removeAllListeners();
   }
+}
+
+function tooLong(timeoutMs: number): Error {
+  return new Error(`it did not happen within ${timeoutMs} ms`);
 }
 
 function nameOf(topic: string, key?: string): string {

@@ -1,7 +1,8 @@
 import type { KubeConfig } from "@kubernetes/client-node";
-import { EventEmitter } from "eventemitter3";
+import { Bus } from "./bus.ts";
 import type { BackoffOptions } from "./informer/backoff.ts";
 import { Informer, type InformerStats, type Resource } from "./informer/informer.ts";
+import { keyOf } from "./informer/store.ts";
 import { trimJob, trimPod } from "./informer/trim.ts";
 import { Keepalive } from "./keepalive/keepalive.ts";
 import type { Job, Pod } from "./kubernetes.ts";
@@ -11,6 +12,7 @@ import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
 import { EngineStoppedError } from "./runs/types.ts";
 import { type ClaimTarget, claimJob, type Shard, shardLabels, withLabels } from "./shard.ts";
+import type { EngineTopics } from "./topics.ts";
 import { Cluster, type ClusterOptions, LinkedAbort, type RequestCounts } from "./transport/index.ts";
 
 export interface RunEngineOptions {
@@ -46,19 +48,8 @@ export interface EngineView {
   close(): void;
 }
 
-/** A watch is in trouble; the engine goes on trying. */
-export interface EngineProblem {
-  resource: string;
-  error: Error;
-}
-
-export interface EngineEvents {
-  problem: (problem: EngineProblem) => void;
-  /** The watch that had a problem is open again. */
-  recovered: (recovery: { resource: string }) => void;
-  /** A listener or subscriber threw this. */
-  listenerError: (error: unknown) => void;
-}
+/** What `engine.on` takes. */
+export type EngineEvents = Pick<EngineTopics, "problem" | "recovered" | "listenerError">;
 
 export interface EngineStats {
   runs: number;
@@ -76,8 +67,13 @@ const PODS: Resource<Pod> = { plural: "pods", root: "/api/v1", trim: trimPod };
  * that only a run can make (create, log, delete), however long it takes; two more (Job, pods) where a run ends and the watches
  * did not show its container start.
  */
-export class RunEngine extends EventEmitter<EngineEvents> {
+export class RunEngine {
   readonly cluster: Cluster;
+  /**
+   * Everything that happens, to subscribe to: `job`, `pod` and `watch` as the two caches learn of it, `problem` and `recovered`.
+   * Delivery is synchronous; what a listener throws goes to `listenerError`, and to no other listener.
+   */
+  readonly bus: Bus<EngineTopics>;
   readonly jobs: Informer<Job>;
   readonly pods: Informer<Pod>;
   readonly keepalive: Keepalive;
@@ -113,7 +109,6 @@ export class RunEngine extends EventEmitter<EngineEvents> {
   }
 
   private constructor(options: RunEngineOptions) {
-    super();
     const { kubeConfig, policy, progressTimeoutMs, backoff, transport } = options;
     const resolved = resolvePolicy(policy);
     this.labels = { ...options.labels };
@@ -122,16 +117,27 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     this.namespaces = namespacesOf(options);
     this.cluster = new Cluster({ ...transport, kubeConfig });
     const report = (error: unknown) => this.#report(error);
+    // What a listener of `listenerError` throws has no other place to go.
+    this.bus = new Bus((error, topic) => (topic === "listenerError" ? warn(error) : report(error)));
+    const watches = this.bus.topic("watch");
     const common = {
       cluster: this.cluster,
       namespaces: this.namespaces,
       labelSelector,
-      onSubscriberError: report,
       ...(progressTimeoutMs === undefined ? {} : { progressTimeoutMs }),
       ...(backoff === undefined ? {} : { backoff }),
     };
-    this.jobs = new Informer({ ...common, resource: JOBS });
-    this.pods = new Informer({ ...common, resource: PODS, indexers: { [PODS_BY_JOB]: jobKeyOfPod } });
+    this.jobs = new Informer({
+      ...common,
+      resource: JOBS,
+      publishTo: { changes: this.bus.topic("job"), changeKey: keyOf, watches },
+    });
+    this.pods = new Informer({
+      ...common,
+      resource: PODS,
+      indexers: { [PODS_BY_JOB]: jobKeyOfPod },
+      publishTo: { changes: this.bus.topic("pod"), changeKey: jobKeyOfPod, watches },
+    });
     this.keepalive = new Keepalive(report);
     this.#registry = new RunRegistry({
       cluster: this.cluster,
@@ -141,8 +147,7 @@ export class RunEngine extends EventEmitter<EngineEvents> {
       policy: resolved,
       report,
     });
-    this.#tellProblems("jobs", this.jobs);
-    this.#tellProblems("pods", this.pods);
+    this.#publishProblems();
     this.jobs.start();
     this.pods.start();
   }
@@ -265,6 +270,11 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     }
   }
 
+  /** Returns the function that ends the subscription. */
+  on<E extends keyof EngineEvents>(event: E, listener: (event: EngineTopics[E]) => unknown): () => void {
+    return this.bus.subscribe(event, listener);
+  }
+
   stats(): EngineStats {
     return {
       runs: this.#registry.size,
@@ -292,7 +302,7 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     this.keepalive.stop();
     await Promise.all([this.jobs, this.pods, ...this.#views].map((informer) => informer.stop()));
     await this.cluster.close();
-    this.removeAllListeners();
+    this.bus.close();
   }
 
   async #whenSynced(jobs: Informer<Job>, pods: Informer<Pod>, signal: AbortSignal | undefined): Promise<void> {
@@ -371,29 +381,27 @@ export class RunEngine extends EventEmitter<EngineEvents> {
     if (this.isStopped) throw new EngineStoppedError();
   }
 
-  #tellProblems(resource: string, informer: Informer<Job> | Informer<Pod>): void {
-    let known: Error | null = null;
-    informer.on("status", () => {
-      const { error } = informer.freshness();
-      if (error === known) return;
-      const wasWell = known === null;
-      known = error;
-      if (error !== null) this.emit("problem", { resource, error });
-      else if (!wasWell) this.emit("recovered", { resource });
+  #publishProblems(): void {
+    const inTrouble = new Set<string>();
+    this.bus.subscribe("watch", ({ type, resource, namespace, error }) => {
+      const watch = `${resource} ${namespace}`;
+      if (error !== null) {
+        inTrouble.add(watch);
+        this.bus.publish("problem", { resource, namespace, error });
+      } else if (type === "open" && inTrouble.delete(watch)) {
+        this.bus.publish("recovered", { resource, namespace });
+      }
     });
   }
 
   #report(error: unknown): void {
-    let untold = error;
-    try {
-      if (this.emit("listenerError", error)) return;
-    } catch (thrown) {
-      untold = thrown;
-    }
-    process.emitWarning(untold instanceof Error ? untold : new Error(String(untold)), {
-      type: "RunEngineListenerError",
-    });
+    if (this.bus.hasSubscribers("listenerError")) this.bus.publish("listenerError", error);
+    else warn(error);
   }
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : new Error(String(error)), { type: "RunEngineListenerError" });
 }
 
 function selectorOf(labels: Readonly<Record<string, string>>): string {

@@ -1,7 +1,7 @@
 /** The library: `k8s-run-informer/engine`. */
+export type { Bus, SubscribeTo } from "./bus.ts";
 export {
   type EngineEvents,
-  type EngineProblem,
   type EngineStats,
   type EngineView,
   RunEngine,
@@ -37,4 +37,5 @@ export { RunLogs } from "./runs/run-logs.ts";
 export { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "./runs/run-state.ts";
 export * from "./runs/types.ts";
 export { type ClaimTarget, SHARD_LABEL, type Shard, ShardClaimError, shardLabels } from "./shard.ts";
+export type { EngineProblem, EngineTopics, WatchEvent } from "./topics.ts";
 export * from "./transport/index.ts";

@@ -17,6 +17,14 @@ export interface WatchEvent {
   at: number;
 }
 
+export interface EngineProblem {
+  /** Plural name of what is watched. */
+  resource: string;
+  /** Null: in all namespaces. */
+  namespace: string | null;
+  error: Error;
+}
+
 /**
  * What is published on the engine's bus. The keys are those to subscribe with: `bus.subscribe("pod", listener, { key: "agents/job-1" })`.
  */
@@ -27,4 +35,10 @@ export interface EngineTopics {
   pod: StoreChange<Pod>;
   /** A watch of the engine's own caches changed. Key: the resource's plural name. */
   watch: WatchEvent;
+  /** A watch is in trouble; the engine goes on trying. */
+  problem: EngineProblem;
+  /** The watch that had a problem is open again. */
+  recovered: Omit<EngineProblem, "error">;
+  /** What a listener threw, or its promise rejected with. */
+  listenerError: unknown;
 }

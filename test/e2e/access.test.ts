@@ -128,7 +128,7 @@ function expectRefusal(error: unknown, namespace: string): void {
 
 async function untilSynced(engine: RunEngine, signal: AbortSignal): Promise<void> {
   while (true) {
-    const tried = new Promise((resolve) => engine.once("recovered", resolve));
+    const tried = new Promise((resolve) => engine.on("recovered", resolve));
     try {
       await engine.synced(signal);
       return;

@@ -1,5 +1,6 @@
-import { EventEmitter } from "eventemitter3";
+import { Bus, type Topic } from "../bus.ts";
 import type { KubeObject } from "../kubernetes.ts";
+import type { WatchEvent } from "../topics.ts";
 import { type Cluster, isForbidden, isUnauthorized } from "../transport/index.ts";
 import { Reflector, type ReflectorCounts, type ReflectorOptions } from "./reflector.ts";
 import { compareVersions, type Indexers, keyOf, Store, type StoreChange } from "./store.ts";
@@ -21,8 +22,17 @@ export interface InformerOptions<T extends KubeObject>
   namespaces: readonly string[] | null;
   labelSelector: string;
   indexers?: Indexers<T>;
-  /** Told of what a subscriber threw. Default: a process warning. */
+  /** Where it publishes. Default: a bus of its own. */
+  publishTo?: InformerTopics<T>;
+  /** Of its own bus: called with what a subscriber threw. Default: a process warning. */
   onSubscriberError?: (error: unknown) => void;
+}
+
+export interface InformerTopics<T extends KubeObject> {
+  changes: Topic<StoreChange<T>>;
+  /** The key with which changes of this object are published. */
+  changeKey?: (object: T) => string | null;
+  watches: Topic<WatchEvent>;
 }
 
 /** How old the truth in the cache is. */
@@ -50,33 +60,23 @@ export interface SubscribeOptions<T> {
   replay?: boolean;
 }
 
-interface InformerEvents {
-  synced: () => void;
-  /** A list is complete: what the cache does not hold was not there. */
-  listed: () => void;
-  /** `freshness()` may have changed: a watch opened, closed or failed. */
-  status: () => void;
-  /** Nothing more is told. */
-  stopped: () => void;
-}
-
 /**
- * One shared cache of one resource and its subscribers. Changes are delivered synchronously and in order, each once; what
- * happened in a gap is delivered as the difference between the cache and the new list.
+ * One shared cache of one resource. It publishes each change synchronously and in order, each once; what happened in a gap
+ * is published as the difference between the cache and the new list.
  */
-export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents> {
+export class Informer<T extends KubeObject> {
   readonly #options: InformerOptions<T>;
+  readonly #topics: InformerTopics<T>;
   readonly #store: Store<T>;
   readonly #reflectors: Reflector<T>[] = [];
   readonly #unsynced = new Set<Reflector<T>>();
-  readonly #subscribers = new Set<(change: StoreChange<T>) => void>();
-  /** Those of `whenSynced`, told before everyone's listeners: one that throws keeps EventEmitter from telling those after it. */
-  readonly #waiting = new Set<(event: keyof InformerEvents) => void>();
-  #stopped = false;
+  readonly #stopped = new AbortController();
+  /** Changes that the store has, and that are published after the one that is published now. */
+  #unpublished = 0;
 
   constructor(options: InformerOptions<T>) {
-    super();
     this.#options = options;
+    this.#topics = options.publishTo ?? ownTopics(options.onSubscriberError ?? warn);
     this.#store = new Store(options.indexers);
     for (const namespace of options.namespaces ?? [null]) this.#add(namespace);
   }
@@ -85,12 +85,10 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     for (const reflector of this.#reflectors) reflector.start();
   }
 
+  /** Ends its watches; nothing more is published. */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stopped.abort(new InformerStoppedError());
     await Promise.all(this.#reflectors.map((each) => each.stop()));
-    this.#subscribers.clear();
-    this.#emit("stopped");
-    this.removeAllListeners();
   }
 
   get size(): number {
@@ -111,18 +109,26 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     return this.#store.byIndex(index, key);
   }
 
-  /** Returns the function that ends the subscription. What `onChange` throws reaches `onSubscriberError` and nobody else. */
+  /** Returns the function that ends the subscription. What `onChange` throws harms no other subscriber. */
   subscribe(
-    onChange: (change: StoreChange<T>) => void,
+    onChange: (change: StoreChange<T>) => unknown,
     { filter, replay = true }: SubscribeOptions<T> = {},
   ): () => void {
     const deliver = filter === undefined ? onChange : filtered(onChange, filter);
-    if (replay)
-      for (const object of this.#store.values()) this.#call(deliver, { type: "added", object, previous: null });
-    this.#subscribers.add(deliver);
-    return () => {
-      this.#subscribers.delete(deliver);
+    let skipped = 0;
+    const onNews = (change: StoreChange<T>) => {
+      if (skipped === 0) return deliver(change);
+      skipped -= 1;
     };
+    const stop = this.#topics.changes.subscribe(onNews, {}, replay ? additions(this.#store.values()) : []);
+    // The replay had them.
+    if (replay) skipped = this.#unpublished;
+    return stop;
+  }
+
+  /** Is called whenever a watch of this informer opens, is lost or has listed. Returns the function that ends it. */
+  onWatch(listener: (event: WatchEvent) => unknown): () => void {
+    return this.#topics.watches.subscribe(listener, { key: this.#options.resource.plural });
   }
 
   get synced(): boolean {
@@ -134,30 +140,15 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
    * @throws ApiError at once while the server says 401 or 403; it goes on trying all the same, so calling again is fine.
    * InformerStoppedError; the signal's reason.
    */
-  async whenSynced(signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
-    if (this.synced) return;
-    if (this.#stopped) throw new InformerStoppedError();
-    await new Promise<void>((resolve, reject) => {
-      const settle = (finish: () => void) => {
-        this.#waiting.delete(onEvent);
-        signal?.removeEventListener("abort", onAbort);
-        finish();
-      };
-      const onAbort = () => settle(() => reject(signal?.reason));
-      const onStatus = () => {
-        const { error } = this.freshness();
-        if (error !== null && (isForbidden(error) || isUnauthorized(error))) settle(() => reject(error));
-      };
-      const onEvent = (event: keyof InformerEvents) => {
-        if (event === "synced") settle(resolve);
-        else if (event === "stopped") settle(() => reject(new InformerStoppedError()));
-        else if (event === "status") onStatus();
-      };
-      this.#waiting.add(onEvent);
-      signal?.addEventListener("abort", onAbort, { once: true });
-      onStatus();
-    });
+  whenSynced(signal?: AbortSignal): Promise<void> {
+    const take = () => {
+      if (this.synced) return { value: undefined };
+      const { error } = this.freshness();
+      if (error !== null && (isForbidden(error) || isUnauthorized(error))) throw error;
+      return null;
+    };
+    const ended = this.#stopped.signal;
+    return this.#topics.watches.when({ key: this.#options.resource.plural, take, signal, ended });
   }
 
   freshness(): Freshness {
@@ -205,7 +196,7 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     const stats: InformerStats = {
       resource: this.#options.resource.plural,
       objects: this.#store.size,
-      subscribers: this.#subscribers.size,
+      subscribers: this.#topics.changes.subscribers,
       lists: 0,
       watches: 0,
       frames: 0,
@@ -240,27 +231,28 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
           listed.add(keyOf(object));
           const changes = this.#store.apply(object);
           if (changes.length === 0) older.push(object);
-          this.#dispatch(changes);
+          this.#publish(changes);
         },
         initDone: (isOlder) => {
-          if (isOlder) for (const object of older) this.#dispatch(this.#store.apply(object, true));
+          if (isOlder) for (const object of older) this.#publish(this.#store.apply(object, true));
           for (const known of [...this.#store.values()]) {
             const isInScope = namespace === null || known.metadata.namespace === namespace;
-            if (isInScope && !listed.has(keyOf(known))) this.#dispatch(this.#store.delete(known));
+            if (isInScope && !listed.has(keyOf(known))) this.#publish(this.#store.delete(known));
           }
           listed = new Set();
           older = [];
-          this.#emit("listed");
-          if (this.#unsynced.delete(reflector) && this.synced) this.#emit("synced");
+          this.#unsynced.delete(reflector);
         },
-        apply: (object) => this.#dispatch(this.#store.apply(object)),
+        apply: (object) => this.#publish(this.#store.apply(object)),
         delete: (object) => {
           listed.delete(keyOf(object));
           older = older.filter(({ metadata }) => metadata.uid !== object.metadata.uid);
-          this.#dispatch(this.#store.delete(object));
+          this.#publish(this.#store.delete(object));
         },
-        status: () => {
-          if (!this.#stopped) this.#emit("status");
+        watch: (type, error) => {
+          if (this.#stopped.signal.aborted) return;
+          const event = { type, resource: resource.plural, namespace, error, at: performance.now() };
+          this.#topics.watches.publish(event, resource.plural);
         },
       },
       ...(progressTimeoutMs === undefined ? {} : { progressTimeoutMs }),
@@ -272,37 +264,13 @@ export class Informer<T extends KubeObject> extends EventEmitter<InformerEvents>
     this.#unsynced.add(reflector);
   }
 
-  #emit(event: keyof InformerEvents): void {
-    for (const onEvent of [...this.#waiting]) onEvent(event);
-    try {
-      this.emit(event);
-    } catch (error) {
-      this.#report(error);
-    }
-  }
-
-  #dispatch(changes: readonly StoreChange<T>[]): void {
-    if (this.#stopped || changes.length === 0) return;
-    // Who subscribes meanwhile is told by the replay.
-    const subscribers = [...this.#subscribers];
-    for (const change of changes)
-      for (const deliver of subscribers) if (this.#subscribers.has(deliver)) this.#call(deliver, change);
-  }
-
-  #call(deliver: (change: StoreChange<T>) => void, change: StoreChange<T>): void {
-    try {
-      deliver(change);
-    } catch (error) {
-      this.#report(error);
-    }
-  }
-
-  #report(error: unknown): void {
-    const { onSubscriberError = warn } = this.#options;
-    try {
-      onSubscriberError(error);
-    } catch (thrown) {
-      warn(thrown);
+  #publish(changes: readonly StoreChange<T>[]): void {
+    if (this.#stopped.signal.aborted) return;
+    const { changes: topic, changeKey } = this.#topics;
+    this.#unpublished = changes.length;
+    for (const change of changes) {
+      this.#unpublished -= 1;
+      topic.publish(change, changeKey?.(change.object) ?? undefined);
     }
   }
 }
@@ -315,17 +283,32 @@ export class InformerStoppedError extends Error {
 }
 
 function filtered<T extends KubeObject>(
-  onChange: (change: StoreChange<T>) => void,
+  onChange: (change: StoreChange<T>) => unknown,
   filter: (object: T) => boolean,
-): (change: StoreChange<T>) => void {
+): (change: StoreChange<T>) => unknown {
   return (change) => {
     const { type, object, previous } = change;
     const matched = previous !== null && filter(previous);
     const matches = type !== "deleted" && filter(object);
-    if (matches && matched) onChange(change);
-    else if (matches) onChange({ type: "added", object, previous: null });
-    else if (matched) onChange({ type: "deleted", object, previous });
+    if (matches && matched) return onChange(change);
+    if (matches) return onChange({ type: "added", object, previous: null });
+    if (matched) return onChange({ type: "deleted", object, previous });
   };
+}
+
+function ownTopics<T extends KubeObject>(report: (error: unknown) => void): InformerTopics<T> {
+  const bus = new Bus<{ change: StoreChange<T>; watch: WatchEvent }>((error) => {
+    try {
+      report(error);
+    } catch (thrown) {
+      warn(thrown);
+    }
+  });
+  return { changes: bus.topic("change"), watches: bus.topic("watch") };
+}
+
+function* additions<T extends KubeObject>(objects: Iterable<T>): Generator<StoreChange<T>> {
+  for (const object of objects) yield { type: "added", object, previous: null };
 }
 
 function warn(error: unknown): void {

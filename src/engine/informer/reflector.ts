@@ -1,7 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { KubeObject, Status } from "../kubernetes.ts";
+import type { WatchEvent } from "../topics.ts";
 import type { Cluster } from "../transport/index.ts";
 import type { BackoffOptions } from "./backoff.ts";
+import { requestPage } from "./page-request.ts";
 import {
   type Bookmarks,
   beginList,
@@ -24,8 +26,8 @@ export interface ReflectorHandler<T> {
   initDone(isOlder: boolean): void;
   apply(object: T): void;
   delete(object: T): void;
-  /** `status` of the reflector has changed. */
-  status(): void;
+  /** `open`: the watch is open and its list complete. `lost`: it is not open, with the error where there is one. */
+  watch(type: WatchEvent["type"], error: Error | null): void;
 }
 
 export interface ReflectorOptions<T> {
@@ -72,16 +74,6 @@ export interface ReflectorCounts {
   errors: number;
 }
 
-/** What the watch that is open has told so far. */
-interface Told {
-  silence: Silence;
-  /** Frames with something in them. */
-  frames: number;
-  bookmarks: Bookmarks;
-  /** Changes follow already, so all objects of its list have come. */
-  isListSent: boolean;
-}
-
 /** A streaming list may pause for this long between two objects; then it is taken for one that has no end. */
 const LIST_PAUSE_MS = 60_000;
 
@@ -126,7 +118,7 @@ export class Reflector<T extends KubeObject> {
   async stop(): Promise<void> {
     this.#abort.abort();
     await this.#running;
-    this.#setStatus({ state: "Stopped", connected: false });
+    this.status.state = "Stopped";
   }
 
   get #pageSize(): number {
@@ -135,19 +127,17 @@ export class Reflector<T extends KubeObject> {
 
   async #run(): Promise<void> {
     const { signal } = this.#abort;
+    const { path, handler } = this.#options;
     while (!signal.aborted) {
       const outcome = await (this.#state.name === "InitPage" ? this.#page(this.#state) : this.#watch(this.#state));
       if (outcome === null || signal.aborted) continue;
+      const wasOpen = outcome.opened && this.#state.name === "Watching";
       const timing = { ...this.#options.backoff, pageSize: this.#pageSize, random: Math.random() };
       const { state, waitMs, history, isProblem } = decide(this.#state, outcome, this.#history, timing);
       this.#history = history;
       this.#enter(state);
-      if (isProblem) {
-        this.counts.errors += 1;
-        this.#setStatus({
-          error: outcome.error ?? new WatchProtocolError(`the watch of ${this.#options.path} ended at once`),
-        });
-      }
+      if (isProblem) this.#fail(outcome.error ?? new WatchProtocolError(`the watch of ${path} ended at once`));
+      else if (wasOpen) handler.watch("lost", null);
       // Aborted while waiting: the loop's condition ends it.
       if (waitMs > 0) await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
@@ -163,26 +153,19 @@ export class Reflector<T extends KubeObject> {
       handler.init();
     }
     try {
-      const page = await cluster.json<ListPage | null>({
-        path,
-        query: { labelSelector, limit: pageSize === 0 ? undefined : pageSize, continue: continueToken ?? undefined },
+      const page = await requestPage(cluster, path, {
+        labelSelector,
+        pageSize,
+        continueToken,
         signal: this.#abort.signal,
-        // The policy decides what is sent again, and when.
-        maxAttempts: 1,
       });
-      const resourceVersion = page?.metadata?.resourceVersion;
-      // `"items": null` is how Go writes an empty list; without `items` it is no list, and nothing must be taken for deleted.
-      const items = page?.items === null ? [] : page?.items;
-      if (!Array.isArray(items) || typeof resourceVersion !== "string")
-        throw new WatchProtocolError(`the answer to GET ${path} is not a list`);
-      this.#setStatus({ lastProgressAt: performance.now(), error: null });
-      for (const item of items) {
+      this.#answered();
+      for (const item of page.items) {
         const object = this.#trim(item);
         if (object !== null) handler.initApply(object);
       }
-      const next = page?.metadata?.continue;
-      if (typeof next === "string" && next !== "") this.#enter({ ...state, continueToken: next });
-      else this.#listed(resourceVersion);
+      if (page.next !== null) this.#enter({ ...state, continueToken: page.next });
+      else this.#listed(page.resourceVersion);
       return null;
     } catch (error) {
       const tookMs = performance.now() - askedAt;
@@ -221,8 +204,10 @@ export class Reflector<T extends KubeObject> {
         maxFrameBytes,
         isWhole: tap !== undefined,
         onOpen: () => {
-          openedAt = performance.now();
-          this.#setStatus({ connected: true, lastProgressAt: openedAt, error: null });
+          this.#answered();
+          openedAt = this.status.lastProgressAt;
+          this.status.connected = true;
+          if (!isList) handler.watch("open", null);
         },
         onChunk: (bytes) => {
           this.counts.bytes += bytes;
@@ -234,7 +219,7 @@ export class Reflector<T extends KubeObject> {
     } catch (thrown) {
       error = asError(thrown);
     }
-    this.#setStatus({ connected: false });
+    this.status.connected = false;
     const { frames, bookmarks } = told;
     const now = performance.now();
     const openMs = openedAt === null ? 0 : now - openedAt;
@@ -314,11 +299,14 @@ export class Reflector<T extends KubeObject> {
   }
 
   #listed(resourceVersion: string): void {
+    const { handler } = this.#options;
     const version = /^\d+$/.test(resourceVersion) ? resourceVersion : null;
     const isOlder = version !== null && this.#version !== null && compareVersions(version, this.#version) < 0;
     this.#version = version;
-    this.#options.handler.initDone(isOlder);
+    handler.initDone(isOlder);
     this.#enter({ name: "Watching", resourceVersion });
+    handler.watch("listed", null);
+    if (this.status.connected) handler.watch("open", null);
   }
 
   /** Never back: older servers send a deletion with the version of the object's last change. */
@@ -334,24 +322,35 @@ export class Reflector<T extends KubeObject> {
 
   #enter(state: ReflectorState): void {
     this.#state = state;
-    if (this.status.state !== state.name) this.#setStatus({ state: state.name });
+    this.status.state = state.name;
   }
 
-  #setStatus(change: Partial<ReflectorStatus>): void {
-    Object.assign(this.status, change);
-    this.#options.handler.status();
+  #answered(): void {
+    this.status.lastProgressAt = performance.now();
+    this.status.error = null;
+  }
+
+  #fail(error: Error): void {
+    this.counts.errors += 1;
+    this.status.error = error;
+    this.#options.handler.watch("lost", error);
   }
 }
 
 const STREAMING_LIST = { sendInitialEvents: true, resourceVersionMatch: "NotOlderThan" };
 
-interface ListPage {
-  metadata?: { resourceVersion?: string; continue?: string };
-  items?: unknown[] | null;
-}
+type Told = ReturnType<typeof nothingTold>;
 
-function nothingTold(): Told {
-  return { silence: new Silence(), frames: 0, bookmarks: "none", isListSent: false };
+/** What the watch that is open has told so far. */
+function nothingTold() {
+  return {
+    silence: new Silence(),
+    /** Frames with something in them. */
+    frames: 0,
+    bookmarks: "none" as Bookmarks,
+    /** Changes follow already, so all objects of its list have come. */
+    isListSent: false,
+  };
 }
 
 function asError(thrown: unknown): Error {

@@ -65,11 +65,12 @@ export class RunRegistry implements RunHost {
     this.#report = report;
     jobs.subscribe((change) => this.#onJob(change));
     pods.subscribe((change) => this.#onPod(change));
-    jobs.on("listed", () => {
+    jobs.onWatch(({ type }) => {
+      this.#onWatch();
+      if (type !== "listed") return;
       for (const runs of [...this.#runs.values()]) for (const run of [...runs]) this.#checkGone(run);
     });
-    jobs.on("status", () => this.#onStatus());
-    pods.on("status", () => this.#onStatus());
+    pods.onWatch(() => this.#onWatch());
   }
 
   get size(): number {
@@ -365,7 +366,7 @@ export class RunRegistry implements RunHost {
     }
   }
 
-  #onStatus(): void {
+  #onWatch(): void {
     const isFresh = this.#jobs.freshness().connected && this.#pods.freshness().connected;
     if (isFresh === (this.#freshSince !== null)) return;
     const now = performance.now();

@@ -54,6 +54,55 @@ describe("publish and subscribe", () => {
     expect(seen).toEqual(["late"]);
   });
 
+  it("delivers an event once to who subscribes to the whole topic while it is delivered to its key", () => {
+    const { bus } = create();
+    const seen: string[] = [];
+    const stop = bus.subscribe(
+      "job",
+      () => {
+        stop();
+        bus.subscribe("job", (event) => seen.push(event));
+        bus.publish("job", "within");
+      },
+      { key: "ns/a" },
+    );
+    bus.publish("job", "x", "ns/a");
+    expect(seen).toEqual(["within"]);
+    bus.publish("job", "y");
+    expect(seen).toEqual(["within", "y"]);
+  });
+
+  it("delivers what comes first to the new listener alone, each behind its own error", () => {
+    const { bus, reported } = create();
+    const seen: string[] = [];
+    const others: string[] = [];
+    const topic = bus.topic("job");
+    topic.subscribe((event) => others.push(event));
+    topic.subscribe(
+      (event) => {
+        seen.push(event);
+        if (event === "a") throw new Error(event);
+      },
+      {},
+      ["a", "b"],
+    );
+    topic.publish("x");
+    expect(seen).toEqual(["a", "b", "x"]);
+    expect(others).toEqual(["x"]);
+    expect(reported).toEqual([new Error("a")]);
+    expect(topic.subscribers).toBe(2);
+  });
+
+  it("says of which topic a listener was that threw", () => {
+    const topics: string[] = [];
+    const bus = new Bus<Topics>((_, topic) => topics.push(topic));
+    bus.subscribe("pod", () => {
+      throw new Error("thrown");
+    });
+    bus.publish("pod", 1);
+    expect(topics).toEqual(["pod"]);
+  });
+
   it("ends a subscription with its signal and leaves no listener on it", () => {
     const { bus } = create();
     const abort = new AbortController();

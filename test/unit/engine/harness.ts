@@ -88,15 +88,15 @@ export class Story {
   }
 }
 
-/** Resolves at the next `status` of the informer that fits. */
+/** Resolves when `fits` holds; asked after each event of the informer's watches. */
 export function status(informer: Informer<Pod>, fits: () => boolean): Promise<void> {
   return new Promise((resolve) => {
     const check = () => {
       if (!fits()) return;
-      informer.off("status", check);
+      stop();
       resolve();
     };
-    informer.on("status", check);
+    const stop = informer.onWatch(check);
     check();
   });
 }

@@ -333,7 +333,7 @@ describe("subscribers", () => {
     informer.subscribe(() => {
       throw new Error("mine");
     });
-    informer.on("status", () => {
+    informer.onWatch(() => {
       throw new Error("a listener's");
     });
     return informer;

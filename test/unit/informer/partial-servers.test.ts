@@ -281,8 +281,7 @@ describe("a server that sends no bookmarks", () => {
   it("is watched again when it is silent, is not listed again, and has no problem", async () => {
     const { scripted, informer } = await start({}, { progressTimeoutMs: 150 });
     const errors: Error[] = [];
-    informer.on("status", () => {
-      const { error } = informer.freshness();
+    informer.onWatch(({ error }) => {
       if (error !== null) errors.push(error);
     });
     await informer.whenSynced(AbortSignal.timeout(5_000));

@@ -1,3 +1,4 @@
+import type { WatchEvent } from "../../../src/engine/index.ts";
 import type { Informer } from "../../../src/engine/informer/informer.ts";
 import { type Indexers, Store, type StoreChange } from "../../../src/engine/informer/store.ts";
 import type { KubeObject } from "../../../src/engine/kubernetes.ts";
@@ -15,7 +16,7 @@ export class ToldInformer<T extends KubeObject> {
   readonly #store: Store<T>;
   readonly #truth: () => Iterable<T>;
   readonly #subscribers = new Set<(change: StoreChange<T>) => void>();
-  readonly #listeners = new Map<string, Set<() => void>>();
+  readonly #onWatch = new Set<(event: Pick<WatchEvent, "type">) => void>();
   #queue: Told<T>[] = [];
   #timer: NodeJS.Timeout | null = null;
   #isUp = true;
@@ -42,7 +43,7 @@ export class ToldInformer<T extends KubeObject> {
     if (!this.#isUp) return;
     this.#isUp = false;
     this.#clear();
-    this.#emit("status");
+    this.#tellWatch("lost");
   }
 
   /** `relist`: what happened meanwhile is too old for the server; only what is true now is told. */
@@ -60,15 +61,15 @@ export class ToldInformer<T extends KubeObject> {
       }
       for (const known of [...this.#store.values()])
         if (!listed.has(known.metadata.uid)) this.#dispatch(this.#store.delete(known));
-      this.#emit("listed");
+      this.#tellWatch("listed");
     } else this.#flushLater();
-    this.#emit("status");
+    this.#tellWatch("open");
   }
 
   stop(): void {
     this.#clear();
     this.#subscribers.clear();
-    this.#listeners.clear();
+    this.#onWatch.clear();
   }
 
   subscribe(onChange: (change: StoreChange<T>) => void): () => void {
@@ -76,9 +77,9 @@ export class ToldInformer<T extends KubeObject> {
     return () => this.#subscribers.delete(onChange);
   }
 
-  on(event: "status" | "listed", listener: () => void): void {
-    const listeners = this.#listeners.get(event) ?? new Set();
-    this.#listeners.set(event, listeners.add(listener));
+  onWatch(listener: (event: Pick<WatchEvent, "type">) => void): () => void {
+    this.#onWatch.add(listener);
+    return () => this.#onWatch.delete(listener);
   }
 
   get(namespace: string, name: string): T | undefined {
@@ -135,7 +136,7 @@ export class ToldInformer<T extends KubeObject> {
     this.#timer = null;
   }
 
-  #emit(event: "status" | "listed"): void {
-    for (const listener of [...(this.#listeners.get(event) ?? [])]) listener();
+  #tellWatch(type: WatchEvent["type"]): void {
+    for (const listener of [...this.#onWatch]) listener({ type });
   }
 }

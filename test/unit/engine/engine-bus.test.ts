@@ -1,0 +1,137 @@
+/** What an engine publishes on its bus, over the wire. */
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import { type EngineTopics, RunEngine, type RunEngineOptions } from "../../../src/engine/index.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+
+async function startEngine(k8s: EmbeddedKubernetes, options: Partial<RunEngineOptions> = {}) {
+  const engine = RunEngine.create({
+    kubeConfig: kubeConfigOf(k8s),
+    namespace: NAMESPACE,
+    labels: LABELS,
+    backoff: { baseMs: 20, maxMs: 100, minIntervalMs: 20 },
+    ...options,
+  });
+  onTestFinished(() => engine.stop());
+  return engine;
+}
+
+/** Resolves with the first event of a topic that fits. */
+function next<T extends keyof EngineTopics>(
+  engine: RunEngine,
+  topic: T,
+  fits: (event: EngineTopics[T]) => boolean,
+  key?: string,
+): Promise<EngineTopics[T]> {
+  return new Promise((resolve) => {
+    const stop = engine.bus.subscribe(
+      topic,
+      (event) => {
+        if (!fits(event)) return;
+        stop();
+        resolve(event);
+      },
+      { key },
+    );
+  });
+}
+
+describe("the engine's bus", () => {
+  it("has each change of Jobs and pods, with the state before it, under the Job's key", async () => {
+    const k8s = await startKubernetes({ delays: "fast" });
+    k8s.addProgram("main", async function* () {
+      yield "hello";
+    });
+    const engine = await startEngine(k8s);
+    await engine.synced();
+    const told: string[] = [];
+    const key = `${NAMESPACE}/mine`;
+    engine.bus.subscribe("job", ({ type, previous }) => told.push(`job ${type} ${previous !== null}`), { key });
+    engine.bus.subscribe("pod", ({ type, previous }) => told.push(`pod ${type} ${previous !== null}`), { key });
+    const run = await engine.launch(job("mine"));
+    await engine.launch(job("other"));
+    await run.terminated({ container: "main" });
+    const deleted = Promise.all([
+      next(engine, "job", ({ type }) => type === "deleted", key),
+      next(engine, "pod", ({ type }) => type === "deleted", key),
+    ]);
+    await run.delete();
+    await deleted;
+    expect(new Set(told)).toEqual(
+      new Set([
+        "job added false",
+        "job updated true",
+        "pod added false",
+        "pod updated true",
+        "pod deleted true",
+        "job deleted true",
+      ]),
+    );
+    expect(told.filter((each) => each.endsWith("added false"))).toHaveLength(2);
+    expect(told.filter((each) => each.includes("deleted"))).toHaveLength(2);
+  });
+
+  it("says of each watch that it has listed, is open, is lost and why, and is open again", async () => {
+    const k8s = await startKubernetes();
+    const engine = await startEngine(k8s);
+    const told: string[] = [];
+    engine.bus.subscribe("watch", ({ type, resource, namespace, error }) => {
+      told.push(`${resource} ${namespace} ${type}${error === null ? "" : ` ${error.name}`}`);
+    });
+    await engine.synced();
+    expect(told.sort()).toEqual([
+      `jobs ${NAMESPACE} listed`,
+      `jobs ${NAMESPACE} open`,
+      `pods ${NAMESPACE} listed`,
+      `pods ${NAMESPACE} open`,
+    ]);
+    told.length = 0;
+    const again = next(engine, "watch", ({ type, resource }) => resource === "pods" && type === "open");
+    expect(k8s.faults.cutWatches({ how: "reset", match: { resource: "pods" } })).toBe(1);
+    await again;
+    expect(told).toEqual([`pods ${NAMESPACE} lost ApiError`, `pods ${NAMESPACE} open`]);
+    told.length = 0;
+    const clean = next(engine, "watch", ({ type, resource }) => resource === "jobs" && type === "open");
+    expect(k8s.faults.cutWatches({ how: "end", match: { resource: "jobs" } })).toBe(1);
+    await clean;
+    expect(told[0]).toMatch(/^jobs agents lost/);
+    expect(told.at(-1)).toBe(`jobs ${NAMESPACE} open`);
+  });
+
+  it("says that a watch is lost because its right was revoked, with verb and resource", async () => {
+    const rules = (resources: string[]) => [{ apiGroups: ["", "batch"], resources, verbs: ["list", "watch"] }];
+    const k8s = await startKubernetes({ users: [{ name: "u", token: "t0ken", rules: rules(["jobs", "pods"]) }] });
+    const engine = await startEngine(k8s, { kubeConfig: kubeConfigOf(k8s, "t0ken") });
+    await engine.synced();
+    const problem = next(engine, "problem", ({ error }) => !/lost|reset|ended/i.test(error.message));
+    const recovered = new Promise((resolve) => engine.on("recovered", resolve));
+    k8s.authorization.setRules("u", rules(["jobs"]));
+    k8s.faults.cutWatches({ match: { resource: "pods" } });
+    const { resource, namespace, error } = await problem;
+    expect({ resource, namespace }).toEqual({ resource: "pods", namespace: NAMESPACE });
+    expect(error.message).toMatch(/403 Forbidden.*cannot watch resource "pods"/);
+    k8s.authorization.setRules("u", rules(["jobs", "pods"]));
+    expect(await recovered).toEqual({ resource: "pods", namespace: NAMESPACE });
+  });
+
+  it("reports what a listener throws to listenerError; what that listener throws is a process warning", async () => {
+    const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+    onTestFinished(() => warned.mockRestore());
+    const k8s = await startKubernetes();
+    const engine = await startEngine(k8s);
+    const errors: unknown[] = [];
+    engine.on("listenerError", (error) => {
+      errors.push(error);
+      throw new Error("of listenerError");
+    });
+    engine.bus.subscribe("watch", () => {
+      throw new Error("of watch");
+    });
+    engine.bus.subscribe("watch", () => Promise.reject(new Error("rejected")));
+    await engine.synced();
+    await vi.waitFor(() => expect(errors).toContainEqual(new Error("rejected")));
+    expect(errors).toContainEqual(new Error("of watch"));
+    expect(errors).not.toContainEqual(new Error("of listenerError"));
+    expect(warned.mock.calls.map(([warning]) => (warning as Error).message)).toContain("of listenerError");
+  });
+});
