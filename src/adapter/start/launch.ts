@@ -1,4 +1,12 @@
-import { ApiError, isAlreadyExists, isForbidden, isNotFound, jobPath, type Run } from "../../engine/index.ts";
+import {
+  ApiError,
+  isAlreadyExists,
+  isAmbiguous,
+  isForbidden,
+  isNotFound,
+  jobPath,
+  type Run,
+} from "../../engine/index.ts";
 import { BootstrapError, reasonOf } from "../errors.ts";
 import type { RunManifest } from "../job/manifest.ts";
 import { LabelKey } from "../job/names.ts";
@@ -125,11 +133,6 @@ async function createJob(guard: GuardInput, { job, jobName, namespace, secret }:
     });
     throw failure.unlessStarted(mayRun);
   }
-}
-
-/** Nobody can say whether the request was carried out. */
-function isAmbiguous(error: unknown): boolean {
-  return error instanceof ApiError && error.sent && (error.status === 0 || error.status >= 500);
 }
 
 /** The same request would fail again. A quota is answered with 403, too; it may have room later. */

@@ -4,7 +4,7 @@ import { Backoff } from "../informer/backoff.ts";
 import { trimJob } from "../informer/trim.ts";
 import { jobPath, jobsPath } from "../job-path.ts";
 import type { Job } from "../kubernetes.ts";
-import { ApiError, type Cluster, isAlreadyExists, isNotFound, retryAfterMs } from "../transport/index.ts";
+import { type Cluster, isAlreadyExists, isAmbiguous, isNotFound, retryAfterMs } from "../transport/index.ts";
 
 /** A Job to create, as in a `batch/v1` manifest. `metadata.name` is required: a run is registered under it beforehand. */
 export interface JobManifest {
@@ -88,9 +88,4 @@ function accept(answer: unknown, path: string): Job {
   const job = trimJob(answer);
   if (job === null) throw new TypeError(`the answer to POST ${path} is not a Job`);
   return job;
-}
-
-/** The request may or may not have been carried out. */
-function isAmbiguous(error: unknown): boolean {
-  return error instanceof ApiError && (error.status === 0 ? error.sent : error.status >= 500);
 }

@@ -1,5 +1,6 @@
 import type { Status } from "../kubernetes.ts";
-import { connectionFailure, hintFor } from "./connection-failure.ts";
+import { adviceFor } from "./advice.ts";
+import { adviceForConnection, connectionFailure } from "./connection-failure.ts";
 
 export interface ApiErrorOptions {
   /** HTTP status; 0 = there was no HTTP answer. */
@@ -19,7 +20,7 @@ export interface ApiErrorOptions {
 
 /**
  * Every failure of a request to the Kubernetes API, answered or not. The message names method, path and, where it helps,
- * what to do; it never holds a credential. Classify with `isNotFound` and the like, not by text.
+ * what to do; it never holds a credential. Classify with `isNotFound` and the like (`error-kinds.ts`), not by text.
  */
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -73,7 +74,7 @@ export function errorFromResponse(request: RequestName, status: number, headers:
     ...request,
     status,
     reason,
-    message: compose(request, `${status} ${reason}`, said, hintFor(status, reason)),
+    message: compose(request, `${status} ${reason}`, said, adviceFor(status, answer?.message)),
   };
   if (answer?.details !== undefined) options.details = answer.details;
   if (retryAfter !== undefined) options.retryAfterMs = retryAfter;
@@ -88,7 +89,7 @@ export function errorFromException(request: RequestName, exception: unknown, sen
     ...request,
     status: 0,
     reason,
-    message: compose(request, reason, message, hintFor(0, reason, exception)),
+    message: compose(request, reason, message, adviceForConnection(reason, exception)),
     sent,
     cause: exception,
   });
@@ -109,56 +110,6 @@ export function toApiError(error: unknown, request: RequestName = { method: "", 
   return errorFromException(request, error, true);
 }
 
-/** The object asked for does not exist. A 404 page that is not from Kubernetes (`PageNotFound`, e.g. a proxy's) is not meant. */
-export function isNotFound(error: unknown): boolean {
-  const { code, reason } = classify(error);
-  return reason === "NotFound" || (code === 404 && reason === "");
-}
-
-/** The object was changed or is not in the state expected; not `AlreadyExists`. */
-export function isConflict(error: unknown): boolean {
-  const { code, reason } = classify(error);
-  return code === 409 && reason !== "AlreadyExists";
-}
-
-export function isAlreadyExists(error: unknown): boolean {
-  return classify(error).reason === "AlreadyExists";
-}
-
-/** The version or continue token asked for is gone: HTTP 410, `Expired`, also as a `Status` object or an ERROR frame. */
-export function isGone(error: unknown): boolean {
-  const { code, reason } = classify(error);
-  return code === 410 || reason === "Expired" || reason === "Gone";
-}
-
-export function isForbidden(error: unknown): boolean {
-  return classify(error).code === 403;
-}
-
-export function isUnauthorized(error: unknown): boolean {
-  return classify(error).code === 401;
-}
-
-const RETRYABLE_STATUS = new Set([408, 429, 500, 502, 503, 504]);
-const RETRYABLE_FAILURE = new Set([
-  "ConnectionRefused",
-  "ConnectionReset",
-  "ConnectionLost",
-  "HostNotFound",
-  "HostUnreachable",
-  "Timeout",
-  "ConnectTimeout",
-  "ProxyError",
-  "ProtocolError",
-  "TruncatedAnswer",
-]);
-
-/** The same request may succeed later. Whether it is *safe* to send it again is another question. */
-export function isRetryable(error: unknown): boolean {
-  const { code, reason } = classify(error);
-  return RETRYABLE_STATUS.has(code) || RETRYABLE_FAILURE.has(reason);
-}
-
 /** What the server asked to wait, in milliseconds, from the header or the `Status` details. */
 export function retryAfterMs(error: unknown): number | undefined {
   if (error instanceof ApiError) return error.retryAfterMs;
@@ -167,19 +118,8 @@ export function retryAfterMs(error: unknown): number | undefined {
   return isApiException(error) ? toApiError(error).retryAfterMs : undefined;
 }
 
-function classify(error: unknown): { code: number; reason: string } {
-  if (error instanceof ApiError) return { code: error.status, reason: error.reason };
-  const status = statusObjectOf(error);
-  if (status !== null) return { code: status.code ?? 0, reason: status.reason ?? "" };
-  if (isApiException(error)) {
-    const { status: code, reason } = toApiError(error);
-    return { code, reason };
-  }
-  return { code: 0, reason: error instanceof Error ? connectionFailure(error).reason : "" };
-}
-
 /** A `Status`, or the ERROR frame that holds one. */
-function statusObjectOf(value: unknown): Status | null {
+export function statusObjectOf(value: unknown): Status | null {
   if (typeof value !== "object" || value === null) return null;
   if (isStatus(value)) return value;
   const frame = value as { type?: unknown; object?: unknown };
@@ -197,20 +137,25 @@ interface ApiException {
 }
 
 /** By shape: a host may bring its own copy of client-node. */
-function isApiException(error: unknown): error is ApiException {
+export function isApiException(error: unknown): error is ApiException {
   return error instanceof Error && typeof (error as Partial<ApiException>).code === "number" && "body" in error;
 }
 
 function parseStatus(body: string): Status | null {
+  const value = parseObject(body);
+  return isStatus(value) ? value : null;
+}
+
+function parseObject(body: string): object | null {
   if (!body.startsWith("{") && !body.trimStart().startsWith("{")) return null;
   try {
-    const value: unknown = JSON.parse(body);
-    return isStatus(value) ? value : null;
+    return JSON.parse(body) as object;
   } catch {
     return null;
   }
 }
 
+/** None of them is the reason of a Status that says what became of an object: NotFound, AlreadyExists, Conflict. */
 const PLAIN_REASONS: Record<number, string> = {
   400: "BadRequest",
   401: "Unauthorized",
@@ -219,7 +164,6 @@ const PLAIN_REASONS: Record<number, string> = {
   405: "MethodNotAllowed",
   406: "NotAcceptable",
   408: "Timeout",
-  409: "Conflict",
   410: "Gone",
   413: "RequestEntityTooLarge",
   415: "UnsupportedMediaType",
@@ -235,12 +179,18 @@ function plainReason(status: number): string {
   return PLAIN_REASONS[status] ?? (status >= 500 ? "InternalError" : "Unknown");
 }
 
-/** What an answer that is no `Status` says to a person: an HTML page's title, or the start of the text. */
+/** What an answer that is no `Status` says to a person: an HTML page's title, the message of other JSON, or the start of the text. */
 function readable(body: string, headers: Headers): string {
   const isHtml = String(headers["content-type"] ?? "").includes("html") || /^\s*<(!doctype|html)/i.test(body);
-  if (!isHtml) return excerpt(body);
+  if (!isHtml) return excerpt(messageOf(body) ?? body);
   const title = /<title[^>]*>([^<]*)/i.exec(body)?.[1] ?? /<h1[^>]*>([^<]*)/i.exec(body)?.[1] ?? "";
   return `an HTML page ${JSON.stringify(excerpt(title))}, so a proxy or load balancer answered, not Kubernetes`;
+}
+
+/** Gateways answer in JSON of their own: Rancher, Cloudflare, cloud load balancers. */
+function messageOf(body: string): string | undefined {
+  const { message, error } = (parseObject(body) ?? {}) as { message?: unknown; error?: unknown };
+  return [message, error].find((each): each is string => typeof each === "string" && each !== "");
 }
 
 function excerpt(text: string): string {

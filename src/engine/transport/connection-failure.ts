@@ -81,10 +81,17 @@ export function connectionFailure(exception: unknown): { reason: ConnectionFailu
     const code = typeof error.code === "string" ? error.code : "";
     const reason =
       REASONS[code] ?? (TLS_CODE.test(code) ? "TlsError" : code.startsWith("HPE_") ? "ProtocolError" : undefined);
+    // Node's error of several addresses has a code and no text of its own.
     if (reason !== undefined)
-      return { reason, message: typeof error.message === "string" && error.message !== "" ? error.message : code };
+      return { reason, message: plain(message) || plain((inner(error)?.message as string | undefined) ?? "") || code };
   }
   return { reason: "Unknown", message: message === "" ? String(exception) : message };
+}
+
+/** OpenSSL's errors come with the lines of its source. */
+function plain(message: string): string {
+  const [, library = "", reason = ""] = /\berror:[0-9A-F]+:([^:]*):[^:]*:([^:]*):/.exec(message) ?? [];
+  return reason === "" ? message : `${reason} (${library})`;
 }
 
 /** Happy Eyeballs gathers one error an address. */
@@ -93,12 +100,8 @@ function inner(error: Coded): Coded | undefined {
   return Array.isArray(error.errors) ? (error.errors[0] as Coded) : undefined;
 }
 
-/** What a person can do about it. */
-export function hintFor(status: number, reason: string, exception?: unknown): string {
-  if (status === 401)
-    return "the credentials were refused, also after reading them again: log in anew, or check the token or certificate of the kubeconfig's user";
-  if (status === 403)
-    return "grant this verb and resource to the user or service account with a Role and a RoleBinding";
+/** What a person can do about a request without an answer; "" where there is nothing to say. */
+export function adviceForConnection(reason: ConnectionFailureReason, exception: unknown): string {
   switch (reason) {
     case "TlsError":
       return tlsHint(codeOf(exception));

@@ -1,19 +1,18 @@
 /** How the engine talks to a Kubernetes API server. */
+export { ApiError, type ApiErrorOptions, retryAfterMs, toApiError } from "./api-error.ts";
+export { Cluster, type ClusterOptions } from "./cluster.ts";
+export type { ConnectionFailureReason } from "./connection-failure.ts";
 export {
-  ApiError,
-  type ApiErrorOptions,
   isAlreadyExists,
+  isAmbiguous,
   isConflict,
   isForbidden,
   isGone,
   isNotFound,
+  isQuotaConflict,
   isRetryable,
   isUnauthorized,
-  retryAfterMs,
-  toApiError,
-} from "./api-error.ts";
-export { Cluster, type ClusterOptions } from "./cluster.ts";
-export type { ConnectionFailureReason } from "./connection-failure.ts";
+} from "./error-kinds.ts";
 export {
   FrameError,
   type FrameErrorKind,

@@ -1,3 +1,5 @@
+import { parseResourcePath } from "./resource-path.ts";
+
 export interface RequestCounts {
   /** HTTP requests sent, retries included. */
   total: number;
@@ -42,25 +44,19 @@ export class RequestCounter {
 
 const WRITE_VERBS: Record<string, string> = { POST: "create", PUT: "update", PATCH: "patch", DELETE: "delete" };
 
-/** Verb and resource by the rules of the API server's own request info (apiserver `pkg/endpoints/request/requestinfo.go`). */
+/** Verb and resource as RBAC names them. */
 export function describeRequest(method: string, target: string): string {
   const queryAt = target.indexOf("?");
   const path = queryAt === -1 ? target : target.slice(0, queryAt);
-  const segments = path.split("/").filter(Boolean);
-  const root = segments.findIndex((segment) => segment === "api" || segment === "apis");
-  const resourceAt = root === -1 ? -1 : root + (segments[root] === "api" ? 2 : 3);
-  const rest = resourceAt === -1 ? [] : segments.slice(resourceAt);
-  const [first, ...others] = rest;
-  if (first === undefined) return `${WRITE_VERBS[method] ?? "get"} ${path}`;
-  // A namespace itself is the resource only when nothing stands below it.
-  const parts = first === "namespaces" && others.length > 1 ? others.slice(1) : rest;
-  const [resource = "", name, ...sub] = parts;
-  const named = name !== undefined;
+  const parsed = parseResourcePath(path);
+  if (parsed === null) return `${WRITE_VERBS[method] ?? "get"} ${path}`;
+  const { resource, subresource } = parsed;
+  const named = parsed.name !== undefined;
   const watches = method === "GET" && /[?&]watch=(true|1)(&|$)/.test(queryAt === -1 ? "" : target.slice(queryAt));
   const verb = watches
     ? "watch"
     : method === "DELETE" && !named
       ? "deletecollection"
       : (WRITE_VERBS[method] ?? (named ? "get" : "list"));
-  return `${verb} ${[resource, ...sub.slice(0, 1)].join("/")}`;
+  return `${verb} ${subresource === undefined ? resource : `${resource}/${subresource}`}`;
 }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import pRetry from "p-retry";
-import { ApiError, isRetryable } from "./api-error.ts";
+import { ApiError } from "./api-error.ts";
+import { isAmbiguous, isNotFound, isQuotaConflict, isRetryable } from "./error-kinds.ts";
 import type { ApiRequest } from "./types.ts";
 
 export interface RetryOptions {
@@ -44,10 +45,11 @@ export function withRetries<T>(
 
 /** May the same request be sent again after this error, without the risk of doing something twice? */
 export function isSafeToRetry(request: ApiRequest, error: unknown): boolean {
-  if (!(error instanceof ApiError) || !isRetryable(error)) return false;
-  // 429: turned away by priority and fairness before it did anything; 503 with Retry-After: likewise, the server starts or stops.
-  const wasRefused = !error.sent || error.status === 429 || (error.status === 503 && error.retryAfterMs !== undefined);
-  return wasRefused || isIdempotent(request);
+  if (!(error instanceof ApiError)) return false;
+  if (isQuotaConflict(error)) return true;
+  // A tunnel or proxy that does not reach the API server for a moment may say so with a 404. The object may still stand there.
+  if (error.status === 404 && request.method === "DELETE") return !isNotFound(error);
+  return isRetryable(error) && (!isAmbiguous(error) || isIdempotent(request));
 }
 
 function isIdempotent({ method = "GET", body, contentType = "" }: ApiRequest): boolean {

@@ -4,10 +4,12 @@ import { errorFromException, errorFromResponse } from "../../../src/engine/trans
 import {
   ApiError,
   isAlreadyExists,
+  isAmbiguous,
   isConflict,
   isForbidden,
   isGone,
   isNotFound,
+  isQuotaConflict,
   isRetryable,
   isUnauthorized,
   retryAfterMs,
@@ -34,11 +36,54 @@ describe("an error from an answer", () => {
     expect(isNotFound(error)).toBe(true);
   });
 
-  test("says what to do about 401 and 403", () => {
-    expect(answer(403, status(403, "Forbidden", "pods is forbidden")).message).toMatch(/Role and a RoleBinding/);
+  test("says what to do about 401", () => {
     expect(answer(401, "").message).toMatch(/credentials were refused.*token or certificate/);
     expect(isForbidden(answer(403, ""))).toBe(true);
     expect(isUnauthorized(answer(401, "Unauthorized"))).toBe(true);
+  });
+
+  const RBAC = /Role and a RoleBinding/;
+  test.each([
+    [
+      'jobs.batch is forbidden: User "u" cannot create resource "jobs" in API group "batch" in the namespace "ns"',
+      RBAC,
+    ],
+    ['pods "p" is forbidden: User "system:serviceaccount:a:b" cannot get resource "pods/log" in API group ""', RBAC],
+    ['forbidden: User "system:anonymous" cannot get path "/version"', RBAC],
+    ["pods is forbidden", RBAC],
+    [
+      'jobs.batch "j" is forbidden: exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=5, limited: count/jobs.batch=5',
+      /ResourceQuota is used up/,
+    ],
+    ['pods "p" is forbidden: failed quota: q: must specify limits.cpu for: main', /set requests and limits/],
+    ['pods "p" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true', /Pod Security level/],
+    ['admission webhook "validation.gatekeeper.sh" denied the request: [deny-root] no', /admission webhook decides/],
+    [
+      'jobs.batch "j" is forbidden: unable to create new content in namespace ns because it is being terminated',
+      /is being deleted/,
+    ],
+    [
+      'pods "p" is forbidden: error looking up service account ns/agent: serviceaccount "agent" not found',
+      /create this/,
+    ],
+    ['pods "p" is forbidden: minimum cpu usage per Container is 100m, but request is 10m', /LimitRange/],
+    ['jobs.batch "j" is forbidden: PodSchedulingReadiness says no', /says no$/],
+  ])("403, %s: advice of its own, RBAC's only where RBAC refused", (message, advice) => {
+    const error = answer(403, status(403, "Forbidden", message));
+    expect(error.message).toMatch(advice);
+    if (advice !== RBAC) expect(error.message).not.toMatch(RBAC);
+  });
+
+  test.each([
+    ["<html><title>Access denied | Cloudflare</title></html>", /HTML page "Access denied.*a proxy before it refused/],
+    ["", /a proxy before it refused/],
+    [
+      '{"type":"error","code":"Forbidden","message":"clusters.management is forbidden"}',
+      /clusters.management is forbid/,
+    ],
+  ])("403 of a proxy: %s", (body, message) => {
+    expect(answer(403, body).message).toMatch(message);
+    expect(answer(403, body).message).not.toMatch(RBAC);
   });
 
   test.each([
@@ -59,9 +104,32 @@ describe("an error from an answer", () => {
     expect(error.message).toMatch(message);
   });
 
-  test("a 404 page of a proxy does not mean that the object is gone", () => {
-    expect(isNotFound(answer(404, "<html><title>404</title></html>"))).toBe(false);
-    expect(isNotFound(answer(404, "404 page not found"))).toBe(false);
+  test.each<[string, unknown, boolean]>([
+    ["a page", "<html><title>404</title></html>", false],
+    ["a text", "404 page not found", false],
+    ["nothing", "", false],
+    ["JSON of Rancher", { type: "error", status: "404", code: "NotFound", message: "cluster c-1 not found" }, false],
+    ["a Status that names nothing", status(404, "NotFound"), false],
+    ["Teleport", status(404, "NotFound", 'Kubernetes cluster "prod" not found'), false],
+    ["a Status of the path", status(404, "NotFound", "the server could not find the requested resource"), false],
+    ["another pod", status(404, "NotFound", 'pods "q" not found', { name: "q", kind: "pods" }), false],
+    ["another kind", status(404, "NotFound", "gone", { name: "p", kind: "kube_cluster" }), false],
+    ["a kubelet's log", status(404, "NotFound", "(get pods/log p)", { name: "p", kind: "pods/log" }), false],
+    ["the pod", status(404, "NotFound", 'pods "p" not found', { name: "p", kind: "pods" }), true],
+    ["the pod, by its kind", status(404, "NotFound", "", { name: "p", kind: "Pod" }), true],
+    ["the pod, in the message alone", status(404, "NotFound", 'pods "p" not found'), true],
+    ["the pod with its group", status(404, "NotFound", 'pods.x.io "p" not found'), true],
+    ["the pod's name alone", status(404, "NotFound", "", { name: "p" }), true],
+    ["its namespace", status(404, "NotFound", 'namespaces "ns" not found', { name: "ns", kind: "namespaces" }), true],
+  ])("a 404 that speaks of %s: is the pod gone?", (_, body, expected) => {
+    expect(isNotFound(answer(404, body))).toBe(expected);
+  });
+
+  test("a 404 to a create speaks of what is missing", () => {
+    const toCreate = (body: unknown) =>
+      errorFromResponse({ method: "POST", path: "/api/v1/namespaces/ns/pods" }, 404, {}, JSON.stringify(body));
+    expect(isNotFound(toCreate(status(404, "NotFound", 'namespaces "ns" not found')))).toBe(true);
+    expect(isNotFound(toCreate(status(404, "NotFound", "no such tunnel")))).toBe(false);
   });
 
   test("a long text is cut", () => {
@@ -125,6 +193,45 @@ describe("classifiers", () => {
     ]);
   });
 
+  test.each<[string, unknown, boolean, boolean]>([
+    [
+      "of the quota plugin",
+      status(409, "Conflict", 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified', {
+        name: "q",
+        kind: "resourcequotas",
+      }),
+      true,
+      false,
+    ],
+    [
+      "of the quota plugin, in the message alone",
+      status(409, "Conflict", 'cannot be fulfilled on resourcequotas "q": x'),
+      true,
+      false,
+    ],
+    ["of the object", status(409, "Conflict", "the UID in the precondition", { name: "p", kind: "pods" }), false, true],
+    ["of another object", status(409, "Conflict", "x", { name: "q", kind: "leases" }), false, false],
+    ["of a proxy", "<html>409</html>", false, false],
+    ["AlreadyExists", status(409, "AlreadyExists", "", { name: "q", kind: "resourcequotas" }), false, false],
+  ])("a 409 %s: of the quota, of the object", (_, body, ofQuota, ofObject) => {
+    expect([isQuotaConflict(answer(409, body)), isConflict(answer(409, body))]).toEqual([ofQuota, ofObject]);
+  });
+
+  test("what access layers answer beside the standard is retryable, and ambiguous", () => {
+    for (const code of [460, 499, 507, 520, 521, 522, 523, 524, 525, 527, 530, 598, 599]) {
+      const error = answer(code, "<html><title>Web server is down</title></html>");
+      expect([code, isRetryable(error), isAmbiguous(error)]).toEqual([code, true, true]);
+    }
+    for (const code of [501, 505]) expect(isRetryable(answer(code, ""))).toBe(false);
+  });
+
+  test("ambiguous: the request may have been carried out", () => {
+    const ambiguous = [answer(500, ""), answer(504, ""), answer(503, ""), answer(201, ""), answer(408, "")];
+    const certain = [answer(503, "", { "retry-after": "1" }), answer(429, ""), answer(404, ""), answer(409, ""), null];
+    expect(ambiguous.map(isAmbiguous)).toEqual(ambiguous.map(() => true));
+    expect(certain.map(isAmbiguous)).toEqual(certain.map(() => false));
+  });
+
   test("retryable: overload, failing servers and lost connections; not TLS, credentials or the caller's mistakes", () => {
     for (const code of [408, 429, 500, 502, 503, 504]) expect(isRetryable(answer(code, ""))).toBe(true);
     for (const code of [400, 401, 403, 404, 409, 410, 422]) expect(isRetryable(answer(code, ""))).toBe(false);
@@ -166,6 +273,17 @@ describe("an error without an answer", () => {
   });
 });
 
+test("says a connection failure in words: several addresses, OpenSSL", () => {
+  const refused = Object.assign(new Error("connect ECONNREFUSED 127.0.0.1:1"), { code: "ECONNREFUSED" });
+  const several = Object.assign(new AggregateError([refused], ""), { code: "ECONNREFUSED" });
+  expect(errorFromException(request, several, false).message).toMatch(/ConnectionRefused: connect ECONNREFUSED 127/);
+  const text = "80D2:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:../deps/x.c:77:";
+  const notTls = Object.assign(new Error(text), { code: "ERR_SSL_WRONG_VERSION_NUMBER" });
+  expect(errorFromException(request, notTls, false).message).toBe(
+    `GET ${request.path}: TlsError: wrong version number (SSL routines) (does cluster.server speak HTTPS on this port?)`,
+  );
+});
+
 describe("toApiError", () => {
   test("converts client-node's exception, with a body of text or of an object", () => {
     const body = status(429, "TooManyRequests", "slow down");
@@ -201,6 +319,7 @@ describe("what may be sent again", () => {
   const overload = answer(429, "");
   const starting = answer(503, "", { "retry-after": "1" });
   const failing = answer(500, "");
+  const quota = answer(409, status(409, "Conflict", "", { name: "q", kind: "resourcequotas" }));
   const all = [lost, unsent, overload, starting, failing];
   const path = "/x";
   test.each([
@@ -232,7 +351,17 @@ describe("what may be sent again", () => {
     ],
   ] as const)("%s", (_, what, expected) => {
     expect(all.map((error) => isSafeToRetry(what as never, error))).toEqual(expected);
+    expect(isSafeToRetry(what as never, quota)).toBe(true);
+    expect(isSafeToRetry(what as never, answer(201, ""))).toBe(false);
     expect(isSafeToRetry(what as never, answer(422, ""))).toBe(false);
     expect(isSafeToRetry(what as never, new Error("x"))).toBe(false);
+  });
+
+  test("a DELETE whose 404 does not speak of the object", () => {
+    const named = answer(404, status(404, "NotFound", "", { name: "p", kind: "pods" }));
+    const foreign = answer(404, "no such tunnel");
+    expect(isSafeToRetry({ method: "DELETE", path }, foreign)).toBe(true);
+    expect(isSafeToRetry({ method: "DELETE", path }, named)).toBe(false);
+    expect(isSafeToRetry({ path }, foreign)).toBe(false);
   });
 });

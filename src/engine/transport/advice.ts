@@ -1,0 +1,42 @@
+/** What a person can do about a refusal: by the part of the API server that refused, which only the Status' message names. */
+const FORBIDDEN: readonly (readonly [RegExp, string])[] = [
+  // The RBAC authorizer, and every other authorizer: the message is the request's attributes.
+  [
+    /\bUser "[^"]*" cannot \S+ (resource|path)\b|^\S+ (\S+ )?is forbidden:?\s*$/,
+    "grant this verb and resource to the user or service account with a Role and a RoleBinding",
+  ],
+  [
+    /\bexceeded quota\b/,
+    "the namespace's ResourceQuota is used up: wait until other work has ended, or raise the quota",
+  ],
+  [/\bfailed quota\b/, "the namespace's ResourceQuota demands these fields: set requests and limits of each container"],
+  [
+    /\bviolates PodSecurity\b/,
+    "the namespace's Pod Security level does not allow such a pod: change the pod, or the level",
+  ],
+  [/\badmission webhook "[^"]*" denied\b/, "the policy behind this admission webhook decides: ask who runs it"],
+  [/\bValidatingAdmissionPolicy\b/, "a ValidatingAdmissionPolicy of this cluster decides: ask who runs it"],
+  [/\bbecause it is being terminated\b/, "the namespace is being deleted: use another one"],
+  [/\berror looking up service account\b/, "create this service account in the namespace, or name another one"],
+  [
+    /\b(minimum|maximum) (cpu|memory|ephemeral-storage) usage per\b/,
+    "a LimitRange of the namespace does not allow such requests or limits",
+  ],
+];
+
+/**
+ * Advice for an answer that is no 2xx; "" where there is nothing to say.
+ *
+ * @param said the message of the Status; undefined for an answer that is none, which is a proxy's
+ */
+export function adviceFor(status: number, said: unknown): string {
+  switch (status) {
+    case 401:
+      return "the credentials were refused, also after reading them again: log in anew, or check the token or certificate of the kubeconfig's user";
+    case 403:
+      if (typeof said !== "string") return "this is not the API server's answer: a proxy before it refused the request";
+      return FORBIDDEN.find(([pattern]) => pattern.test(said))?.[1] ?? "";
+    default:
+      return "";
+  }
+}
