@@ -11,6 +11,7 @@ import { type RunPolicy, resolvePolicy } from "./runs/policy.ts";
 import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
 import { EngineStoppedError } from "./runs/types.ts";
+import { EngineNotReadyError, ServerState } from "./server-state.ts";
 import { type ClaimTarget, claimJob, type Shard, shardLabels, withLabels } from "./shard.ts";
 import type { EngineTopics } from "./topics.ts";
 import { Cluster, type ClusterOptions, LinkedAbort, type RequestCounts } from "./transport/index.ts";
@@ -74,6 +75,8 @@ export class RunEngine {
    * Delivery is synchronous; what a listener throws goes to `listenerError`, and to no other listener.
    */
   readonly bus: Bus<EngineTopics>;
+  /** What the watches know of the API server: whether it is down, and when it is back. */
+  readonly server: ServerState;
   readonly jobs: Informer<Job>;
   readonly pods: Informer<Pod>;
   readonly keepalive: Keepalive;
@@ -88,9 +91,9 @@ export class RunEngine {
 
   /**
    * Starts an engine and waits until its caches are complete. A server that cannot be reached, or whose certificate is not
-   * trusted, is tried for ever: give it a `signal`, or use `create` and listen to `problem`.
-   * @throws ApiError at once when the server refuses (401, 403: the message names verb and resource); KubeConfigError;
-   * TypeError naming a bad option; the signal's reason.
+   * trusted, is tried until `signal` aborts; without a signal use `create` and listen to `problem`.
+   * @throws ApiError at once when the server refuses (401, 403: the message names verb and resource); EngineNotReadyError when
+   * the signal aborts: its `cause` is the last problem, which its message names; KubeConfigError; TypeError naming a bad option.
    */
   static async start(options: RunEngineOptions & StartOptions): Promise<RunEngine> {
     const engine = RunEngine.create(options);
@@ -119,6 +122,7 @@ export class RunEngine {
     const report = (error: unknown) => this.#report(error);
     // What a listener of `listenerError` throws has no other place to go.
     this.bus = new Bus((error, topic) => (topic === "listenerError" ? warn(error) : report(error)));
+    this.server = new ServerState(this.bus, this.#stopped.signal);
     const watches = this.bus.topic("watch");
     const common = {
       cluster: this.cluster,
@@ -147,7 +151,6 @@ export class RunEngine {
       policy: resolved,
       report,
     });
-    this.#publishProblems();
     this.jobs.start();
     this.pods.start();
   }
@@ -155,7 +158,7 @@ export class RunEngine {
   /**
    * Resolves when both caches are complete.
    * @throws ApiError at once while the server refuses with 401 or 403. The engine goes on trying: call again to wait on.
-   * EngineStoppedError; the signal's reason.
+   * EngineNotReadyError when the signal aborts; EngineStoppedError.
    */
   async synced(signal?: AbortSignal): Promise<void> {
     await this.#whenSynced(this.jobs, this.pods, signal);
@@ -233,7 +236,7 @@ export class RunEngine {
    * What `labels` (on top of the engine's own) select in one namespace, whichever process owns it. Without shards that is in
    * the engine's own caches. With them two more watches are open until the view is closed: for the guard of one run's start,
    * not for its length.
-   * @throws ApiError 401 or 403 at once; the signal's reason; EngineStoppedError
+   * @throws ApiError 401 or 403 at once; EngineNotReadyError when the signal aborts; EngineStoppedError
    */
   async openView(
     namespace: string,
@@ -306,9 +309,14 @@ export class RunEngine {
   }
 
   async #whenSynced(jobs: Informer<Job>, pods: Informer<Pod>, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
     const ended = new LinkedAbort([signal, this.#stopped.signal]);
     try {
       await Promise.all([jobs.whenSynced(ended.signal), pods.whenSynced(ended.signal)]);
+    } catch (error) {
+      if (signal?.aborted !== true || error !== signal.reason) throw error;
+      const problem = jobs.freshness().error ?? pods.freshness().error;
+      throw new EngineNotReadyError(this.cluster.server, problem, signal.reason);
     } finally {
       ended.release();
     }
@@ -379,19 +387,6 @@ export class RunEngine {
 
   #throwIfStopped(): void {
     if (this.isStopped) throw new EngineStoppedError();
-  }
-
-  #publishProblems(): void {
-    const inTrouble = new Set<string>();
-    this.bus.subscribe("watch", ({ type, resource, namespace, error }) => {
-      const watch = `${resource} ${namespace}`;
-      if (error !== null) {
-        inTrouble.add(watch);
-        this.bus.publish("problem", { resource, namespace, error });
-      } else if (type === "open" && inTrouble.delete(watch)) {
-        this.bus.publish("recovered", { resource, namespace });
-      }
-    });
   }
 
   #report(error: unknown): void {

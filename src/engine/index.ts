@@ -36,6 +36,7 @@ export { Run, type RunEvents, type WaitOptions } from "./runs/run.ts";
 export { RunLogs } from "./runs/run-logs.ts";
 export { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "./runs/run-state.ts";
 export * from "./runs/types.ts";
+export { EngineNotReadyError, ServerState } from "./server-state.ts";
 export { type ClaimTarget, SHARD_LABEL, type Shard, ShardClaimError, shardLabels } from "./shard.ts";
 export type { EngineProblem, EngineTopics, WatchEvent } from "./topics.ts";
 export * from "./transport/index.ts";

@@ -2,8 +2,6 @@ import { createHash } from "node:crypto";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { LRUCache } from "lru-cache";
 import { RunEngine, type RunEngineOptions, type StartOptions } from "./engine.ts";
-import { EngineStoppedError } from "./runs/types.ts";
-import { abortable } from "./transport/linked-abort.ts";
 
 export interface EngineLease {
   readonly engine: RunEngine;
@@ -12,11 +10,7 @@ export interface EngineLease {
 }
 
 interface Shared {
-  starting: Promise<RunEngine>;
-  /** Null until it has started. */
-  engine: RunEngine | null;
-  /** Ends a start that may otherwise never end: while the server is away, it goes on trying. */
-  abort: AbortController;
+  engine: RunEngine;
   users: number;
 }
 
@@ -33,44 +27,40 @@ const idle = new LRUCache<string, Shared>({
   dispose: (entry, key, reason) => {
     if (reason === "delete") return;
     if (shared.get(key) === entry) shared.delete(key);
-    void stop(entry);
+    stop(entry);
   },
 });
 
 /**
  * An engine shared by everyone in this process with the same credentials, namespaces, labels, shard and policy: fifty agents in
  * one namespace have two watches. Started on first use; `transport`, `backoff` and `progressTimeoutMs` are the first caller's.
- * @throws as `RunEngine.start`; the next caller tries anew.
+ * @throws as `RunEngine.start`; the next caller tries again.
  */
 export async function leaseEngine(options: RunEngineOptions & StartOptions): Promise<EngineLease> {
   const key = keyOf(options);
-  const { signal, ...engineOptions } = options;
   let entry = shared.get(key);
-  // By one of its users, past the lease.
-  if (entry?.engine?.isStopped === true) {
+  // Stopped by one of its users, past the lease.
+  if (entry?.engine.isStopped === true) {
     forget(key, entry);
     entry = undefined;
   }
   if (entry === undefined) {
-    const abort = new AbortController();
-    const starting = RunEngine.start({ ...engineOptions, signal: abort.signal });
-    entry = { starting, engine: null, abort, users: 0 };
+    entry = { engine: RunEngine.create(options), users: 0 };
     shared.set(key, entry);
   }
   idle.delete(key);
   entry.users += 1;
+  const release = releaseOnce(key, entry);
   try {
-    const engine = await (signal === undefined ? entry.starting : abortable(entry.starting, signal));
-    entry.engine = engine;
-    return { engine, release: releaseOnce(key, entry) };
+    await entry.engine.synced(options.signal);
+    return { engine: entry.engine, release };
   } catch (error) {
-    entry.users -= 1;
-    const failed = entry;
-    if (signal?.aborted === true) {
-      if (entry.users === 0) idle.set(key, entry);
-      // Nobody may be left to see how the start ends.
-      entry.starting.catch(() => forget(key, failed));
-    } else forget(key, entry);
+    // Refused: the next caller may have been granted the right meanwhile, and asks at once.
+    if (options.signal?.aborted !== true) {
+      forget(key, entry);
+      stop(entry);
+    }
+    release();
     throw error;
   }
 }
@@ -98,11 +88,9 @@ function releaseOnce(key: string, entry: Shared): () => void {
   };
 }
 
-async function stop(entry: Shared): Promise<void> {
-  entry.abort.abort(new EngineStoppedError());
-  const engine = await entry.starting.catch(() => null);
-  await engine
-    ?.stop()
+function stop({ engine }: Shared): Promise<void> {
+  return engine
+    .stop()
     .catch((error: unknown) => process.emitWarning(error instanceof Error ? error : new Error(String(error))));
 }
 

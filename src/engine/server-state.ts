@@ -1,0 +1,86 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Bus } from "./bus.ts";
+import type { EngineTopics, WatchEvent } from "./topics.ts";
+import { ApiError, LinkedAbort } from "./transport/index.ts";
+
+/** Within this time those that waited for the server ask it again, in milliseconds. */
+const SPREAD_MS = 2_000;
+
+/**
+ * What the engine's watches know of the API server. Whoever has a request of its own that was lost in an outage waits here: then
+ * the server is asked by the watches alone while it is down, and not by all the others at once when it is back.
+ */
+export class ServerState {
+  readonly #bus: Bus<EngineTopics>;
+  readonly #stopped: AbortSignal;
+  /** The last event of each watch. */
+  readonly #watches = new Map<string, WatchEvent>();
+  /** Watches that had a problem and are not open since. */
+  readonly #inTrouble = new Set<string>();
+
+  constructor(bus: Bus<EngineTopics>, stopped: AbortSignal) {
+    this.#bus = bus;
+    this.#stopped = stopped;
+    bus.subscribe("watch", (event) => this.#onWatch(event));
+  }
+
+  /** No watch is open, and one of them failed for want of an answer: a lost connection, a 5xx, a proxy's page. */
+  get isDown(): boolean {
+    const watches = [...this.#watches.values()];
+    return (
+      watches.every(({ type }) => type !== "open") && watches.some(({ error }) => error !== null && !isAnswer(error))
+    );
+  }
+
+  /**
+   * Resolves when the server is not down: at once, or at a random moment up to 2 s after a watch is open again.
+   * @throws the signal's reason; EngineStoppedError
+   */
+  async whenBack(signal?: AbortSignal): Promise<void> {
+    if (!this.isDown) return signal?.throwIfAborted();
+    const take = () => (this.isDown ? null : { value: undefined });
+    await this.#bus.when("watch", { take, signal, ended: this.#stopped });
+    const ended = new LinkedAbort([signal, this.#stopped]);
+    try {
+      await delay(Math.random() * SPREAD_MS, undefined, { signal: ended.signal });
+    } catch {
+      throw ended.signal.reason;
+    } finally {
+      ended.release();
+    }
+  }
+
+  #onWatch(event: WatchEvent): void {
+    const { type, resource, namespace, error } = event;
+    if (type === "listed") return;
+    const watch = `${resource} ${namespace}`;
+    this.#watches.set(watch, event);
+    if (error !== null) {
+      this.#inTrouble.add(watch);
+      this.#bus.publish("problem", { resource, namespace, error });
+    } else if (type === "open" && this.#inTrouble.delete(watch)) {
+      this.#bus.publish("recovered", { resource, namespace });
+    }
+  }
+}
+
+/** The server itself refuses: it is there. */
+function isAnswer(error: Error): boolean {
+  return error instanceof ApiError && error.status >= 400 && error.status < 500;
+}
+
+/**
+ * The wait for the engine's caches was given up before they were complete. `cause` is the last problem of a watch; where no
+ * request had failed yet, the reason of the signal that ended the wait.
+ */
+export class EngineNotReadyError extends Error {
+  override readonly name = "EngineNotReadyError";
+
+  constructor(server: string, problem: Error | null, reason: unknown) {
+    const why = problem?.message ?? "no answer yet";
+    const givenUp = reason instanceof Error ? reason.message : String(reason);
+    super(`Jobs and pods could not be listed from ${server}: ${why} (given up: ${givenUp})`, {
+      cause: problem ?? reason,
+    });
+  }
+}

@@ -1,0 +1,171 @@
+/** What an engine knows of its API server, and says of it: over the wire. */
+import { createServer } from "node:net";
+import { describe, expect, it, onTestFinished } from "vitest";
+import {
+  ApiError,
+  EngineNotReadyError,
+  leaseEngine,
+  RunEngine,
+  type RunEngineOptions,
+  stopSharedEngines,
+} from "../../../src/engine/index.ts";
+import { kubeConfigOf as kubeConfigFrom, startApiServer } from "../transport/api-server.ts";
+import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+
+const options = (kubeConfig: RunEngineOptions["kubeConfig"]) => ({ kubeConfig, namespace: NAMESPACE, labels: LABELS });
+
+/** A port on which nothing listens. */
+async function closedPort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+describe("an engine that cannot start within its signal says why", () => {
+  it.each<[string, () => Promise<RunEngineOptions["kubeConfig"]>, string, RegExp]>([
+    [
+      "a dead server",
+      async () => kubeConfigFrom({ server: `https://127.0.0.1:${await closedPort()}` }, {}),
+      "ConnectionRefused",
+      /Jobs and pods could not be listed from https:\/\/127\.0\.0\.1:\d+: GET .*ConnectionRefused/,
+    ],
+    [
+      "a wrong name",
+      async () => kubeConfigFrom({ server: "https://no-such-host.invalid:6443" }, {}),
+      "HostNotFound",
+      /from https:\/\/no-such-host\.invalid:6443: .*no-such-host\.invalid/,
+    ],
+    [
+      "an untrusted certificate",
+      async () => {
+        const server = await startApiServer((_, response) => response.end());
+        onTestFinished(() => server.close());
+        return kubeConfigFrom({ server: `https://127.0.0.1:${server.port}` }, {});
+      },
+      "TlsError",
+      /certificate/,
+    ],
+  ])("%s", async (_, kubeConfig, reason, message) => {
+    const signal = AbortSignal.timeout(1_500);
+    const error: unknown = await RunEngine.start({ ...options(await kubeConfig()), signal }).catch((each) => each);
+    expect(error).toBeInstanceOf(EngineNotReadyError);
+    const { cause, message: said } = error as EngineNotReadyError;
+    expect(cause).toBeInstanceOf(ApiError);
+    expect((cause as ApiError).reason).toBe(reason);
+    expect(said).toMatch(message);
+    expect(said).toMatch(/\(given up: .*timeout\)$/);
+  });
+
+  it("a server that takes the connection and never answers", async () => {
+    const k8s = await startKubernetes();
+    const stall = k8s.faults.freeze();
+    onTestFinished(() => stall.release());
+    const signal = AbortSignal.timeout(300);
+    const error: unknown = await RunEngine.start({ ...options(kubeConfigOf(k8s)), signal }).catch((each) => each);
+    expect(error).toBeInstanceOf(EngineNotReadyError);
+    expect((error as Error).message).toMatch(/no answer yet \(given up: /);
+    expect((error as Error).cause).toBe(signal.reason);
+  });
+
+  it("to each who leases it, and starts for those who wait on", async () => {
+    onTestFinished(() => stopSharedEngines());
+    const k8s = await startKubernetes();
+    const down = k8s.faults.errorRate({ status: 503, message: "etcd has no leader" });
+    const lease = (ms: number) =>
+      leaseEngine({
+        ...options(kubeConfigOf(k8s)),
+        backoff: { baseMs: 20, maxMs: 50, minIntervalMs: 20 },
+        signal: AbortSignal.timeout(ms),
+      });
+    const patient = lease(20_000);
+    await expect(lease(500)).rejects.toThrow(/etcd has no leader.*given up/);
+    down.remove();
+    const { engine, release } = await patient;
+    expect(engine.jobs.synced).toBe(true);
+    release();
+  });
+
+  it("that was refused does not stand in the way of the next who leases it", async () => {
+    onTestFinished(() => stopSharedEngines());
+    const rules = [{ apiGroups: ["", "batch"], resources: ["jobs", "pods"], verbs: ["list", "watch"] }];
+    const k8s = await startKubernetes({ users: [{ name: "u", token: "t", rules: [] }] });
+    const lease = () => leaseEngine(options(kubeConfigOf(k8s, "t")));
+    await expect(lease()).rejects.toThrow(/403 Forbidden/);
+    k8s.authorization.setRules("u", rules);
+    (await lease()).release();
+  });
+});
+
+describe("a server that is down", () => {
+  async function start() {
+    const k8s = await startKubernetes();
+    const engine = await RunEngine.start({
+      ...options(kubeConfigOf(k8s)),
+      backoff: { baseMs: 20, maxMs: 50, minIntervalMs: 20 },
+    });
+    onTestFinished(() => engine.stop());
+    const until = (fits: () => boolean) =>
+      new Promise<void>((resolve) => {
+        engine.bus.subscribe("watch", () => {
+          if (fits()) resolve();
+        });
+      });
+    return { k8s, engine, until };
+  }
+
+  it("is known to be, and those who wait come back one after the other when a watch is open", async () => {
+    const { k8s, engine, until } = await start();
+    expect(engine.server.isDown).toBe(false);
+    await engine.server.whenBack();
+    const down = until(() => engine.server.isDown);
+    const restarted = k8s.restart({ downMs: 300 });
+    await down;
+    let opened = false;
+    engine.bus.subscribe("watch", ({ type }) => {
+      opened ||= type === "open";
+    });
+    const cameBackAt: number[] = [];
+    await Promise.all(
+      Array.from({ length: 50 }, async () => {
+        await engine.server.whenBack();
+        expect(opened).toBe(true);
+        cameBackAt.push(performance.now());
+      }),
+    );
+    await restarted;
+    // Of 50 random moments within 2 s; all in one half second happens in one of 10^28 runs.
+    expect(Math.max(...cameBackAt) - Math.min(...cameBackAt)).toBeGreaterThan(500);
+  });
+
+  it("is not one whose watches were only cut, nor one that refuses a watch", async () => {
+    const { k8s, engine, until } = await start();
+    const lost = until(() => !engine.pods.freshness().connected);
+    expect(k8s.faults.cutWatches({ how: "reset", match: { resource: "pods" } })).toBe(1);
+    await lost;
+    expect(engine.server.isDown).toBe(false);
+    k8s.faults.errorRate({ status: 403, match: { verb: "watch" } });
+    const refused = until(() =>
+      [engine.jobs, engine.pods].every((each) => /403/.test(each.freshness().error?.message ?? "")),
+    );
+    k8s.faults.cutWatches();
+    await refused;
+    expect(engine.server.isDown).toBe(false);
+  });
+
+  it("is waited for until the signal aborts, or the engine stops", async () => {
+    const { k8s, engine, until } = await start();
+    const down = until(() => engine.server.isDown);
+    k8s.faults.errorRate({ status: 500 });
+    k8s.faults.cutWatches({ how: "reset" });
+    await down;
+    const abort = new AbortController();
+    const aborted = expect(engine.server.whenBack(abort.signal)).rejects.toThrow("enough");
+    abort.abort(new Error("enough"));
+    await aborted;
+    const stopped = expect(engine.server.whenBack()).rejects.toThrow("The run engine was stopped");
+    await engine.stop();
+    await stopped;
+  });
+});
