@@ -32,6 +32,11 @@ export class ServerState {
     );
   }
 
+  /** The newest reason why a watch is not open; null: there is none. A refusal (403) is one although the server is not down. */
+  get problem(): Error | null {
+    return [...this.#watches.values()].findLast(({ error }) => error !== null)?.error ?? null;
+  }
+
   /**
    * Resolves when the server is not down: at once, or at a random moment up to 2 s after a watch is open again.
    * @throws the signal's reason; EngineStoppedError
@@ -54,6 +59,8 @@ export class ServerState {
     const { type, resource, namespace, error } = event;
     if (type === "listed") return;
     const watch = `${resource} ${namespace}`;
+    // Set anew, so that the newest is the last.
+    this.#watches.delete(watch);
     this.#watches.set(watch, event);
     if (error !== null) {
       this.#inTrouble.add(watch);

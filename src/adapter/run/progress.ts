@@ -17,7 +17,9 @@ export function tellProgress(run: Run, engine: RunEngine, log: RunLog, keepalive
   });
   const onSilence = ({ silentMs, liveness, unknownSince }: Silence) => {
     const since = unknownSince === null ? "" : ` since ${new Date(unknownSince).toISOString()}`;
-    const unknown = `is in an unknown state${since}: the connection to the API server is down, trying again`;
+    const { isDown, problem } = engine.server;
+    const why = isDown || problem === null ? "the connection to the API server is down" : problem.message;
+    const unknown = `is in an unknown state${since}: ${why}, trying again`;
     const state = liveness === "alive" ? "is alive" : unknown;
     log.say("stdout", `Job ${namespace}/${jobName} ${state} (no output for ${Math.round(silentMs / 1000)}s)`);
   };

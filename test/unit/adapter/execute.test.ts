@@ -295,6 +295,33 @@ describe("while the connection suffers", () => {
       await other.stop();
     }
   });
+
+  test("and while the watch is refused it says by what right", async () => {
+    const other = await startWorld();
+    try {
+      other.agents.set("refused", async function* (container) {
+        yield '{"n":0}';
+        await container.sleep(100_000);
+        yield '{"done":true,"ok":true}';
+      });
+      const { adapter } = adapterOf(other);
+      const each = run(other, adapter, { agentId: "refused", config: { keepaliveSec: 1 } });
+      await each.logged('{"n":0}');
+      const message = 'pods is forbidden: User "agents" cannot watch resource "pods"';
+      const refused = other.k8s.faults.errorRate({
+        status: 403,
+        reason: "Forbidden",
+        message,
+        match: { verb: "watch" },
+      });
+      expect(other.k8s.faults.cutWatches()).toBeGreaterThan(0);
+      await each.logged(/unknown state since 20\d\d-.*403 Forbidden: pods is forbidden.*cannot watch.*trying again/);
+      refused.remove();
+      expect(await each.result).toMatchObject({ exitCode: 0 });
+    } finally {
+      await other.stop();
+    }
+  });
 });
 
 describe("secrets", () => {

@@ -117,7 +117,7 @@ describe("a server that is down", () => {
 
   it("is known to be, and those who wait come back one after the other when a watch is open", async () => {
     const { k8s, engine, until } = await start();
-    expect(engine.server.isDown).toBe(false);
+    expect(engine.server).toMatchObject({ isDown: false, problem: null });
     await engine.server.whenBack();
     const down = until(() => engine.server.isDown);
     const restarted = k8s.restart({ downMs: 300 });
@@ -152,6 +152,7 @@ describe("a server that is down", () => {
     k8s.faults.cutWatches();
     await refused;
     expect(engine.server.isDown).toBe(false);
+    expect(engine.server.problem?.message).toContain("403");
   });
 
   it("is waited for until the signal aborts, or the engine stops", async () => {
