@@ -1,0 +1,78 @@
+/** What an operator does first: install, test the environment, run, resume, cancel. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ADAPTER, type Agent, init, PaperclipWorld, report, resulted, SESSION } from "./world.ts";
+
+let world: PaperclipWorld;
+
+beforeAll(async () => {
+  world = await PaperclipWorld.start();
+  await world.installFolder();
+});
+afterAll(async () => {
+  await world?.stop();
+});
+
+test("the installed adapter is listed with its configuration form and its UI parser", async () => {
+  const adapters = await world.server.api<{ type: string; loaded?: boolean }[]>("GET", "/adapters");
+  expect(adapters.map(({ type }) => type)).toContain(ADAPTER);
+  const schema = await world.server.api<{ fields: { key: string }[] }>("GET", `/adapters/${ADAPTER}/config-schema`);
+  expect(schema.fields.map(({ key }) => key)).toContain("image");
+  const parser = await world.server.api<string>("GET", `/adapters/${ADAPTER}/ui-parser.js`);
+  expect(parser).toContain("parseStdoutLine");
+});
+
+test("the environment test passes on a cluster where nothing is missing", async () => {
+  const path = `/companies/${world.company}/adapters/${ADAPTER}/test-environment`;
+  const answer = await world.server.api<{ status: string; checks: { code: string; level: string; message: string }[] }>(
+    "POST",
+    path,
+    { adapterConfig: world.config() },
+  );
+  expect(answer.checks.filter(({ level }) => level === "error")).toEqual([]);
+});
+
+test("an assigned issue is worked on and done, and a comment resumes the session", async () => {
+  const argv: (readonly string[])[] = [];
+  world.programs.set("Resume", async function* ({ env, args, command }) {
+    argv.push([...command, ...args]);
+    yield init;
+    await report(env, { status: "done", comment: `Answer ${argv.length}.` });
+    yield resulted(`Answer ${argv.length}.`);
+    return 0;
+  });
+  const agent = await world.agent("Ada");
+  const issue = await world.issue("Resume me", agent);
+  await world.untilStatus(issue, "done");
+  const first = await world.untilEnded(agent, 1);
+  expect(first).toMatchObject({ status: "succeeded", errorCode: null });
+  expect(await world.log(first)).toContain(init);
+  await world.comment(issue, "One thing more, please.");
+  const second = await world.untilEnded(agent, 2);
+  expect(second.status).toBe("succeeded");
+  expect(argv[0]?.join(" ")).not.toContain("--resume");
+  expect(argv[1]?.join(" ")).toContain(SESSION);
+  expect(await world.comments(issue)).toEqual(expect.arrayContaining(["Answer 1.", "Answer 2."]));
+});
+
+test("a cancelled run ends its agent, and its issue is not held", async () => {
+  world.programs.set("Cancel", async function* ({ sleep }) {
+    yield init;
+    await sleep(600_000, { interruptible: true });
+    return 143;
+  });
+  const agent: Agent = await world.agent("Bob");
+  const issue = await world.issue("Cancel me", agent);
+  const run = await world.until("the agent to print", async () => {
+    const [first] = await world.runs(agent);
+    return first?.status === "running" && (await world.log(first)).includes(init) ? first : null;
+  });
+  const { status } = await world.server.answer("POST", `/heartbeat-runs/${run.id}/cancel`, {});
+  expect(status).toBe(200);
+  expect((await world.run(run.id)).status).toBe("cancelled");
+  expect(
+    world.k8s.objects.list("pods").filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agent.id),
+  ).toEqual([]);
+  const seen = await world.see(issue);
+  expect(seen.executionBlocker ?? null).toBeNull();
+  expect(seen.status).toBe("in_progress");
+});
