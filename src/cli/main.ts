@@ -1,24 +1,11 @@
 #!/usr/bin/env node
 import { printable } from "../adapter/run/printable.ts";
-import { type Command, UsageError } from "./command.ts";
-
-/** Loaded on use: `replay` needs neither a cluster nor the adapter. */
-const COMMANDS: Record<string, () => Promise<Command>> = {
-  demo: async () => (await import("./demo.ts")).demoCommand,
-  logs: async () => (await import("./logs-command.ts")).logsCommand,
-  record: async () => (await import("./record.ts")).recordCommand,
-  replay: async () => (await import("./replay.ts")).replayCommand,
-};
+import { parse, UsageError } from "./command.ts";
+import { createProgram } from "./program.ts";
 
 process.exitCode = await main(process.argv.slice(2));
 
-async function main([name, ...argv]: string[]): Promise<number> {
-  const load = name === undefined ? undefined : COMMANDS[name];
-  if (load === undefined || argv.includes("--help")) {
-    const isHelp = name === "--help" || name === "help" || argv.includes("--help");
-    (isHelp ? process.stdout : process.stderr).write(await usage(load));
-    return isHelp ? 0 : 2;
-  }
+async function main(argv: string[]): Promise<number> {
   const interrupt = new AbortController();
   // The second Ctrl-C ends the process as usual.
   process.once("SIGINT", () => interrupt.abort());
@@ -27,22 +14,24 @@ async function main([name, ...argv]: string[]): Promise<number> {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
   });
+  const { stdin, stdout, stderr } = process;
+  let exitCode = 0;
   try {
-    const command = await load();
-    return await command.run(argv, { stdout: process.stdout, stderr: process.stderr, signal: interrupt.signal });
+    const io = { stdin, stdout, stderr, signal: interrupt.signal };
+    const program = await createProgram(argv, io, (code) => {
+      exitCode = code;
+    });
+    if (argv.length === 0) {
+      stderr.write(program.helpInformation());
+      return 2;
+    }
+    await parse(program, argv);
+    return exitCode;
   } catch (error) {
     if (interrupt.signal.aborted && error === interrupt.signal.reason) return 130;
-    const isUsage =
-      error instanceof UsageError || (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS") === true;
-    process.stderr.write(
-      `k8s-run-informer ${name}: ${printable(error instanceof Error ? error.message : String(error))}\n`,
-    );
-    if (isUsage) process.stderr.write(`usage: k8s-run-informer ${(await load()).usage}\n`);
-    return isUsage ? 2 : 1;
+    stderr.write(`k8s-run-informer: ${printable(error instanceof Error ? error.message : String(error))}\n`);
+    if (!(error instanceof UsageError)) return 1;
+    stderr.write(`See k8s-run-informer ${argv[0]?.startsWith("-") === false ? `${argv[0]} ` : ""}--help\n`);
+    return 2;
   }
-}
-
-async function usage(load: (() => Promise<Command>) | undefined): Promise<string> {
-  const commands = await Promise.all((load === undefined ? Object.values(COMMANDS) : [load]).map((each) => each()));
-  return `${commands.map(({ usage, summary }) => `k8s-run-informer ${usage}\n    ${summary}`).join("\n")}\n`;
 }

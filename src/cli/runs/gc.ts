@@ -1,0 +1,138 @@
+import { printable } from "../../adapter/run/printable.ts";
+import { type Cluster, isConflict, isNotFound, jobPath } from "../../engine/index.ts";
+import { type CommandIo, defineCommand } from "../command.ts";
+import { addSelectorOption, addTargetOptions, connect, durationMs, labelsOf } from "../target.ts";
+import { formatAge, formatTable } from "../text-width.ts";
+import type { SelectionOptions } from "./list.ts";
+
+interface GcOptions extends SelectionOptions {
+  olderThan: number;
+  yes: boolean;
+}
+
+/** Something that the cluster keeps and no run needs. */
+interface Garbage {
+  kind: "Job" | "Secret";
+  name: string;
+  uid: string;
+  resourceVersion: string;
+  why: string;
+}
+
+export const gcCommand = defineCommand<GcOptions>({
+  name: "gc",
+  summary: "show what no run needs any more, and why; with --yes delete it",
+  configure: (command) =>
+    addSelectorOption(addTargetOptions(command))
+      .option("--older-than <duration>", "how long since it ended", durationMs, 3_600_000)
+      .option("--yes", "delete what is shown", false),
+  async action({ olderThan, yes, selector, ...target }, io) {
+    labelsOf(selector);
+    const { cluster, namespace } = await connect(target, io.signal);
+    try {
+      const found = await findGarbage(cluster, namespace, selector, olderThan, io.signal);
+      if (found.length === 0) {
+        io.stderr.write(`nothing to delete in namespace ${namespace}\n`);
+        return 0;
+      }
+      const rows = found.map(({ kind, name, why }) => [kind, printable(name), printable(why)]);
+      io.stdout.write(`${formatTable(["KIND", "NAME", "WHY"], rows, Number.POSITIVE_INFINITY).join("\n")}\n`);
+      if (!yes) {
+        io.stderr.write(`${found.length} to delete; nothing was deleted: add --yes\n`);
+        return 0;
+      }
+      return await deleteAll(cluster, namespace, found, io);
+    } finally {
+      await cluster.close();
+    }
+  },
+});
+
+interface Stored {
+  metadata: {
+    name: string;
+    uid: string;
+    resourceVersion: string;
+    creationTimestamp: string;
+    deletionTimestamp?: string;
+    ownerReferences?: { kind: string; uid: string }[];
+  };
+  status?: {
+    completionTime?: string;
+    conditions?: { type: string; status: string; reason?: string; lastTransitionTime?: string }[];
+  };
+}
+
+async function findGarbage(
+  cluster: Cluster,
+  namespace: string,
+  selector: string,
+  olderThanMs: number,
+  signal: AbortSignal,
+): Promise<Garbage[]> {
+  const jobs = await listAll(cluster, `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs`, selector, signal);
+  const secretsPath = `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets`;
+  const secrets = await listAll(cluster, secretsPath, selector, signal);
+  const alive = new Set(jobs.map(({ metadata }) => metadata.uid));
+  const now = Date.now();
+  const found: Garbage[] = [];
+  const add = (kind: Garbage["kind"], { name, uid, resourceVersion }: Stored["metadata"], why: string) =>
+    found.push({ kind, name, uid, resourceVersion, why });
+  for (const { metadata, status } of jobs) {
+    const end = status?.conditions?.find(({ type, status: is }) => is === "True" && (type === "Complete" || type === "Failed"));
+    const endedMs = now - Date.parse(end?.lastTransitionTime ?? "");
+    if (end === undefined || metadata.deletionTimestamp !== undefined || !(endedMs >= olderThanMs)) continue;
+    add("Job", metadata, `${end.type === "Complete" ? "succeeded" : `failed (${end.reason ?? "?"})`} ${formatAge(endedMs)} ago`);
+  }
+  for (const { metadata } of secrets) {
+    const owner = metadata.ownerReferences?.find(({ kind }) => kind === "Job");
+    const ageMs = now - Date.parse(metadata.creationTimestamp);
+    if ((owner !== undefined && alive.has(owner.uid)) || metadata.deletionTimestamp !== undefined || ageMs < olderThanMs) continue;
+    add("Secret", metadata, `its Job is deleted; created ${formatAge(ageMs)} ago`);
+  }
+  return found;
+}
+
+async function listAll(cluster: Cluster, path: string, labelSelector: string, signal: AbortSignal): Promise<Stored[]> {
+  const found: Stored[] = [];
+  let next: string | undefined;
+  do {
+    const page = await cluster.json<{ items?: Stored[] | null; metadata?: { continue?: string } }>({
+      path,
+      query: { labelSelector, limit: 500, continue: next },
+      signal,
+    });
+    found.push(...(page.items ?? []));
+    next = page.metadata?.continue || undefined;
+  } while (next !== undefined);
+  return found;
+}
+
+/** Only what is as it was shown: each is deleted by uid and version. */
+async function deleteAll(cluster: Cluster, namespace: string, found: readonly Garbage[], io: CommandIo): Promise<number> {
+  let failed = 0;
+  for (const { kind, name, uid, resourceVersion } of found) {
+    const secret = `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets/${encodeURIComponent(name)}`;
+    const body = {
+      apiVersion: "v1",
+      kind: "DeleteOptions",
+      preconditions: { uid, resourceVersion },
+      ...(kind === "Job" ? { propagationPolicy: "Background" } : {}),
+    };
+    try {
+      await cluster.json({
+        method: "DELETE",
+        path: kind === "Job" ? jobPath(namespace, name) : secret,
+        body,
+        signal: io.signal,
+      });
+      io.stdout.write(`${kind} ${name}: deleted\n`);
+    } catch (error) {
+      if (isNotFound(error)) continue;
+      failed += 1;
+      const why = isConflict(error) ? "it has changed meanwhile; not deleted" : (error as Error).message;
+      io.stderr.write(`${kind} ${name}: ${printable(why)}\n`);
+    }
+  }
+  return failed === 0 ? 0 : 1;
+}

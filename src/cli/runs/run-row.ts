@@ -1,0 +1,58 @@
+import { LabelKey } from "../../adapter/job/names.ts";
+import { describe, INITIAL_STATE, type Job, type Pod, type RunState, reduceRun } from "../../engine/index.ts";
+import { formatAge } from "../text-width.ts";
+
+/** One run as a person wants to see it. */
+export interface RunRow {
+  name: string;
+  agent: string;
+  phase: string;
+  /** The kubelet's, scheduler's or Job controller's words. */
+  text: string;
+  ageMs: number;
+  restarts: number;
+  node: string;
+}
+
+export const RUN_TITLES = ["RUN", "AGENT", "PHASE", "AGE", "RESTARTS", "NODE", "WHAT"] as const;
+
+export function cellsOf({ name, agent, phase, ageMs, restarts, node, text }: RunRow): string[] {
+  return [name, agent, phase, formatAge(ageMs), String(restarts), node, text];
+}
+
+/** `now`: wall clock milliseconds. */
+export function rowOf(job: Job, pods: readonly Pod[], now: number): RunRow {
+  const state = stateOf(job, pods);
+  const { phase, text } = describe(state, null);
+  const statuses = state.pod?.status.containerStatuses ?? [];
+  return {
+    name: job.metadata.name,
+    agent: job.metadata.annotations?.["paperclip.io/agent-name"] ?? job.metadata.labels?.[LabelKey.agentId] ?? "",
+    phase,
+    text,
+    ageMs: now - Date.parse(job.metadata.creationTimestamp),
+    restarts: statuses.reduce((sum, { restartCount }) => sum + restartCount, 0) + state.podChanges,
+    node: state.pod?.spec.nodeName ?? "",
+  };
+}
+
+/** The fold of what a list shows of one run. */
+function stateOf(job: Job, pods: readonly Pod[]): RunState {
+  let state = reduceRun(INITIAL_STATE, { resource: "jobs", type: "applied", object: job, at: 0 });
+  const inOrder = [...pods].sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
+  for (const object of inOrder) state = reduceRun(state, { resource: "pods", type: "applied", object, at: 0 });
+  return state;
+}
+
+/** Pods by the uid of the Job that controls them. */
+export function byOwner(pods: readonly Pod[]): ReadonlyMap<string, readonly Pod[]> {
+  const owned = new Map<string, Pod[]>();
+  for (const pod of pods) {
+    const uid = pod.metadata.ownerReferences?.[0]?.uid;
+    if (uid === undefined) continue;
+    const known = owned.get(uid);
+    if (known === undefined) owned.set(uid, [pod]);
+    else known.push(pod);
+  }
+  return owned;
+}
