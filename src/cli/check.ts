@@ -23,7 +23,12 @@ export const checkCommand = defineCommand<CheckOptions>({
     const { createServerAdapter, type } = await import("../index.ts");
     const { kubeconfig } = target;
     const { namespace } = targetOf(target);
-    const config = { ...set, namespace, ...(kubeconfig === undefined ? {} : { kubeconfig }), ...(image ? { image } : {}) };
+    const config = {
+      ...set,
+      namespace,
+      ...(kubeconfig === undefined ? {} : { kubeconfig }),
+      ...(image ? { image } : {}),
+    };
     const result = await createServerAdapter().testEnvironment({ companyId: "cli", adapterType: type, config });
     if (json) io.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
     else

@@ -97,6 +97,8 @@ export async function parse(command: Command, argv: readonly string[]): Promise<
     if (!(error instanceof CommanderError)) throw error;
     // The help or the version was asked for and has been written.
     if (error.exitCode === 0) return;
-    throw new UsageError(error.message.replace(/^error: /, ""));
+    const [, option, why] =
+      /^error: option '.*?(--[\w-]+).*' argument '.*' is invalid\. (.*)$/s.exec(error.message) ?? [];
+    throw new UsageError(option === undefined ? error.message.replace(/^error: /, "") : `${option}: ${why}`);
   }
 }

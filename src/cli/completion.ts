@@ -37,7 +37,8 @@ const SCRIPTS: Readonly<Record<Shell, (name: string, paths: readonly Path[]) => 
   fish: (name, paths) =>
     paths
       .map(({ typed, words }) => {
-        const condition = typed === "" ? "__fish_use_subcommand" : `__fish_seen_subcommand_from ${typed.split(" ").at(-1)}`;
+        const condition =
+          typed === "" ? "__fish_use_subcommand" : `__fish_seen_subcommand_from ${typed.split(" ").at(-1)}`;
         return `complete -c ${name} -n '${condition}' -f -a '${words.join(" ")}'\n`;
       })
       .join(""),

@@ -1,24 +1,29 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import type { EmbeddedKubernetes } from "../embedded/index.ts";
 import { type EngineStats, leaseEngine, loadKubeConfig, stopSharedEngines } from "../engine/index.ts";
 import { type as adapterType, createServerAdapter } from "../index.ts";
-import { type Command, type CommandIo, UsageError } from "./command.ts";
+import { type CommandIo, defineCommand, UsageError } from "./command.ts";
 import { createDemoRun, type DemoRun, executeDemoRun } from "./demo/host.ts";
 import { scriptClaude } from "./demo/scripted-claude.ts";
 import { countRuns, formatCounts, formatLatencies } from "./demo/summary.ts";
 import { openView, type View } from "./demo/view.ts";
+import { addTargetOptions, type TargetOptions, targetOf, wholeNumber } from "./target.ts";
 
 const IMAGE = "demo/claude:1";
 const NAMESPACE = "demo";
 
-export const demoCommand: Command = {
+export const demoCommand = defineCommand<DemoArguments>({
+  name: "demo",
   summary: "run agents through the claude_k8s adapter and show them live",
-  usage: "demo [--runs N] [--faults] [--kubeconfig FILE --image IMAGE [--namespace NS]]",
-  async run(argv, io) {
-    const options = readOptions(argv);
+  configure: (command) =>
+    addTargetOptions(command)
+      .option("--runs <number>", "how many agents", wholeNumber(1), 20)
+      .option("--faults", "break connections, watches and logs meanwhile (embedded Kubernetes only)", false)
+      .option("--image <image>", "with --kubeconfig: an image with a `claude` executable on its PATH"),
+  async action(given, io) {
+    const options = readOptions(given);
     const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-demo-"));
     const embedded = options.kubeconfig === null ? await startEmbedded(options.runs) : null;
     try {
@@ -33,7 +38,7 @@ export const demoCommand: Command = {
       await rm(directory, { recursive: true, force: true });
     }
   },
-};
+});
 
 interface DemoOptions {
   runs: number;
@@ -43,20 +48,14 @@ interface DemoOptions {
   namespace: string;
 }
 
-function readOptions(argv: string[]): DemoOptions {
-  const { values } = parseArgs({
-    args: argv,
-    options: {
-      runs: { type: "string", default: "20" },
-      faults: { type: "boolean", default: false },
-      kubeconfig: { type: "string" },
-      image: { type: "string" },
-      namespace: { type: "string" },
-    },
-  });
-  const runs = Number(values.runs);
-  if (!Number.isInteger(runs) || runs < 1)
-    throw new UsageError(`--runs must be a whole number of at least 1, got ${values.runs}`);
+interface DemoArguments extends TargetOptions {
+  runs: number;
+  faults: boolean;
+  image?: string;
+}
+
+function readOptions(values: DemoArguments): DemoOptions {
+  const { runs } = values;
   if (values.kubeconfig === undefined) {
     if (values.image !== undefined)
       throw new UsageError("--image goes with --kubeconfig: the embedded Kubernetes has no images");
@@ -65,9 +64,7 @@ function readOptions(argv: string[]): DemoOptions {
   if (values.image === undefined)
     throw new UsageError("--kubeconfig needs --image: an image with a `claude` executable on its PATH");
   if (values.faults) throw new UsageError("--faults works on the embedded Kubernetes only: leave --kubeconfig out");
-  const kubeConfig = loadKubeConfig(values.kubeconfig);
-  const namespace =
-    values.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
+  const { namespace } = targetOf(values);
   return { runs, faults: false, kubeconfig: values.kubeconfig, image: values.image, namespace };
 }
 

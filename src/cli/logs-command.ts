@@ -1,24 +1,32 @@
-import { parseArgs, styleText } from "node:util";
+import { styleText } from "node:util";
+import { Option } from "commander";
 import { printable } from "../adapter/run/printable.ts";
 import { Informer } from "../engine/informer/informer.ts";
 import { trimPod } from "../engine/informer/trim.ts";
 import type { Pod } from "../engine/kubernetes.ts";
 import { followLogs, type LogLine, type LogSource } from "../engine/logs/index.ts";
-import { Cluster, loadKubeConfig } from "../engine/transport/index.ts";
-import { type Command, type CommandIo, UsageError } from "./command.ts";
+import type { Cluster } from "../engine/transport/index.ts";
+import { type CommandIo, defineCommand, UsageError } from "./command.ts";
 import { PodLogs } from "./pod-logs.ts";
+import { addTargetOptions, connect, DEFAULT_SELECTOR, durationMs, type TargetOptions, wholeNumber } from "./target.ts";
 
-export const logsCommand: Command = {
-  summary:
-    "print the logs of all matching runs, each line once, with the run's name in front; with -f as they come, until Ctrl-C",
-  usage:
-    "logs -l SELECTOR [-f] [-n NS | --all-namespaces] [-c CONTAINER] [--tail LINES] [--since 10m] [--timestamps] [--kubeconfig FILE]",
-  async run(argv, io) {
-    const options = parseOptions(argv);
-    const kubeConfig = loadKubeConfig(options.kubeconfig);
-    const namespace =
-      options.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
-    const cluster = new Cluster({ kubeConfig });
+export const logsCommand = defineCommand<LogsArguments>({
+  name: "logs",
+  summary: "print the logs of all matching runs, each line once, with the run's name in front",
+  configure: (command) =>
+    addTargetOptions(command)
+      .option("-l, --selector <selector>", `label selector of the pods, e.g. ${DEFAULT_SELECTOR}`)
+      .addOption(new Option("--labels <selector>", "the same, as it was called before").hideHelp())
+      .option("-f, --follow", "go on with lines as they come, until Ctrl-C", false)
+      .option("-A, --all-namespaces", "in every namespace", false)
+      .option("-c, --container <name>", "only this container, init containers included (default: all main containers)")
+      .option("--tail <lines>", "begin with the last lines of each", wholeNumber(0))
+      .option("--since <duration>", "begin with lines of the last 90s, 10m, 2h, 1d", durationMs)
+      .option("--timestamps", "the node's time in front of each line", false),
+  async action({ labels, selector = labels, ...given }, io) {
+    if (!selector) throw new UsageError(`-l is required: a label selector, e.g. -l ${DEFAULT_SELECTOR}`);
+    const options = { ...given, selector };
+    const { cluster, namespace } = await connect(options, io.signal);
     const pods = new Informer<Pod>({
       cluster,
       resource: { plural: "pods", root: "/api/v1", trim: trimPod },
@@ -70,62 +78,20 @@ export const logsCommand: Command = {
     }
     return failed ? 1 : 0;
   },
-};
+});
 
-interface LogsOptions {
-  selector: string;
+type LogsOptions = LogsArguments & { selector: string };
+
+interface LogsArguments extends TargetOptions {
+  selector?: string;
+  labels?: string;
   follow: boolean;
-  namespace: string | undefined;
   allNamespaces: boolean;
-  container: string | undefined;
-  tailLines: number | undefined;
-  since: Date | undefined;
+  container?: string;
+  tail?: number;
+  /** Milliseconds. */
+  since?: number;
   timestamps: boolean;
-  kubeconfig: string | undefined;
-}
-
-function parseOptions(argv: string[]): LogsOptions {
-  const { values } = parseArgs({
-    args: argv,
-    options: {
-      selector: { type: "string", short: "l" },
-      labels: { type: "string" },
-      follow: { type: "boolean", short: "f", default: false },
-      namespace: { type: "string", short: "n" },
-      "all-namespaces": { type: "boolean", short: "A", default: false },
-      container: { type: "string", short: "c" },
-      tail: { type: "string" },
-      since: { type: "string" },
-      timestamps: { type: "boolean", default: false },
-      kubeconfig: { type: "string" },
-    },
-  });
-  const selector = values.selector ?? values.labels;
-  if (!selector) throw new UsageError("-l is required: a label selector, e.g. -l paperclip.io/adapter-type=claude_k8s");
-  const { tail, since } = values;
-  if (tail !== undefined && !/^\d+$/.test(tail))
-    throw new UsageError(`--tail: got ${JSON.stringify(tail)}; give a number of lines`);
-  return {
-    selector,
-    follow: values.follow,
-    namespace: values.namespace,
-    allNamespaces: values["all-namespaces"],
-    container: values.container,
-    tailLines: tail === undefined ? undefined : Number(tail),
-    since: since === undefined ? undefined : new Date(Date.now() - durationMs(since)),
-    timestamps: values.timestamps,
-    kubeconfig: values.kubeconfig,
-  };
-}
-
-const UNIT_MS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-function durationMs(text: string): number {
-  const match = /^(\d+)([smhd])$/.exec(text);
-  const unit = UNIT_MS[match?.[2] ?? ""];
-  if (!match || unit === undefined)
-    throw new UsageError(`--since: got ${JSON.stringify(text)}; give a duration such as 90s, 10m, 2h or 1d`);
-  return Number(match[1]) * unit;
 }
 
 /** Without -f: the container is taken as one that will say no more. */
@@ -145,13 +111,13 @@ async function printLog(
   options: LogsOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { follow, tailLines, since } = options;
+  const { follow, tail, since } = options;
   const { phase } = source.view();
   // Nothing to wait for: the container has not started.
   if (!follow && phase === "waiting") return;
   const stream = followLogs(cluster, follow ? source : asItStands(source), {
-    ...(tailLines === undefined ? {} : { tailLines }),
-    ...(since === undefined ? {} : { since }),
+    ...(tail === undefined ? {} : { tailLines: tail }),
+    ...(since === undefined ? {} : { since: new Date(Date.now() - since) }),
     signal,
     // A container that runs may go on for ever: what one whole read shows is what there is.
     ...(!follow && phase === "running" ? { isLastLine: () => true } : {}),

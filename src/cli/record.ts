@@ -1,41 +1,39 @@
-import { parseArgs } from "node:util";
+import { Option } from "commander";
 import { printable } from "../adapter/run/printable.ts";
 import { Reflector, type WatchFrame } from "../engine/informer/reflector.ts";
 import type { KubeObject } from "../engine/kubernetes.ts";
-import { Cluster, loadKubeConfig } from "../engine/transport/index.ts";
-import { type Command, UsageError } from "./command.ts";
+import { defineCommand, UsageError } from "./command.ts";
+import { addTargetOptions, connect, DEFAULT_SELECTOR, type TargetOptions } from "./target.ts";
 
-export const recordCommand: Command = {
+interface RecordOptions extends TargetOptions {
+  selector?: string;
+  labels?: string;
+  raw: boolean;
+}
+
+export const recordCommand = defineCommand<RecordOptions>({
+  name: "record",
   summary: "write the watch frames of Jobs and pods to standard output, until Ctrl-C",
-  usage: "record --labels KEY=VALUE[,…] [--namespace NS] [--kubeconfig FILE] [--raw]",
-  async run(argv, io) {
-    const { values } = parseArgs({
-      args: argv,
-      options: {
-        namespace: { type: "string", short: "n" },
-        labels: { type: "string", short: "l" },
-        kubeconfig: { type: "string" },
-        raw: { type: "boolean", default: false },
-      },
-    });
-    if (values.labels === undefined)
-      throw new UsageError("--labels is required, e.g. --labels paperclip.io/adapter-type=claude_k8s");
-    const kubeConfig = loadKubeConfig(values.kubeconfig);
-    const namespace =
-      values.namespace ?? kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace ?? "default";
-    const cluster = new Cluster({ kubeConfig });
+  configure: (command) =>
+    addTargetOptions(command)
+      .option("-l, --selector <selector>", `label selector, e.g. ${DEFAULT_SELECTOR}`)
+      .addOption(new Option("--labels <selector>", "the same, as it was called before").hideHelp())
+      .option("--raw", "leave values of environment variables in", false),
+  async action({ selector, labels = selector, raw, ...target }, io) {
+    if (labels === undefined) throw new UsageError(`-l is required: a label selector, e.g. -l ${DEFAULT_SELECTOR}`);
+    const { cluster, namespace } = await connect(target, io.signal);
     let start: number | null = null;
     const record = (resource: string) => (frame: WatchFrame) => {
       const now = performance.now();
       start ??= now;
-      const object = values.raw ? frame.object : withoutSecrets(frame.object);
+      const object = raw ? frame.object : withoutSecrets(frame.object);
       io.stdout.write(`${JSON.stringify({ ms: Math.round(now - start), resource, type: frame.type, object })}\n`);
     };
     const watch = (resource: string, root: string) => {
       return new Reflector<KubeObject>({
         cluster,
         path: `${root}/namespaces/${encodeURIComponent(namespace)}/${resource}`,
-        labelSelector: values.labels as string,
+        labelSelector: labels,
         trim: (raw) => raw as KubeObject,
         tap: record(resource),
         handler: {
@@ -63,7 +61,7 @@ export const recordCommand: Command = {
     await cluster.close();
     return 0;
   },
-};
+});
 
 /** A recording is made to be shown to others: values of environment variables, and manifests kept in annotations, stay out. */
 export function withoutSecrets(object: unknown): unknown {

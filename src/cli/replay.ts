@@ -1,5 +1,4 @@
 import { readFile } from "node:fs/promises";
-import { parseArgs } from "node:util";
 import { printable } from "../adapter/run/printable.ts";
 import { compareVersions } from "../engine/informer/store.ts";
 import { trimJob, trimPod } from "../engine/informer/trim.ts";
@@ -7,7 +6,7 @@ import { classify } from "../engine/runs/classify.ts";
 import { DEFAULT_POLICY } from "../engine/runs/policy.ts";
 import { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "../engine/runs/run-state.ts";
 import type { RunEnd, StartFailureCode } from "../engine/runs/types.ts";
-import { type Command, UsageError } from "./command.ts";
+import { defineCommand, UsageError } from "./command.ts";
 
 /** What the classification made of one recorded Job. `ms` is the recording's time at which each was known. */
 export interface ReplayedRun {
@@ -18,25 +17,20 @@ export interface ReplayedRun {
   podChanges: number;
 }
 
-export const replayCommand: Command = {
+export const replayCommand = defineCommand<{ container: string; json: boolean }>({
+  name: "replay",
   summary: "run a recording through the classification",
-  usage: "replay TRACE.jsonl --container NAME [--json]",
-  async run(argv, io) {
-    const { values, positionals } = parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: { container: { type: "string" }, json: { type: "boolean", default: false } },
-    });
-    const [file, ...rest] = positionals;
-    if (file === undefined || rest.length > 0)
-      throw new UsageError("replay takes one file, e.g. replay trace.jsonl --container claude");
-    if (values.container === undefined)
-      throw new UsageError("--container is required: the name of the container whose end is the run's end");
-    const runs = replay(await readFile(file, "utf8"), values.container);
-    for (const run of runs) io.stdout.write(`${values.json ? JSON.stringify(run) : printable(forPeople(run))}\n`);
+  configure: (command) =>
+    command
+      .requiredOption("-c, --container <name>", "the container whose end is the run's end, e.g. claude")
+      .option("--json", "one JSON object a line", false)
+      .argument("<trace>", "a file that record has written"),
+  async action({ container, json }, io, [file = ""]) {
+    const runs = replay(await readFile(file, "utf8"), container);
+    for (const run of runs) io.stdout.write(`${json ? JSON.stringify(run) : printable(forPeople(run))}\n`);
     return 0;
   },
-};
+});
 
 /** Replays frames as `record` writes them. @throws UsageError naming the line that is not one. */
 export function replay(trace: string, container: string): ReplayedRun[] {

@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import { printable } from "../../adapter/run/printable.ts";
+import { cell, cut } from "../text-width.ts";
 
 export interface RunRow {
   agent: string;
@@ -91,12 +92,9 @@ class LiveView implements View {
         : [...running, ...this.#rows.filter((row) => row.endedAt !== null)].slice(0, room);
     const hidden = this.#rows.length - shown.length;
     const lines = shown.map((row) => format(row, width));
-    lines.push(
-      `${this.#rows.length - running.length} of ${this.#rows.length} ended${hidden > 0 ? `, ${hidden} not shown` : ""}${this.#note === "" ? "" : `; ${this.#note}`}`.slice(
-        0,
-        width - 1,
-      ),
-    );
+    const ended = `${this.#rows.length - running.length} of ${this.#rows.length} ended`;
+    const rest = `${hidden > 0 ? `, ${hidden} not shown` : ""}${this.#note === "" ? "" : `; ${this.#note}`}`;
+    lines.push(cut(`${ended}${rest}`, width - 1));
     const up = this.#drawn === 0 ? "" : `\x1b[${this.#drawn}A`;
     this.#output.write(`${up}\r${lines.map((line) => `\x1b[2K${line}`).join("\n")}\n\x1b[0J`);
     this.#drawn = lines.length;
@@ -104,8 +102,8 @@ class LiveView implements View {
 }
 
 function format(row: RunRow, width: number): string {
-  const head = `${row.agent.padEnd(12)} ${row.phase.padEnd(13)} ${seconds(row).padStart(6)} s ${String(row.lines).padStart(4)} lines  `;
-  const line = `${head}${printable(row.text.replace(/\s+/g, " "))}`.slice(0, width - 1);
+  const head = `${cell(row.agent, 12)} ${row.phase.padEnd(13)} ${seconds(row).padStart(6)} s ${String(row.lines).padStart(4)} lines  `;
+  const line = cut(`${head}${printable(row.text.replace(/\s+/g, " "))}`, width - 1);
   if (row.endedAt === null) return line;
   return styleText(row.phase === "succeeded" ? "green" : "red", line);
 }

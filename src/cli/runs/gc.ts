@@ -70,7 +70,12 @@ async function findGarbage(
   olderThanMs: number,
   signal: AbortSignal,
 ): Promise<Garbage[]> {
-  const jobs = await listAll(cluster, `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs`, selector, signal);
+  const jobs = await listAll(
+    cluster,
+    `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs`,
+    selector,
+    signal,
+  );
   const secretsPath = `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets`;
   const secrets = await listAll(cluster, secretsPath, selector, signal);
   const alive = new Set(jobs.map(({ metadata }) => metadata.uid));
@@ -79,15 +84,26 @@ async function findGarbage(
   const add = (kind: Garbage["kind"], { name, uid, resourceVersion }: Stored["metadata"], why: string) =>
     found.push({ kind, name, uid, resourceVersion, why });
   for (const { metadata, status } of jobs) {
-    const end = status?.conditions?.find(({ type, status: is }) => is === "True" && (type === "Complete" || type === "Failed"));
+    const end = status?.conditions?.find(
+      ({ type, status: is }) => is === "True" && (type === "Complete" || type === "Failed"),
+    );
     const endedMs = now - Date.parse(end?.lastTransitionTime ?? "");
     if (end === undefined || metadata.deletionTimestamp !== undefined || !(endedMs >= olderThanMs)) continue;
-    add("Job", metadata, `${end.type === "Complete" ? "succeeded" : `failed (${end.reason ?? "?"})`} ${formatAge(endedMs)} ago`);
+    add(
+      "Job",
+      metadata,
+      `${end.type === "Complete" ? "succeeded" : `failed (${end.reason ?? "?"})`} ${formatAge(endedMs)} ago`,
+    );
   }
   for (const { metadata } of secrets) {
     const owner = metadata.ownerReferences?.find(({ kind }) => kind === "Job");
     const ageMs = now - Date.parse(metadata.creationTimestamp);
-    if ((owner !== undefined && alive.has(owner.uid)) || metadata.deletionTimestamp !== undefined || ageMs < olderThanMs) continue;
+    if (
+      (owner !== undefined && alive.has(owner.uid)) ||
+      metadata.deletionTimestamp !== undefined ||
+      ageMs < olderThanMs
+    )
+      continue;
     add("Secret", metadata, `its Job is deleted; created ${formatAge(ageMs)} ago`);
   }
   return found;
@@ -109,7 +125,12 @@ async function listAll(cluster: Cluster, path: string, labelSelector: string, si
 }
 
 /** Only what is as it was shown: each is deleted by uid and version. */
-async function deleteAll(cluster: Cluster, namespace: string, found: readonly Garbage[], io: CommandIo): Promise<number> {
+async function deleteAll(
+  cluster: Cluster,
+  namespace: string,
+  found: readonly Garbage[],
+  io: CommandIo,
+): Promise<number> {
   let failed = 0;
   for (const { kind, name, uid, resourceVersion } of found) {
     const secret = `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets/${encodeURIComponent(name)}`;

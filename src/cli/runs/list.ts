@@ -12,7 +12,8 @@ export interface SelectionOptions extends TargetOptions {
 export const listCommand = defineCommand<SelectionOptions & { json: boolean }>({
   name: "list",
   summary: "the runs of a namespace, as they are now",
-  configure: (command) => addSelectorOption(addTargetOptions(command)).option("--json", "one JSON object a line", false),
+  configure: (command) =>
+    addSelectorOption(addTargetOptions(command)).option("--json", "one JSON object a line", false),
   async action({ json, ...selection }, io) {
     const rows = await withEngine(selection, io, async (engine) => rowsOf(engine));
     if (json) io.stdout.write(rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
@@ -35,7 +36,11 @@ export function tableOf(rows: readonly RunRow[], { stdout }: CommandIo): string[
   const { isTTY, columns } = stdout as NodeJS.WriteStream;
   // A pipe is read by a program: nothing is cut there.
   const width = isTTY ? columns || 80 : Number.POSITIVE_INFINITY;
-  return formatTable(RUN_TITLES, rows.map(cellsOf).map((cells) => cells.map(printable)), width);
+  return formatTable(
+    RUN_TITLES,
+    rows.map(cellsOf).map((cells) => cells.map(printable)),
+    width,
+  );
 }
 
 /** Runs with the two watches of one selection open. @throws ApiError within two seconds where no server answers. */

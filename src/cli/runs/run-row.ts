@@ -12,6 +12,8 @@ export interface RunRow {
   ageMs: number;
   restarts: number;
   node: string;
+  /** Name of the newest pod. */
+  pod: string | null;
 }
 
 export const RUN_TITLES = ["RUN", "AGENT", "PHASE", "AGE", "RESTARTS", "NODE", "WHAT"] as const;
@@ -33,6 +35,7 @@ export function rowOf(job: Job, pods: readonly Pod[], now: number): RunRow {
     ageMs: now - Date.parse(job.metadata.creationTimestamp),
     restarts: statuses.reduce((sum, { restartCount }) => sum + restartCount, 0) + state.podChanges,
     node: state.pod?.spec.nodeName ?? "",
+    pod: state.pod?.metadata.name ?? null,
   };
 }
 

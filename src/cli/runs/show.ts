@@ -1,6 +1,14 @@
 import { printable } from "../../adapter/run/printable.ts";
-import { type Cluster, containerFacts, followLogs, containerView, isForbidden, type Pod, type RunEngine } from "../../engine/index.ts";
-import { type CommandIo, defineCommand } from "../command.ts";
+import {
+  type Cluster,
+  containerFacts,
+  containerView,
+  followLogs,
+  isForbidden,
+  type Pod,
+  type RunEngine,
+} from "../../engine/index.ts";
+import { defineCommand } from "../command.ts";
 import { addSelectorOption, addTargetOptions, wholeNumber } from "../target.ts";
 import { formatAge } from "../text-width.ts";
 import { type SelectionOptions, withEngine } from "./list.ts";
@@ -43,16 +51,25 @@ export async function describeRun(
   const pods = byOwner(engine.pods.list()).get(job.metadata.uid) ?? [];
   const row = rowOf(job, pods, Date.now());
   const pod = pods.at(-1);
-  const events = await eventsOf(engine.cluster, namespace, [name, ...pods.map(({ metadata }) => metadata.name)], signal);
+  const events = await eventsOf(
+    engine.cluster,
+    namespace,
+    [name, ...pods.map(({ metadata }) => metadata.name)],
+    signal,
+  );
   return [
     `Run:    ${name}`,
     `Agent:  ${row.agent || "-"}`,
     `Phase:  ${row.phase}: ${row.text}`,
     `Age:    ${formatAge(row.ageMs)}`,
     `Node:   ${row.node || "-"}`,
-    ...(pod === undefined ? [] : ["", "Containers:", ...pod.spec.containers.map(({ name: each }) => `  ${containerLine(pod, each)}`)]),
+    ...(pod === undefined
+      ? []
+      : ["", "Containers:", ...pod.spec.containers.map(({ name: each }) => `  ${containerLine(pod, each)}`)]),
     ...(events.length === 0 ? [] : ["", "Events:", ...events.map((each) => `  ${each}`)]),
-    ...(pod === undefined || tail === 0 ? [] : ["", `Last lines:`, ...(await tailOf(engine.cluster, pod, tail, signal))]),
+    ...(pod === undefined || tail === 0
+      ? []
+      : ["", `Last lines:`, ...(await tailOf(engine.cluster, pod, tail, signal))]),
   ];
 }
 
@@ -77,7 +94,12 @@ interface KubeEvent {
 }
 
 /** Without the right to list events: none. */
-async function eventsOf(cluster: Cluster, namespace: string, names: readonly string[], signal: AbortSignal): Promise<string[]> {
+async function eventsOf(
+  cluster: Cluster,
+  namespace: string,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<string[]> {
   const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/events`;
   const found: KubeEvent[] = [];
   try {

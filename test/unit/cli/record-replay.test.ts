@@ -237,9 +237,15 @@ async function startRecording(k8s: EmbeddedKubernetes): Promise<{ stop(): Promis
   await writeFile(kubeconfig, JSON.stringify(k8s.kubeconfigFor({ namespace: NAMESPACE })), { mode: 0o600 });
   onTestFinished(() => rm(kubeconfig, { force: true }));
   let text = "";
+  let isOpen: () => void;
+  /** Both watches have told something: what happens from now on reaches the recording before it reaches the engine. */
+  const open = new Promise<void>((resolve) => {
+    isOpen = resolve;
+  });
   const stdout = new Writable({
     write(chunk, _encoding, done) {
       text += chunk;
+      if (["jobs", "pods"].every((resource) => text.includes(`"resource":"${resource}"`))) isOpen();
       done();
     },
   });
@@ -247,6 +253,7 @@ async function startRecording(k8s: EmbeddedKubernetes): Promise<{ stop(): Promis
   const labels = Object.entries(LABELS).map(([key, value]) => `${key}=${value}`);
   const io = { stdout, stderr: process.stderr, signal: end.signal };
   const running = recordCommand.run(["--kubeconfig", kubeconfig, "--labels", labels.join()], io);
+  await open;
   return {
     stop: async () => {
       end.abort();
