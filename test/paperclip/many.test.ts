@@ -1,4 +1,4 @@
-/** Twenty issues of one agent at once: what the host does by default, and what must not end in refused runs and held issues. */
+/** Twenty issues of one agent at once: by default one works after the other, and each issue is done. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { PaperclipWorld } from "./world.ts";
 
@@ -12,20 +12,13 @@ afterAll(async () => {
   await world?.stop();
 });
 
-test.each([{ policy: "parallel" }])(
-  "20 issues at once are all done ($policy)",
-  async ({ policy }) => {
-    const agent = await world.agent(`agent-${policy}`, policy === undefined ? {} : { concurrencyPolicy: policy });
-    const issues = await Promise.all(Array.from({ length: 20 }, (_, index) => world.issue(`Done ${index}`, agent)));
-    const began = performance.now();
-    await Promise.all(issues.map((issue) => world.untilStatus(issue, "done", 60_000))).catch(async (e) => {
-    for (const run of await world.runs(agent)) console.log(run.status, run.errorCode, run.error, (await world.log(run)).slice(-300));
-    for (const i of issues) { const s = await world.see(i); console.log(s.title, s.status, JSON.stringify(s.executionBlocker)); }
-    throw e;
-  });
-    const runs = await world.runs(agent);
-    console.log(`${policy ?? "default"}: ${runs.length} runs in ${Math.round(performance.now() - began)} ms`);
-    expect(runs.filter(({ status }) => status !== "succeeded")).toEqual([]);
-    expect(runs).toHaveLength(20);
-  },
-);
+test.each([
+  { name: "by default", config: {} },
+  { name: "in parallel", config: { concurrencyPolicy: "parallel" } },
+])("20 issues at once are all done, $name", { timeout: 600_000 }, async ({ name, config }) => {
+  const agent = await world.agent(`agent ${name}`, config);
+  const issues = await Promise.all(Array.from({ length: 20 }, (_, index) => world.issue(`Done ${index}`, agent)));
+  await Promise.all(issues.map((issue) => world.untilStatus(issue, "done", 500_000)));
+  const runs = await world.runs(agent);
+  expect(runs.map(({ status }) => status)).toEqual(Array.from({ length: 20 }, () => "succeeded"));
+});
