@@ -33,7 +33,7 @@ export const recordCommand = defineCommand<RecordOptions>({
       return new Reflector<KubeObject>({
         cluster,
         path: `${root}/namespaces/${encodeURIComponent(namespace)}/${resource}`,
-        labelSelector: labels,
+        selectors: { labelSelector: labels },
         trim: (raw) => raw as KubeObject,
         tap: record(resource),
         handler: {

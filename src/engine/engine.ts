@@ -1,49 +1,25 @@
-import type { KubeConfig } from "@kubernetes/client-node";
 import { Bus } from "./bus.ts";
-import type { BackoffOptions } from "./informer/backoff.ts";
-import { Informer, type InformerStats, type Resource } from "./informer/informer.ts";
+import type { RunEngineOptions, RunOptions, StartOptions } from "./engine-options.ts";
+import { anyResource, type ResourceInformerOptions } from "./informer/any-resource.ts";
+import { Informer, type InformerOptions, type InformerStats, type Resource } from "./informer/informer.ts";
+import { listAll } from "./informer/page-request.ts";
 import { keyOf } from "./informer/store.ts";
 import { trimJob, trimPod } from "./informer/trim.ts";
 import { Keepalive } from "./keepalive/keepalive.ts";
-import type { Job, Pod } from "./kubernetes.ts";
+import type { Job, KubeObject, Pod } from "./kubernetes.ts";
 import { createJob, type JobManifest } from "./runs/launch.ts";
-import { type RunPolicy, resolvePolicy } from "./runs/policy.ts";
+import { resolvePolicy } from "./runs/policy.ts";
 import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
 import { EngineStoppedError } from "./runs/types.ts";
-import { EngineNotReadyError, ServerState } from "./server-state.ts";
-import { type ClaimTarget, claimJob, type Shard, shardLabels, withLabels } from "./shard.ts";
+import { Scope } from "./scope.ts";
+import { publishProblems, ServerState } from "./server-state.ts";
+import { type ClaimTarget, claimJob, withLabels } from "./shard.ts";
 import type { EngineTopics } from "./topics.ts";
-import { Cluster, type ClusterOptions, LinkedAbort, type RequestCounts } from "./transport/index.ts";
-
-export interface RunEngineOptions {
-  kubeConfig: KubeConfig;
-  /** One namespace, several, or `"*"` for all. Default: the kubeconfig's, else `default`. */
-  namespace?: string | readonly string[];
-  /** What Jobs and their pods carry; both watches select by it. Required: without it every pod of the namespace is cached. */
-  labels: Readonly<Record<string, string>>;
-  /** Watch only the Jobs that this process owns, where several share a namespace (docs/scale.md). Default: all. */
-  shard?: Shard;
-  /** Default of each run's policy. */
-  policy?: Partial<RunPolicy>;
-  /** A watch without a byte for so long is replaced. Default 90 000 ms. */
-  progressTimeoutMs?: number;
-  /** Delays after errors of a watch. Default 0.8 s doubling to 30 s, with full jitter. */
-  backoff?: BackoffOptions;
-  transport?: Omit<ClusterOptions, "kubeConfig">;
-}
-
-export interface StartOptions {
-  signal?: AbortSignal;
-}
-
-export interface RunOptions {
-  /** Over the engine's own; runs with different policies share the two watches. */
-  policy?: Partial<RunPolicy>;
-}
+import { Cluster, LinkedAbort, type RequestCounts } from "./transport/index.ts";
 
 /** Jobs and pods of all shards, kept up to date until it is closed. */
-export interface EngineView {
+export interface EngineView extends AsyncDisposable {
   readonly jobs: Informer<Job>;
   readonly pods: Informer<Pod>;
   close(): void;
@@ -80,11 +56,13 @@ export class RunEngine {
   readonly jobs: Informer<Job>;
   readonly pods: Informer<Pod>;
   readonly keepalive: Keepalive;
-  readonly labels: Readonly<Record<string, string>>;
-  /** Null: all namespaces. */
-  readonly namespaces: readonly string[] | null;
-  readonly #shard: Readonly<Record<string, string>>;
-  readonly #views = new Set<Informer<Job> | Informer<Pod>>();
+  readonly #scope: Scope;
+  /** What each informer of the engine has in common. */
+  readonly #common: Pick<
+    InformerOptions<KubeObject>,
+    "cluster" | "progressTimeoutMs" | "backoff" | "onSubscriberError"
+  >;
+  readonly #informers = new Set<Pick<Informer<KubeObject>, "stop" | "stats">>();
   readonly #stopped = new AbortController();
   readonly #registry: RunRegistry;
   #stopping: Promise<void> | null = null;
@@ -92,7 +70,7 @@ export class RunEngine {
   /**
    * Starts an engine and waits until its caches are complete. A server that cannot be reached, or whose certificate is not
    * trusted, is tried until `signal` aborts; without a signal use `create` and listen to `problem`.
-   * @throws ApiError at once when the server refuses (401, 403: the message names verb and resource); EngineNotReadyError when
+   * @throws ApiError at once when the server refuses (401, 403: the message names verb and resource); NotReadyError when
    * the signal aborts: its `cause` is the last problem, which its message names; KubeConfigError; TypeError naming a bad option.
    */
   static async start(options: RunEngineOptions & StartOptions): Promise<RunEngine> {
@@ -114,40 +92,40 @@ export class RunEngine {
   private constructor(options: RunEngineOptions) {
     const { kubeConfig, policy, progressTimeoutMs, backoff, transport } = options;
     const resolved = resolvePolicy(policy);
-    this.labels = { ...options.labels };
-    this.#shard = shardLabels(options.shard);
-    const labelSelector = `${selectorOf(this.labels)}${Object.entries(this.#shard).map(([key, value]) => `,${key}=${value}`)}`;
-    this.namespaces = namespacesOf(options);
+    this.#scope = new Scope(options);
     this.cluster = new Cluster({ ...transport, kubeConfig });
     const report = (error: unknown) => this.#report(error);
+    this.#common = { cluster: this.cluster, progressTimeoutMs, backoff, onSubscriberError: report };
     // What a listener of `listenerError` throws has no other place to go.
     this.bus = new Bus((error, topic) => (topic === "listenerError" ? warn(error) : report(error)));
     this.server = new ServerState(this.bus, this.#stopped.signal);
-    const watches = this.bus.topic("watch");
-    const common = {
-      cluster: this.cluster,
+    const own = {
+      ...this.#common,
       namespaces: this.namespaces,
-      labelSelector,
-      ...(progressTimeoutMs === undefined ? {} : { progressTimeoutMs }),
-      ...(backoff === undefined ? {} : { backoff }),
+      labelSelector: this.#scope.selector(this.#scope.shard),
     };
-    this.jobs = new Informer({
-      ...common,
-      resource: JOBS,
-      publishTo: { changes: this.bus.topic("job"), changeKey: keyOf, watches },
-    });
-    this.pods = new Informer({
-      ...common,
-      resource: PODS,
-      indexers: { [PODS_BY_JOB]: jobKeyOfPod },
-      publishTo: { changes: this.bus.topic("pod"), changeKey: jobKeyOfPod, watches },
-    });
+    const watches = this.bus.topic("watch");
+    this.jobs = this.#own(
+      new Informer({
+        ...own,
+        resource: JOBS,
+        publishTo: { changes: this.bus.topic("job"), changeKey: keyOf, watches },
+      }),
+    );
+    this.pods = this.#own(
+      new Informer({
+        ...own,
+        resource: PODS,
+        indexers: { [PODS_BY_JOB]: jobKeyOfPod },
+        publishTo: { changes: this.bus.topic("pod"), changeKey: jobKeyOfPod, watches },
+      }),
+    );
     this.keepalive = new Keepalive(report);
     this.#registry = new RunRegistry({
       cluster: this.cluster,
       jobs: this.jobs,
       pods: this.pods,
-      labels: { ...this.labels, ...this.#shard },
+      labels: { ...this.labels, ...this.#scope.shard },
       policy: resolved,
       report,
     });
@@ -158,10 +136,10 @@ export class RunEngine {
   /**
    * Resolves when both caches are complete.
    * @throws ApiError at once while the server refuses with 401 or 403. The engine goes on trying: call again to wait on.
-   * EngineNotReadyError when the signal aborts; EngineStoppedError.
+   * NotReadyError when the signal aborts; EngineStoppedError.
    */
   async synced(signal?: AbortSignal): Promise<void> {
-    await this.#whenSynced(this.jobs, this.pods, signal);
+    await this.#whenSynced(this, signal);
   }
 
   /**
@@ -172,12 +150,15 @@ export class RunEngine {
    */
   async launch(job: JobManifest, { signal, policy }: RunOptions & { signal?: AbortSignal } = {}): Promise<Run> {
     this.#throwIfStopped();
-    const namespace = job.metadata.namespace ?? this.#defaultNamespace();
-    this.#checkManifest(job, namespace);
+    const namespace = job.metadata.namespace ?? this.#scope.defaultNamespace;
+    this.#scope.checkManifest(job, namespace);
     const run = this.#registry.expect(namespace, job.metadata.name, policy);
     const ended = new LinkedAbort([signal, run.closed]);
     try {
-      this.#registry.bind(run, await createJob(this.cluster, namespace, withLabels(job, this.#shard), ended.signal));
+      this.#registry.bind(
+        run,
+        await createJob(this.cluster, namespace, withLabels(job, this.#scope.shard), ended.signal),
+      );
       return run;
     } catch (error) {
       // Closed already: by the engine's stop, which ended the request too.
@@ -196,8 +177,8 @@ export class RunEngine {
    */
   attach(ref: { namespace?: string; jobName: string; uid?: string } & RunOptions): Run {
     this.#throwIfStopped();
-    const namespace = ref.namespace ?? this.#defaultNamespace();
-    this.#checkScope(namespace);
+    const namespace = ref.namespace ?? this.#scope.defaultNamespace;
+    this.#scope.check(namespace);
     return this.#registry.attach(namespace, ref.jobName, ref.uid ?? null, ref.policy);
   }
 
@@ -208,9 +189,9 @@ export class RunEngine {
    */
   async claim(target: Omit<ClaimTarget, "namespace"> & { namespace?: string }, signal?: AbortSignal): Promise<void> {
     this.#throwIfStopped();
-    const namespace = target.namespace ?? this.#defaultNamespace();
-    this.#checkScope(namespace);
-    for (const label of Object.entries(this.#shard))
+    const namespace = target.namespace ?? this.#scope.defaultNamespace;
+    this.#scope.check(namespace);
+    for (const label of Object.entries(this.#scope.shard))
       await claimJob(this.cluster, { ...target, namespace }, label, signal);
   }
 
@@ -236,7 +217,7 @@ export class RunEngine {
    * What `labels` (on top of the engine's own) select in one namespace, whichever process owns it. Without shards that is in
    * the engine's own caches. With them two more watches are open until the view is closed: for the guard of one run's start,
    * not for its length.
-   * @throws ApiError 401 or 403 at once; EngineNotReadyError when the signal aborts; EngineStoppedError
+   * @throws ApiError 401 or 403 at once; NotReadyError when the signal aborts; EngineStoppedError
    */
   async openView(
     namespace: string,
@@ -244,33 +225,40 @@ export class RunEngine {
     signal?: AbortSignal,
   ): Promise<EngineView> {
     this.#throwIfStopped();
-    this.#checkScope(namespace);
-    if (Object.keys(this.#shard).length === 0) return { jobs: this.jobs, pods: this.pods, close: () => undefined };
-    const common = {
-      cluster: this.cluster,
-      namespaces: [namespace],
-      labelSelector: selectorOf({ ...this.labels, ...labels }),
-      onSubscriberError: (error: unknown) => this.#report(error),
-    };
-    const jobs = new Informer({ ...common, resource: JOBS });
-    const pods = new Informer({ ...common, resource: PODS });
-    const close = () => {
-      for (const informer of [jobs, pods]) {
-        this.#views.delete(informer);
-        informer.stop().catch((error: unknown) => this.#report(error));
-      }
-    };
-    for (const informer of [jobs, pods]) {
-      this.#views.add(informer);
-      informer.start();
+    this.#scope.check(namespace);
+    if (Object.keys(this.#scope.shard).length === 0) {
+      const { jobs, pods } = this;
+      return { jobs, pods, close: () => undefined, [Symbol.asyncDispose]: async () => undefined };
     }
+    const of = { ...this.#common, namespaces: [namespace], labelSelector: this.#scope.selector(labels) };
+    const jobs = this.#own(new Informer({ ...of, resource: JOBS }));
+    const pods = this.#own(new Informer({ ...of, resource: PODS }));
+    const dispose = async () => void (await Promise.all([jobs.stop(), pods.stop()]));
+    const close = () => void dispose().catch((error: unknown) => this.#report(error));
+    jobs.start();
+    pods.start();
     try {
-      await this.#whenSynced(jobs, pods, signal);
-      return { jobs, pods, close };
+      await this.#whenSynced({ jobs, pods }, signal);
+      return { jobs, pods, close, [Symbol.asyncDispose]: dispose };
     } catch (error) {
       close();
       throw error;
     }
+  }
+
+  /**
+   * A cache of any resource, kept up to date like those of Jobs and pods, over a watch of its own that is open until it or the
+   * engine is stopped: snapshots, indices, `subscribe`, `whenSynced`, `freshness`. Objects are as the server sends them (those of
+   * a paged list have no `kind`); of a resource without namespaces the namespace is `""`. What its watches have to say is on
+   * `problem` and `recovered`.
+   * @throws TypeError naming a bad option; EngineStoppedError
+   */
+  informer<T extends KubeObject = KubeObject>(options: ResourceInformerOptions<T>): Informer<T> {
+    this.#throwIfStopped();
+    const resource = anyResource(options, (error) => this.#report(error));
+    const informer = this.#own(new Informer<T>({ ...this.#common, ...resource }));
+    informer.start();
+    return informer;
   }
 
   /** Returns the function that ends the subscription. */
@@ -283,13 +271,26 @@ export class RunEngine {
       runs: this.#registry.size,
       tombstones: this.#registry.tombstones,
       keepalives: this.keepalive.size,
-      informers: [this.jobs.stats(), this.pods.stats()],
+      informers: [...this.#informers].map((informer) => informer.stats()),
       requests: this.cluster.requests.snapshot(),
     };
   }
 
   get isStopped(): boolean {
     return this.#stopped.signal.aborted;
+  }
+
+  get labels(): Readonly<Record<string, string>> {
+    return this.#scope.labels;
+  }
+
+  /** Null: all namespaces. */
+  get namespaces(): readonly string[] | null {
+    return this.#scope.namespaces;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   /** Rejects every pending promise with EngineStoppedError, ends watches, logs, timers and connections. Jobs are left alone. */
@@ -303,22 +304,17 @@ export class RunEngine {
     this.#stopped.abort(stopped);
     this.#registry.stop(stopped);
     this.keepalive.stop();
-    await Promise.all([this.jobs, this.pods, ...this.#views].map((informer) => informer.stop()));
+    await Promise.all([...this.#informers].map((informer) => informer.stop()));
     await this.cluster.close();
     this.bus.close();
   }
 
-  async #whenSynced(jobs: Informer<Job>, pods: Informer<Pod>, signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted();
-    const ended = new LinkedAbort([signal, this.#stopped.signal]);
+  async #whenSynced({ jobs, pods }: Pick<EngineView, "jobs" | "pods">, signal?: AbortSignal): Promise<void> {
     try {
-      await Promise.all([jobs.whenSynced(ended.signal), pods.whenSynced(ended.signal)]);
+      await Promise.all([jobs.whenSynced(signal), pods.whenSynced(signal)]);
     } catch (error) {
-      if (signal?.aborted !== true || error !== signal.reason) throw error;
-      const problem = jobs.freshness().error ?? pods.freshness().error;
-      throw new EngineNotReadyError(this.cluster.server, problem, signal.reason);
-    } finally {
-      ended.release();
+      this.#throwIfStopped();
+      throw error;
     }
   }
 
@@ -329,60 +325,16 @@ export class RunEngine {
     signal?: AbortSignal,
   ): Promise<T[]> {
     this.#throwIfStopped();
-    const found: T[] = [];
-    let next: string | undefined;
-    do {
-      const page = await this.cluster.json<{ items?: unknown[]; metadata?: { continue?: string } }>({
-        path: `${resource.root}/namespaces/${encodeURIComponent(namespace)}/${resource.plural}`,
-        query: { labelSelector: selectorOf({ ...this.labels, ...labels }), limit: 500, continue: next },
-        ...(signal === undefined ? {} : { signal }),
-      });
-      for (const item of page.items ?? []) {
-        const object = resource.trim(item);
-        if (object !== null) found.push(object);
-      }
-      next = page.metadata?.continue || undefined;
-    } while (next !== undefined);
-    return found;
+    const path = `${resource.root}/namespaces/${encodeURIComponent(namespace)}/${resource.plural}`;
+    const items = await listAll(this.cluster, path, { labelSelector: this.#scope.selector(labels), signal });
+    return items.map(resource.trim).filter((object) => object !== null);
   }
 
-  #checkManifest(job: JobManifest, namespace: string): void {
-    if (typeof job.metadata?.name !== "string" || job.metadata.name === "") {
-      throw new TypeError(
-        `metadata.name must be a non-empty string, got ${JSON.stringify(job.metadata?.name)} (generateName is not supported)`,
-      );
-    }
-    this.#checkScope(namespace);
-    for (const field of ["completions", "parallelism"]) {
-      const value = job.spec?.[field];
-      if (typeof value !== "number" || value <= 1) continue;
-      throw new TypeError(
-        `spec.${field} must be 1 or left out, got ${value}: a run ends with its one pod; launch ${value} Jobs instead`,
-      );
-    }
-    const labelled = {
-      "metadata.labels": job.metadata.labels,
-      "spec.template.metadata.labels": job.spec?.template?.metadata?.labels,
-    };
-    for (const [field, labels] of Object.entries(labelled)) {
-      for (const [key, value] of Object.entries(this.labels)) {
-        if (labels?.[key] === value) continue;
-        throw new TypeError(
-          `${field}[${JSON.stringify(key)}] must be ${JSON.stringify(value)}, which the watches select by; got ${JSON.stringify(labels?.[key])}`,
-        );
-      }
-    }
-  }
-
-  #checkScope(namespace: string): void {
-    if (this.namespaces === null || this.namespaces.includes(namespace)) return;
-    throw new TypeError(
-      `namespace ${JSON.stringify(namespace)} is not watched by this engine; it watches ${this.namespaces.join(", ")}`,
-    );
-  }
-
-  #defaultNamespace(): string {
-    return this.namespaces?.[0] ?? "default";
+  #own<T extends KubeObject>(informer: Informer<T>): Informer<T> {
+    this.#informers.add(informer);
+    informer.stopped.addEventListener("abort", () => this.#informers.delete(informer), { once: true });
+    publishProblems(informer, this.bus);
+    return informer;
   }
 
   #throwIfStopped(): void {
@@ -397,35 +349,4 @@ export class RunEngine {
 
 function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : new Error(String(error)), { type: "RunEngineListenerError" });
-}
-
-function selectorOf(labels: Readonly<Record<string, string>>): string {
-  const entries = Object.entries(labels ?? {});
-  if (entries.length === 0)
-    throw new TypeError("labels must name at least one label that the Jobs and their pods carry, got {}");
-  for (const [key, value] of entries) {
-    if (typeof value !== "string")
-      throw new TypeError(`labels[${JSON.stringify(key)}] must be a string, got ${JSON.stringify(value)}`);
-  }
-  return entries.map(([key, value]) => `${key}=${value}`).join(",");
-}
-
-function namespacesOf({ namespace, kubeConfig }: RunEngineOptions): readonly string[] | null {
-  if (namespace === "*") return null;
-  const context = kubeConfig.getContextObject(kubeConfig.getCurrentContext());
-  const names =
-    namespace === undefined
-      ? [context?.namespace ?? "default"]
-      : typeof namespace === "string"
-        ? [namespace]
-        : [...new Set(namespace)];
-  for (const name of names) {
-    if (typeof name !== "string" || !/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
-      throw new TypeError(
-        `namespace must be a Kubernetes namespace name, a list of them, or "*"; got ${JSON.stringify(name)}`,
-      );
-    }
-  }
-  if (names.length === 0) throw new TypeError('namespace must not be an empty list; use "*" for all namespaces');
-  return names;
 }

@@ -5,11 +5,10 @@ export {
   type EngineStats,
   type EngineView,
   RunEngine,
-  type RunEngineOptions,
-  type RunOptions,
-  type StartOptions,
 } from "./engine.ts";
+export type { RunEngineOptions, RunOptions, StartOptions } from "./engine-options.ts";
 export * from "./facts.ts";
+export type { ResourceInformerOptions } from "./informer/any-resource.ts";
 export type { BackoffOptions } from "./informer/backoff.ts";
 export {
   type Freshness,
@@ -17,10 +16,11 @@ export {
   type InformerOptions,
   type InformerStats,
   InformerStoppedError,
+  NotReadyError,
   type Resource,
   type SubscribeOptions,
 } from "./informer/informer.ts";
-export type { StoreChange } from "./informer/store.ts";
+export type { Indexers, StoreChange } from "./informer/store.ts";
 export type { Trim } from "./informer/trim.ts";
 export { jobPath } from "./job-path.ts";
 export { Keepalive, type KeepaliveHandle, type KeepaliveOptions, type Silence } from "./keepalive/keepalive.ts";
@@ -36,7 +36,7 @@ export { Run, type RunEvents, type WaitOptions } from "./runs/run.ts";
 export { RunLogs } from "./runs/run-logs.ts";
 export { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "./runs/run-state.ts";
 export * from "./runs/types.ts";
-export { EngineNotReadyError, ServerState } from "./server-state.ts";
+export type { ServerState } from "./server-state.ts";
 export { type ClaimTarget, SHARD_LABEL, type Shard, ShardClaimError, shardLabels } from "./shard.ts";
 export type { EngineProblem, EngineTopics, WatchEvent } from "./topics.ts";
 export * from "./transport/index.ts";

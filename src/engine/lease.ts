@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { LRUCache } from "lru-cache";
-import { RunEngine, type RunEngineOptions, type StartOptions } from "./engine.ts";
+import { RunEngine } from "./engine.ts";
+import type { RunEngineOptions, StartOptions } from "./engine-options.ts";
 
 export interface EngineLease {
   readonly engine: RunEngine;

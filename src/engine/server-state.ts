@@ -1,5 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Bus } from "./bus.ts";
+import type { Informer } from "./informer/informer.ts";
+import type { KubeObject } from "./kubernetes.ts";
 import type { EngineTopics, WatchEvent } from "./topics.ts";
 import { ApiError, LinkedAbort } from "./transport/index.ts";
 
@@ -15,13 +17,17 @@ export class ServerState {
   readonly #stopped: AbortSignal;
   /** The last event of each watch. */
   readonly #watches = new Map<string, WatchEvent>();
-  /** Watches that had a problem and are not open since. */
-  readonly #inTrouble = new Set<string>();
 
   constructor(bus: Bus<EngineTopics>, stopped: AbortSignal) {
     this.#bus = bus;
     this.#stopped = stopped;
-    bus.subscribe("watch", (event) => this.#onWatch(event));
+    bus.subscribe("watch", (event) => {
+      if (event.type === "listed") return;
+      const watch = keyOf(event);
+      // Set anew, so that the newest is the last.
+      this.#watches.delete(watch);
+      this.#watches.set(watch, event);
+    });
   }
 
   /** No watch is open, and one of them failed for want of an answer: a lost connection, a 5xx, a proxy's page. */
@@ -54,40 +60,27 @@ export class ServerState {
       ended.release();
     }
   }
+}
 
-  #onWatch(event: WatchEvent): void {
+/** Publishes the problems of an informer's watches, and their ends. */
+export function publishProblems(informer: Pick<Informer<KubeObject>, "onWatch">, bus: Bus<EngineTopics>): void {
+  const inTrouble = new Set<string>();
+  informer.onWatch((event) => {
     const { type, resource, namespace, error } = event;
-    if (type === "listed") return;
-    const watch = `${resource} ${namespace}`;
-    // Set anew, so that the newest is the last.
-    this.#watches.delete(watch);
-    this.#watches.set(watch, event);
     if (error !== null) {
-      this.#inTrouble.add(watch);
-      this.#bus.publish("problem", { resource, namespace, error });
-    } else if (type === "open" && this.#inTrouble.delete(watch)) {
-      this.#bus.publish("recovered", { resource, namespace });
+      inTrouble.add(keyOf(event));
+      bus.publish("problem", { resource, namespace, error });
+    } else if (type === "open" && inTrouble.delete(keyOf(event))) {
+      bus.publish("recovered", { resource, namespace });
     }
-  }
+  });
+}
+
+function keyOf({ resource, namespace }: WatchEvent): string {
+  return `${resource} ${namespace}`;
 }
 
 /** The server itself refuses: it is there. */
 function isAnswer(error: Error): boolean {
   return error instanceof ApiError && error.status >= 400 && error.status < 500;
-}
-
-/**
- * The wait for the engine's caches was given up before they were complete. `cause` is the last problem of a watch; where no
- * request had failed yet, the reason of the signal that ended the wait.
- */
-export class EngineNotReadyError extends Error {
-  override readonly name = "EngineNotReadyError";
-
-  constructor(server: string, problem: Error | null, reason: unknown) {
-    const why = problem?.message ?? "no answer yet";
-    const givenUp = reason instanceof Error ? reason.message : String(reason);
-    super(`Jobs and pods could not be listed from ${server}: ${why} (given up: ${givenUp})`, {
-      cause: problem ?? reason,
-    });
-  }
 }

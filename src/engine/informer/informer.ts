@@ -20,8 +20,10 @@ export interface InformerOptions<T extends KubeObject>
   resource: Resource<T>;
   /** One watch a namespace; null = one watch over all namespaces. */
   namespaces: readonly string[] | null;
-  labelSelector: string;
-  indexers?: Indexers<T>;
+  /** Default: all objects. */
+  labelSelector?: string | undefined;
+  fieldSelector?: string | undefined;
+  indexers?: Indexers<T> | undefined;
   /** Where it publishes. Default: a bus of its own. */
   publishTo?: InformerTopics<T>;
   /** Of its own bus: called with what a subscriber threw. Default: a process warning. */
@@ -85,10 +87,19 @@ export class Informer<T extends KubeObject> {
     for (const reflector of this.#reflectors) reflector.start();
   }
 
+  /** Aborts when the informer is stopped. */
+  get stopped(): AbortSignal {
+    return this.#stopped.signal;
+  }
+
   /** Ends its watches; nothing more is published. */
   async stop(): Promise<void> {
     this.#stopped.abort(new InformerStoppedError());
     await Promise.all(this.#reflectors.map((each) => each.stop()));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   get size(): number {
@@ -138,17 +149,23 @@ export class Informer<T extends KubeObject> {
   /**
    * Resolves when the first list of every namespace is complete.
    * @throws ApiError at once while the server says 401 or 403; it goes on trying all the same, so calling again is fine.
-   * InformerStoppedError; the signal's reason.
+   * NotReadyError when the signal aborts; InformerStoppedError.
    */
-  whenSynced(signal?: AbortSignal): Promise<void> {
+  async whenSynced(signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
     const take = () => {
       if (this.synced) return { value: undefined };
       const { error } = this.freshness();
       if (error !== null && (isForbidden(error) || isUnauthorized(error))) throw error;
       return null;
     };
-    const ended = this.#stopped.signal;
-    return this.#topics.watches.when({ key: this.#options.resource.plural, take, signal, ended });
+    const { cluster, resource } = this.#options;
+    try {
+      await this.#topics.watches.when({ key: resource.plural, take, signal, ended: this.#stopped.signal });
+    } catch (error) {
+      if (signal?.aborted !== true || error !== signal.reason) throw error;
+      throw new NotReadyError(resource.plural, cluster.server, this.freshness().error, signal.reason);
+    }
   }
 
   freshness(): Freshness {
@@ -212,7 +229,8 @@ export class Informer<T extends KubeObject> {
   }
 
   #add(namespace: string | null): void {
-    const { resource, cluster, labelSelector, progressTimeoutMs, pageSize, maxFrameBytes, backoff } = this.#options;
+    const { resource, cluster, labelSelector, fieldSelector } = this.#options;
+    const { progressTimeoutMs, pageSize, maxFrameBytes, backoff } = this.#options;
     const scope = namespace === null ? "" : `/namespaces/${encodeURIComponent(namespace)}`;
     /** Keys that the list under way has named, and objects in it that are older than the cache's. */
     let listed = new Set<string>();
@@ -220,7 +238,7 @@ export class Informer<T extends KubeObject> {
     const reflector = new Reflector<T>({
       cluster,
       path: `${resource.root}${scope}/${resource.plural}`,
-      labelSelector,
+      selectors: { labelSelector, fieldSelector },
       trim: resource.trim,
       handler: {
         init: () => {
@@ -255,10 +273,10 @@ export class Informer<T extends KubeObject> {
           this.#topics.watches.publish(event, resource.plural);
         },
       },
-      ...(progressTimeoutMs === undefined ? {} : { progressTimeoutMs }),
-      ...(pageSize === undefined ? {} : { pageSize }),
-      ...(maxFrameBytes === undefined ? {} : { maxFrameBytes }),
-      ...(backoff === undefined ? {} : { backoff }),
+      progressTimeoutMs,
+      pageSize,
+      maxFrameBytes,
+      backoff,
     });
     this.#reflectors.push(reflector);
     this.#unsynced.add(reflector);
@@ -272,6 +290,21 @@ export class Informer<T extends KubeObject> {
       this.#unpublished -= 1;
       topic.publish(change, changeKey?.(change.object) ?? undefined);
     }
+  }
+}
+
+/**
+ * The wait for a first list was given up. `cause` is the last problem of its watch; where no request has failed yet, the reason
+ * of the signal that ended the wait.
+ */
+export class NotReadyError extends Error {
+  override readonly name = "NotReadyError";
+  constructor(resource: string, server: string, problem: Error | null, reason: unknown) {
+    const why = problem?.message ?? "no answer yet";
+    const givenUp = reason instanceof Error ? reason.message : String(reason);
+    super(`${resource} could not be listed from ${server}: ${why} (given up: ${givenUp})`, {
+      cause: problem ?? reason,
+    });
   }
 }
 

@@ -1,12 +1,18 @@
 import type { Cluster } from "../transport/index.ts";
 import { WatchProtocolError } from "./watch-errors.ts";
 
-interface PageRequest {
-  labelSelector: string;
+export interface Selectors {
+  labelSelector: string | undefined;
+  fieldSelector?: string | undefined;
+}
+
+interface PageRequest extends Selectors {
   /** 0: the whole list in one answer. */
   pageSize: number;
   continueToken: string | null;
-  signal: AbortSignal;
+  signal: AbortSignal | undefined;
+  /** How often it is sent at most; default as the cluster does it. */
+  maxAttempts?: number;
 }
 
 interface Page {
@@ -21,17 +27,22 @@ interface ListBody {
   items?: unknown;
 }
 
-/** One page of a list. Sent once: what is sent again, and when, is the policy's. @throws ApiError, WatchProtocolError */
+/** One page of a list. @throws ApiError, WatchProtocolError */
 export async function requestPage(
   cluster: Cluster,
   path: string,
-  { labelSelector, pageSize, continueToken, signal }: PageRequest,
+  { labelSelector, fieldSelector, pageSize, continueToken, signal, maxAttempts }: PageRequest,
 ): Promise<Page> {
   const list = await cluster.json<ListBody | null>({
     path,
-    query: { labelSelector, limit: pageSize === 0 ? undefined : pageSize, continue: continueToken ?? undefined },
-    signal,
-    maxAttempts: 1,
+    query: {
+      labelSelector,
+      fieldSelector,
+      limit: pageSize === 0 ? undefined : pageSize,
+      continue: continueToken ?? undefined,
+    },
+    ...(signal === undefined ? {} : { signal }),
+    ...(maxAttempts === undefined ? {} : { maxAttempts }),
   });
   const { resourceVersion, continue: next } = list?.metadata ?? {};
   // `"items": null` is how Go writes an empty list; without `items` it is no list, and nothing must be taken for deleted.
@@ -39,4 +50,20 @@ export async function requestPage(
   if (!Array.isArray(items) || typeof resourceVersion !== "string")
     throw new WatchProtocolError(`the answer to GET ${path} is not a list`);
   return { items, resourceVersion, next: typeof next === "string" && next !== "" ? next : null };
+}
+
+/** All items of a list, page by page. @throws ApiError, WatchProtocolError, the signal's reason */
+export async function listAll(
+  cluster: Cluster,
+  path: string,
+  { signal, ...selectors }: Selectors & { signal: AbortSignal | undefined },
+): Promise<unknown[]> {
+  const items: unknown[] = [];
+  let continueToken: string | null = null;
+  do {
+    const page: Page = await requestPage(cluster, path, { ...selectors, pageSize: 500, continueToken, signal });
+    items.push(...page.items);
+    continueToken = page.next;
+  } while (continueToken !== null);
+  return items;
 }

@@ -3,7 +3,7 @@ import type { KubeObject, Status } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
 import type { Cluster } from "../transport/index.ts";
 import type { BackoffOptions } from "./backoff.ts";
-import { requestPage } from "./page-request.ts";
+import { requestPage, type Selectors } from "./page-request.ts";
 import {
   type Bookmarks,
   beginList,
@@ -34,16 +34,16 @@ export interface ReflectorOptions<T> {
   cluster: Cluster;
   /** `/api/v1/namespaces/ns/pods` */
   path: string;
-  labelSelector: string;
+  selectors: Selectors;
   trim: Trim<T>;
   handler: ReflectorHandler<T>;
   /** A watch without a byte for this long is replaced. Servers send a bookmark about every 60 s. Default 90 000 ms. */
-  progressTimeoutMs?: number;
+  progressTimeoutMs?: number | undefined;
   /** Objects a page of the paged list. Default 500, as client-go. */
-  pageSize?: number;
+  pageSize?: number | undefined;
   /** Largest accepted frame in bytes. */
-  maxFrameBytes?: number;
-  backoff?: BackoffOptions;
+  maxFrameBytes?: number | undefined;
+  backoff?: BackoffOptions | undefined;
   /** Sees every frame as the server sent it, before anything is trimmed (recordings). */
   tap?: (frame: WatchFrame) => void;
 }
@@ -145,7 +145,7 @@ export class Reflector<T extends KubeObject> {
 
   /** Null: the page came whole, and the state is the next one. */
   async #page(state: Extract<ReflectorState, { name: "InitPage" }>): Promise<Outcome | null> {
-    const { cluster, path, labelSelector, handler } = this.#options;
+    const { cluster, path, selectors, handler } = this.#options;
     const { continueToken, pageSize } = state;
     const askedAt = performance.now();
     if (continueToken === null) {
@@ -154,10 +154,12 @@ export class Reflector<T extends KubeObject> {
     }
     try {
       const page = await requestPage(cluster, path, {
-        labelSelector,
+        ...selectors,
         pageSize,
         continueToken,
         signal: this.#abort.signal,
+        // What is sent again, and when, is the policy's.
+        maxAttempts: 1,
       });
       this.#answered();
       for (const item of page.items) {
@@ -174,7 +176,7 @@ export class Reflector<T extends KubeObject> {
   }
 
   async #watch(state: Exclude<ReflectorState, { name: "InitPage" }>): Promise<Outcome> {
-    const { cluster, path, labelSelector, maxFrameBytes, tap, handler } = this.#options;
+    const { cluster, path, selectors, maxFrameBytes, tap, handler } = this.#options;
     const isList = state.name === "InitWatch";
     const askedAt = performance.now();
     let openedAt: number | null = null;
@@ -192,10 +194,10 @@ export class Reflector<T extends KubeObject> {
         cluster,
         path,
         query: {
+          ...selectors,
           ...(isList ? STREAMING_LIST : { resourceVersion: state.resourceVersion }),
           watch: true,
           allowWatchBookmarks: true,
-          labelSelector,
           // The server closes it then; random, so that the watches of many processes do not come back together.
           timeoutSeconds: Math.round(300 + Math.random() * 300),
         },

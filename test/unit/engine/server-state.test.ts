@@ -3,8 +3,8 @@ import { createServer } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import {
   ApiError,
-  EngineNotReadyError,
   leaseEngine,
+  NotReadyError,
   RunEngine,
   type RunEngineOptions,
   stopSharedEngines,
@@ -29,7 +29,7 @@ describe("an engine that cannot start within its signal says why", () => {
       "a dead server",
       async () => kubeConfigFrom({ server: `https://127.0.0.1:${await closedPort()}` }, {}),
       "ConnectionRefused",
-      /Jobs and pods could not be listed from https:\/\/127\.0\.0\.1:\d+: GET .*ConnectionRefused/,
+      /(jobs|pods) could not be listed from https:\/\/127\.0\.0\.1:\d+: GET .*ConnectionRefused/,
     ],
     [
       "a wrong name",
@@ -50,8 +50,8 @@ describe("an engine that cannot start within its signal says why", () => {
   ])("%s", async (_, kubeConfig, reason, message) => {
     const signal = AbortSignal.timeout(1_500);
     const error: unknown = await RunEngine.start({ ...options(await kubeConfig()), signal }).catch((each) => each);
-    expect(error).toBeInstanceOf(EngineNotReadyError);
-    const { cause, message: said } = error as EngineNotReadyError;
+    expect(error).toBeInstanceOf(NotReadyError);
+    const { cause, message: said } = error as NotReadyError;
     expect(cause).toBeInstanceOf(ApiError);
     expect((cause as ApiError).reason).toBe(reason);
     expect(said).toMatch(message);
@@ -64,7 +64,7 @@ describe("an engine that cannot start within its signal says why", () => {
     onTestFinished(() => stall.release());
     const signal = AbortSignal.timeout(300);
     const error: unknown = await RunEngine.start({ ...options(kubeConfigOf(k8s)), signal }).catch((each) => each);
-    expect(error).toBeInstanceOf(EngineNotReadyError);
+    expect(error).toBeInstanceOf(NotReadyError);
     expect((error as Error).message).toMatch(/no answer yet \(given up: /);
     expect((error as Error).cause).toBe(signal.reason);
   });

@@ -1,0 +1,96 @@
+import type { RunEngineOptions } from "./engine-options.ts";
+import { isNamespaceName } from "./informer/any-resource.ts";
+import type { JobManifest } from "./runs/launch.ts";
+import { shardLabels } from "./shard.ts";
+
+type ScopeOptions = Pick<RunEngineOptions, "kubeConfig" | "namespace" | "labels" | "shard">;
+
+/** What an engine watches: the namespaces, and the labels that select its Jobs and their pods. */
+export class Scope {
+  readonly labels: Readonly<Record<string, string>>;
+  /** One label, or none where there are no shards. */
+  readonly shard: Readonly<Record<string, string>>;
+  /** Null: all namespaces. */
+  readonly namespaces: readonly string[] | null;
+
+  /** @throws TypeError naming the bad option */
+  constructor(options: ScopeOptions) {
+    this.labels = { ...options.labels };
+    this.shard = shardLabels(options.shard);
+    this.selector();
+    this.namespaces = namespacesOf(options);
+  }
+
+  get defaultNamespace(): string {
+    return this.namespaces?.[0] ?? "default";
+  }
+
+  /** A label selector of the engine's own labels and these. */
+  selector(more: Readonly<Record<string, string>> = {}): string {
+    const entries = Object.entries({ ...this.labels, ...more });
+    if (entries.length === 0)
+      throw new TypeError("labels must name at least one label that the Jobs and their pods carry, got {}");
+    for (const [key, value] of entries) {
+      if (typeof value !== "string")
+        throw new TypeError(`labels[${JSON.stringify(key)}] must be a string, got ${JSON.stringify(value)}`);
+    }
+    return entries.map(([key, value]) => `${key}=${value}`).join(",");
+  }
+
+  /** @throws TypeError when the engine does not watch this namespace */
+  check(namespace: string): void {
+    if (this.namespaces === null || this.namespaces.includes(namespace)) return;
+    throw new TypeError(
+      `namespace ${JSON.stringify(namespace)} is not watched by this engine; it watches ${this.namespaces.join(", ")}`,
+    );
+  }
+
+  /** @throws TypeError for a Job that the watches would not see, or that is more than one run */
+  checkManifest(job: JobManifest, namespace: string): void {
+    if (typeof job.metadata?.name !== "string" || job.metadata.name === "") {
+      throw new TypeError(
+        `metadata.name must be a non-empty string, got ${JSON.stringify(job.metadata?.name)} (generateName is not supported)`,
+      );
+    }
+    this.check(namespace);
+    for (const field of ["completions", "parallelism"]) {
+      const value = job.spec?.[field];
+      if (typeof value !== "number" || value <= 1) continue;
+      throw new TypeError(
+        `spec.${field} must be 1 or left out, got ${value}: a run ends with its one pod; launch ${value} Jobs instead`,
+      );
+    }
+    const labelled = {
+      "metadata.labels": job.metadata.labels,
+      "spec.template.metadata.labels": job.spec?.template?.metadata?.labels,
+    };
+    for (const [field, labels] of Object.entries(labelled)) {
+      for (const [key, value] of Object.entries(this.labels)) {
+        if (labels?.[key] === value) continue;
+        throw new TypeError(
+          `${field}[${JSON.stringify(key)}] must be ${JSON.stringify(value)}, which the watches select by; got ${JSON.stringify(labels?.[key])}`,
+        );
+      }
+    }
+  }
+}
+
+function namespacesOf({ namespace, kubeConfig }: ScopeOptions): readonly string[] | null {
+  if (namespace === "*") return null;
+  const context = kubeConfig.getContextObject(kubeConfig.getCurrentContext());
+  const names =
+    namespace === undefined
+      ? [context?.namespace ?? "default"]
+      : typeof namespace === "string"
+        ? [namespace]
+        : [...new Set(namespace)];
+  for (const name of names) {
+    if (!isNamespaceName(name)) {
+      throw new TypeError(
+        `namespace must be a Kubernetes namespace name, a list of them, or "*"; got ${JSON.stringify(name)}`,
+      );
+    }
+  }
+  if (names.length === 0) throw new TypeError('namespace must not be an empty list; use "*" for all namespaces');
+  return names;
+}
