@@ -103,7 +103,16 @@ export interface ResultParser<Verdict extends AgentVerdict> {
   push(line: string): AgentEvent | null;
   /** What the lines so far amount to. May be called more than once. */
   finish(): Verdict;
+  /** What the agent is at after the lines so far. Asked after each batch of lines, so cheap. Default: `working`. */
+  activity?(): AgentActivity;
 }
+
+/**
+ * - `working`: its result is still to come.
+ * - `background`: it has said its result, and waits for work of its own that it announced.
+ * - `done`: it has said its result, and nothing of it goes on. A process that then lingers is ended.
+ */
+export type AgentActivity = "working" | "background" | "done";
 
 /** Handed to the host's `onEvent`. */
 export interface AgentEvent {

@@ -16,10 +16,10 @@ export interface ArgvInput {
   readonly mcpConfigFile: string | null;
 }
 
-/** Arguments of `claude`, in the order of the adapter that this one replaces. */
+/** Arguments of `claude`. The prompt comes on its standard input; a `-` would stand before it as text. */
 export function claudeArgs(input: ArgvInput): string[] {
   const { config, sessionId, instructionsFile, addDir, mcpConfigFile } = input;
-  const args = ["--print", "-", "--output-format", "stream-json", "--verbose"];
+  const args = ["--print", "--output-format", "stream-json", "--verbose"];
   if (sessionId !== null) args.push("--resume", sessionId);
   if (config.dangerouslySkipPermissions) args.push("--dangerously-skip-permissions");
   if (config.model !== null && passesModel(config)) args.push("--model", config.model);

@@ -3,9 +3,9 @@ import type { RunOutcome } from "../adapter/definition.ts";
 import type { ClaudeConfig } from "./config.ts";
 import { type Failure, failureOf, isUnknownSession } from "./failure.ts";
 import { cutEnd } from "./json.ts";
-import { describePartialRun, describeTruncation, podCause } from "./partial-run.ts";
+import { describePartialRun, describeTruncation, epitaph, podCause } from "./partial-run.ts";
 import { sessionParams } from "./session.ts";
-import type { ClaudeVerdict } from "./stream-json.ts";
+import { type ClaudeVerdict, isGood } from "./stream-json.ts";
 
 type Outcome = RunOutcome<ClaudeConfig, ClaudeVerdict>;
 
@@ -16,10 +16,11 @@ type Outcome = RunOutcome<ClaudeConfig, ClaudeVerdict>;
 export function classifyRun(outcome: Outcome, now: Date): AdapterExecutionResult {
   const { kind, verdict, end } = outcome;
   if (kind === "cancelled") return cancelled(outcome);
-  // The deadline came too late: the work was done, and the process had ended well.
-  const isLate = kind === "timed_out" && end?.exitCode === 0 && verdict.isSuccess;
-  if (kind === "timed_out" && !isLate) return timedOut(outcome);
-  return verdict.result === null ? withoutResult(outcome, now) : withResult(outcome, now);
+  // The deadline came too late: the work was done, and only the process lingered.
+  if (kind === "timed_out" && !verdict.isSuccess) return timedOut(outcome);
+  // What went on after the result and was cut off is no success, but what ended by itself with 0 was done.
+  const isCutOff = verdict.isUnfinished && end?.exitCode !== 0;
+  return verdict.result === null || isCutOff ? withoutResult(outcome, now) : withResult(outcome, now);
 }
 
 function cancelled(outcome: Outcome): AdapterExecutionResult {
@@ -52,7 +53,7 @@ function withResult(outcome: Outcome, now: Date): AdapterExecutionResult {
   const { verdict, end } = outcome;
   const result = verdict.result;
   const exitCode = end?.exitCode ?? null;
-  const isSuccess = verdict.isSuccess && (result?.subtype === "success" || (exitCode ?? 0) === 0);
+  const isSuccess = result !== null && isGood(result) && (result.subtype === "success" || (exitCode ?? 0) === 0);
   if (!isSuccess && isUnknownSession(verdict)) return sessionUnavailable(outcome);
 
   const failure: Failure | null = isSuccess ? refusal(verdict) : failureOf(verdict, now);
@@ -97,7 +98,7 @@ function withoutResult(outcome: Outcome, now: Date): AdapterExecutionResult {
   const message = verdict.isEmptyResponse
     ? `The model's answer was empty and no result followed${causeNote(outcome)}`
     : verdict.hasOutput && known === null
-      ? describeTruncation(end, lost)
+      ? describeTruncation(verdict, end, lost)
       : describePartialRun(verdict, end, lost);
   return {
     ...base(outcome, exitCode),
@@ -174,8 +175,12 @@ function describeFailure(outcome: Outcome): string {
   const result = verdict.result;
   const exitCode = end?.exitCode ?? null;
   const subtype = result?.subtype && result.subtype !== "success" ? `subtype=${result.subtype}` : null;
-  const status = result?.apiErrorStatus ? `HTTP ${result.apiErrorStatus}` : null;
-  const detail = (result?.isError ? result.text : null) ?? result?.errors[0] ?? verdict.apiFailure?.message ?? null;
+  const status = result?.failure.status ? `HTTP ${result.failure.status}` : null;
+  const detail =
+    (result?.isError ? result.text : null) ??
+    result?.errors[0] ??
+    verdict.apiFailure?.message ??
+    epitaph(verdict.lastWords);
   const parts = [subtype, status, detail === null ? null : cutEnd(detail, 2000)].filter((part) => part !== null);
   const what =
     parts.length > 0 ? ["Claude run failed", ...parts].join(": ") : `Claude exited with code ${exitCode ?? -1}`;

@@ -1,6 +1,16 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import {
+  LOGIN_NEEDED,
+  MODEL_UNKNOWN,
+  MONEY,
+  PARAMETER_REFUSED,
+  QUOTA,
+  SESSION_UNUSABLE,
+  TROUBLE,
+} from "./failure-texts.ts";
 import { resetTime } from "./reset-time.ts";
-import type { ApiFailure, ClaudeVerdict } from "./stream-json.ts";
+import type { ApiFailure, ClaudeResult } from "./result-event.ts";
+import type { ClaudeVerdict } from "./stream-json.ts";
 
 /** Why Claude failed, in the host's terms. */
 export interface Failure {
@@ -13,41 +23,53 @@ export interface Failure {
   readonly loginUrl?: string;
 }
 
+/** The operator's own limit in dollars (`--max-budget-usd`) was reached. Going on would spend more than was allowed. */
+export const BUDGET_EXHAUSTED = "budget_exhausted";
+
 /**
- * What went wrong, by the fields that the CLI gives: `subtype`, `terminal_reason`, `api_error_status`, the `error` word.
- * Texts are asked only where an older CLI has none of them, and only texts of the CLI itself: the error of the result and
- * the lines that are no events, never what the model said.
+ * What went wrong, by the fields that the CLI gives: `subtype`, `terminal_reason`, `api_error`, the `error` word,
+ * `api_error_status`. Texts are asked where the fields say nothing, and only texts of the CLI itself: the error of the result
+ * and the lines that are no events, never what the model said. Three things stand in texts alone, whatever the fields say:
+ * a session that no request fits into, a limit of money, and when a limit ends.
  *
  * @returns null when nothing known fits
  */
 export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
-  const texts = ownWords(verdict);
-  const result = verdict.result;
+  const { result } = verdict;
   if (result !== null) {
-    if (isMaxTurns(verdict)) {
+    if (isMaxTurns(result)) {
       return { code: "max_turns_exhausted", stopReason: "max_turns_exhausted", clearSession: true };
     }
-    if (texts.some((text) => POISONED_SESSION.test(text))) {
-      const code = "claude_poisoned_previous_message_id";
-      return { code, stopReason: code, clearSession: true };
+    if (result.subtype === "error_max_budget_usd" || result.terminalReason === BUDGET_EXHAUSTED) {
+      return { code: BUDGET_EXHAUSTED, stopReason: BUDGET_EXHAUSTED };
     }
-    // Such an image stays in the conversation: every resume would fail on it again.
-    if (texts.some((text) => UNPROCESSABLE_IMAGE.test(text))) return { code: null, clearSession: true };
   }
-  const kind = structuredKind(verdict) ?? textualKind(texts);
-  switch (kind) {
+  const requestWords = wordsOfRequests(verdict);
+  if (requestWords.some((text) => POISONED_SESSION.test(text))) {
+    const code = "claude_poisoned_previous_message_id";
+    return { code, stopReason: code, clearSession: true };
+  }
+  // Every resume would send the same messages and fail on them again.
+  if (isSessionUnusable(verdict, requestWords)) return { code: "claude_session_unusable", clearSession: true };
+
+  const texts = requestWords.length > 0 ? requestWords : verdict.plainLines;
+  const retry = retryTime(verdict, texts, now);
+  switch (kindOf(verdict, texts)) {
     case "auth": {
       const loginUrl = findLoginUrl([...texts, ...verdict.plainLines]);
       return { code: "claude_auth_required", ...(loginUrl === null ? {} : { loginUrl }) };
     }
     case "model":
       return { code: "model_not_found" };
-    case "limit":
-      return isQuota(verdict, texts)
-        ? { code: "provider_quota", family: "provider_quota", ...retryTime(verdict, texts, now) }
-        : { code: "claude_transient_upstream", family: "transient_upstream", ...retryTime(verdict, texts, now) };
-    case "upstream":
-      return { code: "claude_transient_upstream", family: "transient_upstream", ...retryTime(verdict, texts, now) };
+    case "version":
+      return { code: "claude_cli_version_incompatible" };
+    case "money":
+      // With a date it ends by itself, like any other quota.
+      return retry.retryNotBefore === undefined ? null : { code: "provider_quota", family: "provider_quota", ...retry };
+    case "quota":
+      return { code: "provider_quota", family: "provider_quota", ...retry };
+    case "trouble":
+      return { code: "claude_transient_upstream", family: "transient_upstream", ...retry };
     default:
       return null;
   }
@@ -55,86 +77,158 @@ export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
 
 /** The session that was to be resumed does not exist (any more). */
 export function isUnknownSession(verdict: ClaudeVerdict): boolean {
-  return ownWords(verdict).some((text) => UNKNOWN_SESSION.test(text));
+  const words = wordsOfRequests(verdict);
+  return (words.length > 0 ? words : verdict.plainLines).some((text) => UNKNOWN_SESSION.test(text));
 }
 
-type Kind = "auth" | "model" | "limit" | "upstream" | "other";
+type Kind = "auth" | "model" | "version" | "money" | "quota" | "trouble" | "other";
 
-function structuredKind(verdict: ClaudeVerdict): Kind | null {
-  const result = verdict.result;
-  const fromResult =
-    result === null
-      ? null
-      : kindOf({ status: result.apiErrorStatus, type: result.apiErrorType, word: null, message: null });
-  // The word is on the event before the result: `rate_limit` says more than a bare status.
-  return (verdict.apiFailure === null ? null : kindOf(verdict.apiFailure)) ?? fromResult;
+function kindOf(verdict: ClaudeVerdict, texts: readonly string[]): Kind | null {
+  const failures = failuresOf(verdict);
+  const said = (pattern: RegExp) => texts.some((text) => pattern.test(text));
+  const first = (of: (failure: ApiFailure) => Kind | null) => failures.map(of).find((kind) => kind !== null) ?? null;
+  const byFields = byStartup(verdict.result) ?? first(byKind);
+  if (byFields !== null) return byFields;
+  // Limits of money come as 429, 400 or 403, with any type.
+  if (said(MONEY)) return "money";
+  if (said(QUOTA) || (verdict.rateLimit !== null && failures.some(isRateLimit))) return "quota";
+  return first(byStatusOrWord) ?? byText(said) ?? byTerminalReason(verdict.result, failures);
 }
 
-function kindOf({ word, type, status }: ApiFailure): Kind | null {
+/** The message about the failed request says more than the result's fields, which repeat it in part. */
+function failuresOf({ apiFailure, result }: ClaudeVerdict): ApiFailure[] {
+  return [apiFailure, result?.failure ?? null].filter((each) => each !== null);
+}
+
+function byStartup(result: ClaudeResult | null): Kind | null {
+  const why = result?.startupFailure ?? "";
+  if (why === "cli_version_too_old") return "version";
+  return /sign_?in|access_denied|org_(?:pin|verify)|api_key/.test(why) ? "auth" : null;
+}
+
+/** The typed kinds of current CLIs (2.1.332). Those that name a fault of the session are asked for before. */
+function byKind({ kind }: ApiFailure): Kind | null {
+  switch (kind) {
+    case "provider_credentials":
+    case "gateway_signin_required":
+    case "gateway_session_expired":
+    case "api_key_auth_disabled":
+    case "org_disabled_credential":
+    case "invalid_credential_header":
+    case "stored_login_refused":
+    case "oauth_refresh_store_refused":
+    case "named_profile_unusable":
+      return "auth";
+    case "claude_code_version_too_old":
+      return "version";
+    case "usage_limit_reached":
+      return "quota";
+    case "model_requires_usage_credits":
+    case "long_context_credits_required":
+    case "consent_unanswered":
+      return "money";
+    case "no_response":
+    case "tls_untrusted_ca":
+    case "tls_cert_signature_failure":
+    case "gateway_content_type":
+    case "connection_failed":
+    case "stream_idle_timeout":
+    case "computer_slept":
+    case "empty_completion":
+      return "trouble";
+    case "network_edge_blocked":
+    case "effort_requires_thinking":
+    case "advisor_incompatible":
+    case "field_not_granted":
+      return "other";
+    default:
+      return null;
+  }
+}
+
+function byStatusOrWord({ word, type, status }: ApiFailure): Kind | null {
   return byWord(word) ?? byWord(type) ?? byStatus(status);
 }
 
+/** `invalid_request` and `unknown` say nothing: logins, quotas and broken connections come with them too. */
 function byWord(word: string | null): Kind | null {
   switch (word) {
     case "authentication_failed":
     case "authentication_error":
     case "permission_error":
     case "oauth_org_not_allowed":
+    case "account_on_hold":
+    case "verification_required":
+    case "cloud_credential_error":
       return "auth";
     case "model_not_found":
     case "not_found_error":
       return "model";
     case "rate_limit":
     case "rate_limit_error":
-      return "limit";
     case "server_error":
     case "overloaded":
     case "overloaded_error":
     case "api_error":
     case "timeout_error":
-      return "upstream";
+      return "trouble";
     case "billing_error":
-    case "invalid_request_error":
-      return "other"; // waiting mends neither; the message says what is wrong
+    case "insufficient_quota":
+      return "money";
     default:
       return null;
   }
 }
 
-function byStatus(status: number | null): Kind | null {
-  if (status === null) return null;
-  if (status === 401 || status === 403) return "auth";
-  if (status === 404) return "model";
-  if (status === 429) return "limit";
-  if (status === 408 || status >= 500) return "upstream";
-  return "other";
+function isRateLimit({ word, type, status }: ApiFailure): boolean {
+  return word === "rate_limit" || type === "rate_limit_error" || status === 429;
 }
 
-const LOGIN_NEEDED =
-  /not logged in|please (?:log ?in|run `?(?:claude )?\/?login)|log ?in (?:is )?required|requires login|authentication (?:is )?required|(?:invalid|expired|revoked) (?:api key|(?:bearer|oauth|access) token)|token (?:has |is )?(?:been )?(?:expired|revoked)|failed to authenticate|authentication_(?:error|failed)|\bunauthorized\b/i;
-const MODEL_UNKNOWN =
-  /(?:unknown|invalid|no such) model\b|\bmodel\b.{0,80}(?:not[ _]found|does not exist|may not exist|is invalid)|model_not_found|not_found_error.{0,80}\bmodel:/i;
-const QUOTA =
-  /(?:usage|session|weekly|5[- ]?hour|opus|sonnet) (?:limit|cap)\b.{0,20}(?:reached|exceeded|hit)|hit your (?:\w+ ){0,2}limit|out of (?:extra )?usage|extra usage|servicequotaexceeded/i;
-const OVERLOADED =
-  /rate[-_ ]?limit|too many requests|overloaded|service unavailable|temporarily unavailable|try again later|high demand|throttl(?:ed|ing)|\b(?:429|502|503|504|529)\b|internal server error|connection error|connection (?:was )?(?:closed|reset|refused)|econn(?:reset|refused|aborted)|etimedout|eai_again|enotfound|socket hang up|fetch failed|network error|request timed out/i;
-
-function textualKind(texts: readonly string[]): Kind | null {
-  const some = (pattern: RegExp) => texts.some((text) => pattern.test(text));
-  if (some(LOGIN_NEEDED)) return "auth";
-  if (some(MODEL_UNKNOWN)) return "model";
-  if (some(QUOTA)) return "limit";
-  if (some(OVERLOADED)) return "upstream";
+/** Of 400 and the like nothing: the text says what the API did not take. */
+function byStatus(status: number | null): Kind | null {
+  if (status === 401 || status === 403) return "auth";
+  if (status === 402) return "money";
+  if (status === 404) return "model";
+  if (status === 408 || status === 429 || (status ?? 0) >= 500) return "trouble";
   return null;
 }
 
-/** A limit of the subscription ends at a known time; a rate limit of the API within seconds. */
-function isQuota(verdict: ClaudeVerdict, texts: readonly string[]): boolean {
-  return verdict.rateLimit !== null || texts.some((text) => QUOTA.test(text));
+function byText(said: (pattern: RegExp) => boolean): Kind | null {
+  if (said(LOGIN_NEEDED)) return "auth";
+  if (said(MODEL_UNKNOWN)) return "model";
+  if (said(TROUBLE)) return "trouble";
+  return null;
 }
 
+/** A request that failed without an answer that the CLI could read: something on the way to the API. */
+function byTerminalReason(result: ClaudeResult | null, failures: readonly ApiFailure[]): Kind | null {
+  const hasStatus = failures.some(({ status }) => status !== null);
+  const isRefused = failures.some(({ word, type }) => word === "invalid_request" || type !== null);
+  return result?.terminalReason === "api_error" && !hasStatus && !isRefused ? "trouble" : null;
+}
+
+function isSessionUnusable(verdict: ClaudeVerdict, requestWords: readonly string[]): boolean {
+  const { result } = verdict;
+  const failures = failuresOf(verdict);
+  // Its prompt alone was too long; it did not become a part of the session.
+  if (failures.some(({ kind }) => kind === "message_over_context_limit")) return false;
+  if (SESSION_REASONS.has(result?.terminalReason ?? "")) return true;
+  if (failures.some(({ kind }) => SESSION_KINDS.has(kind ?? ""))) return true;
+  const status = failures.map((each) => each.status).find((each) => each !== null) ?? null;
+  if (status === 413) return true;
+  if (status !== null && status !== 400 && status !== 422) return false;
+  return requestWords.some((text) => SESSION_UNUSABLE.test(text) && !PARAMETER_REFUSED.test(text));
+}
+
+const SESSION_REASONS = new Set(["prompt_too_long", "blocking_limit", "rapid_refill_breaker", "image_error"]);
+const SESSION_KINDS = new Set(["autocompact_thrashing", "tool_history_mismatch", "dlp_request_denied"]);
+
 function retryTime(verdict: ClaudeVerdict, texts: readonly string[], now: Date): { retryNotBefore?: Date } {
-  const times = [verdict.rateLimit?.resetsAt ?? null, ...texts.map((text) => resetTime(text, now))];
+  const times = [
+    verdict.rateLimit?.resetsAt ?? null,
+    ...failuresOf(verdict).map(({ resetsAt }) => resetsAt),
+    ...texts.map((text) => resetTime(text, now)),
+  ];
   const retryNotBefore = times.find((time) => time !== null && !Number.isNaN(time.getTime()));
   return retryNotBefore ? { retryNotBefore } : {};
 }
@@ -142,12 +236,9 @@ function retryTime(verdict: ClaudeVerdict, texts: readonly string[], now: Date):
 const UNKNOWN_SESSION =
   /no conversation found with session id|unknown session|session \S{1,128} (?:was )?not found|requires a valid session id|not a valid (?:uuid|session id)|is not a uuid|does not match any session/i;
 const POISONED_SESSION = /previous_message_id.{0,200}msg_/i;
-const UNPROCESSABLE_IMAGE = /could not process image/i;
 
 /** The structured answer; its text only from a CLI that says no `terminal_reason`, so that an answer about turns is no failure. */
-function isMaxTurns(verdict: ClaudeVerdict): boolean {
-  const result = verdict.result;
-  if (result === null) return false;
+function isMaxTurns(result: ClaudeResult): boolean {
   const reasons = [result.subtype, result.terminalReason, result.stopReason].map((each) => (each ?? "").toLowerCase());
   if (reasons.some((each) => /^(?:error_max_turns|max_turns(?:_exhausted)?|turn_limit(?:_exhausted)?)$/.test(each))) {
     return true;
@@ -155,19 +246,19 @@ function isMaxTurns(verdict: ClaudeVerdict): boolean {
   return (
     result.isError &&
     result.terminalReason === null &&
-    result.apiErrorStatus === null &&
+    result.failure.status === null &&
     result.errors.some((text) => /max(?:imum)?(?: number of)? turns?/i.test(text))
   );
 }
 
-/** What the CLI said of itself: errors, the text of a failed result, lines beside the events. */
-function ownWords(verdict: ClaudeVerdict): string[] {
-  const result = verdict.result;
+/**
+ * What the CLI said of requests: errors, the text of a failed result. Where there are such words, the lines beside the events are only
+ * noise (warnings of tools, of the shell, of hooks).
+ */
+function wordsOfRequests({ result, apiFailure }: ClaudeVerdict): string[] {
   const words = [...(result?.errors ?? [])];
   if (result?.isError && result.text !== null) words.push(result.text);
-  if (verdict.apiFailure?.message) words.push(verdict.apiFailure.message);
-  // With a result at hand that says why, stderr is only noise (warnings of tools, of the shell, of hooks).
-  if (words.length === 0) words.push(...verdict.plainLines);
+  if (apiFailure?.message) words.push(apiFailure.message);
   return words;
 }
 

@@ -1,7 +1,8 @@
 import { styleText } from "node:util";
 import { printable } from "../adapter/run/printable.ts";
+import { describeRetry, missingParts } from "./describe-event.ts";
+import { readEvent } from "./event-line.ts";
 import { field, finite, isObject, type JsonObject, word } from "./json.ts";
-import { describeRetry } from "./stream-json.ts";
 
 /**
  * Prints one line of a run for people at a terminal, in colour where the terminal has it. Lines that are no events are printed
@@ -15,7 +16,7 @@ export function printClaudeStreamEvent(raw: string, debug: boolean): void {
 export function formatClaudeStreamEvent(raw: string, debug: boolean): string[] {
   const line = raw.trim();
   if (line === "") return [];
-  const event = parse(line);
+  const event = readEvent(raw);
   if (event === null) return [printable(line)];
   switch (field(event, "type")) {
     case "system":
@@ -38,7 +39,10 @@ function system(event: JsonObject, line: string, debug: boolean): string[] {
     case "init": {
       const model = word(field(event, "model")) ?? "unknown";
       const session = word(field(event, "session_id"));
-      return [paint("blue", `Claude initialized (model: ${model}${session === null ? "" : `, session: ${session}`})`)];
+      return [
+        paint("blue", `Claude initialized (model: ${model}${session === null ? "" : `, session: ${session}`})`),
+        ...missingParts(event).map((part) => paint("yellow", `missing: ${part}`)),
+      ];
     }
     case "api_retry":
       return [paint("yellow", `api_retry: ${describeRetry(event)}`)];
@@ -138,15 +142,6 @@ function asJson(value: unknown, indent?: number): string {
     return JSON.stringify(value, null, indent) ?? "";
   } catch {
     return "(nested too deeply to be shown)";
-  }
-}
-
-function parse(line: string): JsonObject | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return isObject(value) ? value : null;
-  } catch {
-    return null;
   }
 }
 

@@ -16,7 +16,8 @@ function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null): string {
       ? "Claude ended with exit code 0, but its output could not be read: there is no result event in it"
       : "Claude ended with exit code 0 and printed nothing";
   }
-  if (verdict.firstPlainLine !== null) return `Claude exited with code ${code}: ${cutEnd(verdict.firstPlainLine, 500)}`;
+  const said = epitaph(verdict.lastWords) ?? verdict.firstPlainLine;
+  if (said !== null) return `Claude exited with code ${code}: ${cutEnd(said, 500)}`;
   const model = verdict.model ?? "unknown model";
   if (verdict.hasInit && !verdict.hasOutput && exitCode !== null) {
     return `Claude exited immediately after init (model ${model}, code ${code}): check credentials, model and configuration`;
@@ -40,14 +41,23 @@ export function podCause(end: RunEnd | null): string | null {
   return parts.length === 0 ? null : parts.join(", ");
 }
 
+/** The line of a process's last words that says why it ended: of a stack trace its `Error: …`, else the first. */
+export function epitaph(lastWords: readonly string[]): string | null {
+  return lastWords.find((line) => ERROR_LINE.test(line)) ?? lastWords[0] ?? null;
+}
+
+const ERROR_LINE =
+  /(?:error|exception|fatal|panic)\b[^()]{0,60}:|\b(?:fatal|panic|cannot|failed|killed|out of memory)\b/i;
+
 /** What cut a run off that had begun to answer. */
-export function describeTruncation(end: RunEnd | null, lostLines: number): string {
+export function describeTruncation(verdict: ClaudeVerdict, end: RunEnd | null, lostLines: number): string {
+  const said = epitaph(verdict.lastWords);
   const code = end?.exitCode ?? null;
   const cause = podCause(end);
   const how =
     cause ?? (code === null ? "the pod's final state is not known" : `its container exited with code ${code}`);
   const codeNote = cause !== null && code !== null ? `, exit code ${code}` : "";
-  return `Claude's output ended in the middle of its answer: ${how}${codeNote}${lostNote(lostLines)}`;
+  return `Claude's output ended in the middle of its answer: ${how}${codeNote}${said === null ? "" : `: ${cutEnd(said, 500)}`}${lostNote(lostLines)}`;
 }
 
 function lostNote(lostLines: number): string {

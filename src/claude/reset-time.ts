@@ -1,22 +1,70 @@
 /**
- * When a limit of the provider ends, from the CLI's words: `resets 3pm (Europe/Berlin)`, `resets at 15:30 (UTC)`,
- * `resets Oct 9 at 5am (UTC)`, or `limit reached|1760000000` of older ones. A clock time is its next occurrence.
+ * When a limit of the provider ends, from the words of the CLI or the API: `resets 3pm (Europe/Berlin)`, `resets at 15:30 (UTC)`,
+ * `resets Oct 9 at 5am (UTC)`, `resets Jan 3, 2027, 5am (UTC)`, `resets Dec 1`, `regain access on 2026-12-01 at 00:00 UTC`,
+ * `try again in 5 hours`, or `limit reached|1760000000` of older ones. A clock time is its next occurrence.
  *
- * @returns null when the text says no time; a time without a zone is taken in the server's
+ * @returns null when the text says no time; a clock time without a zone is taken in the server's, a date alone in UTC
  */
 export function resetTime(text: string, now: Date): Date | null {
   const epoch = /limit reached\|(\d{10})\b/i.exec(text);
   if (epoch) return new Date(Number(epoch[1]) * 1000);
+  return isoTime(text) ?? clockOrDate(text, now) ?? timeFromNow(text, now);
+}
+
+const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const HALF_A_YEAR = 183 * 24 * 3600 * 1000;
+/** What the time is the time of; dates of other things (a model's, a request's) stand in such texts too. */
+const ENDS = String.raw`\b(?:resets?|renews?|regain access|available(?: again)?|(?:try|retry|wait)(?: again)?|until|refresh(?:es)?)\b[^.;\n]{0,40}?`;
+const RESETS = new RegExp(
+  String.raw`\b(?:resets?|renews?|regain access|try again|retry|until)\s+(?:again\s+)?(?:at\s+|on\s+|after\s+)?` +
+    String.raw`(?:(?<month>${MONTHS.join("|")})[a-z]*\.?\s+(?<day>\d{1,2})(?:st|nd|rd|th)?\b(?:,?\s+(?<year>20\d\d)\b)?(?:,|\s+at)?\s*)?` +
+    String.raw`(?:(?<hour>\d{1,2})(?::(?<minute>\d{2}))?\s*(?<half>[ap]\.?\s?m\b\.?)?)?(?:\s*(?:\((?<zone>[^)]{1,64})\)|(?<utc>utc|gmt)\b))?`,
+  "i",
+);
+const ISO = new RegExp(
+  String.raw`${ENDS}\b(?<date>20\d\d-\d\d-\d\d)(?:(?:t|\s+at\s+|,?\s+)(?<time>\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?\s*(?<offset>z\b|utc\b|gmt\b|[+-]\d\d:?\d\d)?`,
+  "i",
+);
+const FROM_NOW = new RegExp(
+  String.raw`${ENDS}\b(?:in|after|for)\s+(?<parts>(?:(?:about\s+|,\s*|\s|and\s)*\d{1,6}\s*(?:d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)\b)+)`,
+  "i",
+);
+const UNIT_MS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 };
+
+function isoTime(text: string): Date | null {
+  const groups = ISO.exec(text)?.groups;
+  if (groups === undefined) return null;
+  const { date, time = "00:00", offset = "Z" } = groups;
+  const zone = /^[+-]/.test(offset) ? offset.replace(/^(...):?/, "$1:") : "Z";
+  const at = new Date(`${date}T${time}${zone}`);
+  return Number.isNaN(at.getTime()) ? null : at;
+}
+
+function timeFromNow(text: string, now: Date): Date | null {
+  const parts = FROM_NOW.exec(text)?.groups?.parts ?? "";
+  let ms = 0;
+  for (const [, amount, unit] of parts.matchAll(/(\d+)\s*([dhms])/gi)) {
+    ms += Number(amount) * (UNIT_MS[unit?.toLowerCase() ?? ""] ?? 0);
+  }
+  return ms === 0 ? null : new Date(now.getTime() + ms);
+}
+
+function clockOrDate(text: string, now: Date): Date | null {
   const match = RESETS.exec(text);
   if (!match) return null;
-  const { month, day, hour, minute, half, zone } = match.groups ?? {};
-  const time = clockTime(hour, minute, half);
-  if (time === null) return null;
-  const timeZone = knownZone(zone) ?? knownZone(new Intl.DateTimeFormat().resolvedOptions().timeZone) ?? "UTC";
+  const { month, day, year, hour, minute, half, zone, utc } = match.groups ?? {};
+  const clock = clockTime(hour, minute, half);
+  const isDate = month !== undefined && day !== undefined;
+  if (clock === null && !isDate) return null;
+  const local = clock === null ? "UTC" : new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const timeZone = knownZone(zone ?? utc) ?? knownZone(local) ?? "UTC";
+  const time = clock ?? { hour: 0, minute: 0 };
   const today = wallClock(now, timeZone);
-  if (month !== undefined && day !== undefined) {
+  if (isDate) {
     const monthIndex = MONTHS.indexOf(month.slice(0, 3).toLowerCase());
-    const at = (year: number) => instant({ year, month: monthIndex + 1, day: Number(day), ...time }, timeZone);
+    const at = (ofYear: number) =>
+      instant({ year: ofYear, month: monthIndex + 1, day: Number(day), ...time }, timeZone);
+    if (year !== undefined) return at(Number(year));
     const thisYear = at(today.year);
     // A date of the past is of the year to come, unless it is only just over: then the limit has already ended.
     return now.getTime() - thisYear.getTime() > HALF_A_YEAR ? at(today.year + 1) : thisYear;
@@ -24,14 +72,6 @@ export function resetTime(text: string, now: Date): Date | null {
   const next = instant({ ...today, ...time }, timeZone);
   return next > now ? next : instant({ ...today, day: today.day + 1, ...time }, timeZone);
 }
-
-const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const HALF_A_YEAR = 183 * 24 * 3600 * 1000;
-const RESETS = new RegExp(
-  String.raw`\bresets?\s+(?:at\s+|on\s+)?(?:(?<month>${MONTHS.join("|")})[a-z]*\.?\s+(?<day>\d{1,2})(?:,|\s+at)?\s+)?` +
-    String.raw`(?<hour>\d{1,2})(?::(?<minute>\d{2}))?\s*(?<half>[ap]\.?\s?m\b\.?)?(?:\s*\((?<zone>[^)]{1,64})\))?`,
-  "i",
-);
 
 function clockTime(
   hour: string | undefined,

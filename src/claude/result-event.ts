@@ -1,5 +1,18 @@
-import type { UsageSummary } from "@paperclipai/adapter-utils";
+import { readEvent } from "./event-line.ts";
 import { count, cutEnd, field, finite, isObject, type JsonObject, text, word } from "./json.ts";
+
+/** How a request to the API failed, by the fields of the CLI's message about it or of its result. */
+export interface ApiFailure {
+  readonly status: number | null;
+  /** `authentication_failed`, `model_not_found`, `rate_limit`, `server_error`, … */
+  readonly word: string | null;
+  /** The API's own: `invalid_request_error`, `billing_error`, … */
+  readonly type: string | null;
+  /** `api_error` of current CLIs, the most exact: `connection_failed`, `usage_limit_reached`, `tool_history_mismatch`, … */
+  readonly kind: string | null;
+  readonly message: string | null;
+  readonly resetsAt: Date | null;
+}
 
 /** What a `result` event says, cut to what is worth keeping. */
 export interface ClaudeResult {
@@ -9,8 +22,13 @@ export interface ClaudeResult {
   readonly stopReason: string | null;
   /** `completed`, `api_error`, `max_turns`, …; null from older CLIs. */
   readonly terminalReason: string | null;
-  readonly apiErrorStatus: number | null;
-  readonly apiErrorType: string | null;
+  /** Why the CLI refused to start; from current ones. */
+  readonly startupFailure: string | null;
+  readonly failure: ApiFailure;
+  readonly numTurns: number | null;
+  /** What the turn answered, if not the prompt: `task-notification`, …; null: the prompt. */
+  readonly origin: string | null;
+  /** The answer, as text: with `--json-schema` its JSON. */
   readonly text: string | null;
   readonly errors: readonly string[];
   /** For the host's `resultJson`: small, no output of tools. */
@@ -21,32 +39,59 @@ export interface ClaudeResult {
 export const MAX_ANSWER = 64 * 1024;
 const MAX_ERRORS = 20;
 const MAX_ERROR = 2000;
-const MAX_MODELS = 20;
 
-/** The CLI prints its `result` event last; what may follow it (stderr) makes it the last line no more. */
+/**
+ * The CLI prints the `result` event of its prompt last; what may follow it (stderr) makes it the last line no more. One that
+ * answers a notification, or nothing at all, is not the last: the work follows it.
+ */
 export function isResultLine(line: string): boolean {
-  if (!line.startsWith("{") || !line.includes('"result"')) return false;
-  try {
-    return field(JSON.parse(line), "type") === "result";
-  } catch {
-    return false;
-  }
+  if (!line.includes('"result"')) return false;
+  const event = readEvent(line);
+  if (event === null || field(event, "type") !== "result" || originOf(event) !== null) return false;
+  return field(event, "num_turns") !== 0 || field(event, "is_error") === true;
 }
 
 export function readResult(event: JsonObject): ClaudeResult {
   const errors = readErrors(field(event, "errors"));
-  const answer = text(field(event, "result"), MAX_ANSWER);
+  const structured = asJson(field(event, "structured_output"), MAX_ANSWER);
+  const answer = text(field(event, "result"), MAX_ANSWER) ?? structured;
   const result = {
     subtype: word(field(event, "subtype")),
     isError: field(event, "is_error") === true,
     stopReason: word(field(event, "stop_reason")),
     terminalReason: word(field(event, "terminal_reason")),
-    apiErrorStatus: finite(field(event, "api_error_status")),
-    apiErrorType: word(field(event, "api_error_type")),
+    startupFailure: word(field(event, "startup_failure_reason")),
+    failure: readApiFailure(event, null),
+    numTurns: finite(field(event, "num_turns")),
+    origin: originOf(event),
     text: answer,
     errors,
   };
   return { ...result, json: smallJson(event, result) };
+}
+
+/** Of the CLI's message about a failed request, or of a result. */
+export function readApiFailure(event: JsonObject, message: string | null): ApiFailure {
+  return {
+    status: finite(field(event, "api_error_status")),
+    word: word(field(event, "error")),
+    type: word(field(event, "api_error_type")),
+    kind: word(field(event, "api_error")),
+    message,
+    resetsAt: instantOf(field(field(field(event, "api_error_params"), "rate_limit_info"), "resetsAt")),
+  };
+}
+
+/** Seconds since 1970, as the CLI gives times of limits. */
+export function instantOf(seconds: unknown): Date | null {
+  const value = finite(seconds);
+  return value !== null && Math.abs(value) < 8.64e12 ? new Date(value * 1000) : null;
+}
+
+/** A prompt on standard input has no origin; the origin of one that a person typed is `human`. */
+function originOf(event: JsonObject): string | null {
+  const kind = word(field(field(event, "origin"), "kind"));
+  return kind === "human" ? null : kind;
 }
 
 /** Entries are texts, or objects with `message`, `error` or `code`; what is neither shows as JSON. */
@@ -59,23 +104,33 @@ function readErrors(value: unknown): string[] {
         text(field(entry, "error"), MAX_ERROR) ??
         text(field(entry, "code"), MAX_ERROR))
       : text(entry, MAX_ERROR);
-    const shown = known ?? (isObject(entry) ? asJson(entry) : null);
+    const shown = known ?? (isObject(entry) ? asJson(entry, MAX_ERROR) : null);
     if (shown !== null) errors.push(shown);
   }
   return errors;
 }
 
-function asJson(value: unknown): string | null {
+function asJson(value: unknown, max: number): string | null {
+  if (value === undefined || value === null) return null;
   try {
-    return cutEnd(JSON.stringify(value), MAX_ERROR);
+    return cutEnd(JSON.stringify(value), max);
   } catch {
     return null; // nested too deeply to be written, though it could be read
   }
 }
 
-const KEPT_WORDS = ["subtype", "session_id", "stop_reason", "terminal_reason", "api_error_type"] as const;
+const KEPT_WORDS = [
+  "subtype",
+  "session_id",
+  "stop_reason",
+  "terminal_reason",
+  "api_error_type",
+  "api_error",
+  "startup_failure_reason",
+] as const;
 const KEPT_NUMBERS = ["num_turns", "duration_ms", "duration_api_ms", "total_cost_usd", "api_error_status"] as const;
 const KEPT_USAGE = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"] as const;
+const MAX_JSON = 16 * 1024;
 
 /** The host keeps `resultJson` whole in its database and feeds it to heuristics: an allow-list, bounded. */
 function smallJson(event: JsonObject, result: Omit<ClaudeResult, "json">): Record<string, unknown> {
@@ -88,76 +143,14 @@ function smallJson(event: JsonObject, result: Omit<ClaudeResult, "json">): Recor
     const value = finite(field(event, name));
     if (value !== null) json[name] = value;
   }
-  if (result.text !== null) json.result = cutEnd(result.text, 16 * 1024);
+  if (result.text !== null) json.result = cutEnd(result.text, MAX_JSON);
+  const structured = field(event, "structured_output");
+  const length = asJson(structured, MAX_JSON + 1)?.length ?? 0;
+  if (length > 0 && length <= MAX_JSON) json.structured_output = structured;
   if (result.errors.length > 0) json.errors = result.errors;
   const usage = field(event, "usage");
   if (isObject(usage)) json.usage = Object.fromEntries(KEPT_USAGE.map((name) => [name, count(field(usage, name))]));
   const denials = field(event, "permission_denials");
   if (Array.isArray(denials) && denials.length > 0) json.permission_denials = denials.length;
   return json;
-}
-
-export interface Spending {
-  readonly usage: UsageSummary;
-  readonly costUsd: number | null;
-}
-
-/**
- * What this run used: exactly this run, not its session.
- *
- * `modelUsage` counts every model and subagent, `usage` only the main chain, so the former is preferred. On a resumed
- * session, `modelUsage` and `total_cost_usd` go on from the totals of the former runs (seen with CLI 2.1.330), while
- * `model_usage_since_last_result` starts at zero with the process: where that exists it is what counts.
- */
-export class SpendingMeter {
-  #sinceLast: Spending | null = null;
-  #total: Spending | null = null;
-
-  add(event: JsonObject): void {
-    const since = modelTotals(field(event, "model_usage_since_last_result"));
-    if (since !== null) this.#sinceLast = this.#sinceLast === null ? since : plus(this.#sinceLast, since);
-    const usage = field(event, "usage");
-    this.#total = {
-      usage: modelTotals(field(event, "modelUsage"))?.usage ?? {
-        inputTokens: count(field(usage, "input_tokens")),
-        cachedInputTokens: count(field(usage, "cache_read_input_tokens")),
-        outputTokens: count(field(usage, "output_tokens")),
-      },
-      costUsd: finite(field(event, "total_cost_usd")),
-    };
-  }
-
-  /** Null as long as no result was added. */
-  read(): Spending | null {
-    return this.#sinceLast ?? this.#total;
-  }
-}
-
-/** Null without an entry that can be read. Tokens that fill the prompt cache are billed input. */
-function modelTotals(value: unknown): Spending | null {
-  if (!isObject(value)) return null;
-  const models = Object.values(value)
-    .filter((entry) => isObject(entry))
-    .slice(0, MAX_MODELS);
-  if (models.length === 0) return null;
-  const sum = (name: string) => models.reduce((total, model) => total + count(field(model, name)), 0);
-  return {
-    usage: {
-      inputTokens: sum("inputTokens") + sum("cacheCreationInputTokens"),
-      cachedInputTokens: sum("cacheReadInputTokens"),
-      outputTokens: sum("outputTokens"),
-    },
-    costUsd: sum("costUSD"),
-  };
-}
-
-function plus(a: Spending, b: Spending): Spending {
-  return {
-    usage: {
-      inputTokens: a.usage.inputTokens + b.usage.inputTokens,
-      cachedInputTokens: (a.usage.cachedInputTokens ?? 0) + (b.usage.cachedInputTokens ?? 0),
-      outputTokens: a.usage.outputTokens + b.usage.outputTokens,
-    },
-    costUsd: (a.costUsd ?? 0) + (b.costUsd ?? 0),
-  };
 }

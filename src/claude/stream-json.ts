@@ -1,13 +1,20 @@
-import type { AgentEvent, AgentVerdict, ResultParser } from "../adapter/definition.ts";
+import type { AgentActivity, AgentEvent, AgentVerdict, ResultParser } from "../adapter/definition.ts";
 import { AssistantText } from "./assistant-text.ts";
+import { BackgroundTasks } from "./background-tasks.ts";
+import { describeRetry, missingParts } from "./describe-event.ts";
+import { readEvent } from "./event-line.ts";
 import { count, field, finite, isObject, type JsonObject, text, word } from "./json.ts";
 import { PlainLines } from "./plain-lines.ts";
-import { type ClaudeResult, MAX_ANSWER, readResult, SpendingMeter } from "./result-event.ts";
+import { type ApiFailure, type ClaudeResult, instantOf, MAX_ANSWER, readApiFailure } from "./result-event.ts";
+import { RunResults } from "./run-results.ts";
+import { SpendingMeter } from "./spending.ts";
 
 /** What Claude Code's stream-json output amounts to. */
 export interface ClaudeVerdict extends AgentVerdict {
-  /** The last `result` event. */
+  /** The run's `result` event, see `RunResults`. */
   readonly result: ClaudeResult | null;
+  /** The model went on after that result, and no result of that followed. Then it is not the run's last word. */
+  readonly isUnfinished: boolean;
   readonly hasInit: boolean;
   /** Some line was not blank. */
   readonly hasLines: boolean;
@@ -23,14 +30,8 @@ export interface ClaudeVerdict extends AgentVerdict {
   /** The first line that is no event: what a CLI that could not start says. */
   readonly firstPlainLine: string | null;
   readonly plainLines: readonly string[];
-}
-
-export interface ApiFailure {
-  readonly status: number | null;
-  /** `authentication_failed`, `model_not_found`, `rate_limit`, `server_error`, … */
-  readonly word: string | null;
-  readonly type: string | null;
-  readonly message: string | null;
+  /** What stands after the last event: the last words of a CLI that crashed. */
+  readonly lastWords: readonly string[];
 }
 
 export interface RateLimit {
@@ -39,8 +40,6 @@ export interface RateLimit {
   readonly resetsAt: Date | null;
 }
 
-/** Beyond that a line is not read as an event: no event of the CLI comes near, and reading it would stall the server. */
-const MAX_EVENT_CHARACTERS = 32 * 1024 * 1024;
 /** A run that retries for hours must not fill the host's event table. */
 const MAX_PROGRESS_EVENTS = 100;
 
@@ -48,9 +47,10 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
   readonly #said = new AssistantText(MAX_ANSWER);
   readonly #plain = new PlainLines();
   readonly #spending = new SpendingMeter();
+  readonly #results = new RunResults();
+  readonly #background = new BackgroundTasks();
   #sessionId: string | null = null;
   #model: string | null = null;
-  #result: ClaudeResult | null = null;
   #hasInit = false;
   #hasLines = false;
   #hasOutput = false;
@@ -59,6 +59,9 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
   #apiFailure: ApiFailure | null = null;
   #rateLimit: RateLimit | null = null;
   #progressEvents = 0;
+  /** Requests in a row that the host was told to have failed. */
+  #toldRetries = 0;
+  #toldMissing = "";
 
   push(line: string): AgentEvent | null {
     const event = readEvent(line);
@@ -68,12 +71,12 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       return null;
     }
     this.#hasLines = true;
+    this.#plain.interrupted();
     switch (field(event, "type")) {
       case "system":
         return this.#system(event);
       case "assistant":
-        this.#assistant(event);
-        return null;
+        return this.#assistant(event);
       case "rate_limit_event":
         return this.#rateLimited(event);
       case "result":
@@ -84,19 +87,27 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
     }
   }
 
+  activity(): AgentActivity {
+    if (this.#results.last === null || this.#results.isUnfinished) return "working";
+    return this.#background.isRunning ? "background" : "done";
+  }
+
   finish(): ClaudeVerdict {
     const spending = this.#spending.read();
-    const result = this.#result;
-    const summary = result?.text ?? this.#said.read();
+    const result = this.#results.last;
+    const { isUnfinished } = this.#results;
+    // The text of a request that failed is the CLI's: the host would post it as the agent's comment.
+    const summary = result?.isError && result.text !== null ? "" : (result?.text ?? this.#said.read());
     return {
-      hasResult: result !== null,
-      isSuccess: result !== null && !result.isError && !(result.subtype ?? "").startsWith("error"),
+      hasResult: result !== null && !isUnfinished,
+      isSuccess: result !== null && !isUnfinished && isGood(result),
       sessionId: this.#sessionId,
       model: this.#model,
       usage: spending?.usage ?? null,
       costUsd: spending?.costUsd ?? null,
       summary: summary === "" ? null : summary,
       result,
+      isUnfinished,
       hasInit: this.#hasInit,
       hasLines: this.#hasLines,
       hasOutput: this.#hasOutput,
@@ -107,21 +118,38 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       rateLimit: this.#rateLimit,
       firstPlainLine: this.#plain.first,
       plainLines: this.#plain.read(),
+      lastWords: this.#plain.lastWords(),
     };
   }
 
   #system(event: JsonObject): AgentEvent | null {
     switch (field(event, "subtype")) {
       case "init":
-        this.#hasInit = true;
-        this.#sessionId = word(field(event, "session_id")) ?? this.#sessionId;
-        this.#model = word(field(event, "model")) ?? this.#model;
-        return null;
+        return this.#initialized(event);
       case "api_retry":
         return this.#retrying(event);
       default:
+        this.#background.read(event);
         return null;
     }
+  }
+
+  #initialized(event: JsonObject): AgentEvent | null {
+    this.#hasInit = true;
+    this.#sessionId = word(field(event, "session_id")) ?? this.#sessionId;
+    this.#model = word(field(event, "model")) ?? this.#model;
+    const missing = missingParts(event);
+    const list = missing.join(", ");
+    // The CLI says it again before each turn.
+    if (list === this.#toldMissing) return null;
+    this.#toldMissing = list;
+    if (list === "") return null;
+    return this.#progress({
+      eventType: "claude.parts_missing",
+      level: "warn",
+      message: `Claude runs without ${list}`,
+      payload: { missing },
+    });
   }
 
   #retrying(event: JsonObject): AgentEvent | null {
@@ -129,10 +157,12 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       status: finite(field(event, "error_status")),
       word: word(field(event, "error")),
       type: null,
+      kind: null,
       message: null,
+      resetsAt: null,
     };
     this.#apiFailure = failure;
-    return this.#progress({
+    const told = this.#progress({
       eventType: "claude.api_retry",
       level: "warn",
       message: describeRetry(event),
@@ -144,9 +174,11 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
         error: failure.word,
       },
     });
+    if (told !== null) this.#toldRetries += 1;
+    return told;
   }
 
-  #assistant(event: JsonObject): void {
+  #assistant(event: JsonObject): AgentEvent | null {
     this.#sessionId = word(field(event, "session_id")) ?? this.#sessionId;
     const message = field(event, "message");
     const model = word(field(message, "model"));
@@ -156,18 +188,15 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       .filter((block) => field(block, "type") === "text")
       .map((block) => field(block, "text"))
       .filter((each): each is string => typeof each === "string" && each.trim() !== "");
-    // Texts of subagents are not the agent's own words.
-    if (field(event, "parent_tool_use_id") == null) this.#said.add(word(field(message, "id")), texts);
-
     // The CLI itself speaks when a request failed for good; no model did.
     if (model === "<synthetic>" || field(event, "is_api_error_message") === true) {
-      this.#apiFailure = {
-        status: finite(field(event, "api_error_status")),
-        word: word(field(event, "error")),
-        type: word(field(event, "api_error_type")),
-        message: text(texts[0], 2000),
-      };
-      return;
+      this.#apiFailure = readApiFailure(event, text(texts[0], 2000));
+      return null;
+    }
+    // Subagents are not the agent: their texts are not its words, and they may still work when it is done.
+    if (field(event, "parent_tool_use_id") == null) {
+      this.#said.add(word(field(message, "id")), texts);
+      this.#results.spoken();
     }
     this.#model ??= model;
     this.#apiFailure = null;
@@ -180,13 +209,26 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
     const isProductive = tokens > 0 || texts.length > 0 || blocks.some((block) => field(block, "type") !== "text");
     this.#hasOutput ||= isProductive;
     this.#isEmptyResponse = !isProductive && stopReason === null;
+    return this.#answered();
+  }
+
+  /** The host shows its latest event as the run's state: a retry would stay there for the rest of the run. */
+  #answered(): AgentEvent | null {
+    const failed = this.#toldRetries;
+    if (failed === 0) return null;
+    this.#toldRetries = 0;
+    return {
+      eventType: "claude.api_answered",
+      level: "info",
+      message: `The API answers again, after ${failed} failed request${failed === 1 ? "" : "s"}`,
+      payload: { failed },
+    };
   }
 
   #rateLimited(event: JsonObject): AgentEvent | null {
     const info = field(event, "rate_limit_info") ?? event;
     const status = word(field(info, "status"));
-    const seconds = finite(field(info, "resetsAt"));
-    const resetsAt = seconds !== null && Math.abs(seconds) < 8.64e12 ? new Date(seconds * 1000) : null;
+    const resetsAt = instantOf(field(info, "resetsAt"));
     const type = word(field(info, "rateLimitType"));
     if (status === null || status === "allowed") {
       this.#rateLimit = null;
@@ -205,7 +247,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
 
   #ended(event: JsonObject): void {
     this.#sessionId = word(field(event, "session_id")) ?? this.#sessionId;
-    this.#result = readResult(event);
+    this.#results.add(event);
     this.#spending.add(event);
     this.#isEmptyResponse = false;
   }
@@ -216,30 +258,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
   }
 }
 
-/** An event is a JSON object with a `type`, alone on its line; anything else is plain text. */
-function readEvent(line: string): JsonObject | null {
-  if (line.length > MAX_EVENT_CHARACTERS) return null;
-  const trimmed = line.trim();
-  if (!trimmed.startsWith("{")) return null;
-  try {
-    const value: unknown = JSON.parse(trimmed);
-    return isObject(value) && word(field(value, "type")) !== null ? value : null;
-  } catch {
-    return null;
-  }
-}
-
-/** `API request failed (HTTP 529, overloaded), retry 2 of 10 in 1.2 s`. */
-export function describeRetry(event: unknown): string {
-  const status = finite(field(event, "error_status"));
-  const error = word(field(event, "error"));
-  const cause = [status === null ? null : `HTTP ${status}`, error].filter((part) => part !== null).join(", ");
-  const attempt = finite(field(event, "attempt"));
-  const most = finite(field(event, "max_retries"));
-  const delay = finite(field(event, "retry_delay_ms"));
-  return [
-    `API request failed${cause === "" ? "" : ` (${cause})`}, retry`,
-    attempt === null ? "" : ` ${attempt}${most === null ? "" : ` of ${most}`}`,
-    delay === null ? "" : ` in ${(delay / 1000).toFixed(1)} s`,
-  ].join("");
+/** By the result's own words. A failed request ends as `success` with `is_error`. */
+export function isGood({ isError, subtype }: ClaudeResult): boolean {
+  return !isError && !(subtype ?? "").startsWith("error");
 }

@@ -1,13 +1,15 @@
 /**
- * The transcript of a run, line by line. The host's browser evaluates this file by itself in a worker without any global, so it
- * imports nothing, keeps no state and uses no API beyond the language. Only types may be imported.
+ * The transcript of a run, line by line. The host's browser evaluates this file, bundled, by itself in a worker without any
+ * global: it and what it imports keep no state and use nothing beyond the language.
  */
 import type { TranscriptEntry } from "@paperclipai/adapter-utils";
+import { describeRetry, missingParts } from "./describe-event.ts";
+import { readEvent } from "./event-line.ts";
 
 type Fields = Record<string, unknown>;
 
 export function parseStdoutLine(line: string, ts: string): TranscriptEntry[] {
-  const event = parse(line);
+  const event = readEvent(line);
   const entries = event === null ? [] : entriesOf(event, ts);
   return entries.length > 0 ? entries : [{ kind: "stdout", ts, text: line }];
 }
@@ -28,21 +30,23 @@ function entriesOf(event: Fields, ts: string): TranscriptEntry[] {
 }
 
 function system(event: Fields, ts: string): TranscriptEntry[] {
-  if (event.subtype === "init") {
-    return [{ kind: "init", ts, model: text(event.model) || "unknown", sessionId: text(event.session_id) }];
+  switch (event.subtype) {
+    case "init": {
+      const missing: TranscriptEntry[] = missingParts(event).map((part) => ({
+        kind: "system",
+        ts,
+        text: `Missing: ${part}`,
+      }));
+      return [
+        { kind: "init", ts, model: text(event.model) || "unknown", sessionId: text(event.session_id) },
+        ...missing,
+      ];
+    }
+    case "api_retry":
+      return [{ kind: "system", ts, text: describeRetry(event) }];
+    default:
+      return [];
   }
-  if (event.subtype === "api_retry") return [{ kind: "system", ts, text: retry(event) }];
-  return [];
-}
-
-function retry(event: Fields): string {
-  const cause = [typeof event.error_status === "number" ? `HTTP ${event.error_status}` : "", text(event.error)].filter(
-    (part) => part !== "",
-  );
-  const most = typeof event.max_retries === "number" ? ` of ${event.max_retries}` : "";
-  const attempt = typeof event.attempt === "number" ? ` ${event.attempt}${most}` : "";
-  const delay = typeof event.retry_delay_ms === "number" ? ` in ${(event.retry_delay_ms / 1000).toFixed(1)} s` : "";
-  return `API request failed${cause.length > 0 ? ` (${cause.join(", ")})` : ""}, retry${attempt}${delay}`;
 }
 
 function assistant(block: Fields, ts: string): TranscriptEntry[] {
@@ -126,15 +130,6 @@ function blocks(event: Fields): Fields[] {
   // A user message may be a bare text.
   if (typeof message.content === "string") return [{ type: "text", text: message.content }];
   return Array.isArray(message.content) ? message.content.filter(isFields) : [];
-}
-
-function parse(line: string): Fields | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return isFields(value) ? value : null;
-  } catch {
-    return null;
-  }
 }
 
 function isFields(value: unknown): value is Fields {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ArgvInput, claudeArgs, claudeCommand, shellWord } from "../../../src/claude/argv.ts";
 import { parseClaudeConfig } from "../../../src/claude/config.ts";
 
-const BASE = ["--print", "-", "--output-format", "stream-json", "--verbose"];
+const BASE = ["--print", "--output-format", "stream-json", "--verbose"];
 
 function args(raw: Record<string, unknown> = {}, more: Partial<ArgvInput> = {}): string[] {
   return claudeArgs({
@@ -78,10 +78,10 @@ describe("arguments", () => {
 
 describe("command", () => {
   test("Claude takes the shell's place and reads the prompt", () => {
-    expect(claudeCommand(["--print", "-", "it's"])).toEqual([
+    expect(claudeCommand(["--print", "it's"])).toEqual([
       "sh",
       "-c",
-      "exec claude '--print' '-' 'it'\\''s' < /tmp/prompt/prompt.txt",
+      "exec claude '--print' 'it'\\''s' < /tmp/prompt/prompt.txt",
     ]);
   });
 

@@ -105,7 +105,7 @@ describe("every recording, through the whole adapter", () => {
     const { stderr } = recordedEnd(name);
     expect(lines).toEqual([...(stderr === "" ? [] : [stderr]), ...recording(name)]);
     expect(meta).toHaveLength(1);
-    expect(meta[0]?.commandArgs?.slice(0, 5)).toEqual(["--print", "-", "--output-format", "stream-json", "--verbose"]);
+    expect(meta[0]?.commandArgs?.slice(0, 4)).toEqual(["--print", "--output-format", "stream-json", "--verbose"]);
     expect(JSON.stringify(result.resultJson).length).toBeLessThan(4000);
   });
 
@@ -129,7 +129,7 @@ describe("what reaches the container", () => {
     );
     expect(result.exitCode).toBe(0);
     const container = started as ContainerContext;
-    expect(container.command.join(" ")).toContain("exec claude '--print' '-'");
+    expect(container.command.join(" ")).toContain("exec claude '--print' '--output-format'");
     expect(container.files.readText("/tmp/prompt/prompt.txt")).toBe("Do task-1.");
     expect(JSON.parse(container.files.readText("/tmp/prompt/mcp.json"))).toMatchObject({
       mcpServers: { apps: { headers: { Authorization: "Bearer mcp-canary-token" } } },

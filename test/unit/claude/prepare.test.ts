@@ -92,7 +92,7 @@ describe("what a run gets", () => {
     expect(prepared.files).toEqual([]);
     expect(prepared.notices).toEqual([{ stream: "stdout", text: "Skills bundled (2): alpha, beta" }]);
     expect(prepared.commandNotes).toContain("Skills bundled (2): alpha, beta");
-    expect(prepared.command.at(-1)).toContain("exec claude '--print' '-'");
+    expect(prepared.command.at(-1)).toContain("exec claude '--print' '--output-format'");
   });
 
   test("Paperclip's own skill without being asked for", async () => {

@@ -182,7 +182,7 @@ describe("progress", () => {
     error_status: 529,
   };
 
-  test("retries and refusals by rate limits are worth showing, nothing else is", () => {
+  test("retries and refusals by rate limits are worth showing, and that the API answers again; nothing else is", () => {
     const parser = new ClaudeResultParser();
     expect(parser.push(JSON.stringify({ ...retry, error: "overloaded" }))).toEqual({
       eventType: "claude.api_retry",
@@ -196,6 +196,13 @@ describe("progress", () => {
       message: "Claude rate limit five_hour: rejected, resets 2023-11-14T22:13:20.000Z",
     });
     const allowed = { type: "rate_limit_event", rate_limit_info: { ...info, status: "allowed" } };
+    // Else the retry would stay the run's state on the host's page.
+    expect(parser.push(JSON.stringify(said("x")))).toEqual({
+      eventType: "claude.api_answered",
+      level: "info",
+      message: "The API answers again, after 1 failed request",
+      payload: { failed: 1 },
+    });
     for (const event of [init, said("x"), done, allowed, { type: "stream_event" }]) {
       expect(parser.push(JSON.stringify(event))).toBeNull();
     }

@@ -159,8 +159,15 @@ describe("as the host's browser runs it", () => {
     expect(again.reverse()).toEqual(once);
   });
 
-  test("the source file imports types only", () => {
-    const text = readFileSync(new URL("../../../src/claude/ui-parser.ts", import.meta.url), "utf8");
-    expect([...text.matchAll(/^import (?!type )/gm)]).toEqual([]);
+  test("it and what it imports need nothing beyond the language", () => {
+    const folder = new URL("../../../src/claude/", import.meta.url);
+    const imports = (file: string) =>
+      [...readFileSync(new URL(file, folder), "utf8").matchAll(/^import (?!type )[^;]* from "(.*)";$/gm)].map(
+        ([, from]) => from,
+      );
+    expect(imports("ui-parser.ts")).toEqual(["./describe-event.ts", "./event-line.ts"]);
+    expect(imports("describe-event.ts")).toEqual(["./json.ts"]);
+    expect(imports("event-line.ts")).toEqual(["./json.ts"]);
+    expect(imports("json.ts")).toEqual([]);
   });
 });

@@ -1,0 +1,125 @@
+/**
+ * What the CLI (1.0 to 2.1.332), the API, cloud providers and gateways say when a request fails, by what helps. Asked only where the
+ * CLI's fields do not tell, and only of its own words.
+ */
+
+/** Matches where one of the phrases does. Case does not matter. */
+function anyOf(...phrases: readonly RegExp[]): RegExp {
+  return new RegExp(phrases.map(({ source }) => source).join("|"), "i");
+}
+
+/** Someone must sign in, or give the agent other credentials or rights. */
+export const LOGIN_NEEDED = anyOf(
+  // The CLI.
+  /not (?:logged|signed) in\b/,
+  /please (?:log ?in|sign ?in|run .?(?:claude )?\/?login)/,
+  /(?:log|sign)[- ]?in (?:is )?(?:required|needed|again)/,
+  /requires login|re-?authenticat/,
+  /(?:login|sign-?in|session|credentials?|token)\b[^.;]{0,80} (?:has |have |is |are )?(?:been )?(?:expired|revoked)/,
+  /reached its time limit/,
+  /(?:failed|unable) to authenticate/,
+  /authentication (?:is )?(?:required|failed|error)|authentication_(?:error|failed)/,
+  /api key authentication|(?:disabled|suspended) organization|organization has been disabled|account (?:is )?on hold/,
+  /apikeyhelper[^.;]{0,40}fail/,
+  // The API, and gateways in front of it.
+  /\bunauthorized\b|\bunauthenticated\b|\bforbidden\b/,
+  /(?:invalid|incorrect|expired|revoked|missing|no) (?:x-)?api[- ]key/,
+  /(?:invalid|incorrect|expired|revoked|missing|no) (?:bearer|oauth|access|auth|session|proxy server|virtual) (?:token|key)/,
+  /(?:invalid|expired|missing|no) (?:auth |authentication )?credentials|no auth credentials/,
+  /api[- ]key[^.;]{0,60}(?:invalid|not valid|expired|revoked|not found|disabled|missing|required)/,
+  /token (?:is )?(?:expired|revoked|invalid)/,
+  /gateway (?:refused the request|could not authenticate)/,
+  // AWS.
+  /security token included in the request is (?:expired|invalid)/,
+  /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied/,
+  /signature we calculated does not match|not authorized to perform/,
+  /(?:credentials|token)providererror|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found)/,
+  // Google Cloud, Azure, and all their SDKs.
+  /invalid_grant|invalid_rapt|reauth related error|unauthorized_client|invalid_client\b/,
+  /permission_denied|permission '[^']+' denied/,
+  /(?:credentials|authentication) (?:are |is )?(?:expired or )?invalid/,
+  /could(?: not|n't) (?:load|find|refresh)[^.;]{0,60}(?:credential|access token|login)/,
+  /(?:failed|unable) to (?:load|resolve|acquire|locate|refresh|get|obtain)[^.;]{0,60}(?:credential|access token|oauth)/,
+);
+
+/** Another model must be chosen, or be enabled for the account. */
+export const MODEL_UNKNOWN = anyOf(
+  /(?:unknown|invalid|no such) model\b/,
+  /\bmodel\b.{0,80}(?:not[ _]found|does not exist|may not exist|(?:is|are) (?:invalid|not available)|isn't available)/,
+  /model_not_found|not_found_error.{0,80}\bmodel:|deploymentnotfound/,
+  /issue with the selected model|don't have access to the model/,
+);
+
+/** A share is used up that comes back at a time: of a subscription, a spend limit of a month, a quota of a day. */
+export const QUOTA = anyOf(
+  /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|fable|spend(?:ing)?|budget|credit) (?:limits?|caps?|quota)\b.{0,40}(?:reached|exceeded|hit|resets?)/,
+  // A rate is no share: it comes back by itself within a minute.
+  /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget)\b/,
+  /reached your specified[\w\s-]*?usage limits|regain access/,
+  /out of (?:extra )?usage|extra usage|usage is paused/,
+  /servicequotaexceeded|too many tokens per day|daily (?:token )?limit|key limit exceeded/,
+);
+
+/** Money is used up that does not come back by itself: someone must pay, or raise a limit. */
+export const MONEY = anyOf(
+  /credit balance is too low|insufficient[_ ](?:credits?|funds|balance|quota)|can only afford/,
+  /payment required|billing_(?:error|not_active|hard_limit)|billing (?:account|details|hard limit)/,
+  /(?:add|purchase|buy) (?:more )?(?:funds|credits)/,
+  /out of (?:usage )?credits|usage credits (?:required|ran out)|(?:requires?|needs) (?:more |usage )credits/,
+  /budget has been exceeded|exceeded_?budget|budget_exceeded/,
+  /seat type doesn't include|usage allocation has been disabled|usage limit is set to \$0/,
+);
+
+/** The way to the model, or the model itself, had trouble that passes. */
+export const TROUBLE = anyOf(
+  // The API is busy or broken.
+  /rate[-_ ]?limit|too many requests|throttl(?:ed|ing)|resource_?exhausted/,
+  /overloaded|at capacity|high (?:demand|load)|service_? ?unavailable|temporarily (?:unavailable|limiting)/,
+  /try again (?:later|in a moment)|usually temporary|temporary (?:capacity|network) issue/,
+  /internal_? ?server_? ?(?:error|exception)|server error|server-side issue|bad gateway|gateway time-?out/,
+  /\b(?:429|502|503|504|529)\b|(?:http|status|error|code)[ :(]{0,3}(?:408|5\d\d)\b/,
+  /modelstreamerror|modeltimeout|modelnotready|upstream (?:connect|request|error)|no healthy upstream/,
+  // No connection, or a broken one.
+  /connection ?(?:refused|closed|reset|error|lost|dropped|terminated|aborted|timed out)/,
+  /connection (?:was |has been |to \S{0,60} was )(?:closed|reset|refused|lost|interrupted)/,
+  /unable to connect|(?:can't|cannot|could not|couldn't|failed to) (?:reach|connect)|no internet route/,
+  /network (?:error|is unreachable|socket disconnected)|failedtoopensocket|fetch failed|failed to fetch/,
+  /\be(?:connreset|connrefused|connaborted|timedout|notfound|pipe|hostunreach|hostdown|netunreach|netdown)\b|eai_again/,
+  /getaddrinfo|und_err_|err_(?:socket|stream|ssl|tls|proxy|http2)|socket (?:hang up|closed|timeout|connection was closed)/,
+  /other side closed|premature close|broken pipe|goaway|\bterminated$/,
+  // TLS.
+  /\b(?:tls|ssl)\b.{0,40}(?:error|fail|handshake|alert)|secure tls connection was established|handshake (?:fail|error|time)/,
+  /self[- ]signed certificate|certificate (?:error|verif\w+ failed|has|is|hostname|expired)/,
+  /unable to (?:verify|get) .{0,40}(?:certificate|issuer)/,
+  // An answer that stalls, is cut off, or is none.
+  /(?:request|response|stream|read|operation|body|headers?|idle|inference|api)\b.{0,30}\btim(?:ed|e)[- ]?out/,
+  /timeout (?:error|expired|exceeded|of \d)|deadline[_ ]exceeded/,
+  /no (?:response|chunks|data|events)\b.{0,40}(?:received|arriv|from|within)|without receiving any events/,
+  /(?:response|stream|connection|output)\b.{0,40}\b(?:stalled|stopped arriving|never arrived|hung|malformed|truncated|incomplete|interrupted|cut off)/,
+  /(?:response|stream|connection|output)\b.{0,40}\b(?:ended (?:before|without|unexpectedly|early)|closed before|could not be read|reset)/,
+  /mid-(?:response|stream)|stream (?:error|closed)/,
+  /(?:empty|malformed|unexpected) (?:or (?:empty|malformed) )?(?:http )?(?:response|answer|reply|body)/,
+  /unexpected (?:end of (?:json|input|file|stream)|token\b)|is not valid json|intercepting the request|<!doctype html|<html\b/,
+);
+
+/** What the session holds makes every request fail: it is too long, or one of its messages is refused. */
+export const SESSION_UNUSABLE = anyOf(
+  // Too long, in the words of the CLI, the API, and the models behind gateways.
+  /(?:prompt|input|request|conversation|context) (?:is |was )?too (?:long|large)|autocompact is thrashing/,
+  /context (?:window|length|limit)[^.;]{0,40}(?:exceed|limit|reached|full)|context_length_exceeded|contextwindowexceeded/,
+  /exceeds? (?:the |its |this model's )?(?:maximum |available )?(?:context|number of tokens)|exceeded model token limit/,
+  /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long/,
+  /input tokens exceed|input length and .{0,4}max_tokens.{0,4} exceed|reduce the length of the messages/,
+  /too many total text bytes|request_too_large|too much media/,
+  // A message that the API refuses: the 400 names it, or what is wrong with its place.
+  /\bmessages[.[]\d+|\bmessages: |roles must alternate|(?:first|final|last) message must|conversation history/,
+  /tool use concurrency|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
+  /text content blocks must|thinking.{0,6} blocks?\b.{0,60}(?:cannot be modified|must|invalid)|signature.{0,6} in .{0,4}thinking/,
+  /encrypted_(?:content|index|stdout)/,
+  /could not process (?:image|pdf|document)|images? (?:dimensions |in the conversation )?exceeds?|too many images/,
+  /image (?:does not match|cannot be empty|file is empty)|pdf (?:specified|cannot be empty)|\d+ pdf pages/,
+);
+
+/** A 400 that names a parameter of the request first: the session is not at fault, whatever else the text says. */
+export const PARAMETER_REFUSED =
+  /^(?:api error:?\s*)?(?:\d{3}\s+)?(?:\{.{0,80}?"message":\s*")?(?:body\.)?[`'"]?(?:max_tokens|temperature|top_[pk]|stop_sequences|thinking|tool_choice|tools|system|betas?|metadata|service_tier|output_config|context_management|model)\b[`'"]?(?:[.:[\s])/i;

@@ -1,0 +1,42 @@
+import type { JsonObject } from "./json.ts";
+import { type ClaudeResult, readResult } from "./result-event.ts";
+
+/**
+ * Which of a process's `result` events is the run's. The CLI prints one per turn, and not every turn answers the prompt:
+ * - Before the prompt, a resumed session answers what its last process left behind (`origin.kind: task-notification`).
+ * - After the prompt, a background task that ends starts a turn of its own: its result is the run's last word.
+ * - After the prompt, older CLIs print an empty or failed result of no turn: it says nothing.
+ */
+export class RunResults {
+  #last: ClaudeResult | null = null;
+  #turns: number | null = null;
+  #hasSpoken = false;
+
+  add(event: JsonObject): void {
+    const next = readResult(event);
+    if (next.numTurns !== null) this.#turns = (this.#turns ?? 0) + next.numTurns;
+    if (this.#isRuns(next)) this.#last = next;
+    this.#hasSpoken = false;
+  }
+
+  /** The model said or did something in the main conversation. */
+  spoken(): void {
+    this.#hasSpoken = true;
+  }
+
+  get last(): ClaudeResult | null {
+    if (this.#last === null || this.#turns === null) return this.#last;
+    return { ...this.#last, json: { ...this.#last.json, num_turns: this.#turns } };
+  }
+
+  /** The model went on after the run's result, and no result of that followed. */
+  get isUnfinished(): boolean {
+    return this.#last !== null && this.#hasSpoken;
+  }
+
+  #isRuns(next: ClaudeResult): boolean {
+    if (this.#last === null) return next.origin === null;
+    if (next.numTurns !== null) return next.numTurns > 0;
+    return this.#hasSpoken || (!next.isError && next.text !== null);
+  }
+}
