@@ -28,8 +28,6 @@ export interface EmbeddedKubernetesOptions extends Omit<ControllersOptions, "sto
   port?: number;
   /** Users with bearer tokens and rules. Without, there is the admin only. More can be added at run time. */
   users?: readonly UserOptions[];
-  /** For random faults. Default 1. */
-  seed?: number;
   /** HTTP/2 streams on one connection. Default 100, as kube-apiserver. */
   maxConcurrentStreams?: number;
   /** Whether watches can start with `sendInitialEvents`. Default true; false is a server before Kubernetes 1.34. */

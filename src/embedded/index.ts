@@ -17,7 +17,14 @@ export type { KubeConfigFile } from "./kubeconfig.ts";
 export type { Delays } from "./kubelet/delays.ts";
 export type { ImageFailure } from "./kubelet/image-registry.ts";
 export type { NodeOptions } from "./kubelet/nodes.ts";
-export type { ContainerContext, ProcessProgram, Program, ProgramOutput, ScriptedProgram } from "./kubelet/programs.ts";
+export type {
+  ContainerContext,
+  ProcessProgram,
+  Program,
+  ProgramOutput,
+  ScriptedProgram,
+  StartErrorProgram,
+} from "./kubelet/programs.ts";
 export type { NewObject, StoredObject } from "./objects/objects.ts";
 export type { RequestInfo } from "./objects/request-info.ts";
 export type { ResourceName } from "./objects/resources.ts";

@@ -1,4 +1,3 @@
-import { timestamp } from "../clock.ts";
 import { applyDefaults } from "../objects/defaults.ts";
 import { cloneJson, isRecord } from "../objects/json-object.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
@@ -6,6 +5,8 @@ import { applyPatch } from "../objects/patch.ts";
 import { apiVersionOf, qualifiedResource, RESOURCES, type ResourceName } from "../objects/resources.ts";
 import { badRequest, invalid, modified, notFound, resourceDetails, StatusError } from "../objects/status-error.ts";
 import { validateUpdate } from "../objects/validation.ts";
+import { podOf } from "../objects/workloads.ts";
+import { disruptionTarget, disruptPod } from "../store/disruption.ts";
 import type { DeleteOptions } from "../store/store.ts";
 import type { WriteOptions } from "../store/writers.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
@@ -195,29 +196,8 @@ export async function evictPod(context: ApiContext, call: ObjectRequest): Promis
   const pod = context.store.get("pods", namespace, name);
   if (pod === undefined) throw notFound("pods", name);
   const given = isRecord(body) && isRecord(body.deleteOptions) ? body.deleteOptions : {};
-  const phase = isRecord(pod.status) ? pod.status.phase : undefined;
-  if (phase !== "Succeeded" && phase !== "Failed") {
-    const condition = {
-      type: "DisruptionTarget",
-      observedGeneration: pod.metadata.generation,
-      status: "True",
-      lastProbeTime: null,
-      lastTransitionTime: timestamp(context.clock.now()),
-      reason: "EvictionByEvictionAPI",
-      message: "Eviction API: evicting",
-    };
-    context.store.update(
-      "pods",
-      namespace,
-      name,
-      (draft) => {
-        const status = draft.status as { conditions?: unknown[] };
-        status.conditions = [...(status.conditions ?? []), condition];
-      },
-      { manager: call.manager, subresource: "status" },
-    );
-  }
-  context.store.delete("pods", namespace, name, storeDeleteOptions("pods", given));
+  const target = disruptionTarget("EvictionByEvictionAPI", "Eviction API: evicting", context.clock.now());
+  disruptPod(context.store, podOf(pod), target, call.manager, storeDeleteOptions("pods", given));
   sendJson(exchange, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 });
 }
 

@@ -13,6 +13,7 @@ import type { PodWorker } from "../kubelet/pod-worker.ts";
 import { type Program, ProgramRegistry } from "../kubelet/programs.ts";
 import { notFound, StatusError } from "../objects/status-error.ts";
 import { podOf } from "../objects/workloads.ts";
+import { seededRandom } from "../random.ts";
 import { ApiGate } from "../store/api-gate.ts";
 import { EventRecorder, type EventsOption } from "../store/event-recorder.ts";
 import type { ObjectStore } from "../store/store.ts";
@@ -36,6 +37,10 @@ export interface ControllersOptions {
   overcommit?: boolean;
   /** Bytes after which a container's log is rotated. Default 10 MiB. */
   containerLogMaxSize?: number;
+  /** Milliseconds between two looks at the logs' sizes. Default 10 000; with 0 a log is rotated when it is too large. */
+  containerLogMonitorMs?: number;
+  /** For delays that are ranges. Default 1. */
+  seed?: number;
 }
 
 export interface Controllers {
@@ -86,6 +91,8 @@ export function startControllers(options: ControllersOptions): Controllers {
     images,
     claims: new Map(),
     containerLogMaxSize: options.containerLogMaxSize ?? 10 * 1024 * 1024,
+    containerLogMonitorMs: options.containerLogMonitorMs ?? 10_000,
+    random: seededRandom(options.seed ?? 1),
     nodes: options.nodes ?? 1,
   });
   const scheduler = new Scheduler({ store, clock, delays, events, gate, overcommit: options.overcommit ?? true });

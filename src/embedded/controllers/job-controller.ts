@@ -10,6 +10,7 @@ import type { ObjectStore } from "../store/store.ts";
 import {
   hasTrackingFinalizer,
   isJobFinished,
+  isManagedElsewhere,
   type JobPlan,
   planJob,
   type RetryState,
@@ -89,7 +90,9 @@ export class JobController {
     else if (type === "ADDED") this.#releasePods(owner.uid);
   }
 
-  #track({ metadata }: Job): void {
+  #track(job: Job): void {
+    if (isManagedElsewhere(job)) return;
+    const { metadata } = job;
     const entry: Entry = {
       uid: metadata.uid,
       namespace: metadata.namespace ?? "",

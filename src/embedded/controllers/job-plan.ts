@@ -17,6 +17,15 @@ import {
   type JobStatus,
   type Pod,
 } from "../objects/workloads.ts";
+import { judgeFailedPod } from "./pod-failure-policy.ts";
+
+/** The `managedBy` of Jobs that are the built-in controller's own. */
+const ownManager = "kubernetes.io/job-controller";
+
+/** Another controller makes the pods, on this cluster or elsewhere, and writes the status (KEP-4368). */
+export function isManagedElsewhere({ spec }: Job): boolean {
+  return spec.managedBy !== undefined && spec.managedBy !== ownManager;
+}
 
 export const trackingFinalizer = "batch.kubernetes.io/job-tracking";
 const maxBackoffMs = 600_000;
@@ -36,7 +45,7 @@ export interface JobPlan {
   discardPods: Pod[];
   createPods: number;
   status: JobStatus;
-  /** Pods whose end is on record in `status`. */
+  /** Pods whose end is on record in `status`, or is of no account: they lose their finalizer. */
   countedPods: Pod[];
   finalStatus: JobStatus;
   /** Look again, though nothing may have changed. */
@@ -87,14 +96,16 @@ export function planJob(job: Job, pods: readonly Pod[], now: number, retry: Retr
         spec.podReplacementPolicy !== "Failed"),
   );
   noteFailures(plan.retry, newSucceeded, newFailed, now);
+  const ignored = newFailed.filter((pod) => !judgeFailedPod(job, pod).counts);
+  const newCounted = newFailed.filter((pod) => !ignored.includes(pod));
   const succeeded = (status.succeeded ?? 0) + uncounted.succeeded.length + newSucceeded.length;
-  const failed = (status.failed ?? 0) + uncounted.failed.length + newFailed.length;
+  const failed = (status.failed ?? 0) + uncounted.failed.length + newCounted.length;
   const unfinished = pods.filter((pod) => !isPodFinished(pod));
   let active = unfinished.filter((pod) => pod.metadata.deletionTimestamp === undefined);
   const ready = active.filter((pod) => isTrue(pod.status.conditions, "Ready"));
 
   if (status.startTime === undefined && !suspended) status.startTime = timestamp(now);
-  const failure = failureOf(job, status, failed, active, now);
+  const failure = failureOf(job, status, failed, active, newFailed, now);
   if (failure !== undefined) {
     addCondition(status, "FailureTarget", failure, now);
     plan.deletePods = active;
@@ -134,7 +145,7 @@ export function planJob(job: Job, pods: readonly Pod[], now: number, retry: Retr
     unfinished.length - active.length - plan.deletePods.length - plan.discardPods.length + deletedNow;
   status.uncountedTerminatedPods = uids({
     succeeded: [...uncounted.succeeded, ...newSucceeded.map((pod) => pod.metadata.uid)],
-    failed: [...uncounted.failed, ...[...newFailed, ...plan.deletePods].map((pod) => pod.metadata.uid)],
+    failed: [...uncounted.failed, ...[...newCounted, ...plan.deletePods].map((pod) => pod.metadata.uid)],
   });
   status.ready = ready.filter((pod) => active.includes(pod)).length;
   plan.countedPods = [
@@ -176,11 +187,16 @@ function failureOf(
   status: JobStatus,
   failed: number,
   active: readonly Pod[],
+  newFailed: readonly Pod[],
   now: number,
 ): Pick<Condition, "reason" | "message"> | undefined {
   const decided = condition(status.conditions, "FailureTarget");
   if (decided !== undefined) return decided;
   if (isTrue(status.conditions, "SuccessCriteriaMet")) return undefined;
+  for (const pod of newFailed) {
+    const message = judgeFailedPod(job, pod).jobFailure;
+    if (message !== undefined) return { reason: "PodFailurePolicy", message };
+  }
   const limit = job.spec.backoffLimit ?? 6;
   if (failed > limit || restartsExceed(job, active, limit)) {
     return { reason: "BackoffLimitExceeded", message: "Job has reached the specified backoff limit" };

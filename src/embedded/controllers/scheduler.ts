@@ -1,8 +1,8 @@
 import type { Clock } from "../clock.ts";
 import type { Delays } from "../kubelet/delays.ts";
+import { podAmounts } from "../objects/pod-amounts.ts";
 import { parseQuantity } from "../objects/quantity.ts";
 import {
-  type ContainerSpec,
   condition,
   isPodFinished,
   type Node,
@@ -78,7 +78,7 @@ export class Scheduler {
       pods = new Map();
       this.#placed.set(node, pods);
     }
-    pods.set(pod.metadata.uid, this.#options.overcommit ? {} : podRequests(pod.spec));
+    pods.set(pod.metadata.uid, this.#options.overcommit ? {} : podAmounts(pod.spec, "requests"));
   }
 
   #leave(pod: Pod): void {
@@ -153,7 +153,7 @@ export class Scheduler {
     if (missingClaim !== undefined) {
       return { message: refusal(nodes.length, [`persistentvolumeclaim "${missingClaim}" not found`]) };
     }
-    const requests = podRequests(pod.spec);
+    const requests = podAmounts(pod.spec, "requests");
     const reasons = new Map<string, number>();
     let best: { name: string; pods: number } | undefined;
     for (const node of nodes) {
@@ -222,23 +222,6 @@ function withScheduled({ status }: Pod, scheduled: NonNullable<Pod["status"]["co
   const { phase, conditions = [], ...rest } = status;
   const others = conditions.filter(({ type }) => type !== "PodScheduled");
   return { ...(phase === undefined ? {} : { phase }), conditions: [...others, scheduled], ...rest };
-}
-
-/** The sum over the containers that run side by side; an init container counts if it alone asks for more. */
-export function podRequests({ containers, initContainers = [] }: PodSpec): Record<string, number> {
-  const sum: Record<string, number> = {};
-  const isSidecar = ({ restartPolicy }: ContainerSpec) => restartPolicy === "Always";
-  for (const { resources } of [...containers, ...initContainers.filter(isSidecar)]) {
-    for (const [name, quantity] of Object.entries(resources?.requests ?? {})) {
-      sum[name] = (sum[name] ?? 0) + parseQuantity(quantity);
-    }
-  }
-  for (const { resources } of initContainers.filter((container) => !isSidecar(container))) {
-    for (const [name, quantity] of Object.entries(resources?.requests ?? {})) {
-      sum[name] = Math.max(sum[name] ?? 0, parseQuantity(quantity));
-    }
-  }
-  return sum;
 }
 
 function tolerates({ tolerations = [] }: PodSpec, taint: Taint): boolean {

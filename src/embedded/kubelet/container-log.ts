@@ -8,7 +8,8 @@ import { LogWriter } from "./log-writer.ts";
  * Modelled on the CRI log file, since its corners are what a log follower has to survive: each entry has its own time in
  * nanoseconds; output becomes an entry at a newline, in parts of 16 KiB when the line is longer, and at the end of the
  * container; a part that ends no line is served without a newline and the next one without a time; rotation starts an
- * empty file, and only those who read already still see the old one.
+ * empty file, and only those who read already still see the old one. A follow goes on as cri-client's `ReadLogs` does, which
+ * loses and repeats lines when its reader is slow.
  */
 
 export interface ContainerLogOptions {
@@ -16,7 +17,18 @@ export interface ContainerLogOptions {
   now: () => bigint;
   /** Bytes after which the file is rotated. Default 10 MiB (kubelet `containerLogMaxSize`). */
   maxSize?: number;
-  onRotate?: () => void;
+  /** Rotates a file that has grown too large at the kubelet's next look at it. Default: at once. */
+  rotateLater?: (rotate: () => void) => void;
+}
+
+/** A clock that goes back by more than this was set; by less, entries of one moment are told apart. */
+const clockStepNs = 50_000_000n;
+
+/** What one follow knows of the file's directory. */
+interface Follow {
+  /** New files that it has not looked at. It begins to watch the directory at its first end of file, and misses earlier ones. */
+  created: number;
+  watching: boolean;
 }
 
 export class ContainerLog implements ReadableLog {
@@ -27,6 +39,8 @@ export class ContainerLog implements ReadableLog {
   readonly #output: LogWriter;
   #lastTime = 0n;
   #closed = false;
+  #rotationDue = false;
+  readonly #follows = new Set<Follow>();
   readonly #waiting = new Set<() => void>();
   /** Raised by `endFollows`: a follow that began under an older number ends. */
   #epoch = 0;
@@ -68,10 +82,8 @@ export class ContainerLog implements ReadableLog {
 
   /** Starts an empty file; follows that are open still get the rest of the old one. */
   rotate(): void {
-    const next = new LogFile();
-    this.#file.next = next;
-    this.#file = next;
-    this.#options.onRotate?.();
+    this.#file = new LogFile();
+    for (const follow of this.#follows) if (follow.watching) follow.created++;
     this.#notify();
   }
 
@@ -88,22 +100,32 @@ export class ContainerLog implements ReadableLog {
     let index = this.#firstEntry(file, options);
     let left = options.limitBytes ?? Number.POSITIVE_INFINITY;
     let lineStart = true;
-    while (left > 0 && !signal?.aborted) {
-      if (index < file.count) {
-        const chunk = file.render(index, timestamps, lineStart);
-        index = chunk.next;
-        lineStart = chunk.lineStart;
-        const bytes = chunk.bytes.length > left ? chunk.bytes.subarray(0, left) : chunk.bytes;
-        left -= bytes.length;
-        if (bytes.length > 0) yield bytes;
-      } else if (file.next !== null && follow) {
-        file = file.next;
-        index = 0;
-      } else if (!follow || this.#closed || epoch !== this.#epoch) {
-        return;
-      } else {
-        await this.#change(signal);
+    let hasEnded = false;
+    const watch: Follow = { created: 0, watching: false };
+    if (follow) this.#follows.add(watch);
+    try {
+      while (left > 0 && !signal?.aborted) {
+        if (index < file.count) {
+          const chunk = file.render(index, timestamps, lineStart);
+          index = chunk.next;
+          lineStart = chunk.lineStart;
+          const bytes = chunk.bytes.length > left ? chunk.bytes.subarray(0, left) : chunk.bytes;
+          left -= bytes.length;
+          if (bytes.length > 0) yield bytes;
+        } else if (!follow || hasEnded || epoch !== this.#epoch) return;
+        else if (!watch.watching) watch.watching = true;
+        // An ended container is seen before a new file is: what was rotated last is then not read.
+        else if (this.#closed) hasEnded = true;
+        else if (watch.created > 0) {
+          // One event a new file, and each opens the newest from its beginning: a reader that was blocked over several
+          // rotations loses the files between, and gets the newest as often as there were rotations.
+          watch.created--;
+          file = this.#file;
+          index = 0;
+        } else await this.#change(signal);
       }
+    } finally {
+      this.#follows.delete(watch);
     }
   }
 
@@ -129,11 +151,25 @@ export class ContainerLog implements ReadableLog {
 
   #write(parts: readonly Uint8Array[], endsLine: boolean, timeNs: bigint | undefined): void {
     let time = timeNs ?? this.#options.now();
-    if (timeNs === undefined && time <= this.#lastTime) time = this.#lastTime + 1n;
+    if (timeNs === undefined && time <= this.#lastTime && this.#lastTime - time < clockStepNs)
+      time = this.#lastTime + 1n;
     const sorted = time >= this.#lastTime;
-    if (sorted) this.#lastTime = time;
+    if (sorted || timeNs === undefined) this.#lastTime = time;
     this.#file.write(time, parts, endsLine, sorted);
-    if (this.#file.size > this.#maxSize) this.rotate();
+    if (this.#file.size > this.#maxSize) this.#rotateLater();
+  }
+
+  #rotateLater(): void {
+    const { rotateLater } = this.#options;
+    if (rotateLater === undefined) this.rotate();
+    else if (!this.#rotationDue) {
+      this.#rotationDue = true;
+      rotateLater(() => {
+        this.#rotationDue = false;
+        // The kubelet rotates the logs of running containers only.
+        if (!this.#closed) this.rotate();
+      });
+    }
   }
 
   #notify(): void {

@@ -3,6 +3,7 @@ import type { ContainerLog } from "./container-log.ts";
 import { ProcessContainer } from "./container-process.ts";
 import { containerEnv, exceedsArgumentLimit, expand, MissingConfigError, type PodVolumes } from "./pod-environment.ts";
 import type { PodHost } from "./pod-host.ts";
+import type { ProcessProgram, ScriptedProgram } from "./programs.ts";
 import { type RunningContainer, ScriptedContainer } from "./running-container.ts";
 import { shellProgram } from "./shell-program.ts";
 
@@ -15,7 +16,7 @@ export interface StartProblem {
 export type StartOutcome =
   | { problem: StartProblem }
   /** Created, but it could not be run: such a container has ended. */
-  | { failed: { exitCode: number; reason: string; message: string } }
+  | { failed: { exitCode: number; reason: string; message: string; startedAt: string } }
   | { running: RunningContainer };
 
 interface PullState {
@@ -54,7 +55,17 @@ export class ContainerStarter {
     if (exceedsArgumentLimit([...command, ...args], env)) {
       return this.#startError(pod, spec, `exec ${command[0] ?? spec.image}: argument list too long`);
     }
-    const running = this.#launch(pod, spec, { env, command, args, restartCount }, volumes, log);
+    const program = this.#host.options.programs.find(spec.image, spec.name) ?? shellProgram([...command, ...args]);
+    if (typeof program === "object" && program.kind === "startError") {
+      const { message, reason } = program;
+      return this.#startError(
+        pod,
+        spec,
+        message ?? `exec: ${JSON.stringify(command[0] ?? spec.image)}: executable file not found in $PATH`,
+        reason,
+      );
+    }
+    const running = this.#launch(pod, spec, program, { env, command, args, restartCount }, volumes, log);
     if (typeof running === "string") return this.#startError(pod, spec, running);
     this.#say(pod, spec, "Normal", "Started", "Container started");
     return { running };
@@ -63,14 +74,14 @@ export class ContainerStarter {
   #launch(
     pod: Pod,
     spec: ContainerSpec,
+    program: ScriptedProgram | ProcessProgram | undefined,
     given: { env: Record<string, string>; command: string[]; args: string[]; restartCount: number },
     volumes: PodVolumes,
     log: ContainerLog,
   ): RunningContainer | string {
-    const { programs, clock, nodeName } = this.#host.options;
+    const { clock, nodeName } = this.#host.options;
     const { env, command, args, restartCount } = given;
     const argv = [...command, ...args];
-    const program = programs.find(spec.image, spec.name) ?? shellProgram(argv);
     if (program === undefined) {
       return `no program for container "${spec.name}" (image "${spec.image}"): add one with addProgram("${spec.name}", …)`;
     }
@@ -117,12 +128,20 @@ export class ContainerStarter {
     }
   }
 
-  #startError(pod: Pod, spec: ContainerSpec, cause: string): StartOutcome {
+  #startError(
+    pod: Pod,
+    spec: ContainerSpec,
+    cause: string,
+    reason: "StartError" | "ContainerCannotRun" = "StartError",
+  ): StartOutcome {
     const message =
       "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: " +
       `unable to start container process: error during container init: ${cause}`;
     this.#say(pod, spec, "Warning", "Failed", `Error: ${message}`);
-    return { failed: { exitCode: 128, reason: "StartError", message } };
+    // containerd knows no time of a start that did not come about: the status has that of the epoch.
+    return reason === "StartError"
+      ? { failed: { exitCode: 128, reason, message, startedAt: "1970-01-01T00:00:00Z" } }
+      : { failed: { exitCode: 127, reason, message, startedAt: this.#host.timestamp() } };
   }
 
   #pull(pod: Pod, spec: ContainerSpec): StartProblem | null {

@@ -1,3 +1,10 @@
+/** Milliseconds, or the least and the most of them: each time takes a random part of the range. */
+export type DelayRange = number | readonly [least: number, most: number];
+
+const ranged = ["exitNoticed", "startNoticed"] as const;
+/** The delays that may be ranges. */
+export type RangedDelay = (typeof ranged)[number];
+
 /** How long the controllers and the kubelet take, in virtual milliseconds. */
 export interface Delays {
   /** Job seen → its pod created. */
@@ -21,8 +28,10 @@ export interface Delays {
   containerStart: number;
   /** Container seen to have ended → the next one runs. */
   nextContainerStart: number;
-  /** Container ended → the kubelet sees it. */
-  exitNoticed: number;
+  /** Container runs → its status says so. A real node takes 0.1–1.3 s; the recorded statuses came at once. */
+  startNoticed: DelayRange;
+  /** Container ended → the kubelet sees it. A real node takes 0.3–1.2 s. */
+  exitNoticed: DelayRange;
   /** Container could not be started → its status says so. */
   startErrorNoticed: number;
   /** All containers ended → the pod's phase is final. */
@@ -35,7 +44,7 @@ export interface Delays {
   killNoticed: number;
   /** Phase of a deleted pod final → the pod is gone. */
   podRemoval: number;
-  /** The regular look at a pod whose containers cannot start. */
+  /** The regular look at a pod whose containers cannot start, or wait for their restart. */
   podResync: number;
   /** First retry of an image pull, doubled by each further one, at most 5 minutes. */
   imageBackoff: number;
@@ -58,6 +67,7 @@ export const recordedDelays: Delays = {
   sandbox: 900,
   containerStart: 820,
   nextContainerStart: 220,
+  startNoticed: 0,
   exitNoticed: 250,
   startErrorNoticed: 1200,
   podCleanup: 1150,
@@ -84,6 +94,7 @@ export const fastDelays: Delays = {
   sandbox: 2,
   containerStart: 2,
   nextContainerStart: 2,
+  startNoticed: 0,
   exitNoticed: 2,
   startErrorNoticed: 5,
   podCleanup: 4,
@@ -97,6 +108,10 @@ export const fastDelays: Delays = {
   mountBackoff: 20,
 };
 
+function isDelay(value: unknown): value is number {
+  return typeof value === "number" && value >= 0 && Number.isFinite(value);
+}
+
 /** Named delays over a preset. */
 export function delaysOf(option: "recorded" | "fast" | Partial<Delays> | undefined): Delays {
   if (option === undefined || option === "recorded") return recordedDelays;
@@ -105,9 +120,13 @@ export function delaysOf(option: "recorded" | "fast" | Partial<Delays> | undefin
     if (!Object.hasOwn(recordedDelays, name)) {
       throw new TypeError(`delays.${name} is not a delay; known are ${Object.keys(recordedDelays).join(", ")}`);
     }
-    if (!(typeof value === "number" && value >= 0)) {
-      throw new TypeError(`delays.${name} must be a number of milliseconds, 0 or more, got ${String(value)}`);
-    }
+    const mayBeRange = (ranged as readonly string[]).includes(name);
+    const isRange = mayBeRange && Array.isArray(value) && value.length === 2 && value.every(isDelay);
+    if (isDelay(value) || (isRange && value[0] <= value[1])) continue;
+    const wanted = mayBeRange ? " or a range of them, [least, most]" : "";
+    throw new TypeError(
+      `delays.${name} must be a number of milliseconds, 0 or more${wanted}, got ${JSON.stringify(value)}`,
+    );
   }
   return { ...recordedDelays, ...option };
 }

@@ -5,11 +5,13 @@ import { mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { timestamp } from "../clock.ts";
 import { kubeletIsBlind, kubeletRefuses } from "../faults/log-faults.ts";
 import { notFound, type StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
-import type { ContainerLog } from "./container-log.ts";
+import { ContainerLog } from "./container-log.ts";
+import type { RangedDelay } from "./delays.ts";
 import type { KubeletOptions, PodHost } from "./pod-host.ts";
 import { PodWorker } from "./pod-worker.ts";
 
@@ -22,12 +24,14 @@ export class Kubelet implements PodHost {
   /** `blind`: up again, but it does not know its containers yet. */
   #state: Reachable = "up";
   readonly #waiting = new Set<() => void>();
+  readonly #startedAt: number;
   #address = 1;
   #directory: string | null = null;
 
   constructor(options: KubeletOptions) {
     this.options = options;
     this.clockSkewMs = options.clockSkewMs;
+    this.#startedAt = options.clock.now();
     for (const object of options.store.list("pods")) {
       const pod = podOf(object);
       if (pod.spec.nodeName === options.nodeName) this.#add(pod);
@@ -112,6 +116,17 @@ export class Kubelet implements PodHost {
     return this.#state === "up" && !this.options.gate.closed;
   }
 
+  delay(name: RangedDelay): number {
+    const delay = this.options.delays[name];
+    if (typeof delay === "number") return delay;
+    const [least, most] = delay;
+    return least + (most - least) * this.options.random();
+  }
+
+  timestamp(at = this.options.clock.now()): string {
+    return timestamp(at + this.clockSkewMs);
+  }
+
   nowNs(): bigint {
     const ms = this.options.clock.now() + this.clockSkewMs;
     const whole = Math.floor(ms);
@@ -121,6 +136,14 @@ export class Kubelet implements PodHost {
   nextPodIP(): string {
     const index = this.#address++;
     return `${this.options.podSubnet}.${(index >> 8) & 0xff}.${index & 0xff}`;
+  }
+
+  createLog(): ContainerLog {
+    const { clock, containerLogMaxSize: maxSize, containerLogMonitorMs: everyMs } = this.options;
+    const now = () => this.nowNs();
+    if (everyMs === 0) return new ContainerLog({ now, maxSize });
+    const untilNextLook = () => everyMs - ((clock.now() - this.#startedAt) % everyMs);
+    return new ContainerLog({ now, maxSize, rotateLater: (rotate) => clock.setTimeout(rotate, untilNextLook()) });
   }
 
   /** A directory for the volumes and working directories of a pod's local processes. */

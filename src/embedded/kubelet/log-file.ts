@@ -8,7 +8,6 @@ const prefixLength = timeLength + 1;
  * handed out stay valid when the buffer grows.
  */
 export class LogFile {
-  next: LogFile | null = null;
   size = 0;
   #bytes: Buffer = Buffer.allocUnsafe(512);
   readonly #starts: number[] = [];

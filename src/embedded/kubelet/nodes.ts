@@ -11,6 +11,7 @@ import {
   type Taint,
 } from "../objects/workloads.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
+import { disruptionTarget } from "../store/disruption.ts";
 import type { ContainerLog } from "./container-log.ts";
 import { Kubelet } from "./kubelet.ts";
 import type { KubeletOptions } from "./pod-host.ts";
@@ -28,9 +29,12 @@ export interface NodeOptions {
   pods?: number;
   /** Milliseconds by which its clock is ahead of the cluster's (negative: behind). Default 0. */
   clockSkewMs?: number;
+  /** Whether the pods' statuses tell of their containers. Default true; false as on virtual nodes, which tell the phase only. */
+  reportsContainers?: boolean;
 }
 
-export interface NodesOptions extends Omit<KubeletOptions, "nodeName" | "hostIP" | "podSubnet" | "clockSkewMs"> {
+export interface NodesOptions
+  extends Omit<KubeletOptions, "nodeName" | "hostIP" | "podSubnet" | "clockSkewMs" | "reportsContainers"> {
   nodes: number | readonly NodeOptions[];
 }
 
@@ -70,6 +74,7 @@ export class Nodes {
         hostIP,
         podSubnet: `10.${244 + Math.min(index, 11)}`,
         clockSkewMs: node.clockSkewMs ?? 0,
+        reportsContainers: node.reportsContainers ?? true,
       }),
     );
   }
@@ -91,6 +96,7 @@ export class Nodes {
     return kubelet.logFor(pod, container, previous);
   }
 
+  /** Sets the node's clock: times in logs and statuses step with it. */
   setClockSkew(name: string, milliseconds: number): void {
     this.#kubelet(name).clockSkewMs = milliseconds;
   }
@@ -215,16 +221,8 @@ export class Nodes {
     });
   }
 
-  #disruption({ metadata }: Pod, reason: string, message: string): Condition {
-    return {
-      type: "DisruptionTarget",
-      observedGeneration: metadata.generation ?? 1,
-      status: "True",
-      lastProbeTime: null,
-      lastTransitionTime: this.#options.clock.timestamp(),
-      reason,
-      message,
-    };
+  #disruption(pod: Pod, reason: string, message: string): Condition {
+    return disruptionTarget(reason, message, this.#options.clock.now(), pod);
   }
 
   #podsOn(name: string): Pod[] {

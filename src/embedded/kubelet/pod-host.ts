@@ -3,7 +3,8 @@ import type { ApiGate } from "../store/api-gate.ts";
 import type { EventRecorder } from "../store/event-recorder.ts";
 import type { ObjectStore } from "../store/store.ts";
 import type { Volume } from "./container-files.ts";
-import type { Delays } from "./delays.ts";
+import type { ContainerLog } from "./container-log.ts";
+import type { Delays, RangedDelay } from "./delays.ts";
 import type { ImageRegistry } from "./image-registry.ts";
 import type { ProgramRegistry } from "./programs.ts";
 
@@ -23,8 +24,14 @@ export interface KubeletOptions {
   podSubnet: string;
   /** Bytes after which a container's log is rotated. */
   containerLogMaxSize: number;
+  /** Milliseconds between two looks at the sizes of its containers' logs. */
+  containerLogMonitorMs: number;
   /** Milliseconds by which the node's clock, and so the times in its logs, is ahead. */
   clockSkewMs: number;
+  /** Whether the pods' statuses tell of their containers. */
+  reportsContainers: boolean;
+  /** For delays that are a range. */
+  random: () => number;
 }
 
 /** What a pod's worker needs of the node on which the pod runs; the kubelet is one. */
@@ -35,9 +42,15 @@ export interface PodHost {
   readonly canAct: boolean;
   /** Resolves once it can act. */
   ready(): Promise<void>;
+  /** How long it takes this time, in milliseconds. */
+  delay(name: RangedDelay): number;
   /** Nanoseconds since the epoch by the node's clock. */
   nowNs(): bigint;
+  /** RFC 3339 by the node's clock, of `at` milliseconds by the cluster's clock (default: now). */
+  timestamp(at?: number): string;
   nextPodIP(): string;
+  /** The log of a container that is about to start. */
+  createLog(): ContainerLog;
   /** A directory for the volumes and working directories of a pod's local processes. */
   podDirectory(uid: string): string;
   removePodDirectory(uid: string): void;

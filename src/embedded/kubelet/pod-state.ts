@@ -1,10 +1,10 @@
-import { SleepAbortedError, timestamp } from "../clock.ts";
+import { SleepAbortedError } from "../clock.ts";
 import { equalJson } from "../objects/json-object.ts";
 import { badRequest, type StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
 import type { ContainerLog } from "./container-log.ts";
 import type { PodHost } from "./pod-host.ts";
-import { type ContainerKind, type ContainerView, type PodView, podStatus } from "./pod-status.ts";
+import { type ContainerKind, type ContainerView, type PodView, podResources, podStatus } from "./pod-status.ts";
 import type { ContainerExit, RunningContainer } from "./running-container.ts";
 
 export interface ContainerRecord extends ContainerView {
@@ -14,6 +14,8 @@ export interface ContainerRecord extends ContainerView {
   running: RunningContainer | null;
   /** Wait before the next restart; 0 as long as there was none. */
   restartDelay: number;
+  /** When its last instance ended, in milliseconds of the cluster's clock. */
+  endedAt: number;
 }
 
 /** What the kubelet knows of one pod, how it waits on its behalf, and the writing of the pod's status. */
@@ -47,6 +49,7 @@ export class PodState {
       previousLog: null,
       running: null,
       restartDelay: 0,
+      endedAt: 0,
     });
     this.records = [
       ...initContainers.map((spec) => record(spec, spec.restartPolicy === "Always" ? "sidecar" : "init")),
@@ -57,8 +60,11 @@ export class PodState {
       sandboxReady: false,
       hostIP: host.options.hostIP,
       podIP: null,
-      startTime: host.options.clock.timestamp(),
+      startTime: host.timestamp(),
       stopped: false,
+      restartsAll: false,
+      resources: podResources(pod.spec),
+      reportsContainers: host.options.reportsContainers,
       hasRun: false,
       disruption: null,
     };
@@ -97,27 +103,33 @@ export class PodState {
   }
 
   #write(): void {
-    const { store, clock } = this.host.options;
+    const { store } = this.host.options;
     const { namespace, name, uid } = this.pod.metadata;
     const stored = store.get("pods", namespace, name);
     if (stored?.metadata.uid !== uid) return;
     const pod = podOf(stored);
-    const status = podStatus(pod, this.view, clock.timestamp());
+    const status = podStatus(pod, this.view, this.host.timestamp());
     if (this.records.some(({ kind, state }) => kind === "main" && state.running !== undefined)) {
       this.view.hasRun = true;
     }
     if (equalJson(pod.status, status)) return;
-    store.update("pods", namespace, name, (draft) => {
-      draft.status = status;
-    });
+    store.update(
+      "pods",
+      namespace,
+      name,
+      (draft) => {
+        draft.status = status;
+      },
+      { manager: "kubelet", subresource: "status" },
+    );
   }
 
   assignAddress(): void {
     this.view.podIP ??= this.host.nextPodIP();
   }
 
-  /** Waits until a container has ended and the kubelet has seen it. @returns its exit code. */
-  async ended(record: ContainerRecord, noticeMs: number): Promise<number> {
+  /** Waits until a container has ended and the kubelet has seen it (PLEG), after `exitNoticed`. @returns its exit code. */
+  async ended(record: ContainerRecord, noticeMs = this.host.delay("exitNoticed")): Promise<number> {
     const { running } = record;
     if (running !== null) {
       const exit = await running.exit;
@@ -131,12 +143,13 @@ export class PodState {
   #recordExit(record: ContainerRecord, { exitCode, reason, finishedAt }: ContainerExit): void {
     if (record.running === null) return;
     record.running = null;
+    record.endedAt = finishedAt;
     record.state = {
       terminated: {
         exitCode,
         reason,
         startedAt: record.state.running?.startedAt ?? null,
-        finishedAt: timestamp(finishedAt),
+        finishedAt: this.host.timestamp(finishedAt),
         containerID: `containerd://${record.containerID}`,
       },
     };

@@ -1,5 +1,7 @@
 /** The `status` that the kubelet writes about a pod, as a pure function of what it knows of the pod's containers. */
 import { createHash } from "node:crypto";
+import { podAmounts } from "../objects/pod-amounts.ts";
+import { formatQuantity } from "../objects/quantity.ts";
 import {
   type Condition,
   type ContainerSpec,
@@ -11,6 +13,7 @@ import {
   type PodSpec,
   type PodStatus,
 } from "../objects/workloads.ts";
+import { actionAfterExit, actionAfterInitExit, canRestartAll } from "./restart-policy.ts";
 
 export type ContainerKind = "init" | "sidecar" | "main";
 
@@ -27,6 +30,11 @@ export interface ContainerView {
   lost: boolean;
 }
 
+export interface PodResources {
+  requests?: Record<string, string>;
+  limits?: Record<string, string>;
+}
+
 export interface PodView {
   readonly containers: readonly ContainerView[];
   sandboxReady: boolean;
@@ -35,21 +43,37 @@ export interface PodView {
   startTime: string;
   /** Everything is stopped and cleaned up: the phase may be final. Until then the pod stays Running or Pending. */
   stopped: boolean;
+  /** All containers are being stopped, to be started again from the first init container (KEP-5532). */
+  restartsAll: boolean;
   /** A main container has been reported to run: the kubelet then also reports the pod's cgroup limits. */
   hasRun: boolean;
   /** Evicted, NodeLost … with its message, and the condition that goes with it. */
+  /** What the pod asks for as a whole. */
+  readonly resources: PodResources;
+  /** False on a node that tells of the pod only, as virtual kubelets do. */
+  reportsContainers: boolean;
   disruption: { phase?: PodPhase; reason: string; message: string; condition: Condition | null } | null;
 }
 
 /** Order of the kubelet's own conditions in a status. */
-const ownConditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const ownConditions = [
+  "PodReadyToStartContainers",
+  "Initialized",
+  "Ready",
+  "ContainersReady",
+  "PodScheduled",
+  "AllContainersRestarting",
+];
 
 export function podStatus(pod: Pod, view: PodView, now: string): PodStatus {
   const generation = pod.metadata.generation ?? 1;
-  const computed = podPhase(pod.spec, view.containers);
+  const computed = view.restartsAll
+    ? (pod.status.phase ?? "Running")
+    : podPhase(pod.spec, view.containers, view.stopped);
   const conditions = podConditions(view, computed).map((next) => stamped(next, pod, generation, now));
   const scheduled = condition(pod.status.conditions, "PodScheduled");
   if (scheduled !== undefined) conditions.push(withGeneration(scheduled, generation));
+  if (canRestartAll(pod.spec)) conditions.push(stamped(allContainersRestarting(view, computed), pod, generation, now));
   const foreign = (pod.status.conditions ?? []).filter(({ type }) => !ownConditions.includes(type));
   if (view.disruption?.condition && !foreign.some(({ type }) => type === view.disruption?.condition?.type)) {
     foreign.push(view.disruption.condition);
@@ -57,23 +81,45 @@ export function podStatus(pod: Pod, view: PodView, now: string): PodStatus {
   const inits = view.containers.filter(({ kind }) => kind !== "main");
   const mains = view.containers.filter(({ kind }) => kind === "main");
   const { podIP, hostIP, disruption } = view;
+  // While containers still run, the API keeps the phase, and with it reason and message (status manager `mergePodStatus`).
+  const said = disruption === null || (disruption.phase === "Failed" && !view.stopped) ? null : disruption;
   return {
     observedGeneration: generation,
     phase: reportedPhase(pod, view, computed),
     conditions: [...foreign, ...conditions],
-    ...(disruption === null ? {} : { message: disruption.message, reason: disruption.reason }),
+    ...(said === null ? {} : { message: said.message, reason: said.reason }),
     hostIP,
     hostIPs: [{ ip: hostIP }],
     ...(podIP === null ? {} : { podIP, podIPs: [{ ip: podIP }] }),
     startTime: view.startTime,
-    ...(inits.length > 0
+    ...(inits.length > 0 && view.reportsContainers
       ? { initContainerStatuses: inits.map((container) => containerStatus(pod.spec, container)) }
       : {}),
-    containerStatuses: mains.map((container) => containerStatus(pod.spec, container)),
+    ...(view.reportsContainers
+      ? { containerStatuses: mains.map((container) => containerStatus(pod.spec, container)) }
+      : {}),
     qosClass: pod.status.qosClass ?? "BestEffort",
-    // The limit is "none", as the kubelet reads it from the pod's cgroup.
-    resources: view.hasRun ? { limits: { memory: "9007199254740988Ki" } } : {},
+    ...(view.resources.requests === undefined ? {} : { allocatedResources: view.resources.requests }),
+    resources: view.hasRun ? withUnlimitedMemory(view.resources) : view.resources,
   };
+}
+
+/** What a pod asks for, as the status words it. */
+export function podResources(spec: PodSpec): PodResources {
+  const resources: PodResources = {};
+  for (const kind of ["limits", "requests"] as const) {
+    const amounts = Object.entries(podAmounts(spec, kind));
+    if (amounts.length > 0) {
+      resources[kind] = Object.fromEntries(amounts.map(([name, amount]) => [name, formatQuantity(amount)]));
+    }
+  }
+  return resources;
+}
+
+/** The limit of a pod that has none, as the kubelet reads it from the pod's cgroup once it runs. */
+function withUnlimitedMemory(resources: PodResources): PodResources {
+  if (resources.limits?.memory !== undefined) return resources;
+  return { ...resources, limits: { memory: "9007199254740988Ki", ...resources.limits } };
 }
 
 function reportedPhase(pod: Pod, view: PodView, computed: PodPhase): PodPhase {
@@ -85,17 +131,17 @@ function reportedPhase(pod: Pod, view: PodView, computed: PodPhase): PodPhase {
   return before === "Running" || view.hasRun ? "Running" : "Pending";
 }
 
-/** Kubelet `getPhase`. */
-export function podPhase({ restartPolicy = "Always" }: PodSpec, containers: readonly ContainerView[]): PodPhase {
+/** Kubelet `getPhase`. `terminal`: the pod is stopped, so that no container is started again. */
+export function podPhase(spec: PodSpec, containers: readonly ContainerView[], terminal = false): PodPhase {
   let runningSidecars = 0;
-  for (const { kind, state, lastState } of containers) {
+  for (const { kind, state, lastState, spec: container } of containers) {
     if (kind === "init") {
-      if (state.terminated !== undefined) {
-        if (state.terminated.exitCode !== 0) return restartPolicy === "Never" ? "Failed" : "Pending";
-      } else if (state.waiting !== undefined && lastState.terminated?.exitCode && restartPolicy === "Never") {
-        return "Failed";
-      } else return "Pending";
-    } else if (kind === "sidecar") {
+      if (state.terminated === undefined) return "Pending";
+      const { exitCode } = state.terminated;
+      if (exitCode === 0) continue;
+      return terminal || actionAfterInitExit(spec, container, exitCode) === "none" ? "Failed" : "Pending";
+    }
+    if (kind === "sidecar") {
       if (state.running !== undefined) runningSidecars++;
       else if (state.waiting !== undefined && lastState.terminated === undefined) return "Pending";
     }
@@ -103,18 +149,20 @@ export function podPhase({ restartPolicy = "Always" }: PodSpec, containers: read
   let running = 0;
   let stopped = 0;
   let succeeded = 0;
-  for (const { kind, state, lastState } of containers) {
+  let restarting = 0;
+  for (const { kind, state, lastState, spec: container } of containers) {
     if (kind !== "main") continue;
     if (state.running !== undefined) running++;
     else if (state.terminated !== undefined) {
       stopped++;
-      if (state.terminated.exitCode === 0) succeeded++;
-    } else if (lastState.terminated !== undefined) stopped++;
+      const { exitCode } = state.terminated;
+      if (exitCode === 0) succeeded++;
+      if (actionAfterExit(spec, container, exitCode) !== "none") restarting++;
+    } else if (lastState.terminated !== undefined) restarting++;
     else return "Pending";
   }
-  if (running > 0 || runningSidecars > 0 || restartPolicy === "Always") return "Running";
-  if (stopped === succeeded) return "Succeeded";
-  return restartPolicy === "Never" ? "Failed" : "Running";
+  if (running > 0 || runningSidecars > 0 || (restarting > 0 && !terminal)) return "Running";
+  return stopped === succeeded && stopped > 0 ? "Succeeded" : "Failed";
 }
 
 type NewCondition = Pick<Condition, "type" | "status" | "reason" | "message">;
@@ -127,6 +175,15 @@ function podConditions(view: PodView, phase: PodPhase): NewCondition[] {
     { type: "Ready", ...ready },
     { type: "ContainersReady", ...ready },
   ];
+}
+
+function allContainersRestarting({ restartsAll }: PodView, phase: PodPhase): NewCondition {
+  const type = "AllContainersRestarting";
+  if (phase === "Succeeded") return { type, status: "False", reason: "PodCompleted" };
+  if (phase === "Failed") return { type, status: "False", reason: "PodFailed" };
+  if (!restartsAll) return { type, status: "False" };
+  const message = "container exited with restart policy rule";
+  return { type, status: "True", reason: "RestartAllContainersStarted", message };
 }
 
 function initialized({ containers }: PodView, phase: PodPhase): NewCondition {

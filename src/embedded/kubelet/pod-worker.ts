@@ -1,5 +1,7 @@
+import type { Timer } from "../clock.ts";
 import type { StatusError } from "../objects/status-error.ts";
-import { type Condition, isPodFinished, type Pod } from "../objects/workloads.ts";
+import { isPodFinished, type Pod } from "../objects/workloads.ts";
+import { disruptionTarget } from "../store/disruption.ts";
 import type { ContainerLog } from "./container-log.ts";
 import type { PodHost } from "./pod-host.ts";
 import { PodRun } from "./pod-run.ts";
@@ -12,6 +14,8 @@ import { unknownState } from "./pod-status.ts";
  */
 export class PodWorker {
   readonly #state: PodState;
+  /** Ends the pod at its own `activeDeadlineSeconds`. */
+  #deadline: Timer | null = null;
   #graceUntil = Number.POSITIVE_INFINITY;
 
   constructor(host: PodHost, pod: Pod) {
@@ -24,9 +28,11 @@ export class PodWorker {
     if (this.#state.pod.metadata.deletionTimestamp !== undefined) this.update(this.#state.pod);
   }
 
-  /** The pod was changed; a deletion, or a shorter grace, is what concerns the kubelet. */
+  /** The pod was changed; a deletion, a shorter grace or another deadline is what concerns the kubelet. */
   update(pod: Pod): void {
+    const before = this.#state.pod.spec.activeDeadlineSeconds;
     this.#state.pod = pod;
+    if (pod.spec.activeDeadlineSeconds !== before) this.#watchDeadline();
     const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = pod.metadata;
     if (deletionTimestamp === undefined) return;
     if (this.#state.view.stopped) {
@@ -78,7 +84,7 @@ export class PodWorker {
       phase: "Failed",
       reason: "Evicted",
       message,
-      condition: this.#disruptionTarget("TerminationByKubelet", message),
+      condition: disruptionTarget("TerminationByKubelet", message, clock.now(), this.#state.pod),
     };
     events.record(this.#state.pod, { component: "kubelet", host: nodeName }, "Warning", "Evicted", message);
     this.#graceUntil = clock.now();
@@ -116,6 +122,7 @@ export class PodWorker {
   /** Ends what runs without a word: the pod is gone, or the cluster stops. */
   discard(): void {
     this.#state.discarded = true;
+    this.#deadline?.cancel();
     this.#state.stopping.abort();
     for (const { running } of this.#state.records) running?.kill();
     for (const { log } of this.#state.records) log?.close();
@@ -125,9 +132,39 @@ export class PodWorker {
   // From binding to the last container's end.
 
   async #run(): Promise<void> {
-    await new PodRun(this.#state).run();
+    await new PodRun(this.#state, () => this.#watchDeadline()).run();
     // A pod that is being stopped is finished by whoever stops it.
     if (!this.#state.stopping.signal.aborted) await this.#afterMains();
+  }
+
+  #watchDeadline(): void {
+    this.#deadline?.cancel();
+    const seconds = this.#state.pod.spec.activeDeadlineSeconds;
+    if (seconds === undefined) return;
+    const { clock } = this.#state.host.options;
+    const left =
+      Date.parse(this.#state.view.startTime) + seconds * 1000 - Number(this.#state.host.nowNs() / 1_000_000n);
+    this.#deadline = clock.setTimeout(() => this.#expire(), left);
+  }
+
+  /** The pod has been on the node for longer than it may: its containers get their grace, it ends as Failed. */
+  #expire(): void {
+    if (this.#state.stopping.signal.aborted || this.#state.view.stopped) return;
+    const { delays, events, nodeName } = this.#state.host.options;
+    const reason = "DeadlineExceeded";
+    const message = "Pod was active on the node longer than the specified deadline";
+    this.#state.view.disruption = { phase: "Failed", reason, message, condition: null };
+    events.record(this.#state.pod, { component: "kubelet", host: nodeName }, "Normal", reason, message);
+    this.#graceUntil = this.#state.host.options.clock.now() + this.#graceMs();
+    this.#state.stopping.abort();
+    this.#state.publish();
+    void this.#state.guard(async () => {
+      await this.#stopContainers(this.#graceMs());
+      this.#markLost();
+      await this.#state.wait(delays.podRemoval, true);
+      await this.#finish();
+      if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
+    });
   }
 
   async #afterMains(): Promise<void> {
@@ -145,6 +182,7 @@ export class PodWorker {
       this.#state.publish();
       await this.#state.wait(delays.sidecarCleanup, true);
     }
+    this.#markLost();
     await this.#finish();
     if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
   }
@@ -207,22 +245,20 @@ export class PodWorker {
     await Promise.all(this.#state.records.map((record) => this.#state.ended(record, delays.killNoticed)));
   }
 
-  /** What never ran is reported as lost: the main containers, or before them the init containers up to the current one. */
+  /**
+   * What has not ended when the pod is stopped is reported as lost (status manager `TerminatePod`): the main containers if
+   * they were due, and the init containers up to the last that was started, at least the first.
+   */
   #markLost(): void {
     const inits = this.#state.records.filter(({ kind }) => kind !== "main");
-    const initialized = inits.every(({ kind, state }) =>
-      kind === "init"
-        ? state.terminated?.exitCode === 0
-        : state.running !== undefined || state.terminated !== undefined,
+    const mains = this.#state.records.filter(({ kind }) => kind === "main");
+    const wasStarted = ({ state, lastState }: ContainerRecord) =>
+      state.waiting === undefined || lastState.terminated !== undefined;
+    const initialized = inits.every((record) =>
+      record.kind === "init" ? record.state.terminated?.exitCode === 0 : wasStarted(record),
     );
-    if (initialized) {
-      for (const record of this.#state.records) {
-        if (record.kind === "main" && record.state.terminated === undefined) record.lost = true;
-      }
-      return;
-    }
-    const current = inits.findIndex(({ state }) => state.terminated === undefined);
-    for (const record of inits.slice(0, current + 1)) {
+    const due = inits.slice(0, Math.max(1, inits.findLastIndex(wasStarted) + 1));
+    for (const record of [...due, ...(initialized ? mains : [])]) {
       if (record.state.terminated === undefined) record.lost = true;
     }
   }
@@ -240,18 +276,6 @@ export class PodWorker {
     const { namespace, name, uid } = this.#state.pod.metadata;
     if (store.get("pods", namespace, name)?.metadata.uid !== uid) return;
     store.delete("pods", namespace, name, { gracePeriodSeconds: 0, preconditions: { uid } });
-  }
-
-  #disruptionTarget(reason: string, message: string): Condition {
-    return {
-      type: "DisruptionTarget",
-      observedGeneration: this.#state.pod.metadata.generation ?? 1,
-      status: "True",
-      lastProbeTime: null,
-      lastTransitionTime: this.#state.host.options.clock.timestamp(),
-      reason,
-      message,
-    };
   }
 
   #graceMs(): number {

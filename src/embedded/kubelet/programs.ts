@@ -29,7 +29,16 @@ export interface ProcessProgram {
   stdin?: string | Uint8Array;
 }
 
-export type Program = ScriptedProgram | ProcessProgram;
+/** A container that the runtime cannot start: it has ended without that it ran. */
+export interface StartErrorProgram {
+  kind: "startError";
+  /** What the runtime says. Default: that the command is not in the image. */
+  message?: string;
+  /** Default `StartError` with exit code 128, as of containerd; cri-dockerd says `ContainerCannotRun` with 127. */
+  reason?: "StartError" | "ContainerCannotRun";
+}
+
+export type Program = ScriptedProgram | ProcessProgram | StartErrorProgram;
 
 export interface ContainerContext {
   readonly name: string;
@@ -69,11 +78,11 @@ export class ProgramRegistry {
     for (const [name, program] of Object.entries(programs)) this.add(name, program);
   }
 
-  /** @throws TypeError when the program is neither a function nor `{ kind: "process" }`. */
+  /** @throws TypeError when the program is neither a function nor of a known kind. */
   add(name: string, program: Program): void {
-    if (typeof program !== "function" && program?.kind !== "process") {
+    if (typeof program !== "function" && program?.kind !== "process" && program?.kind !== "startError") {
       throw new TypeError(
-        `program ${JSON.stringify(name)} must be an async generator function or { kind: "process" }, got ${typeof program}`,
+        `program ${JSON.stringify(name)} must be an async generator function, { kind: "process" } or { kind: "startError" }, got ${typeof program}`,
       );
     }
     this.#programs.set(name, program);

@@ -265,7 +265,7 @@ const EVICTION_TOLERATIONS = ["node.kubernetes.io/not-ready", "node.kubernetes.i
   tolerationSeconds: 300,
 }));
 
-function admitPod(pod: NewObject): void {
+function admitPod(pod: NewObject & { metadata: { creationTimestamp?: string } }): void {
   const spec = pod.spec as Fields;
   const token = `kube-api-access-${randomSuffix()}`;
   spec.serviceAccountName ??= "default";
@@ -280,7 +280,21 @@ function admitPod(pod: NewObject): void {
   ];
   spec.priority ??= 0;
   spec.preemptionPolicy ??= "PreemptLowerPriority";
-  pod.status = { phase: "Pending", qosClass: qosClass(spec) };
+  pod.status = { phase: "Pending", ...gatedCondition(spec, pod.metadata.creationTimestamp), qosClass: qosClass(spec) };
+}
+
+/** KEP-3521: a pod with gates says from its birth on that it is not scheduled yet. */
+function gatedCondition(spec: Fields, now: string | undefined): Fields {
+  if (items(spec.schedulingGates).length === 0) return {};
+  const condition = {
+    type: "PodScheduled",
+    status: "False",
+    lastProbeTime: null,
+    lastTransitionTime: now,
+    reason: "SchedulingGated",
+    message: "Scheduling is blocked due to non-empty scheduling gates",
+  };
+  return { conditions: [condition] };
 }
 
 function mountServiceAccountToken(spec: Fields, name: string): void {

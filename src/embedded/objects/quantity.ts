@@ -17,6 +17,17 @@ const factors: Readonly<Record<string, number>> = {
   Ei: 2 ** 60,
 };
 
+const binarySuffixes = ["Ei", "Pi", "Ti", "Gi", "Mi", "Ki"] as const;
+
+/** The shortest quantity of the value: `20Mi`, `1200m`, `2`. */
+export function formatQuantity(value: number): string {
+  for (const suffix of binarySuffixes) {
+    const factor = factors[suffix] as number;
+    if (value >= factor && value % factor === 0) return `${value / factor}${suffix}`;
+  }
+  return Number.isInteger(value) ? String(value) : `${Math.ceil(value * 1000)}m`;
+}
+
 /** A Kubernetes quantity (`500m`, `2Gi`, `1k`, `1e3`) as a number; NaN when it is none. */
 export function parseQuantity(quantity: string | number): number {
   if (typeof quantity === "number") return quantity;

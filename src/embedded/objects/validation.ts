@@ -66,14 +66,21 @@ export function validateUpdate(resource: ResourceName, before: StoredObject, aft
       activeDeadlineSeconds: _a,
       tolerations: _t,
       terminationGracePeriodSeconds: _g,
+      schedulingGates: oldGates,
       ...old
     } = fields(before.spec);
     const {
       activeDeadlineSeconds: _b,
       tolerations: _u,
       terminationGracePeriodSeconds: _h,
+      schedulingGates: gates,
       ...spec
     } = fields(after.spec);
+    const added = list(gates).filter((gate) => !list(oldGates).some((old) => old.name === gate.name));
+    if (added.length > 0) {
+      const message = "Forbidden: only deletion is allowed, but found new scheduling gates";
+      causes.push({ reason: "FieldValueForbidden", message, field: "spec.schedulingGates" });
+    }
     if (!equalJson(withoutImages(old), withoutImages(spec))) {
       const message =
         "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";

@@ -11,6 +11,13 @@ export interface Condition {
   message?: string;
 }
 
+/** What a rule of a `podFailurePolicy` asks of a failed pod. */
+export interface PodFailurePolicyRule {
+  action: "FailJob" | "Ignore" | "Count" | "FailIndex";
+  onExitCodes?: { containerName?: string; operator: "In" | "NotIn"; values: number[] };
+  onPodConditions?: { type: string; status?: string }[];
+}
+
 export interface JobSpec {
   parallelism?: number;
   completions?: number;
@@ -19,6 +26,9 @@ export interface JobSpec {
   ttlSecondsAfterFinished?: number;
   suspend?: boolean;
   podReplacementPolicy?: "TerminatingOrFailed" | "Failed";
+  podFailurePolicy?: { rules: PodFailurePolicyRule[] };
+  /** Another controller's Jobs are left alone (KEP-4368). */
+  managedBy?: string;
   template: { metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> }; spec: PodSpec };
 }
 
@@ -80,6 +90,12 @@ export interface SecurityContext {
   fsGroup?: number;
 }
 
+/** What the kubelet does after some exit codes (KEP-5307), in all containers of the pod or in this one (KEP-5532). */
+export interface ContainerRestartRule {
+  action: "Restart" | "RestartAllContainers";
+  exitCodes?: { operator: "In" | "NotIn"; values: number[] };
+}
+
 export interface ContainerSpec {
   name: string;
   image: string;
@@ -89,8 +105,9 @@ export interface ContainerSpec {
   env?: EnvVar[];
   envFrom?: EnvFrom[];
   resources?: Resources;
-  /** Only on init containers: `Always` makes it a native sidecar. */
-  restartPolicy?: string;
+  /** `Always` makes an init container a native sidecar. On others it stands before the pod's (KEP-5307). */
+  restartPolicy?: "Always" | "OnFailure" | "Never";
+  restartPolicyRules?: ContainerRestartRule[];
   imagePullPolicy?: string;
   volumeMounts?: VolumeMount[];
   securityContext?: SecurityContext;
@@ -135,6 +152,10 @@ export interface PodSpec {
   schedulingGates?: { name: string }[];
   restartPolicy?: "Always" | "OnFailure" | "Never";
   terminationGracePeriodSeconds?: number;
+  activeDeadlineSeconds?: number;
+  priority?: number;
+  priorityClassName?: string;
+  preemptionPolicy?: string;
   containers: ContainerSpec[];
   initContainers?: ContainerSpec[];
   volumes?: VolumeSpec[];
@@ -193,6 +214,7 @@ export interface PodStatus {
   initContainerStatuses?: ContainerStatus[];
   containerStatuses?: ContainerStatus[];
   qosClass?: string;
+  allocatedResources?: unknown;
   resources?: unknown;
 }
 

@@ -199,12 +199,8 @@ export class ObjectStore {
       // The real server reports the state before the last finalizer went.
       return this.#remove(resource, current);
     }
-    // Pods are excepted: binding one to a node is a change of its spec that is not counted.
-    if (
-      resource === "jobs" &&
-      metadata.generation === current.metadata.generation &&
-      !equalJson(current.spec, draft.spec)
-    ) {
+    const isCounted = RESOURCES[resource].hasGeneration && options.subresource !== "status";
+    if (isCounted && metadata.generation === current.metadata.generation && specChanged(current, draft)) {
       metadata.generation = (metadata.generation ?? 0) + 1;
     }
     manage(resource, current, draft, options, this.#now());
@@ -327,6 +323,12 @@ export class ObjectStore {
     while ((this.#events[old]?.at ?? now) < now - EVENT_TTL_MS) old++;
     for (const event of this.#events.splice(0, old)) this.remove("events", event.namespace, event.name);
   }
+}
+
+/** Binding a pod to its node is a change of its spec that does not count. */
+function specChanged(before: StoredObject, after: StoredObject): boolean {
+  if (before.kind !== "Pod") return !equalJson(before.spec, after.spec);
+  return !equalJson({ ...(before.spec as object), nodeName: "" }, { ...(after.spec as object), nodeName: "" });
 }
 
 function withoutManagedFields(object: StoredObject): StoredObject {

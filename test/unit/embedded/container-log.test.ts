@@ -129,19 +129,61 @@ describe("ContainerLog", () => {
     expect(await follow).toBe("");
   });
 
-  it("rotates: an open follow gets everything, a later read only the current file", async () => {
+  it("rotates: an open follow that keeps up gets everything, a later read only the current file", async () => {
     const log = logAt({ now: base }, 10_000);
-    const reader = log.read({ follow: true });
-    const line = "r".repeat(999);
-    log.append(`${line}\n`);
-    let received = (await reader.next()).value?.length ?? 0;
-    for (let i = 0; i < 39; i++) log.append(`${line}\n`);
+    let received = 0;
+    const reading = (async () => {
+      for await (const chunk of log.read({ follow: true })) received += chunk.length;
+    })();
+    for (let i = 0; i < 39; i++) {
+      log.append(`${"r".repeat(999)}\n`);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
     log.close();
-    for await (const chunk of reader) received += chunk.length;
-    expect(received).toBe(40 * 1000);
+    await reading;
+    expect(received).toBe(39 * 1000);
     expect((await log.text()).length).toBeLessThan(10_000);
     log.rotate();
     expect(await log.text()).toBe("");
+  });
+
+  /** A follow that has reached the end of the first file, and then is not read until `meanwhile` is over. */
+  async function blocked(log: ContainerLog, meanwhile: () => void): Promise<string[]> {
+    log.append("first\n");
+    const reader = log.read({ follow: true });
+    const read = [Buffer.from((await reader.next()).value ?? []).toString()];
+    const next = reader.next();
+    await new Promise((resolve) => setImmediate(resolve));
+    log.append("second\n");
+    read.push(Buffer.from((await next).value ?? []).toString());
+    meanwhile();
+    for await (const chunk of reader) read.push(Buffer.from(chunk).toString());
+    return read.join("").trim().split("\n");
+  }
+
+  it("a follow that was blocked over several rotations gets the newest file once for each, and the others never", async () => {
+    const log = logAt({ now: base });
+    const lines = await blocked(log, () => {
+      log.append("third\n");
+      log.rotate();
+      log.append("lost\n");
+      log.rotate();
+      log.append("newest\n");
+      setImmediate(() => setImmediate(() => log.close()));
+    });
+    expect(lines).toEqual(["first", "second", "third", "newest", "newest"]);
+  });
+
+  it("a follow ends with the old file when the container has ended before it looked at the new one", async () => {
+    const log = logAt({ now: base });
+    const lines = await blocked(log, () => {
+      log.append("third\n");
+      log.rotate();
+      log.append("in the new file\n");
+      log.close();
+    });
+    expect(lines).toEqual(["first", "second", "third"]);
+    expect(await log.text()).toBe("in the new file\n");
   });
 
   it("serves a large log in bounded pieces", async () => {

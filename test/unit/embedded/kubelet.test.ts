@@ -562,17 +562,34 @@ describe("what befalls pods", () => {
     await cluster.until("the pod is gone", () => cluster.pods().length === 0);
   });
 
-  it("a node's clock that is ahead shows in the times of its logs only", async () => {
+  it("a node's clock that is ahead shows in the times of its logs, and of its containers' states", async () => {
     start({ programs: { main: exits(0) }, nodes: [{ name: "ahead", clockSkewMs: 3_600_000 }] });
     cluster.createJob({});
     await cluster.finished();
     expect(await cluster.log().text({ timestamps: true })).toMatch(/^2026-11-23T11:00:/);
-    expect(cluster.container().state.terminated?.finishedAt).toMatch(/^2026-11-23T10:00:/);
+    expect(cluster.container().state.terminated?.finishedAt).toMatch(/^2026-11-23T11:00:/);
+    expect(cluster.job().status?.completionTime).toMatch(/^2026-11-23T10:00:/);
+  });
+
+  it("a node's clock that is set back goes back in its logs", async () => {
+    start({ programs: { main: forever } });
+    cluster.createJob({});
+    await cluster.running();
+    await cluster.advance(2_000);
+    cluster.controllers.nodes.setClockSkew("embedded-node", -30_000);
+    await cluster.advance(1_000);
+    const times = (await cluster.log().text({ timestamps: true }))
+      .trim()
+      .split("\n")
+      .map((line) => line.slice(11, 19));
+    expect(times.at(0)?.slice(0, 5)).toBe("10:00");
+    expect(times.at(-1)?.slice(0, 5)).toBe("09:59");
   });
 
   it("log rotation by size: a later read sees the current file only", async () => {
     start({
       containerLogMaxSize: 10_000,
+      containerLogMonitorMs: 0,
       programs: {
         main: async function* (container) {
           for (let i = 0; i < 40; i++) yield `${i} ${"x".repeat(990)}`;

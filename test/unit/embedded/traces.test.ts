@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
-import { startControllers } from "../../../src/embedded/controllers/controllers.ts";
+import { type Controllers, startControllers } from "../../../src/embedded/controllers/controllers.ts";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import type { NewObject } from "../../../src/embedded/objects/objects.ts";
+import { type JobSpec, type Pod, podOf } from "../../../src/embedded/objects/workloads.ts";
+import { disruptionTarget, disruptPod } from "../../../src/embedded/store/disruption.ts";
 import { ObjectStore } from "../../../src/embedded/store/store.ts";
 import { type Frame, readTrace, type State, statesOf } from "./recorded-trace.ts";
 
@@ -20,8 +22,40 @@ const forever: ScriptedProgram = async function* (container) {
   }
 };
 
+/** The fixture image's `lines COUNT MICROSECONDS _ EXIT`. */
+const lines: ScriptedProgram = async function* ({ command: [, count, micros, , exitCode = "0"], sleep }) {
+  for (let line = 1; line <= Number(count); line++) {
+    yield `line ${line}`;
+    await sleep(Number(micros) / 1000, { interruptible: true });
+  }
+  return Number(exitCode);
+};
+/** Exits with the first code at its first start, with the second at its second, and so on. */
+function exitsAfter(ms: number, ...codes: number[]): ScriptedProgram {
+  return async function* ({ restartCount, sleep }) {
+    yield `try ${restartCount + 1}`;
+    await sleep(ms);
+    return codes[restartCount];
+  };
+}
+const endsSlowlyOnTerm: ScriptedProgram = async function* ({ sleep, signal }) {
+  try {
+    await sleep(6_000, { interruptible: true });
+    return 0;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    await sleep(4_000);
+    yield "bye";
+    return 5;
+  }
+};
+
 interface Scenario {
   programs?: Record<string, ScriptedProgram>;
+  /** Recorded on another machine in another year: its pods started faster. */
+  isSecondRecording?: boolean;
+  /** What was done to the pod when the frame was seen, and so many milliseconds before it. */
+  act?: { at: (frame: Frame) => boolean; run: (store: ObjectStore, pod: Pod, controllers: Controllers) => void };
   missingImages?: string[];
   /** The user deletes the pod when the recording's user did. */
   deletesPod?: boolean;
@@ -43,15 +77,75 @@ const scenarios: Record<string, Scenario> = {
   "init-image-missing": { missingImages: ["local/nope:1"] },
   "bad-config": { chanceMs: 300 },
   unschedulable: {},
+  // The controller came to the Job 9 s after its creation, and then was slow with its status.
+  "restart-rules": { isSecondRecording: true, programs: { claude: exitsAfter(2_000, 42, 42, 0) }, chanceMs: 100 },
+  "container-onfailure": { isSecondRecording: true, programs: { claude: exitsAfter(2_000, 1, 0) } },
+  "onfailure-restarts": { isSecondRecording: true, programs: { claude: exitsAfter(1_000, 9, 9, 0) } },
+  "failjob-42": { isSecondRecording: true, programs: { claude: lines } },
+  "pod-deadline": { isSecondRecording: true, programs: { claude: lines } },
+  "ttl-0": { isSecondRecording: true, programs: { claude: lines } },
+  "replacement-failed": { isSecondRecording: true, programs: { claude: endsSlowlyOnTerm }, deletesPod: true },
+  "ignore-disruption": {
+    isSecondRecording: true,
+    programs: { claude: lines },
+    act: {
+      at: hasText("DisruptionTarget"),
+      run: (store, pod) => {
+        const target = disruptionTarget("EvictionByEvictionAPI", "Eviction API: evicting", store.now());
+        disruptPod(store, pod, target, "kube-apiserver");
+      },
+    },
+  },
+  preempted: {
+    isSecondRecording: true,
+    programs: { claude: lines },
+    act: {
+      at: hasText("DisruptionTarget"),
+      run: (store, pod) => {
+        const message = "default-scheduler: preempting to accommodate a higher priority pod";
+        const target = disruptionTarget("PreemptionByScheduler", message, store.now(), pod);
+        disruptPod(store, pod, target, "kube-scheduler");
+      },
+    },
+  },
+  gated: {
+    isSecondRecording: true,
+    programs: { claude: lines },
+    act: {
+      at: ({ object }) => object.metadata.generation === 2,
+      run: (store, { metadata }) => {
+        store.update("pods", metadata.namespace, metadata.name, (draft) => {
+          delete podOf(draft).spec.schedulingGates;
+        });
+      },
+    },
+  },
+  "init-oom": {
+    isSecondRecording: true,
+    programs: { eat: forever, claude: lines },
+    act: {
+      at: hasText("OOMKilled"),
+      run: (_store, { metadata }, controllers) => controllers.oomKill("traces", metadata.name, "eat"),
+    },
+  },
 };
+
+function hasText(text: string): (frame: Frame) => boolean {
+  return ({ resource, object }) => resource === "pods" && JSON.stringify(object.status).includes(text);
+}
 
 describe.each(Object.entries(scenarios))("the recorded scenario %s", (name, scenario) => {
   it("is reproduced: the same Job states, the same pod states, in the same order", async () => {
     const recorded = readTrace(name);
     const frames = await replay(recorded, scenario);
-    expect(texts(statesOf(frames, "jobs"))).toEqual(texts(statesOf(recorded, "jobs")));
-    expect(texts(statesOf(frames, "pods"))).toEqual(texts(statesOf(recorded, "pods")));
-    expect(interleaving(frames)).toEqual(expect.arrayContaining(apart(recorded, scenario.chanceMs)));
+    const { isSecondRecording } = scenario;
+    const textsOf = (from: readonly Frame[], resource: "jobs" | "pods") =>
+      texts(statesOf(from, resource, isSecondRecording));
+    expect(textsOf(frames, "jobs")).toEqual(textsOf(recorded, "jobs"));
+    expect(textsOf(frames, "pods")).toEqual(textsOf(recorded, "pods"));
+    expect(interleaving(frames, isSecondRecording)).toEqual(
+      expect.arrayContaining(apart(recorded, scenario.chanceMs, isSecondRecording)),
+    );
     expect(accounting(frames)).toEqual(accounting(recorded));
   });
 });
@@ -75,12 +169,18 @@ function texts(states: readonly State[]): string[] {
 }
 
 /** Runs the recording's Job, with the recording's deletions at their time, on a clock that stands still in between. */
-async function replay(recorded: readonly Frame[], { programs, missingImages, deletesPod }: Scenario): Promise<Frame[]> {
+async function replay(recorded: readonly Frame[], scenario: Scenario): Promise<Frame[]> {
+  const { programs, missingImages, deletesPod, act, isSecondRecording } = scenario;
   // The recorded cluster's clock stood at about .69 s when the Jobs were made, which is why its deadline of 6 s came after 5.3.
   const clock = Clock.stepped(Date.parse("2026-11-23T10:44:33.690Z"));
   const store = new ObjectStore({ now: () => clock.now() });
   store.create("namespaces", { metadata: { name: "traces" } });
-  const controllers = startControllers({ store, clock, ...(programs ? { programs } : {}) });
+  const controllers = startControllers({
+    store,
+    clock,
+    ...(programs ? { programs } : {}),
+    ...(isSecondRecording ? { delays: { sandbox: 390, containerStart: 90, nextContainerStart: 90 } } : {}),
+  });
   for (const image of missingImages ?? []) controllers.images.fail(image);
   const start = clock.now();
   const frames: Frame[] = [];
@@ -97,8 +197,19 @@ async function replay(recorded: readonly Frame[], { programs, missingImages, del
       const [pod] = store.list("pods");
       store.delete("pods", "traces", pod?.metadata.name ?? "");
     }
-    const jobGoneAt = firstMs(recorded, ({ resource, type }) => resource === "jobs" && type === "DELETED");
-    await advanceTo(jobGoneAt);
+    if (act !== undefined) {
+      await advanceTo(firstMs(recorded, act.at) - 50);
+      const pod = store.list("pods")[0];
+      if (pod === undefined) throw new Error("there is no pod to act on");
+      act.run(store, podOf(pod), controllers);
+    }
+    const end = recorded.find(({ resource, type }) => resource === "jobs" && type === "DELETED") ?? recorded.at(-1);
+    await advanceTo(end?.ms ?? 0);
+    // One with a TTL is deleted by nobody.
+    if (end?.type !== "DELETED" || (end.object.spec as JobSpec).ttlSecondsAfterFinished !== undefined) {
+      await clock.advance(10_000);
+      return frames;
+    }
     const [job] = store.list("jobs");
     // With a TTL nobody deletes it: it must be gone, or going, by itself.
     if (job !== undefined && job.metadata.deletionTimestamp === undefined) {
@@ -112,11 +223,20 @@ async function replay(recorded: readonly Frame[], { programs, missingImages, del
   }
 }
 
-/** The manifest as it was applied. */
+/** The manifest as it was applied; where the recording does not keep it, the Job without what the server added. */
 function manifestOf(recorded: readonly Frame[]): NewObject {
-  const annotations = recorded[0]?.object.metadata.annotations ?? {};
-  const applied = annotations["kubectl.kubernetes.io/last-applied-configuration"] ?? "";
-  return JSON.parse(applied) as NewObject;
+  const [first] = recorded;
+  if (first === undefined) throw new Error("the recording is empty");
+  const { metadata, spec } = first.object;
+  const applied = metadata.annotations?.["kubectl.kubernetes.io/last-applied-configuration"];
+  if (applied !== undefined) return JSON.parse(applied) as NewObject;
+  const { selector: _selector, ...own } = structuredClone(spec) as JobSpec & { selector: unknown };
+  const { namespace = "", name, labels = {} } = metadata;
+  const templateLabels = { ...own.template.metadata?.labels };
+  for (const label of Object.keys(templateLabels))
+    if (/(^|\/)(controller-uid|job-name)$/.test(label)) delete templateLabels[label];
+  own.template.metadata = { labels: templateLabels };
+  return { metadata: { name, namespace, labels }, spec: own };
 }
 
 function firstMs(frames: readonly Frame[], matches: (frame: Frame) => boolean): number {
@@ -126,18 +246,18 @@ function firstMs(frames: readonly Frame[], matches: (frame: Frame) => boolean): 
 }
 
 /** Which Job state stands before or after which pod state, for all pairs. */
-function interleaving(frames: readonly Frame[]): string[] {
-  return pairs(frames, 0);
+function interleaving(frames: readonly Frame[], ignoresChance?: boolean): string[] {
+  return pairs(frames, 0, ignoresChance);
 }
 
 /** The same, for pairs that stand far enough apart in the recording not to be a matter of chance. */
-function apart(frames: readonly Frame[], chanceMs = 50): string[] {
-  return pairs(frames, chanceMs);
+function apart(frames: readonly Frame[], chanceMs = 50, ignoresChance?: boolean): string[] {
+  return pairs(frames, chanceMs, ignoresChance);
 }
 
-function pairs(frames: readonly Frame[], gapMs: number): string[] {
-  const jobs = statesOf(frames, "jobs");
-  const pods = statesOf(frames, "pods");
+function pairs(frames: readonly Frame[], gapMs: number, ignoresChance?: boolean): string[] {
+  const jobs = statesOf(frames, "jobs", ignoresChance);
+  const pods = statesOf(frames, "pods", ignoresChance);
   return jobs.flatMap((job, j) =>
     pods.flatMap((pod, p) => {
       if (Math.abs(job.ms - pod.ms) < gapMs) return [];
