@@ -330,6 +330,8 @@ export class Run extends EventEmitter<RunEvents> {
       podName,
       container,
       view: () => {
+        // No frame of its pod comes any more, and the last one may say that it runs.
+        if (this.#isGone) return containerView(undefined, container);
         const current =
           this.#state.pod?.metadata.uid === uid && this.#state.podDeletedAt === null
             ? this.#state.pod

@@ -243,6 +243,29 @@ describe("how a run ends", () => {
     expect(pods).toHaveLength(2);
   });
 
+  it("whose Job and pod are deleted while the pods' watch is down, which then tells of all that was: its log ends", async () => {
+    const { k8s, engine } = await start(async function* () {
+      yield "unread";
+    });
+    const match = { verb: ["list", "watch"], resource: "pods" };
+    const down = k8s.faults.errorRate({ status: 503, match });
+    k8s.faults.cutWatches({ how: "reset", match });
+    await status(engine.pods, () => !engine.pods.freshness().connected);
+    const run = await engine.launch(job("replayed", { ttlSecondsAfterFinished: 0 }));
+    const gaps: string[] = [];
+    const read = async () => {
+      for await (const _ of run.logs({ ...MAIN, onGap: ({ reason }) => gaps.push(reason) }));
+    };
+    const log = read();
+    await k8s.objects.until(() => k8s.objects.list("jobs", NAMESPACE).length === 0);
+    await k8s.objects.until(() => k8s.objects.list("pods", NAMESPACE).length === 0);
+    expect(down.hits).toBeGreaterThan(0);
+    down.remove();
+    await log;
+    expect(gaps).toEqual(["pod_gone"]);
+    await run.gone();
+  });
+
   it("whose first pods had come and gone unseen: their logs are read all the same, unless the last lines were asked for", async () => {
     let attempt = 0;
     const { k8s } = await start(async function* () {

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { adapterOf, NAMESPACE, run, startWorld, type World } from "../adapter/world.ts";
 import { startApiServer } from "../transport/api-server.ts";
 
@@ -104,12 +105,17 @@ describe("one kind of request is answered wrongly", () => {
 
   test.each(cases)("%s: %j", async (_, body, match) => {
     const { k8s } = world;
+    // Of an engine that has not met such answers before: each more makes it wait longer.
+    if (match.verb === "watch") await stopSharedEngines();
+    if (match.verb === "watch") await run(world, adapterOf(world).adapter).result;
     const fault = k8s.faults.errorRate({ status: 200, contentType: "application/json", body, match, count: 2 });
+    if (match.verb === "watch") k8s.faults.cutWatches({ how: "reset", match });
     const each = run(world, adapterOf(world).adapter, {
       config: { env: { GITHUB_TOKEN: "ghp_hostile-0001" }, configErrorGraceSec: 1, ttlSecondsAfterFinished: 20 },
     });
     const result = await each.result;
     fault.remove();
+    expect(fault.hits).toBeGreaterThan(0);
     // Well, or with a code that says why.
     if ((result.exitCode ?? -1) !== 0) expect(typeof result.errorCode).toBe("string");
     const left = () =>
