@@ -32,26 +32,31 @@ export interface BootstrapFailure {
   message: string;
   /** `transient_upstream`: trying again may help. Null: someone must change something first. */
   family: "transient_upstream" | null;
+  /** Default `never-ran`. */
+  agent?: AgentState;
   cause?: unknown;
 }
 
-/** Something failed before the agent could have started: the host may safely try again. */
+/**
+ * What is certain of a run's agent:
+ * - `never-ran`: its process did not start and will not;
+ * - `may-run`: nobody can say that it does not run or will not start;
+ * - `ended`: its process has ended, or its pod is deleted.
+ */
+export type AgentState = "never-ran" | "may-run" | "ended";
+
+/** A run failed before it could be followed. */
 export class BootstrapError extends Error {
   override readonly name = "BootstrapError";
   readonly code: string;
   readonly family: "transient_upstream" | null;
-  /** Nobody can say for certain that the agent has not started: then the host must not start it again unasked. */
-  agentMayRun = false;
-  constructor({ code, message, family, cause }: BootstrapFailure) {
+  /** Of this run. Unless it is `never-ran`, the host must not start the agent again unasked. */
+  readonly agent: AgentState;
+  constructor({ code, message, family, agent = "never-ran", cause }: BootstrapFailure) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.family = family;
-  }
-
-  /** @returns itself */
-  unlessStarted(mayRun: boolean): this {
-    this.agentMayRun = mayRun;
-    return this;
+    this.agent = agent;
   }
 }
 

@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { printable } from "../adapter/run/printable.ts";
+import { printable } from "../adapter/host/printable.ts";
 import { describeRetry, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
 import { field, finite, isObject, type JsonObject, word } from "./json.ts";

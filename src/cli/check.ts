@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { printable } from "../adapter/run/printable.ts";
+import { printable } from "../adapter/host/printable.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { addTargetOptions, type TargetOptions, targetOf } from "./target.ts";
 

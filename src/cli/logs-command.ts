@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 import { Option } from "commander";
-import { printable } from "../adapter/run/printable.ts";
+import { printable } from "../adapter/host/printable.ts";
 import { Informer } from "../engine/informer/informer.ts";
 import { trimPod } from "../engine/informer/trim.ts";
 import type { Pod } from "../engine/kubernetes.ts";

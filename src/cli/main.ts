@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { printable } from "../adapter/run/printable.ts";
+import { printable } from "../adapter/host/printable.ts";
 import { parse, UsageError } from "./command.ts";
 import { createProgram } from "./program.ts";
 

@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import { printable } from "../adapter/run/printable.ts";
+import { printable } from "../adapter/host/printable.ts";
 import { Reflector, type WatchFrame } from "../engine/informer/reflector.ts";
 import type { KubeObject } from "../engine/kubernetes.ts";
 import { defineCommand, UsageError } from "./command.ts";

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { printable } from "../adapter/run/printable.ts";
+import { printable } from "../adapter/host/printable.ts";
 import { compareVersions } from "../engine/informer/store.ts";
 import { trimJob, trimPod } from "../engine/informer/trim.ts";
 import { classify } from "../engine/runs/classify.ts";

@@ -8,8 +8,8 @@ import type { BaseConfig } from "../config/config.ts";
 import { loadKubeConfig } from "../config/kubeconfig.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
 import { ConfigError, reasonOf } from "../errors.ts";
+import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../job/self-pod.ts";
 import type { ExecuteOptions } from "../run/execute.ts";
-import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../start/self-pod.ts";
 import { shardOf } from "../start/site.ts";
 import { grantCommand, OWN_POD_PERMISSION, PERMISSIONS, type Permission, SHARD_PERMISSIONS } from "./permissions.ts";
 

@@ -1,6 +1,6 @@
 import { ConfigError } from "../errors.ts";
-import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "../job/names.ts";
 import { ConfigReader, define, isObject, isUnset, parseJson, quantityOf } from "./config-reader.ts";
+import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./kubernetes-names.ts";
 
 /** The keys that every Paperclip adapter on Kubernetes has, read and checked. Seconds are seconds. */
 export interface BaseConfig {

@@ -4,8 +4,8 @@ import type { BaseConfig } from "../config/config.ts";
 import { isObject } from "../config/config-reader.ts";
 import { DATA_DIRECTORY, type Notice } from "../definition.ts";
 import { ConfigError } from "../errors.ts";
-import type { SelfPod } from "../start/self-pod.ts";
 import { bindingOf, isCredential, mayBeSecret } from "./credentials.ts";
+import type { SelfPod } from "./self-pod.ts";
 
 export interface EnvEntry {
   readonly name: string;

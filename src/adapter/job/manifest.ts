@@ -9,9 +9,9 @@ import {
   type PreparedCommand,
   type PreparedFile,
 } from "../definition.ts";
-import type { SelfPod } from "../start/self-pod.ts";
 import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
 import { AnnotationKey, jobNameFor, LabelKey, sanitizeLabelValue, secretNameFor } from "./names.ts";
+import type { SelfPod } from "./self-pod.ts";
 import { type VolumeMount, volumesOf } from "./volumes.ts";
 
 /**

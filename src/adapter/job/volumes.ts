@@ -1,6 +1,6 @@
 import type { BaseConfig } from "../config/config.ts";
 import { DATA_DIRECTORY, PROMPT_DIRECTORY, type PreparedFile } from "../definition.ts";
-import type { SelfPod } from "../start/self-pod.ts";
+import type { SelfPod } from "./self-pod.ts";
 
 export interface VolumeMount {
   readonly name: string;

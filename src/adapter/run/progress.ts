@@ -1,5 +1,5 @@
 import type { KeepaliveHandle, PhaseChange, Run, RunEngine, Silence } from "../../engine/index.ts";
-import type { RunLog } from "./run-log.ts";
+import type { RunLog } from "../host/run-log.ts";
 
 /** Lines for people about where the run stands: each change once, and a sign of life after silence. */
 export function tellProgress(run: Run, engine: RunEngine, log: RunLog, keepaliveSec: number): KeepaliveHandle {

@@ -1,9 +1,8 @@
-import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import {
   isForbidden,
-  type Job,
-  jobPath,
   type KeepaliveHandle,
+  LinkedAbort,
   type Pod,
   type Run,
   type RunEnd,
@@ -12,78 +11,59 @@ import {
   type StartFailure,
 } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
-import type { AdapterDefinition, AgentVerdict, OutcomeKind, ResultParser } from "../definition.ts";
-import { reasonOf } from "../errors.ts";
-import type { Redactor } from "../job/credentials.ts";
+import type { AgentVerdict, OutcomeKind, ResultParser } from "../definition.ts";
+import { type AgentState, reasonOf } from "../errors.ts";
+import { eventTo, type TellEvent } from "../host/callbacks.ts";
+import { withEvidence } from "../host/evidence.ts";
+import { cancelledResult, isLeaseLoss, isStopped } from "../host/stop.ts";
 import { secretNameFor } from "../job/names.ts";
 import { jobEnd } from "../start/orphans.ts";
-import { processState, settlesWithin } from "../start/process-state.ts";
-import type { Site } from "../start/site.ts";
-import { cleanUp, GONE_TIMEOUT_MS, stopJob } from "../upkeep/clean-up.ts";
+import { processState } from "../start/process-state.ts";
+import type { RunInput, Started } from "../start/run-input.ts";
+import { GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
+import { cleanUp } from "../upkeep/clean-up.ts";
 import { sweep } from "../upkeep/sweep.ts";
-import { hasStarted, noOutput, OutputReader, surelyNeverRan } from "./follow.ts";
-import { cancelledResult, eventTo, isLeaseLoss, withEvidence } from "./outcome.ts";
+import { bounded, settlesWithin } from "../wait.ts";
+import { hasStarted, surelyNeverRan } from "./agent.ts";
+import { Deadline } from "./deadline.ts";
+import { noOutput, OutputReader } from "./follow.ts";
 import { tellProgress } from "./progress.ts";
-import type { RunLog } from "./run-log.ts";
-import { explainStartFailure, isTransientStart } from "./start-failure.ts";
-
-/** A run whose Job exists. */
-export interface Started {
-  readonly run: Run;
-  /** Begun by an earlier process. */
-  readonly adopted: boolean;
-  /** On the monotonic clock, before the Job was created. Null: by an earlier process. */
-  readonly launchedAt: number | null;
-  readonly sessionId: string | null;
-  readonly workingDir: string;
-  readonly carry: Readonly<Record<string, string>>;
-}
-
-export interface SessionInput<Config extends BaseConfig, Verdict extends AgentVerdict> {
-  readonly definition: AdapterDefinition<Config, Verdict>;
-  readonly ctx: AdapterExecutionContext;
-  readonly config: Config;
-  readonly site: Site;
-  readonly signal: AbortSignal;
-  readonly log: RunLog;
-  readonly redactor: Redactor;
-  /** See `ExecuteOptions`. */
-  readonly soonestStartMs: number;
-}
+import { countsNoPod, explainStartFailure, isTransientStart } from "./start-failure.ts";
 
 /** The host waits 60 s for a run that was told to stop: the pod's grace may take most of it. */
 const MAX_GONE_TIMEOUT_MS = 50_000;
 /** From a pod's last moment to its Job's deletion, as the watch tells it. */
 const AFTER_GRACE_MS = 15_000;
 const LAST_WORD_MS = 3_000;
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** One run from its Job's creation (or adoption) to its result. */
 export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict> {
-  readonly #input: SessionInput<Config, Verdict>;
+  readonly #input: RunInput<Config, Verdict>;
   readonly #started: Started;
   readonly #run: Run;
   readonly #container: string;
+  readonly #soonestStartMs: number;
   readonly #parser: ResultParser<Verdict>;
   readonly #startedAt = performance.now();
-  readonly #event: ReturnType<typeof eventTo>;
+  readonly #event: TellEvent;
   #reader: OutputReader<Verdict> | null = null;
-  /** The agent was seen to have ended, or what might run it to be gone. */
-  #isOver = false;
+  #agent: AgentState = "may-run";
   #keepalive: KeepaliveHandle | null = null;
 
-  constructor(input: SessionInput<Config, Verdict>, started: Started) {
+  /** @param soonestStartMs see `ExecuteOptions` */
+  constructor(input: RunInput<Config, Verdict>, started: Started, soonestStartMs: number) {
     this.#input = input;
     this.#started = started;
     this.#run = started.run;
     this.#container = input.definition.containerName;
+    this.#soonestStartMs = soonestStartMs;
     this.#parser = input.definition.createResultParser();
     this.#event = eventTo(input.ctx, input.redactor);
   }
 
   /** Never rejects. */
   async result(): Promise<AdapterExecutionResult> {
-    const { site, definition, redactor, config, log } = this.#input;
+    const { site, definition, redactor, config, log, signal } = this.#input;
     const tidying = new AbortController();
     const sweeping = sweep({
       engine: site.engine,
@@ -100,14 +80,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     } catch (error) {
       // Nothing above lets an error through that it can name: what comes here is a fault of ours or of the definition's.
       log.say("stderr", `The run could not be followed: ${reasonOf(error)}`);
-      const failed = {
-        exitCode: null,
-        signal: null,
-        timedOut: false,
-        errorMessage: reasonOf(error),
-        errorCode: "k8s_run_lost",
-      };
-      result = withEvidence(failed, this.#evidence(true, false, config.conversationContinuation), redactor);
+      result = failed(reasonOf(error), "k8s_run_lost");
     } finally {
       this.#keepalive?.stop();
       await this.#reader?.stop();
@@ -116,30 +89,24 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       await settlesWithin(sweeping, 1_000);
       tidying.abort();
     }
-    return this.#acknowledged(result);
-  }
-
-  /** Stopped while the result was being put together: the host asks whether the agent is over, whatever came of it. */
-  #acknowledged(result: AdapterExecutionResult): AdapterExecutionResult {
-    const { signal, config, redactor } = this.#input;
-    if (!signal.aborted || isLeaseLoss(signal) || !this.#isOver) return result;
-    return withEvidence(result, this.#evidence(true, true, config.conversationContinuation), redactor);
+    // Asked only now: a Stop may have come while the result was being put together.
+    const evidence = { isStopped: isStopped(signal), mayContinue: config.conversationContinuation };
+    return withEvidence(result, this.#agent, evidence, redactor);
   }
 
   async #follow(): Promise<AdapterExecutionResult> {
     const { signal, log, site, config } = this.#input;
-    const deadline = new AbortController();
-    const timer = this.#startDeadline(deadline);
-    const stop = AbortSignal.any([signal, deadline.signal]);
+    const deadline = new Deadline(config, this.#started.adopted ? this.#run.job() : null);
+    const stop = new LinkedAbort([signal, deadline.signal]);
     let end: RunEnd;
     try {
-      const pod = await this.#run.podReady({ container: this.#container, signal: stop });
+      const pod = await this.#run.podReady({ container: this.#container, signal: stop.signal });
       this.#event("k8s.pod_running", `Pod ${pod.metadata.name} runs`, {
         podName: pod.metadata.name,
         nodeName: pod.spec.nodeName,
       });
       this.#reader = this.#read();
-      end = await this.#run.terminated({ container: this.#container, signal: stop });
+      end = await this.#run.terminated({ container: this.#container, signal: stop.signal });
     } catch (error) {
       if (signal.aborted) return await this.#cancelled();
       if (deadline.signal.aborted) return await this.#timedOut();
@@ -147,17 +114,19 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       if (!(error instanceof RunGoneError)) throw error;
       end = error.end;
     } finally {
-      clearTimeout(timer);
+      deadline.clear();
+      stop.release();
     }
     if (end.kind === "start_failed" && end.startFailure !== null) {
       return await this.#startFailed(new StartFailedError(this.#run.namespace, this.#run.jobName, end.startFailure));
     }
     if (this.#reader === null) await this.#podsLastWord();
-    // Also of a pod that came and went while its watch was down: what cannot be read any more is said.
+    // Also of a pod that came and was deleted while its watch was down: what cannot be read any more is said.
     if (hasStarted(this.#run, this.#container, end)) this.#reader ??= this.#read();
     await this.#reader?.drained(signal);
     if (signal.aborted) return await this.#cancelled();
-    this.#isOver = end.exitCode !== null;
+    this.#agent =
+      this.#reader === null && this.#neverRan(end) ? "never-ran" : end.exitCode === null ? "may-run" : "ended";
     const result = this.#classified(this.#kindOf(end), end);
     const { output } = this.#reader ?? {};
     const isLogLost = output?.error != null && !this.#parser.finish().hasResult;
@@ -190,23 +159,6 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     run.off("change", check);
   }
 
-  /** Ours lies behind the Job's own `activeDeadlineSeconds`, should that not end it. */
-  #startDeadline(deadline: AbortController): NodeJS.Timeout | undefined {
-    const { timeoutSec, graceSec } = this.#input.config;
-    const job = this.#started.adopted ? this.#run.job() : null;
-    const limitSec = job?.spec.activeDeadlineSeconds ?? timeoutSec;
-    if (limitSec <= 0) return undefined;
-    const begun =
-      job?.spec.activeDeadlineSeconds === undefined
-        ? Number.NaN
-        : Date.parse(job.status.startTime ?? job.metadata.creationTimestamp);
-    const spentMs = Number.isNaN(begun) ? 0 : Math.max(0, Date.now() - begun);
-    const ms = Math.max(1_000, (limitSec + graceSec) * 1000 - spentMs);
-    const timer = setTimeout(() => deadline.abort(new Error("deadline")), Math.min(ms, MAX_TIMER_MS));
-    timer.unref();
-    return timer;
-  }
-
   #kindOf(end: RunEnd): OutcomeKind {
     switch (end.kind) {
       case "deadline":
@@ -222,7 +174,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   }
 
   #classified(kind: OutcomeKind, end: RunEnd | null): AdapterExecutionResult {
-    const { definition, ctx, config, redactor, log } = this.#input;
+    const { definition, ctx, config, log } = this.#input;
     const { adopted, sessionId, workingDir, carry } = this.#started;
     const output = this.#reader?.output ?? noOutput();
     if (output.error !== null) {
@@ -252,73 +204,67 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       firstLine: output.firstLine,
       lastLine: output.lastLine,
     });
-    const started = this.#reader !== null || !this.#surelyNeverRan(end);
-    const timedOut: AdapterExecutionResult =
-      kind === "timed_out" ? { ...result, timedOut: true, errorCode: "timeout" } : result;
-    return withEvidence(timedOut, this.#evidence(started, false, config.conversationContinuation), redactor);
+    return kind === "timed_out" ? { ...result, timedOut: true, errorCode: "timeout" } : result;
   }
 
-  #surelyNeverRan(end: RunEnd | null): boolean {
+  #neverRan(end: RunEnd | null): boolean {
     const { launchedAt } = this.#started;
     const elapsedMs = launchedAt === null ? Number.POSITIVE_INFINITY : performance.now() - launchedAt;
-    return surelyNeverRan(this.#run, this.#container, end, elapsedMs < this.#input.soonestStartMs);
+    return surelyNeverRan(this.#run, this.#container, end, elapsedMs < this.#soonestStartMs);
   }
 
-  #evidence(agentStarted: boolean, cancellationAcknowledged: boolean, conversationContinuation: boolean) {
-    return { agentStarted, cancellationAcknowledged, conversationContinuation };
-  }
-
-  /** Deletes Job and pod and waits until they are gone. False when that cannot be told. */
+  /** Deletes Job and pod and waits until they are deleted. False when that cannot be told. */
   async #stopRun(): Promise<boolean> {
     const { log } = this.#input;
-    // Jobs of the adapter of old have 30 s of grace, and a shell as process 1 that uses them up.
+    // Jobs of the adapter that this one replaces have 30 s of grace, and a shell as process 1 that uses them up.
     const graceMs = (this.#run.pod()?.spec.terminationGracePeriodSeconds ?? 0) * 1000;
-    const limitMs = Math.min(MAX_GONE_TIMEOUT_MS, Math.max(GONE_TIMEOUT_MS, graceMs + AFTER_GRACE_MS));
-    const giveUp = AbortSignal.timeout(limitMs);
+    const ms = Math.min(MAX_GONE_TIMEOUT_MS, Math.max(GONE_TIMEOUT_MS, graceMs + AFTER_GRACE_MS));
     try {
-      await stopJob(this.#run, { signal: giveUp });
+      await bounded({ ms }, (signal) => stopJob(this.#run, { signal }));
       await this.#reader?.stop();
       return true;
     } catch (error) {
       log.say(
         "stderr",
-        `Job ${this.#run.namespace}/${this.#run.jobName} could not be stopped within ${limitMs / 1000}s: ${reasonOf(error)}`,
+        `Job ${this.#run.namespace}/${this.#run.jobName} could not be stopped within ${ms / 1000}s: ${reasonOf(error)}`,
       );
       return false;
     }
   }
 
+  /** Stops the run, and says what is then certain of the agent. */
+  async #stopped(): Promise<RunEnd | null> {
+    const isDeleted = await this.#stopRun();
+    const end = await this.#lastEnd();
+    const neverRan = this.#reader === null && this.#neverRan(end);
+    this.#agent = !isDeleted ? "may-run" : neverRan ? "never-ran" : "ended";
+    return end;
+  }
+
   async #cancelled(): Promise<AdapterExecutionResult> {
-    const { signal, log, config, redactor } = this.#input;
+    const { signal, log } = this.#input;
     const { namespace, jobName } = this.#run;
     if (isLeaseLoss(signal)) {
-      log.say(
-        "stderr",
-        `The host lost its hold on this run; Job ${namespace}/${jobName} goes on, the next run of the task adopts it`,
-      );
-      const lost = {
-        ...cancelledResult(signal.reason),
-        errorMessage: `The host lost its hold on this run; Job ${jobName} goes on`,
-      };
-      return withEvidence(lost, this.#evidence(true, false, config.conversationContinuation), redactor);
+      const message = `The host lost its hold on this run; Job ${jobName} goes on`;
+      log.say("stderr", `${message}, the next run of the task adopts it`);
+      return { ...cancelledResult(signal.reason), errorMessage: message };
     }
     log.say("stdout", `Run cancelled: deleting Job ${namespace}/${jobName}`);
-    const isGone = await this.#stopRun();
-    const end = await this.#lastEnd();
-    const agentStarted = this.#reader !== null || !(isGone && this.#surelyNeverRan(end));
-    const classified = agentStarted ? this.#classified("cancelled", end) : cancelledResult(signal.reason);
-    const { errorFamily: _, executionRecovery: __, ...kept } = classified;
-    const result = { ...kept, ...cancelledResult(signal.reason) };
-    if (!isGone) result.errorMessage += `; Job ${jobName} could not be seen to stop`;
-    // Without the pod's end nobody can say that the agent did not start.
-    return withEvidence(result, this.#evidence(agentStarted, isGone, config.conversationContinuation), redactor);
+    const end = await this.#stopped();
+    const cancelled = cancelledResult(signal.reason);
+    if (this.#agent === "never-ran") return cancelled;
+    const { errorFamily: _, executionRecovery: __, ...kept } = this.#classified("cancelled", end);
+    if (this.#agent === "may-run") cancelled.errorMessage += `; Job ${jobName} could not be seen to stop`;
+    return { ...kept, ...cancelled };
   }
 
   async #timedOut(): Promise<AdapterExecutionResult> {
     const { log } = this.#input;
-    log.say("stderr", `Job ${this.#run.namespace}/${this.#run.jobName} is over its time and did not end: deleting it`);
-    this.#isOver = await this.#stopRun();
-    const end = await this.#lastEnd();
+    log.say(
+      "stderr",
+      `Job ${this.#run.namespace}/${this.#run.jobName} has used up its time and did not end: deleting it`,
+    );
+    const end = await this.#stopped();
     const isDone = this.#parser.finish().hasResult && end?.exitCode === 0;
     return this.#classified(isDone ? "ended" : "timed_out", end);
   }
@@ -327,62 +273,49 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     return await this.#run.terminated({ container: this.#container, timeoutMs: 500 }).catch(() => null);
   }
 
-  /** Its first process died after the Job's creation and before its Secret's: a fresh run goes well. */
-  #isLeftHalf({ code, message }: StartFailure): boolean {
+  /** Its first process died after the Job's creation and before its Secret's: a fresh run will start. */
+  #isHalfCreated({ code, message }: StartFailure): boolean {
     const { adopted, run } = this.#started;
     return adopted && code === "container_config" && message.includes(secretNameFor(run.jobName));
   }
 
-  /** Of a run whose pod was never seen: the server says that the Job stands and has had none. */
-  async #countsNoPod(): Promise<boolean> {
-    const { cluster } = this.#input.site.engine;
-    const { namespace, jobName, uid } = this.#run;
-    try {
-      const { metadata, status = {} } = await cluster.json<Job>({
-        path: jobPath(namespace, jobName),
-        timeoutMs: 5_000,
-      });
-      const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = status;
-      return metadata.uid === uid && active + terminating + succeeded + failed === 0;
-    } catch {
-      return false;
-    }
-  }
-
   async #startFailed({ failure }: StartFailedError): Promise<AdapterExecutionResult> {
-    const { site, log, redactor, signal, config } = this.#input;
-    const why = await explainStartFailure(site.engine.cluster, this.#run, failure, signal);
+    const { site, log, signal, config } = this.#input;
+    const { cluster } = site.engine;
+    const why = await explainStartFailure(cluster, this.#run, failure, signal);
     log.say("stderr", why);
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
     const job = this.#run.job();
-    // Kept only when it is over: one that still tries might start an agent that nobody waits for.
-    const isOver =
+    // Kept only when it has ended: one that still tries might start an agent whose output is never read.
+    const hasEnded =
       failure.code === "init_failed" || (job !== null && jobEnd(job) !== null) || isPodTerminal(this.#run.pod());
-    const countsNoPod = this.#run.pod() === null && (await this.#countsNoPod());
-    const isKept = config.retainJobs && isOver;
+    const hadNoPod = this.#run.pod() === null && (await countsNoPod(cluster, this.#run));
+    const isKept = config.retainJobs && hasEnded;
     if (isKept) {
       const end = { kind: "start_failed", exitCode: null } as const;
       await cleanUp({ run: this.#run, site, config, log, end, isLogLost: false, isAdopted: this.#started.adopted });
     }
-    const isStopped = isKept || (await this.#stopRun());
+    const isDeleted = !isKept && (await this.#stopRun());
     // A container that was late may have started while it was being deleted, or while the watch was down.
-    const neverRan = (countsNoPod && this.#run.pod() === null) || this.#surelyNeverRan(null);
-    const agentStarted = !neverRan || (!isStopped && !isOver);
-    if (signal.aborted) {
-      const evidence = this.#evidence(agentStarted, isStopped, config.conversationContinuation);
-      return withEvidence(cancelledResult(signal.reason), evidence, redactor);
-    }
+    const neverRan = (hadNoPod && this.#run.pod() === null) || this.#neverRan(null);
+    this.#agent = !isDeleted && !hasEnded ? "may-run" : neverRan ? "never-ran" : "ended";
+    if (signal.aborted) return cancelledResult(signal.reason);
     const isTimeout = failure.code === "deadline";
-    const result: AdapterExecutionResult = {
-      exitCode: null,
-      signal: null,
+    return {
+      ...failed(
+        why,
+        isTimeout ? "timeout" : this.#started.adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
+      ),
       timedOut: isTimeout,
-      errorMessage: why,
-      errorCode: isTimeout ? "timeout" : this.#started.adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
-      ...(isTransientStart(failure) || this.#isLeftHalf(failure) ? { errorFamily: "transient_upstream" as const } : {}),
+      ...(isTransientStart(failure) || this.#isHalfCreated(failure)
+        ? { errorFamily: "transient_upstream" as const }
+        : {}),
     };
-    return withEvidence(result, this.#evidence(agentStarted, false, config.conversationContinuation), redactor);
   }
+}
+
+function failed(errorMessage: string, errorCode: string): AdapterExecutionResult {
+  return { exitCode: null, signal: null, timedOut: false, errorMessage, errorCode };
 }
 
 function isPodTerminal(pod: Pod | null): boolean {

@@ -1,4 +1,4 @@
-import type { Cluster, Run, StartFailure } from "../../engine/index.ts";
+import { type Cluster, type Job, jobPath, type Run, type StartFailure } from "../../engine/index.ts";
 
 interface RawEvent {
   type?: string;
@@ -59,4 +59,18 @@ function timeOf({ lastTimestamp, eventTime, metadata }: RawEvent): number {
 export function isTransientStart({ code, reason }: StartFailure): boolean {
   if (reason === "InvalidImageName" || reason === "ErrImageNeverPull") return false;
   return code === "image_pull" || code === "unschedulable" || code === "volume" || code === "start_timeout";
+}
+
+/** Of a run whose pod was never seen: does the server say that the Job stands and has had none? */
+export async function countsNoPod(cluster: Cluster, { namespace, jobName, uid }: Run): Promise<boolean> {
+  try {
+    const { metadata, status = {} } = await cluster.json<Job>({
+      path: jobPath(namespace, jobName),
+      timeoutMs: 5_000,
+    });
+    const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = status;
+    return metadata.uid === uid && active + terminating + succeeded + failed === 0;
+  } catch {
+    return false;
+  }
 }

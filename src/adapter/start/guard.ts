@@ -3,9 +3,10 @@ import type { EngineView, Job, Pod, Run, RunEngine } from "../../engine/index.ts
 import type { BaseConfig } from "../config/config.ts";
 import { BootstrapError, reasonOf } from "../errors.ts";
 import { LabelKey } from "../job/names.ts";
-import { stopJob } from "../upkeep/clean-up.ts";
-import { type Blocker, type Decision, decide, type Newcomer, type Situation } from "./orphans.ts";
+import { bounded } from "../wait.ts";
+import { type Adoption, type Blocker, decide, type Newcomer, type Situation } from "./orphans.ts";
 import { processState } from "./process-state.ts";
+import { stopJob } from "./stop-job.ts";
 
 export interface GuardInput {
   readonly engine: RunEngine;
@@ -26,7 +27,7 @@ export interface GuardInput {
   say(stream: "stdout" | "stderr", text: string): void;
 }
 
-export type Passage = { readonly kind: "start" } | Extract<Decision, { kind: "adopt" }>;
+export type Passage = { readonly kind: "start" } | Adoption;
 
 /** How long the server may take for the one list, unless told otherwise. */
 export const LIST_TIMEOUT_MS = 15_000;
@@ -99,8 +100,9 @@ export async function openGuardView(
   }: { namespace: string; agentId: string; signal: AbortSignal; timeoutMs: number },
 ): Promise<EngineView> {
   try {
-    const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-    return await engine.openView(namespace, { [LabelKey.agentId]: agentId }, limited);
+    return await bounded({ signal, ms: timeoutMs }, (limited) =>
+      engine.openView(namespace, { [LabelKey.agentId]: agentId }, limited),
+    );
   } catch (error) {
     signal.throwIfAborted();
     throw unreachable(namespace, error);
@@ -111,13 +113,14 @@ export async function openGuardView(
 async function look(input: GuardInput): Promise<Situation> {
   const { engine, view, namespace, newcomer, signal } = input;
   const labels = { [LabelKey.agentId]: newcomer.agentId };
-  const limited = AbortSignal.any([signal, AbortSignal.timeout(input.listTimeoutMs)]);
   try {
-    const jobs = await engine.listJobs(namespace, labels, limited);
-    const { synced, connected, ageMs } = view.pods.freshness();
-    const isCurrent = synced && connected && ageMs < input.cacheMaxAgeMs;
-    const pods = isCurrent ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
-    return situationOf(input, jobs, pods);
+    return await bounded({ signal, ms: input.listTimeoutMs }, async (limited) => {
+      const jobs = await engine.listJobs(namespace, labels, limited);
+      const { synced, connected, ageMs } = view.pods.freshness();
+      const isCurrent = synced && connected && ageMs < input.cacheMaxAgeMs;
+      const pods = isCurrent ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
+      return situationOf(input, jobs, pods);
+    });
   } catch (error) {
     signal.throwIfAborted();
     throw unreachable(namespace, error);
@@ -165,35 +168,23 @@ export function cachedPods(input: GuardInput): Pod[] {
 async function settle(input: GuardInput, names: string, ms: number, blockers: readonly Blocker[] = []): Promise<void> {
   const { view, signal } = input;
   const filter = isOfAgent(input);
-  signal.throwIfAborted();
-  await new Promise<void>((resolve, reject) => {
-    let isSettled = false;
-    const finish = (end: () => void) => {
-      if (isSettled) return;
-      isSettled = true;
-      clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
-      for (const unsubscribe of subscriptions) unsubscribe();
-      end();
-    };
-    const onAbort = () => finish(() => reject(signal.reason));
-    const timer = setTimeout(
-      () => finish(() => reject(blockers.length > 0 ? blockedBy(blockers) : stillLeaving(names))),
-      Math.max(0, ms),
-    );
-    timer.unref();
-    const check = () => {
-      const { kind } = decide(situationOf(input, view.jobs.list(filter), cachedPods(input)));
-      if (kind === "start" || kind === "adopt") finish(resolve);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    const subscriptions = [
-      view.jobs.subscribe(check, { filter, replay: false }),
-      view.pods.subscribe(check, { filter, replay: false }),
-    ];
+  const late = () => (blockers.length > 0 ? blockedBy(blockers) : stillLeaving(names));
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const check = () => {
+    const { kind } = decide(situationOf(input, view.jobs.list(filter), cachedPods(input)));
+    if (kind === "start" || kind === "adopt") resolve();
+  };
+  const subscriptions = [
+    view.jobs.subscribe(check, { filter, replay: false }),
+    view.pods.subscribe(check, { filter, replay: false }),
+  ];
+  try {
     // What was true of the list may have passed since: the cache may know it already.
     check();
-  });
+    await bounded({ signal, ms: Math.max(0, ms), late }, () => promise);
+  } finally {
+    for (const unsubscribe of subscriptions) unsubscribe();
+  }
 }
 
 async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Promise<void> {

@@ -7,16 +7,17 @@ import {
   jobPath,
   type Run,
 } from "../../engine/index.ts";
-import { BootstrapError, reasonOf } from "../errors.ts";
+import { type AgentState, BootstrapError, reasonOf } from "../errors.ts";
+import { isLeaseLoss } from "../host/stop.ts";
 import type { RunManifest } from "../job/manifest.ts";
 import { LabelKey } from "../job/names.ts";
 import { createRunSecret } from "../job/prompt-delivery.ts";
-import { isLeaseLoss } from "../run/outcome.ts";
-import { stopJob } from "../upkeep/clean-up.ts";
+import { settlesWithin } from "../wait.ts";
 import type { GuardInput } from "./guard.ts";
-import { agentKeyOf, processState, settlesWithin } from "./process-state.ts";
+import { keepInMind } from "./left-jobs.ts";
 import { RivalWatch } from "./rivals.ts";
 import { policyOf } from "./site.ts";
+import { stopJob } from "./stop-job.ts";
 
 /** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
 const WITHDRAW_TIMEOUT_MS = 20_000;
@@ -57,11 +58,11 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
       await withdraw(guard, run);
       throw signal.reason;
     }
-    const failure = isAlone ? secretFailure(manifest, error) : rivalFailure(manifest, error);
-    const isGone = await withdraw(guard, run);
+    const isDeleted = await withdraw(guard, run);
     // Without its Secret no agent starts; without a Secret to wait for it may have.
-    const mayRun = isAlone ? isAmbiguous(error) : manifest.secret === null;
-    throw isGone ? failure : failure.unlessStarted(mayRun);
+    const mayRun = !isDeleted && (isAlone ? isAmbiguous(error) : manifest.secret === null);
+    const agent = mayRun ? "may-run" : "never-ran";
+    throw isAlone ? secretFailure(manifest, error, agent) : rivalFailure(manifest, error, agent);
   } finally {
     rivals?.close();
   }
@@ -80,20 +81,22 @@ async function giveSecret(
   run.configProvided();
 }
 
-function rivalFailure({ jobName }: RunManifest, error: unknown): BootstrapError {
+function rivalFailure({ jobName }: RunManifest, error: unknown, agent: AgentState): BootstrapError {
   return new BootstrapError({
     code: "k8s_concurrency_guard_unreachable",
     message: `Whether Job ${jobName} is the agent's only one could not be seen: ${reasonOf(error)}`,
     family: "transient_upstream",
+    agent,
     cause: error,
   });
 }
 
-function secretFailure({ secret }: RunManifest, error: unknown): BootstrapError {
+function secretFailure({ secret }: RunManifest, error: unknown, agent: AgentState): BootstrapError {
   return new BootstrapError({
     code: "k8s_prompt_secret_create_failed",
     message: `The Secret ${secret?.name ?? ""} of the run could not be created: ${reasonOf(error)}`,
     family: isPermanent(error) ? null : "transient_upstream",
+    agent,
     cause: error,
   });
 }
@@ -125,13 +128,13 @@ async function createJob(guard: GuardInput, { job, jobName, namespace, secret }:
         cause: error,
       });
     }
-    const failure = new BootstrapError({
+    throw new BootstrapError({
       code: "k8s_job_create_failed",
       message: `Job ${jobName} could not be created: ${reasonOf(error)}`,
       family: isPermanent(error) ? null : "transient_upstream",
+      agent: mayRun ? "may-run" : "never-ran",
       cause: error,
     });
-    throw failure.unlessStarted(mayRun);
   }
 }
 
@@ -144,23 +147,15 @@ function isPermanent(error: unknown): boolean {
   );
 }
 
-/** False when it cannot be told whether Job and pod are gone. */
+/** False when it cannot be told whether Job and pod are deleted. */
 async function withdraw(guard: GuardInput, run: Run): Promise<boolean> {
-  const isGone = await isDone(stopJob(run, { timeoutMs: WITHDRAW_TIMEOUT_MS }), WITHDRAW_TIMEOUT_MS);
-  if (!isGone) keepInMind(guard, run.jobName, run.uid);
+  const isDeleted = await isDone(stopJob(run, { timeoutMs: WITHDRAW_TIMEOUT_MS }), WITHDRAW_TIMEOUT_MS);
+  if (!isDeleted) keepInMind(guard, run.jobName, run.uid);
   run.release();
-  return isGone;
+  return isDeleted;
 }
 
-/** For the agent's next start in this process to delete. */
-function keepInMind({ engine, namespace, newcomer }: GuardInput, jobName: string, uid: string | null): void {
-  const { undeleted } = processState();
-  const key = agentKeyOf(engine.cluster.server, namespace, newcomer.agentId);
-  const jobs = undeleted.get(key) ?? new Map<string, string | null>();
-  undeleted.set(key, jobs.set(jobName, uid));
-}
-
-/** Whether the deletion went well in time, or there was nothing to delete. */
+/** Whether the deletion was answered in time, with success or with "there is none". */
 async function isDone(deletion: Promise<unknown>, ms: number): Promise<boolean> {
   const outcome = deletion.then(() => true, isNotFound);
   return (await settlesWithin(outcome, ms)) && (await outcome);

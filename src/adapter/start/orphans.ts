@@ -35,9 +35,16 @@ export interface Blocker {
   readonly isActiveHere: boolean;
 }
 
+export interface Adoption {
+  readonly kind: "adopt";
+  readonly job: Job;
+  readonly isOwnRun: boolean;
+  readonly isEnded: boolean;
+}
+
 export type Decision =
   | { readonly kind: "start" }
-  | { readonly kind: "adopt"; readonly job: Job; readonly isOwnRun: boolean; readonly isEnded: boolean }
+  | Adoption
   | { readonly kind: "blocked"; readonly blockers: readonly Blocker[] }
   /** Job and pods are on their way out; they may still run. */
   | { readonly kind: "leaving"; readonly names: readonly string[] };

@@ -69,21 +69,3 @@ export async function acquireLock(key: string, signal: AbortSignal, onWait?: () 
   }
   return release;
 }
-
-/** Whether the promise settled in time, well or badly. The timer does not hold the process. */
-export async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), ms);
-    timer.unref();
-  });
-  try {
-    return await Promise.race([promise.then(isSettled, isSettled), late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function isSettled(): true {
-  return true;
-}

@@ -2,6 +2,7 @@ import { ApiError, type Cluster, type Job, jobPath } from "../../engine/index.ts
 import { isObject } from "../config/config-reader.ts";
 import { BootstrapError } from "../errors.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
+import { annotate, labelPath, type PatchOperation, patchJob } from "./job-patch.ts";
 
 /** What a Job says about the run that an earlier process began. Jobs of the adapter of old say less. */
 export interface LeftBehind {
@@ -35,12 +36,6 @@ function readCarry(text: string | undefined): Record<string, string> {
   }
 }
 
-interface PatchOperation {
-  op: "add" | "test";
-  path: string;
-  value: unknown;
-}
-
 /** So long a run that was adopted is left to whoever adopted it; if that died too, the next try takes it. */
 const ADOPTION_MS = 10_000;
 
@@ -59,8 +54,7 @@ export class AdoptedElsewhereError extends BootstrapError {
 }
 
 /**
- * Writes the new run on the Job, so that whoever looks for the run finds it. `add` and not `replace`: the latter fails
- * where there was no such label (RFC 6902). The pod keeps its old labels; it is found by its owner.
+ * Writes the new run on the Job, so that whoever looks for the run finds it. The pod keeps its old labels; it is found by its owner.
  *
  * Of several processes that want to adopt the run at once, the first one's patch holds: those of the others fail, since the
  * label no longer is what they have seen.
@@ -68,70 +62,30 @@ export class AdoptedElsewhereError extends BootstrapError {
  */
 export async function relabel(
   cluster: Cluster,
-  job: Job,
+  { metadata }: Job,
   run: { runId: string; runIdLabel: string; sessionId: string | null },
   signal: AbortSignal,
 ): Promise<void> {
-  const { uid, annotations, labels = {}, namespace, name } = job.metadata;
-  const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
-  const path = `/metadata/labels/${escapePointer(LabelKey.runId)}`;
+  const { uid, labels = {}, namespace, name } = metadata;
   const before = labels[LabelKey.runId];
-  if (before !== undefined) operations.push({ op: "test", path, value: before });
+  const path = labelPath(LabelKey.runId);
+  const operations: PatchOperation[] = before === undefined ? [] : [{ op: "test", path, value: before }];
   operations.push({ op: "add", path, value: run.runIdLabel });
   if (run.sessionId !== null) {
-    operations.push({ op: "add", path: `/metadata/labels/${escapePointer(LabelKey.sessionId)}`, value: run.sessionId });
+    operations.push({ op: "add", path: labelPath(LabelKey.sessionId), value: run.sessionId });
   }
-  if (annotations === undefined) operations.push({ op: "add", path: "/metadata/annotations", value: {} });
-  for (const [key, value] of [
-    [AnnotationKey.runId, run.runId],
-    [AnnotationKey.adoptedAt, new Date().toISOString()],
-  ]) {
-    operations.push({ op: "add", path: `/metadata/annotations/${escapePointer(key ?? "")}`, value });
-  }
+  const adoptedAt = new Date().toISOString();
+  operations.push(...annotate(metadata, { [AnnotationKey.runId]: run.runId, [AnnotationKey.adoptedAt]: adoptedAt }));
   try {
-    await patchJob(cluster, namespace, name, operations, signal);
+    await patchJob(cluster, metadata, operations, signal);
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 422) throw error;
     const current = (await cluster.json<Job>({ path: jobPath(namespace, name), signal })).metadata;
     const label = current?.labels?.[LabelKey.runId];
     // Ours, whose answer was lost.
     if (label === run.runIdLabel) return;
-    // Nobody came between: the server will not have the change itself.
+    // No process came between: the server refuses the change itself.
     if (label === before && current?.uid === uid) throw error;
     throw new AdoptedElsewhereError(name);
   }
-}
-
-/** Marks a Job that is kept: its result was taken. @throws ApiError */
-export async function markCollected(cluster: Cluster, job: Job, signal?: AbortSignal): Promise<void> {
-  const { namespace, name, uid, annotations } = job.metadata;
-  const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
-  if (annotations === undefined) operations.push({ op: "add", path: "/metadata/annotations", value: {} });
-  operations.push({
-    op: "add",
-    path: `/metadata/annotations/${escapePointer(AnnotationKey.collectedAt)}`,
-    value: new Date().toISOString(),
-  });
-  await patchJob(cluster, namespace, name, operations, signal);
-}
-
-async function patchJob(
-  cluster: Cluster,
-  namespace: string,
-  name: string,
-  body: readonly PatchOperation[],
-  signal?: AbortSignal,
-): Promise<void> {
-  await cluster.json({
-    method: "PATCH",
-    path: jobPath(namespace, name),
-    contentType: "application/json-patch+json",
-    body,
-    ...(signal === undefined ? {} : { signal }),
-  });
-}
-
-/** RFC 6901 */
-function escapePointer(key: string): string {
-  return key.replaceAll("~", "~0").replaceAll("/", "~1");
 }

@@ -1,5 +1,6 @@
-import { abortable, type Job, type Run } from "../../engine/index.ts";
+import type { Job, Run } from "../../engine/index.ts";
 import { LabelKey } from "../job/names.ts";
+import { bounded, settlesWithin } from "../wait.ts";
 import { cachedPods, type GuardInput, isOfAgent, situationOf } from "./guard.ts";
 import { decide } from "./orphans.ts";
 
@@ -44,20 +45,13 @@ export class RivalWatch {
    */
   async before(run: Run): Promise<Job[]> {
     const { engine, namespace, newcomer, signal, listTimeoutMs } = this.#input;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ECHO_TIMEOUT_MS);
-      timer.unref();
-    });
-    try {
-      await abortable(Promise.race([this.#echo.promise, late]), signal);
-    } finally {
-      clearTimeout(timer);
-    }
+    await settlesWithin(this.#echo.promise, ECHO_TIMEOUT_MS, signal);
+    signal.throwIfAborted();
     // Whatever their creation times say: the clocks of several API servers differ, the order of the watch is one.
     if (this.#echoed?.uid === run.uid && this.#echoed.others !== null) return this.#live(this.#echoed.others);
-    const limited = AbortSignal.any([signal, AbortSignal.timeout(listTimeoutMs)]);
-    const jobs = await engine.listJobs(namespace, { [LabelKey.agentId]: newcomer.agentId }, limited);
+    const jobs = await bounded({ signal, ms: listTimeoutMs }, (limited) =>
+      engine.listJobs(namespace, { [LabelKey.agentId]: newcomer.agentId }, limited),
+    );
     const own = jobs.find(({ metadata }) => metadata.uid === run.uid)?.metadata.creationTimestamp;
     return this.#live(
       jobs.filter(

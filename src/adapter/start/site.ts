@@ -4,7 +4,8 @@ import type { BaseConfig } from "../config/config.ts";
 import { loadKubeConfig } from "../config/kubeconfig.ts";
 import { BootstrapError, ConfigError } from "../errors.ts";
 import { LabelKey } from "../job/names.ts";
-import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "./self-pod.ts";
+import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../job/self-pod.ts";
+import { bounded } from "../wait.ts";
 
 /** Where a run takes place: cluster, namespace, image, and what is inherited from the server's own pod. */
 export interface Site {
@@ -36,11 +37,11 @@ export function shardOf(env: NodeJS.ProcessEnv): { shard?: Shard } {
 }
 
 /** How long the engine's first lists may take: an API server that restarts is back by then. */
-const CONNECT_TIMEOUT_MS = 30_000;
+export const CONNECT_TIMEOUT_MS = 30_000;
 
 /**
  * How long a scheduled pod may take to start, image pull included. A volume that cannot be mounted shows in events only, so
- * without a limit such a run would wait for ever.
+ * without a limit such a run would wait without end.
  */
 const START_TIMEOUT_MS = 10 * 60_000;
 
@@ -53,22 +54,26 @@ export async function openSite(input: {
   config: BaseConfig;
   env: NodeJS.ProcessEnv;
   signal: AbortSignal;
-  connectTimeoutMs?: number | undefined;
+  connectTimeoutMs: number;
 }): Promise<Site> {
-  const { definition, config, env, signal, connectTimeoutMs = CONNECT_TIMEOUT_MS } = input;
+  const { definition, config, env, signal, connectTimeoutMs } = input;
   const kubeConfig = loadKubeConfig(config.kubeconfig, env);
   const namespace = config.namespace ?? (await ownPodName(env)).namespace;
-  const limit = AbortSignal.timeout(connectTimeoutMs);
-  const leasing = leaseEngine({
-    kubeConfig,
-    namespace,
-    labels: { [LabelKey.adapterType]: definition.type },
-    ...shardOf(env),
-    signal: AbortSignal.any([signal, limit]),
-  });
-  const lease = await leasing.catch(async (error: unknown) => {
-    signal.throwIfAborted();
-    throw limit.aborted ? await whyUnreachable(kubeConfig, namespace, connectTimeoutMs) : error;
+  let isLate = false;
+  const late = () => {
+    isLate = true;
+    return new Error("late");
+  };
+  const lease = await bounded({ signal, ms: connectTimeoutMs, late }, (limited) =>
+    leaseEngine({
+      kubeConfig,
+      namespace,
+      labels: { [LabelKey.adapterType]: definition.type },
+      ...shardOf(env),
+      signal: limited,
+    }),
+  ).catch(async (error: unknown) => {
+    throw isLate ? await whyUnreachable(kubeConfig, namespace, connectTimeoutMs) : error;
   });
   try {
     const { engine } = lease;

@@ -1,26 +1,28 @@
-import { isConflict, isNotFound, type Job, jobPath, type Pod, type RunEngine } from "../../engine/index.ts";
+import { type Job, jobPath, type Pod, type RunEngine } from "../../engine/index.ts";
 import { AnnotationKey, LabelKey, secretNameFor } from "../job/names.ts";
 import { secretsPath } from "../job/prompt-delivery.ts";
+import {
+  type DeletionInput,
+  deleteHalfCreated,
+  deleteIf,
+  deleteUnchanged,
+  find,
+  isOld,
+  LEFT_AGE_MS,
+  mayBeLeft,
+  secretPath,
+} from "../start/left-jobs.ts";
 import { processState } from "../start/process-state.ts";
 
-export interface SweepInput {
-  readonly engine: RunEngine;
-  readonly namespace: string;
+export interface SweepInput extends DeletionInput {
   readonly adapterType: string;
   /** The agent's. */
   readonly containerName: string;
-  readonly signal: AbortSignal;
   /** A line for the run's log. */
   say(text: string): void;
 }
 
 const SWEEP_EVERY_MS = 5 * 60_000;
-/**
- * Far longer than any process takes to give its Job the Secret, or to take what its agent has left, all repetitions of requests
- * included. Clocks of the cluster made the times; a few minutes of difference to ours do not matter.
- */
-const LEFT_AGE_MS = 15 * 60_000;
-
 /**
  * Ends what processes left behind that died: Jobs without their Secret, Jobs whose agent has ended but not their pod, Secrets of the
  * adapter of old without their Job. At most every five minutes per namespace, whatever the number of runs.
@@ -37,27 +39,6 @@ export async function sweep(input: SweepInput): Promise<void> {
   await sweepHalfCreatedJobs(input);
   await sweepEndedJobs(input);
   await sweepOrphanedSecrets(input);
-}
-
-/**
- * Jobs without their Secret that this process has given up and could not delete: nobody gives them one any more, and until the
- * sweep finds them they block the agent. Never rejects: what still cannot be deleted is kept in mind, and the guard will see it.
- */
-export async function deleteUndeleted(input: DeletionInput & Pick<SweepInput, "say">, agentKey: string): Promise<void> {
-  const { undeleted } = processState();
-  const jobs = undeleted.get(agentKey);
-  if (jobs === undefined) return;
-  for (const [name, uid] of jobs) {
-    try {
-      if (await deleteHalfCreated({ name, uid }, input)) {
-        input.say(`Deleted Job ${name}, which was created for a start that failed`);
-      }
-      jobs.delete(name);
-    } catch {
-      // The server is still away.
-    }
-  }
-  if (jobs.size === 0) undeleted.delete(agentKey);
 }
 
 /**
@@ -79,15 +60,6 @@ async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
     const secret = secretNameFor(name);
     say(`Deleted Job ${name}: its process ended before it created Secret ${secret}, so its agent could never start`);
   }
-}
-
-async function deleteHalfCreated(target: Target, input: DeletionInput): Promise<boolean> {
-  const { engine, namespace, signal } = input;
-  const secret = secretNameFor(target.name);
-  return await deleteIf(target, input, async (job) => {
-    if (!needsSecret(job, secret)) return false;
-    return (await find(engine, secretPath(namespace, secret), signal)) === null;
-  });
 }
 
 /**
@@ -130,52 +102,6 @@ function leftJobs({ engine, namespace }: SweepInput, isLeft: (job: Job) => boole
   });
 }
 
-type DeletionInput = Pick<SweepInput, "engine" | "namespace" | "signal">;
-
-interface Target {
-  readonly name: string;
-  /** Null: whatever has that name. */
-  readonly uid: string | null;
-}
-
-/** Made sure of at the server; nothing is deleted that has been changed since (adopted, for one). */
-async function deleteIf(
-  { name, uid }: Target,
-  { engine, namespace, signal }: DeletionInput,
-  isLeft: (job: FullJob) => boolean | Promise<boolean>,
-): Promise<boolean> {
-  const path = jobPath(namespace, name);
-  const job = await find<FullJob>(engine, path, signal);
-  if (job === null || (uid !== null && job.metadata.uid !== uid)) return false;
-  if (!mayBeLeft(job) || !(await isLeft(job))) return false;
-  return await deleteUnchanged(engine, path, job.metadata, { propagationPolicy: "Foreground" }, signal);
-}
-
-/** False when it has been changed or has gone since it was looked at: then it is not ours to delete. */
-async function deleteUnchanged(
-  { cluster }: RunEngine,
-  path: string,
-  { uid, resourceVersion }: { uid: string; resourceVersion: string },
-  options: { propagationPolicy?: "Foreground" },
-  signal: AbortSignal,
-): Promise<boolean> {
-  const body = { apiVersion: "v1", kind: "DeleteOptions", ...options, preconditions: { uid, resourceVersion } };
-  try {
-    await cluster.json({ method: "DELETE", path, body, signal });
-    return true;
-  } catch (error) {
-    if (isConflict(error) || isNotFound(error)) return false;
-    throw error;
-  }
-}
-
-/** Neither over, nor on its way out, nor in the hands of a process that has just taken it over. */
-function mayBeLeft({ metadata, status = {} }: Pick<FullJob, "metadata" | "status">): boolean {
-  const adoptedAt = metadata.annotations?.[AnnotationKey.adoptedAt];
-  if (metadata.deletionTimestamp !== undefined || (adoptedAt !== undefined && !isOld(adoptedAt))) return false;
-  return !(status.conditions ?? []).some((each) => each.status === "True");
-}
-
 function hasStartedNothing({ status }: Pod): boolean {
   return (status.containerStatuses ?? []).every(
     ({ state, lastState, restartCount }) =>
@@ -184,43 +110,6 @@ function hasStartedNothing({ status }: Pod): boolean {
       lastState?.terminated === undefined &&
       restartCount === 0,
   );
-}
-
-interface FullJob {
-  readonly metadata: Pick<Job["metadata"], "uid" | "resourceVersion" | "deletionTimestamp" | "annotations">;
-  readonly status?: Job["status"];
-  readonly spec?: {
-    readonly ttlSecondsAfterFinished?: number;
-    readonly template?: {
-      readonly spec?: {
-        readonly volumes?: readonly { readonly secret?: { readonly secretName?: string } }[];
-        readonly containers?: readonly {
-          readonly env?: readonly { readonly valueFrom?: { readonly secretKeyRef?: { readonly name?: string } } }[];
-        }[];
-      };
-    };
-  };
-}
-
-function needsSecret({ spec }: FullJob, name: string): boolean {
-  const { volumes = [], containers = [] } = spec?.template?.spec ?? {};
-  return (
-    volumes.some(({ secret }) => secret?.secretName === name) ||
-    containers.some(({ env = [] }) => env.some(({ valueFrom }) => valueFrom?.secretKeyRef?.name === name))
-  );
-}
-
-async function find<T>({ cluster }: RunEngine, path: string, signal: AbortSignal): Promise<T | null> {
-  try {
-    return await cluster.json<T>({ path, signal });
-  } catch (error) {
-    if (isNotFound(error)) return null;
-    throw error;
-  }
-}
-
-function secretPath(namespace: string, name: string): string {
-  return `${secretsPath(namespace)}/${encodeURIComponent(name)}`;
 }
 
 interface ListedSecret {
@@ -260,10 +149,6 @@ async function sweepOrphanedSecrets({ engine, namespace, adapterType, signal }: 
 
 function isOrphan({ name, creationTimestamp, ownerReferences = [] }: ListedSecret["metadata"]): boolean {
   return ownerReferences.length === 0 && name.endsWith("-prompt") && isOld(creationTimestamp);
-}
-
-function isOld(time: string): boolean {
-  return Date.now() - Date.parse(time) >= LEFT_AGE_MS;
 }
 
 /** The cache knows the Jobs of this shard; the server is asked before a Secret goes. */

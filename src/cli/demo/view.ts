@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { printable } from "../../adapter/run/printable.ts";
+import { printable } from "../../adapter/host/printable.ts";
 import { cell, cut } from "../text-width.ts";
 
 export interface RunRow {

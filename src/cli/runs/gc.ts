@@ -1,4 +1,4 @@
-import { printable } from "../../adapter/run/printable.ts";
+import { printable } from "../../adapter/host/printable.ts";
 import { type Cluster, isConflict, isNotFound, jobPath } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
 import { addSelectorOption, addTargetOptions, connect, durationMs, labelsOf } from "../target.ts";

@@ -1,4 +1,4 @@
-import { printable } from "../../adapter/run/printable.ts";
+import { printable } from "../../adapter/host/printable.ts";
 import { type Job, type Pod, RunEngine } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
 import { addSelectorOption, addTargetOptions, connect, labelsOf, type TargetOptions } from "../target.ts";

@@ -1,4 +1,4 @@
-import { printable } from "../../adapter/run/printable.ts";
+import { printable } from "../../adapter/host/printable.ts";
 import {
   type Cluster,
   containerFacts,

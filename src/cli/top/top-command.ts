@@ -1,4 +1,4 @@
-import { printable } from "../../adapter/run/printable.ts";
+import { printable } from "../../adapter/host/printable.ts";
 import type { RunEngine } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
 import { rowsOf, type SelectionOptions, tableOf, withEngine } from "../runs/list.ts";

@@ -1,4 +1,4 @@
-import { printable } from "../../adapter/run/printable.ts";
+import { printable } from "../../adapter/host/printable.ts";
 import { cellsOf, RUN_TITLES, type RunRow } from "../runs/run-row.ts";
 import { cut, formatTable } from "../text-width.ts";
 

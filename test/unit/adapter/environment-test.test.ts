@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { AdapterEnvironmentCheck } from "@paperclipai/adapter-utils";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PERMISSIONS } from "../../../src/adapter/check/permissions.ts";
-import { forgetSelfPods } from "../../../src/adapter/start/self-pod.ts";
+import { forgetSelfPods } from "../../../src/adapter/job/self-pod.ts";
 import type { PolicyRule } from "../../../src/embedded/index.ts";
 import { adapterOf, NAMESPACE, startWorld, type World } from "./world.ts";
 

@@ -8,7 +8,7 @@ import {
   escapeReferences,
   reachableUrl,
 } from "../../../src/adapter/job/environment.ts";
-import { parseSelfPod } from "../../../src/adapter/start/self-pod.ts";
+import { parseSelfPod } from "../../../src/adapter/job/self-pod.ts";
 import { contextOf, rawSelfPod, selfPodOf } from "./fixtures.ts";
 
 function build(overrides: Partial<EnvironmentInput> & { env?: Record<string, string> } = {}): ContainerEnvironment {

@@ -98,7 +98,7 @@ describe("before there is a Job: the host may start the run again", () => {
     const { definition } = testDefinition();
     await run(world, createK8sAdapter(definition, { env: world.env })).result;
     const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "jobs" } });
-    const adapter = createK8sAdapter(definition, { env: world.env, guardTimeoutMs: 300 });
+    const adapter = createK8sAdapter(definition, { env: world.env, connectTimeoutMs: 300 });
     const result = await run(world, adapter, { agentId }).result;
     fault.remove();
     expect(result).toMatchObject({ errorCode: "k8s_concurrency_guard_unreachable", executionRecovery: BOOTSTRAP });
@@ -107,7 +107,7 @@ describe("before there is a Job: the host may start the run again", () => {
 
   test("k8s_concurrency_guard_unreachable: the look for rivals fails while the Secret is made; not the Secret's fault", async () => {
     const agentId = fresh();
-    const { adapter } = adapterOf(world, {}, { guardTimeoutMs: 500 });
+    const { adapter } = adapterOf(world, {}, { connectTimeoutMs: 500 });
     await run(world, adapter).result;
     // The watch does not show the own Job, so the server is asked; which refuses from the Job's creation on.
     const stall = world.k8s.faults.stallWatches(undefined, { resource: "jobs" });

@@ -2,7 +2,7 @@ import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import type { PreparedCommand } from "../../../src/adapter/definition.ts";
 import type { ManifestInput } from "../../../src/adapter/job/manifest.ts";
-import { parseSelfPod, type SelfPod } from "../../../src/adapter/start/self-pod.ts";
+import { parseSelfPod, type SelfPod } from "../../../src/adapter/job/self-pod.ts";
 
 export const AGENT_ID = "550e8400-e29b-41d4-a716-446655440000";
 export const RUN_ID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { isLabelKey, isLabelValue, jobNameFor, sanitizeLabelValue, slug } from "../../../src/adapter/job/names.ts";
+import { isLabelKey, isLabelValue } from "../../../src/adapter/config/kubernetes-names.ts";
+import { jobNameFor, sanitizeLabelValue, slug } from "../../../src/adapter/job/names.ts";
 
 describe("names of the adapter of old, to the letter", () => {
   test("job names", () => {

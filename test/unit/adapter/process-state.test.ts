@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { acquireLock, processState, settlesWithin } from "../../../src/adapter/start/process-state.ts";
+import { acquireLock, processState } from "../../../src/adapter/start/process-state.ts";
+import { settlesWithin } from "../../../src/adapter/wait.ts";
 import { abortable } from "../../../src/engine/index.ts";
 
 const never = new AbortController().signal;

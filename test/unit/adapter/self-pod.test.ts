@@ -6,7 +6,7 @@ import {
   parseSelfPod,
   readSelfPod,
   SelfPodError,
-} from "../../../src/adapter/start/self-pod.ts";
+} from "../../../src/adapter/job/self-pod.ts";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
 import { rawSelfPod } from "./fixtures.ts";

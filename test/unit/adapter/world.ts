@@ -13,9 +13,9 @@ import type {
   PreparedCommand,
   RunOutcome,
 } from "../../../src/adapter/definition.ts";
+import { forgetSelfPods } from "../../../src/adapter/job/self-pod.ts";
 import type { ExecuteOptions } from "../../../src/adapter/run/execute.ts";
 import { processState } from "../../../src/adapter/start/process-state.ts";
-import { forgetSelfPods } from "../../../src/adapter/start/self-pod.ts";
 import {
   EmbeddedKubernetes,
   type EmbeddedKubernetesOptions,

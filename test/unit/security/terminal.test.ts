@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { printable } from "../../../src/adapter/run/printable.ts";
+import { printable } from "../../../src/adapter/host/printable.ts";
 import { formatClaudeStreamEvent } from "../../../src/claude/format-event.ts";
 import { openView } from "../../../src/cli/demo/view.ts";
 import { logsCommand } from "../../../src/cli/logs-command.ts";

@@ -1,6 +1,6 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import type { Redactor } from "../job/credentials.ts";
-import { settlesWithin } from "../start/process-state.ts";
+import { settlesWithin } from "../wait.ts";
 import { printable } from "./printable.ts";
 
 /** The host cuts a longer piece in the middle, which destroys a line of JSON. In UTF-16 units, as the host counts. */

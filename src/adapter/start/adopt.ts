@@ -1,0 +1,79 @@
+import type { BaseConfig } from "../config/config.ts";
+import type { AgentVerdict } from "../definition.ts";
+import { BootstrapError, reasonOf } from "../errors.ts";
+import { eventTo, tell } from "../host/callbacks.ts";
+import { workingDirOf } from "../job/manifest.ts";
+import type { GuardInput } from "./guard.ts";
+import type { Adoption } from "./orphans.ts";
+import { AdoptedElsewhereError, isJustAdopted, readLeftBehind, relabel } from "./reattach.ts";
+import { type RunInput, type Started, timeoutNote } from "./run-input.ts";
+import { policyOf } from "./site.ts";
+
+/**
+ * Takes over a run that an earlier process left behind.
+ * @throws BootstrapError, ApiError; the signal's reason
+ */
+export async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { definition, ctx, config, site, signal, log, redactor, runLabel }: RunInput<Config, Verdict>,
+  { newcomer }: GuardInput,
+  { job, isOwnRun, isEnded }: Adoption,
+): Promise<Started> {
+  const { namespace, engine } = site;
+  const { name: jobName, uid } = job.metadata;
+  const left = readLeftBehind(job);
+  const prior = left.runId ?? "unknown";
+  if (!isOwnRun) {
+    // An ended one as well: its adopter hands out its result, and that is to happen once.
+    if (isJustAdopted(job)) throw new AdoptedElsewhereError(jobName);
+    try {
+      await relabel(
+        engine.cluster,
+        job,
+        { runId: ctx.runId, runIdLabel: runLabel, sessionId: newcomer.sessionId },
+        signal,
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof AdoptedElsewhereError) throw error;
+      log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);
+    }
+  }
+  try {
+    await engine.claim({ namespace, jobName, uid }, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new BootstrapError({
+      code: "k8s_pod_reattach_failed",
+      message: `Job ${jobName} could not be moved to this process's shard, so its end would not be seen: ${reasonOf(error)}`,
+      family: "transient_upstream",
+      cause: error,
+    });
+  }
+  await tell(() =>
+    ctx.onMeta?.({
+      adapterType: definition.type,
+      command: `kubectl job/${jobName}`,
+      cwd: namespace,
+      commandArgs: [],
+      commandNotes: [`Namespace: ${namespace}`, `Reattached to the Job of run ${prior}`, timeoutNote(config)],
+      prompt: "",
+      context: redactor.value(ctx.context) as Record<string, unknown>,
+    }),
+  );
+  const state = isEnded ? "has ended and whose result was not taken" : "is still running";
+  log.say("stdout", `Reattaching to Job ${namespace}/${jobName} of run ${prior}, which ${state}`);
+  eventTo(ctx, redactor)("k8s.job_adopted", `Reattached to Job ${jobName}`, {
+    namespace,
+    jobName,
+    uid,
+    priorRunId: prior,
+  });
+  return {
+    run: engine.attach({ namespace, jobName, uid, policy: policyOf(config) }),
+    adopted: true,
+    launchedAt: null,
+    sessionId: left.sessionId,
+    workingDir: left.workingDir ?? workingDirOf(ctx, config),
+    carry: left.carry,
+  };
+}

@@ -1,0 +1,46 @@
+import { type Cluster, jobPath, type ObjectMeta } from "../../engine/index.ts";
+
+/** RFC 6902. `add` and not `replace`: the latter fails where there was no such label or annotation. */
+export interface PatchOperation {
+  op: "add" | "test";
+  path: string;
+  value: unknown;
+}
+
+export function labelPath(key: string): string {
+  return `/metadata/labels/${escapePointer(key)}`;
+}
+
+/** Operations for a Job with this uid and no other of its name. */
+export function annotate(
+  { uid, annotations }: Pick<ObjectMeta, "uid" | "annotations">,
+  added: Readonly<Record<string, string>>,
+): PatchOperation[] {
+  const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
+  if (annotations === undefined) operations.push({ op: "add", path: "/metadata/annotations", value: {} });
+  for (const [key, value] of Object.entries(added)) {
+    operations.push({ op: "add", path: `/metadata/annotations/${escapePointer(key)}`, value });
+  }
+  return operations;
+}
+
+/** @throws ApiError: 422 when a `test` fails */
+export async function patchJob(
+  cluster: Cluster,
+  { namespace, name }: Pick<ObjectMeta, "namespace" | "name">,
+  body: readonly PatchOperation[],
+  signal?: AbortSignal,
+): Promise<void> {
+  await cluster.json({
+    method: "PATCH",
+    path: jobPath(namespace, name),
+    contentType: "application/json-patch+json",
+    body,
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** RFC 6901 */
+function escapePointer(key: string): string {
+  return key.replaceAll("~", "~0").replaceAll("/", "~1");
+}

@@ -1,0 +1,146 @@
+import { isConflict, isNotFound, type Job, jobPath, type RunEngine } from "../../engine/index.ts";
+import { AnnotationKey, secretNameFor } from "../job/names.ts";
+import { secretsPath } from "../job/prompt-delivery.ts";
+import type { GuardInput } from "./guard.ts";
+import { agentKeyOf, processState } from "./process-state.ts";
+
+export interface DeletionInput {
+  readonly engine: RunEngine;
+  readonly namespace: string;
+  readonly signal: AbortSignal;
+}
+
+export interface Target {
+  readonly name: string;
+  /** Null: whatever has that name. */
+  readonly uid: string | null;
+}
+
+/** A Job as the server has it: the cache keeps no volumes and no environment. */
+export interface FullJob {
+  readonly metadata: Pick<Job["metadata"], "uid" | "resourceVersion" | "deletionTimestamp" | "annotations">;
+  readonly status?: Job["status"];
+  readonly spec?: {
+    readonly ttlSecondsAfterFinished?: number;
+    readonly template?: {
+      readonly spec?: {
+        readonly volumes?: readonly { readonly secret?: { readonly secretName?: string } }[];
+        readonly containers?: readonly {
+          readonly env?: readonly { readonly valueFrom?: { readonly secretKeyRef?: { readonly name?: string } } }[];
+        }[];
+      };
+    };
+  };
+}
+
+/**
+ * Far longer than any process takes to give its Job the Secret, or to collect a result, all repetitions of requests included.
+ * Clocks of the cluster made the times; a few minutes of difference to ours do not matter.
+ */
+export const LEFT_AGE_MS = 15 * 60_000;
+
+export function isOld(time: string): boolean {
+  return Date.now() - Date.parse(time) >= LEFT_AGE_MS;
+}
+
+/** Notes a Job that this process created, gave up and could not delete: the agent's next start in this process deletes it. */
+export function keepInMind({ engine, namespace, newcomer }: GuardInput, jobName: string, uid: string | null): void {
+  const { undeleted } = processState();
+  const key = agentKeyOf(engine.cluster.server, namespace, newcomer.agentId);
+  const jobs = undeleted.get(key) ?? new Map<string, string | null>();
+  undeleted.set(key, jobs.set(jobName, uid));
+}
+
+/**
+ * Deletes what `keepInMind` noted: no process gives these Jobs a Secret any more, and until the sweep finds them they block the
+ * agent. Never rejects: what still cannot be deleted stays noted, and the guard will see it.
+ */
+export async function deleteUndeleted(
+  input: DeletionInput & { say(text: string): void },
+  agentKey: string,
+): Promise<void> {
+  const { undeleted } = processState();
+  const jobs = undeleted.get(agentKey);
+  if (jobs === undefined) return;
+  for (const [name, uid] of jobs) {
+    try {
+      if (await deleteHalfCreated({ name, uid }, input)) {
+        input.say(`Deleted Job ${name}, which was created for a start that failed`);
+      }
+      jobs.delete(name);
+    } catch {
+      // The server is still away.
+    }
+  }
+  if (jobs.size === 0) undeleted.delete(agentKey);
+}
+
+/** Deletes a Job that waits for a Secret that does not stand. @returns whether it did @throws ApiError */
+export async function deleteHalfCreated(target: Target, input: DeletionInput): Promise<boolean> {
+  const { engine, namespace, signal } = input;
+  const secret = secretNameFor(target.name);
+  return await deleteIf(target, input, async (job) => {
+    if (!needsSecret(job, secret)) return false;
+    return (await find(engine, secretPath(namespace, secret), signal)) === null;
+  });
+}
+
+function needsSecret({ spec }: FullJob, name: string): boolean {
+  const { volumes = [], containers = [] } = spec?.template?.spec ?? {};
+  return (
+    volumes.some(({ secret }) => secret?.secretName === name) ||
+    containers.some(({ env = [] }) => env.some(({ valueFrom }) => valueFrom?.secretKeyRef?.name === name))
+  );
+}
+
+/** Asks the server first, and deletes nothing that was changed since (adopted, for example). @throws ApiError */
+export async function deleteIf(
+  { name, uid }: Target,
+  { engine, namespace, signal }: DeletionInput,
+  isLeft: (job: FullJob) => boolean | Promise<boolean>,
+): Promise<boolean> {
+  const path = jobPath(namespace, name);
+  const job = await find<FullJob>(engine, path, signal);
+  if (job === null || (uid !== null && job.metadata.uid !== uid)) return false;
+  if (!mayBeLeft(job) || !(await isLeft(job))) return false;
+  return await deleteUnchanged(engine, path, job.metadata, { propagationPolicy: "Foreground" }, signal);
+}
+
+/** False when the object was changed or deleted since it was looked at: then it is not ours to delete. @throws ApiError */
+export async function deleteUnchanged(
+  { cluster }: RunEngine,
+  path: string,
+  { uid, resourceVersion }: { uid: string; resourceVersion: string },
+  options: { propagationPolicy?: "Foreground" },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const body = { apiVersion: "v1", kind: "DeleteOptions", ...options, preconditions: { uid, resourceVersion } };
+  try {
+    await cluster.json({ method: "DELETE", path, body, signal });
+    return true;
+  } catch (error) {
+    if (isConflict(error) || isNotFound(error)) return false;
+    throw error;
+  }
+}
+
+/** Neither ended, nor being deleted, nor adopted a moment ago. */
+export function mayBeLeft({ metadata, status = {} }: Pick<FullJob, "metadata" | "status">): boolean {
+  const adoptedAt = metadata.annotations?.[AnnotationKey.adoptedAt];
+  if (metadata.deletionTimestamp !== undefined || (adoptedAt !== undefined && !isOld(adoptedAt))) return false;
+  return !(status.conditions ?? []).some((each) => each.status === "True");
+}
+
+/** @throws ApiError, but for one that says that there is no such object */
+export async function find<T>({ cluster }: RunEngine, path: string, signal: AbortSignal): Promise<T | null> {
+  try {
+    return await cluster.json<T>({ path, signal });
+  } catch (error) {
+    if (isNotFound(error)) return null;
+    throw error;
+  }
+}
+
+export function secretPath(namespace: string, name: string): string {
+  return `${secretsPath(namespace)}/${encodeURIComponent(name)}`;
+}

@@ -1,0 +1,38 @@
+import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
+import type { Run } from "../../engine/index.ts";
+import type { BaseConfig } from "../config/config.ts";
+import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
+import type { RunLog } from "../host/run-log.ts";
+import type { Redactor } from "../job/credentials.ts";
+import type { Site } from "./site.ts";
+
+/** One run, once its configuration was read and its cluster was reached. */
+export interface RunInput<Config extends BaseConfig, Verdict extends AgentVerdict> {
+  readonly definition: AdapterDefinition<Config, Verdict>;
+  readonly ctx: AdapterExecutionContext;
+  readonly config: Config;
+  readonly site: Site;
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+  readonly log: RunLog;
+  readonly redactor: Redactor;
+  /** Agent id and run id as labels hold them. */
+  readonly agentLabel: string;
+  readonly runLabel: string;
+}
+
+/** A run whose Job exists. */
+export interface Started {
+  readonly run: Run;
+  /** Begun by an earlier process. */
+  readonly adopted: boolean;
+  /** On the monotonic clock, before the Job was created. Null: by an earlier process. */
+  readonly launchedAt: number | null;
+  readonly sessionId: string | null;
+  readonly workingDir: string;
+  readonly carry: Readonly<Record<string, string>>;
+}
+
+export function timeoutNote({ timeoutSec }: BaseConfig): string {
+  return `Timeout: ${timeoutSec > 0 ? `${timeoutSec}s` : "none"}`;
+}

@@ -1,0 +1,85 @@
+import type { EngineView } from "../../engine/index.ts";
+import type { BaseConfig } from "../config/config.ts";
+import type { AgentVerdict } from "../definition.ts";
+import { BootstrapError } from "../errors.ts";
+import { taskIdOf } from "../job/environment.ts";
+import { sanitizeLabelValue } from "../job/names.ts";
+import { bounded } from "../wait.ts";
+import { adopt } from "./adopt.ts";
+import { type GuardInput, openGuardView, passGuard, WAIT_TIMEOUT_MS } from "./guard.ts";
+import { launchFresh } from "./launch-fresh.ts";
+import { deleteUndeleted } from "./left-jobs.ts";
+import { acquireLock, agentKeyOf, processState } from "./process-state.ts";
+import type { RunInput, Started } from "./run-input.ts";
+
+/** How patient the guard is. */
+export interface GuardPatience {
+  readonly listTimeoutMs: number;
+  readonly cacheMaxAgeMs: number;
+}
+
+/**
+ * Guard, then creation or adoption; one at a time for one agent, so that no other run of this process comes between.
+ * @throws BootstrapError and everything `toBootstrapError` knows; the signal's reason
+ */
+export async function start<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  input: RunInput<Config, Verdict>,
+  patience: GuardPatience,
+): Promise<Started> {
+  const { definition, ctx, config, site, signal, log, agentLabel, runLabel } = input;
+  const sessionId = definition.resumeSessionId(ctx, config);
+  const taskId = taskIdOf(ctx.context);
+  const { engine, namespace } = site;
+  const askedAt = performance.now();
+  const agentKey = agentKeyOf(engine.cluster.server, namespace, agentLabel);
+  const release = await queue(input, agentKey);
+  let view: EngineView | null = null;
+  try {
+    view = await openGuardView(engine, { namespace, agentId: agentLabel, signal, timeoutMs: patience.listTimeoutMs });
+    const guard: GuardInput = {
+      ...patience,
+      engine,
+      view,
+      namespace,
+      containerName: definition.containerName,
+      newcomer: {
+        agentId: agentLabel,
+        runId: runLabel,
+        taskId: taskId === null ? null : sanitizeLabelValue(taskId),
+        sessionId: sessionId === null ? null : sanitizeLabelValue(sessionId),
+      },
+      config,
+      signal,
+      askedAt,
+      say: (stream, text) => log.say(stream, text),
+    };
+    while (true) {
+      await deleteUndeleted({ engine, namespace, signal, say: (text) => log.say("stdout", text) }, agentKey);
+      const passage = await passGuard(guard);
+      const started =
+        passage.kind === "adopt" ? await adopt(input, guard, passage) : await launchFresh(input, guard, sessionId);
+      if (started === null) continue;
+      if (started.run.uid !== null) processState().active.add(started.run.uid);
+      return started;
+    }
+  } finally {
+    view?.close();
+    release();
+  }
+}
+
+/** The agent's lock, within the limit of `concurrencyPolicy: wait`: runs that are before may wait so long themselves. */
+async function queue<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { signal, log }: RunInput<Config, Verdict>,
+  key: string,
+): Promise<() => void> {
+  const late = () =>
+    new BootstrapError({
+      code: "k8s_concurrent_run_blocked",
+      message: `Other runs of this agent have been waiting to start for ${WAIT_TIMEOUT_MS / 60_000} minutes.`,
+      family: "transient_upstream",
+    });
+  return await bounded({ signal, ms: WAIT_TIMEOUT_MS, late }, (limited) =>
+    acquireLock(key, limited, () => log.say("stdout", "Waiting for another run of this agent that is about to start")),
+  );
+}
