@@ -260,10 +260,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
 
   async #timedOut(): Promise<AdapterExecutionResult> {
     const { log } = this.#input;
-    log.say(
-      "stderr",
-      `Job ${this.#run.namespace}/${this.#run.jobName} has used up its time and did not end: deleting it`,
-    );
+    log.say("stderr", `Job ${this.#run.namespace}/${this.#run.jobName} is over its time and did not end: deleting it`);
     const end = await this.#stopped();
     const isDone = this.#parser.finish().hasResult && end?.exitCode === 0;
     return this.#classified(isDone ? "ended" : "timed_out", end);

@@ -44,7 +44,7 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
     signal.throwIfAborted();
     throw new BootstrapError({
       code: "k8s_pod_reattach_failed",
-      message: `Job ${jobName} could not be moved to this process's shard, so its end would not be seen: ${reasonOf(error)}`,
+      message: `Job ${jobName} could not be moved to this process's shard, so nobody would see it end: ${reasonOf(error)}`,
       family: "transient_upstream",
       cause: error,
     });
@@ -60,7 +60,7 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
       context: redactor.value(ctx.context) as Record<string, unknown>,
     }),
   );
-  const state = isEnded ? "has ended and whose result was not taken" : "is still running";
+  const state = isEnded ? "has ended and whose result nobody took" : "is still running";
   log.say("stdout", `Reattaching to Job ${namespace}/${jobName} of run ${prior}, which ${state}`);
   eventTo(ctx, redactor)("k8s.job_adopted", `Reattached to Job ${jobName}`, {
     namespace,

@@ -116,7 +116,7 @@ describe.each([
       const left = run(world, adapter, { agentId, taskId: "t" });
       await left.logged("agent is running");
       // As when it dies: the Job goes on, and nobody of this process follows it any more.
-      left.abort.abort(new Error("lease lost"));
+      left.abort.abort(new Error("Legacy controller lease lost"));
       await left.result;
       const answers = await Promise.all(
         children.map((child, i) => child.run({ agentId, runId: `left-${name}-${round}-${i}`, taskId: "t" })),

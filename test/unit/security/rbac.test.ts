@@ -81,7 +81,7 @@ describe("deploy/rbac.yaml", () => {
     });
     const left = start("adopted");
     await left.logged("works");
-    left.abort.abort(new Error("lease lost"));
+    left.abort.abort(new Error("Legacy controller lease lost"));
     await left.result;
     const adopter = start("adopted");
     expect(await adopter.result).toMatchObject({ exitCode: 0 });
