@@ -36,7 +36,7 @@ export interface AdapterDefinition<Config extends BaseConfig, Verdict extends Ag
   /** May read and write the server's own disk (prompt bundle). A throw is a failure before the Job exists. */
   prepare(input: PrepareInput<Config>): Promise<PreparedCommand>;
   createResultParser(): ResultParser<Verdict>;
-  /** Is this the line that the agent prints last, when all goes well? Saves the request that confirms the end of the log. */
+  /** Is this the line that the agent prints last, of a run that succeeds? Saves the request that confirms the end of the log. */
   isLastLine?(line: string): boolean;
   /** The host's result of a run whose Job existed. Pure; the adapter adds cancellation and continuation evidence. */
   classify(outcome: RunOutcome<Config, Verdict>): AdapterExecutionResult;
@@ -151,7 +151,7 @@ export interface RunOutcome<Config, Verdict> {
   readonly ctx: AdapterExecutionContext;
   readonly config: Config;
   readonly verdict: Verdict;
-  /** Null when nobody can say how the container ended (cancelled before it ran, or after the watch was lost). */
+  /** Null when it is not known how the container ended (cancelled before it ran, or after the watch was lost). */
   readonly end: RunEnd | null;
   /** The session that the run was to resume. Of an adopted run: from its Job. */
   readonly sessionId: string | null;

@@ -30,7 +30,7 @@ const core = (name: string, resource: string, verb: string, why: string): Permis
 export const PERMISSIONS: readonly Permission[] = [
   job("create", "runs are Jobs"),
   job("delete", "a run's Job is deleted after its result was taken, and when the run is cancelled"),
-  job("get", "a Job whose creation was answered by nobody is looked for"),
+  job("get", "a Job whose creation was not answered is looked for"),
   job("list", "what runs is listed before a run starts"),
   job("watch", "the end of a run is seen by a watch, not by polling"),
   { ...job("patch", "a run that an earlier process began is relabelled when it is adopted"), optional: true },

@@ -64,7 +64,7 @@ const DEFAULT_TTL_SECONDS = 300;
 const DEFAULT_GRACE_SECONDS = 60;
 
 /**
- * Reads the shared keys. The host's form writes 0 and "" into fields that nobody filled in, so both mean "not set".
+ * Reads the shared keys. The host's form writes 0 and "" into fields that were left empty, so both mean "not set".
  *
  * @throws ConfigError
  */
@@ -121,7 +121,7 @@ function absolutePath(read: ConfigReader, key: string): string | null {
 }
 
 /**
- * The form writes flat dotted keys (`"resources.requests.cpu"`), the documentation of old showed a nested object: both are
+ * The form writes flat dotted keys (`"resources.requests.cpu"`), the former documentation showed a nested object: both are
  * read, the flat ones win. Nested ones may name other resources too (`nvidia.com/gpu`).
  */
 function readResources(raw: Record<string, unknown>): BaseConfig["resources"] {
@@ -216,7 +216,7 @@ function readToleration(field: string, value: unknown): Toleration {
   return Object.fromEntries(Object.entries(entries).filter(([, each]) => each !== undefined));
 }
 
-/** The host resolves bindings to plain texts; anything that is not a text is left out, as the adapter of old did. */
+/** The host resolves bindings to plain texts; anything that is not a text is left out, as the former adapter did. */
 function readEnv(raw: Record<string, unknown>): Record<string, string> {
   const value = raw.env;
   if (isUnset(value)) return {};

@@ -179,7 +179,7 @@ function jsonOf(value: unknown): string | null {
 
 /**
  * Where a pod finds Paperclip's API. What the Deployment says goes before what the server made out for itself, which is its
- * own loopback address where nobody told it better.
+ * own loopback address where it was given no other.
  */
 export function apiUrlFor(inherited: Readonly<Record<string, string>>, serverEnv: NodeJS.ProcessEnv): string {
   return inherited.PAPERCLIP_API_URL?.trim() || localApiUrl(serverEnv);

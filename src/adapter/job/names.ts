@@ -27,7 +27,7 @@ export const AnnotationKey = {
   carry: "paperclip.io/carry",
   /** When a later process took the run over, RFC 3339. */
   adoptedAt: "paperclip.io/adopted-at",
-  /** Set on a Job that is kept after its result was taken: nobody shall take it again. */
+  /** Set on a Job that is kept after its result was taken: no later run shall take it again. */
   collectedAt: "paperclip.io/collected-at",
 } as const;
 

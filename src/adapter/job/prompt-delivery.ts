@@ -6,7 +6,7 @@ import { LabelKey } from "./names.ts";
  *
  * The Job is created first and the Secret second, owned by the Job from its birth. Until it exists the kubelet holds the
  * pod back (a Secret volume that is not optional, a `secretKeyRef`) and tries again by itself. So there is no moment at
- * which a crash leaves a Secret that nobody owns, no patch to set the owner afterwards, and an agent cannot start before
+ * which a crash leaves a Secret without an owner, no patch to set the owner afterwards, and an agent cannot start before
  * this process has said that it may. A Job whose process died before it said so is ended by `sweep`.
  */
 export interface RunSecret {

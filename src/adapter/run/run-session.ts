@@ -1,9 +1,10 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import {
   isForbidden,
+  jobFacts,
   type KeepaliveHandle,
   LinkedAbort,
-  type Pod,
+  podFacts,
   type Run,
   type RunEnd,
   RunGoneError,
@@ -17,7 +18,6 @@ import { eventTo, type TellEvent } from "../host/callbacks.ts";
 import { withEvidence } from "../host/evidence.ts";
 import { cancelledResult, isLeaseLoss, isStopped } from "../host/stop.ts";
 import { secretNameFor } from "../job/names.ts";
-import { jobEnd } from "../start/orphans.ts";
 import { processState } from "../start/process-state.ts";
 import type { RunInput, Started } from "../start/run-input.ts";
 import { GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
@@ -151,7 +151,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const run = this.#run;
     const { promise, resolve } = Promise.withResolvers<void>();
     const check = () => {
-      if (run.pod() === null || run.isPodFinal || isPodTerminal(run.pod())) resolve();
+      const pod = run.pod();
+      if (pod === null || run.isPodFinal || podFacts(pod).hasEnded) resolve();
     };
     run.on("change", check);
     check();
@@ -284,9 +285,12 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
     const job = this.#run.job();
     // Kept only when it has ended: one that still tries might start an agent whose output is never read.
+    const pod = this.#run.pod();
     const hasEnded =
-      failure.code === "init_failed" || (job !== null && jobEnd(job) !== null) || isPodTerminal(this.#run.pod());
-    const hadNoPod = this.#run.pod() === null && (await countsNoPod(cluster, this.#run));
+      failure.code === "init_failed" ||
+      (job !== null && jobFacts(job).end?.havePodsEnded === true) ||
+      (pod !== null && podFacts(pod).hasEnded);
+    const hadNoPod = pod === null && (await countsNoPod(cluster, this.#run));
     const isKept = config.retainJobs && hasEnded;
     if (isKept) {
       const end = { kind: "start_failed", exitCode: null } as const;
@@ -313,8 +317,4 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
 
 function failed(errorMessage: string, errorCode: string): AdapterExecutionResult {
   return { exitCode: null, signal: null, timedOut: false, errorMessage, errorCode };
-}
-
-function isPodTerminal(pod: Pod | null): boolean {
-  return pod?.status.phase === "Failed" || pod?.status.phase === "Succeeded";
 }

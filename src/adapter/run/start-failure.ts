@@ -1,4 +1,4 @@
-import { type Cluster, type Job, jobPath, type Run, type StartFailure } from "../../engine/index.ts";
+import { type Cluster, type Job, jobFacts, jobPath, type Run, type StartFailure } from "../../engine/index.ts";
 
 interface RawEvent {
   type?: string;
@@ -64,12 +64,8 @@ export function isTransientStart({ code, reason }: StartFailure): boolean {
 /** Of a run whose pod was never seen: does the server say that the Job stands and has had none? */
 export async function countsNoPod(cluster: Cluster, { namespace, jobName, uid }: Run): Promise<boolean> {
   try {
-    const { metadata, status = {} } = await cluster.json<Job>({
-      path: jobPath(namespace, jobName),
-      timeoutMs: 5_000,
-    });
-    const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = status;
-    return metadata.uid === uid && active + terminating + succeeded + failed === 0;
+    const job = await cluster.json<Job>({ path: jobPath(namespace, jobName), timeoutMs: 5_000 });
+    return job.metadata.uid === uid && jobFacts(job).podsCounted === 0;
   } catch {
     return false;
   }

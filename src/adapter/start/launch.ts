@@ -54,7 +54,7 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
     if (run === null) throw error;
     if (signal.aborted) {
       if (!isLeaseLoss(signal) || manifest.secret === null) return run;
-      // It cannot go on: nobody would give it its Secret, and until somebody deletes it, it blocks the agent.
+      // It cannot go on: no process would give it its Secret, and until it is deleted it blocks the agent.
       await withdraw(guard, run);
       throw signal.reason;
     }

@@ -1,4 +1,4 @@
-import { isConflict, isNotFound, type Job, jobPath, type RunEngine } from "../../engine/index.ts";
+import { isConflict, isNotFound, type Job, jobFacts, jobPath, type RunEngine } from "../../engine/index.ts";
 import { AnnotationKey, secretNameFor } from "../job/names.ts";
 import { secretsPath } from "../job/prompt-delivery.ts";
 import type { GuardInput } from "./guard.ts";
@@ -17,10 +17,8 @@ export interface Target {
 }
 
 /** A Job as the server has it: the cache keeps no volumes and no environment. */
-export interface FullJob {
-  readonly metadata: Pick<Job["metadata"], "uid" | "resourceVersion" | "deletionTimestamp" | "annotations">;
-  readonly status?: Job["status"];
-  readonly spec?: {
+export interface FullJob extends Job {
+  readonly spec: Job["spec"] & {
     readonly ttlSecondsAfterFinished?: number;
     readonly template?: {
       readonly spec?: {
@@ -86,7 +84,7 @@ export async function deleteHalfCreated(target: Target, input: DeletionInput): P
 }
 
 function needsSecret({ spec }: FullJob, name: string): boolean {
-  const { volumes = [], containers = [] } = spec?.template?.spec ?? {};
+  const { volumes = [], containers = [] } = spec.template?.spec ?? {};
   return (
     volumes.some(({ secret }) => secret?.secretName === name) ||
     containers.some(({ env = [] }) => env.some(({ valueFrom }) => valueFrom?.secretKeyRef?.name === name))
@@ -125,10 +123,11 @@ export async function deleteUnchanged(
 }
 
 /** Neither ended, nor being deleted, nor adopted a moment ago. */
-export function mayBeLeft({ metadata, status = {} }: Pick<FullJob, "metadata" | "status">): boolean {
-  const adoptedAt = metadata.annotations?.[AnnotationKey.adoptedAt];
-  if (metadata.deletionTimestamp !== undefined || (adoptedAt !== undefined && !isOld(adoptedAt))) return false;
-  return !(status.conditions ?? []).some((each) => each.status === "True");
+export function mayBeLeft(job: Job): boolean {
+  const adoptedAt = job.metadata.annotations?.[AnnotationKey.adoptedAt];
+  if (adoptedAt !== undefined && !isOld(adoptedAt)) return false;
+  const { end, isDeleting } = jobFacts(job);
+  return end === null && !isDeleting;
 }
 
 /** @throws ApiError, but for one that says that there is no such object */

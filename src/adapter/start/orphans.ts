@@ -1,4 +1,4 @@
-import type { Job, Pod } from "../../engine/index.ts";
+import { containerFacts, type Job, jobFacts, type Pod, podFacts } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
 
@@ -74,7 +74,7 @@ export function decide(situation: Situation): Decision {
   if (own !== undefined) {
     const blocker: Blocker = { job: own, code: "k8s_concurrent_run_blocked", isActiveHere: true };
     if (isActiveHere(own.metadata.uid)) return { kind: "blocked", blockers: [blocker] };
-    if (own.metadata.deletionTimestamp !== undefined) return { kind: "leaving", names: [own.metadata.name] };
+    if (jobFacts(own).isDeleting) return { kind: "leaving", names: [own.metadata.name] };
     return { kind: "adopt", job: own, isOwnRun: true, isEnded: isEnded(own, situation) };
   }
 
@@ -83,12 +83,12 @@ export function decide(situation: Situation): Decision {
   let target: Job | null = null;
   let endedTarget: Job | null = null;
   for (const job of jobs) {
-    if (job.metadata.deletionTimestamp !== undefined) {
+    if (jobFacts(job).isDeleting) {
       if (mayRunOn(job, situation)) leaving.push(job.metadata.name);
       continue;
     }
-    if (isOver(job) && hasLiveAgent(job, situation)) {
-      // The deadline: the Job is over, its pod has its grace period.
+    if (jobFacts(job).end !== null && hasLiveAgent(job, situation)) {
+      // The deadline: the Job has failed, its pod has its grace period.
       leaving.push(job.metadata.name);
       continue;
     }
@@ -115,7 +115,7 @@ export function decide(situation: Situation): Decision {
   return { kind: "start" };
 }
 
-/** By label: that is what the adapter of old left too. */
+/** By label: that is what the former adapter left too. */
 function isOwnRun({ metadata }: Job, { runId }: Newcomer): boolean {
   return metadata.labels?.[LabelKey.runId] === runId;
 }
@@ -130,30 +130,15 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function isOver(job: Job): boolean {
-  return (job.status.conditions ?? []).some(({ type, status }) => status === "True" && OVER.has(type));
-}
-
-/** The last two come first, while pods may still be terminating (KEP-3998). */
-const OVER = new Set(["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"]);
-
-/** With either its pods have ended, too (KEP-3998). */
-export function jobEnd(job: Job): "Complete" | "Failed" | null {
-  for (const { type, status } of job.status.conditions ?? []) {
-    if (status === "True" && (type === "Complete" || type === "Failed")) return type;
-  }
-  return null;
-}
-
 function podsOf(job: Job, { pods }: Situation): Pod[] {
   return pods.filter((pod) => pod.metadata.ownerReferences?.some((owner) => owner.uid === job.metadata.uid));
 }
 
 /** The agent of this pod runs or may still start. */
 function isLivePod(pod: Pod, containerName: string): boolean {
-  if (pod.status.phase === "Succeeded" || pod.status.phase === "Failed") return false;
-  const status = pod.status.containerStatuses?.find((each) => each.name === containerName);
-  return status?.state?.terminated === undefined;
+  if (podFacts(pod).hasEnded) return false;
+  const agent = containerFacts(pod, containerName);
+  return !(agent.state === "ended" || agent.state === "never started") || agent.isRestarted;
 }
 
 function hasLiveAgent(job: Job, situation: Situation): boolean {
@@ -166,20 +151,20 @@ function hasLiveAgent(job: Job, situation: Situation): boolean {
  */
 function mayRunOn(job: Job, situation: Situation): boolean {
   if (podsOf(job, situation).length > 0) return hasLiveAgent(job, situation);
-  const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = job.status;
-  return active + terminating > 0 || succeeded + failed === 0;
+  const { podsAlive, podsCounted } = jobFacts(job);
+  return podsAlive > 0 || podsCounted === 0;
 }
 
-/** The Job is over, or no longer has an agent that runs. */
+/** The Job has ended, or no longer has an agent that runs. */
 function isEnded(job: Job, situation: Situation): boolean {
-  const pods = podsOf(job, situation);
-  const isLive = pods.some((pod) => isLivePod(pod, situation.containerName));
-  return jobEnd(job) === null ? pods.length > 0 && !isLive && (job.spec.backoffLimit ?? 6) === 0 : !isLive;
+  if (hasLiveAgent(job, situation)) return false;
+  const { end, allowsRetries } = jobFacts(job);
+  return end?.havePodsEnded === true || (podsOf(job, situation).length > 0 && !allowsRetries);
 }
 
 /**
  * Is there an uncollected result worth taking? It must have ended well (after a failure a fresh run is what is wanted), its
- * log must still be there, and it must not have been kept after its result was taken: the adapter of old leaves no mark of
+ * log must still be there, and it must not have been kept after its result was taken: the former adapter leaves no mark of
  * that, so where Jobs are retained its ended ones are left alone.
  */
 function mayCollect(job: Job, situation: Situation): boolean {
@@ -188,12 +173,11 @@ function mayCollect(job: Job, situation: Situation): boolean {
   if (!config.reattachOrphanedJobs || isActiveHere(uid) || isCollected(uid)) return false;
   // Where Jobs are retained, one without the mark may have been taken all the same: without the right to patch there is none.
   if (config.retainJobs || annotations[AnnotationKey.collectedAt] !== undefined) return false;
-  const pods = podsOf(job, situation);
-  return jobEnd(job) !== "Failed" && pods.some((pod) => agentExitCode(pod, situation.containerName) === 0);
-}
-
-function agentExitCode(pod: Pod, containerName: string): number | null {
-  return pod.status.containerStatuses?.find((each) => each.name === containerName)?.state?.terminated?.exitCode ?? null;
+  if (jobFacts(job).state === "failed") return false;
+  return podsOf(job, situation).some((pod) => {
+    const agent = containerFacts(pod, situation.containerName);
+    return agent.state === "ended" && agent.exitCode === 0;
+  });
 }
 
 /** Pods whose Job is deleted already and whose agent may still run. */

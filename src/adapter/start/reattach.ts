@@ -4,7 +4,7 @@ import { BootstrapError } from "../errors.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
 import { annotate, labelPath, type PatchOperation, patchJob } from "./job-patch.ts";
 
-/** What a Job says about the run that an earlier process began. Jobs of the adapter of old say less. */
+/** What a Job says about the run that an earlier process began. Jobs of the former adapter say less. */
 export interface LeftBehind {
   readonly runId: string | null;
   readonly sessionId: string | null;

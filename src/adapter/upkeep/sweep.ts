@@ -1,4 +1,4 @@
-import { type Job, jobPath, type Pod, type RunEngine } from "../../engine/index.ts";
+import { containerFacts, type Job, jobFacts, jobPath, type Pod, type RunEngine } from "../../engine/index.ts";
 import { AnnotationKey, LabelKey, secretNameFor } from "../job/names.ts";
 import { secretsPath } from "../job/prompt-delivery.ts";
 import {
@@ -49,9 +49,11 @@ async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
   const { engine, say } = input;
   // Once for all Jobs: there may be thousands of either.
   const begun = new Set(engine.pods.list((pod) => !hasStartedNothing(pod)).flatMap(ownersOf));
-  const found = leftJobs(input, ({ metadata, status: { succeeded = 0, failed = 0 } }) => {
+  const found = leftJobs(input, (job) => {
+    const { metadata } = job;
+    const { podsCounted, podsAlive } = jobFacts(job);
     // One that is kept has lost its Secret after its end.
-    if (metadata.annotations?.[AnnotationKey.collectedAt] !== undefined || succeeded + failed > 0) return false;
+    if (metadata.annotations?.[AnnotationKey.collectedAt] !== undefined || podsCounted > podsAlive) return false;
     return isOld(metadata.creationTimestamp) && !begun.has(metadata.uid);
   });
   for (const { metadata } of found) {
@@ -63,23 +65,23 @@ async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
 }
 
 /**
- * Jobs whose agent has ended in a pod that goes on for another container's sake (a mesh's, which nobody tells to end). Kubernetes
+ * Jobs whose agent has ended in a pod that goes on for another container's sake (a mesh sidecar, for example). Kubernetes
  * counts `ttlSecondsAfterFinished` from the Job's end, which never comes; here it counts from the agent's.
  */
 async function sweepEndedJobs(input: SweepInput): Promise<void> {
   const { engine, containerName, say } = input;
   const endedAt = new Map<string, number>();
   for (const pod of engine.pods.list()) {
-    const agent = pod.status.containerStatuses?.find(({ name }) => name === containerName);
+    const agent = containerFacts(pod, containerName);
     // Not a number for one that has not ended, nor for a Job of several pods of which one has not.
-    const at = Date.parse(agent?.state?.terminated?.finishedAt ?? "");
+    const at = Date.parse((agent.state === "ended" && !agent.isRestarted && agent.finishedAt) || "");
     for (const uid of ownersOf(pod)) endedAt.set(uid, Math.max(at, endedAt.get(uid) ?? at));
   }
   const endedMsAgo = ({ uid }: { uid: string }) => Date.now() - (endedAt.get(uid) ?? Number.NaN);
   for (const { metadata } of leftJobs(input, (job) => endedMsAgo(job.metadata) >= LEFT_AGE_MS)) {
     const isDeleted = await deleteIf(metadata, input, ({ spec }) => {
       // Without one it is to be kept.
-      const ttlSeconds = spec?.ttlSecondsAfterFinished ?? Number.POSITIVE_INFINITY;
+      const ttlSeconds = spec.ttlSecondsAfterFinished ?? Number.POSITIVE_INFINITY;
       return endedMsAgo(metadata) >= ttlSeconds * 1_000;
     });
     if (!isDeleted) continue;
@@ -97,19 +99,16 @@ function leftJobs({ engine, namespace }: SweepInput, isLeft: (job: Job) => boole
   return engine.jobs.list((job) => {
     const { uid, annotations = {} } = job.metadata;
     if (job.metadata.namespace !== namespace || active.has(uid)) return false;
-    // The adapter of old creates the Secret first, and waits for the Job's end.
+    // The former adapter creates the Secret first, and waits for the Job's end.
     return annotations[AnnotationKey.workingDir] !== undefined && mayBeLeft(job) && isLeft(job);
   });
 }
 
-function hasStartedNothing({ status }: Pod): boolean {
-  return (status.containerStatuses ?? []).every(
-    ({ state, lastState, restartCount }) =>
-      state?.running === undefined &&
-      state?.terminated === undefined &&
-      lastState?.terminated === undefined &&
-      restartCount === 0,
-  );
+function hasStartedNothing(pod: Pod): boolean {
+  return pod.spec.containers.every(({ name }) => {
+    const facts = containerFacts(pod, name);
+    return facts.hasStarted === false || facts.state === "unknown";
+  });
 }
 
 interface ListedSecret {
@@ -123,7 +122,7 @@ interface ListedSecret {
 }
 
 /**
- * Run Secrets that the adapter of old left behind: without owner, without Job. The precondition on the version makes sure that it
+ * Run Secrets that the former adapter left behind: without owner, without Job. The precondition on the version makes sure that it
  * is still the one that was looked at.
  */
 async function sweepOrphanedSecrets({ engine, namespace, adapterType, signal }: SweepInput): Promise<void> {
