@@ -64,7 +64,7 @@ function podOf(jobName: string, agent: Agent, phase: NonNullable<Pod["status"]["
         { apiVersion: "batch/v1", kind: "Job", name: jobName, uid: `uid-${jobName}`, controller: true },
       ],
     },
-    spec: { containers: [{ name: "agent" }] },
+    spec: { restartPolicy: "Never", containers: [{ name: "agent" }] },
     status: { phase, containerStatuses: [{ name: "agent", restartCount: 0, state }] },
   };
 }
