@@ -29,8 +29,6 @@ export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, 
   const pod = run.pod();
   if (hasStarted(run, container, end)) return false;
   if (pod === null) return isTooSoon;
-  // The kubelet lost it: it may have run.
-  if (containerFacts(pod, container).state === "ended") return false;
   // A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen.
   if (job !== null && jobFacts(job).allowsRetries) return false;
   return run.isPodFinal || podFacts(pod).hasEnded || hasFailedInit(pod);
