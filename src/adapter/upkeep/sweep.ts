@@ -23,9 +23,10 @@ export interface SweepInput extends DeletionInput {
 }
 
 const SWEEP_EVERY_MS = 5 * 60_000;
+
 /**
  * Ends what processes left behind that died: Jobs without their Secret, Jobs whose agent has ended but not their pod, Secrets of the
- * adapter of old without their Job. At most every five minutes per namespace, whatever the number of runs.
+ * former adapter without their Job. At most every five minutes per namespace, whatever the number of runs.
  *
  * @throws ApiError
  */
@@ -42,8 +43,8 @@ export async function sweep(input: SweepInput): Promise<void> {
 }
 
 /**
- * Jobs whose process died before it created their Secret. Their agent can never start, while the pod holds its node's room for
- * ever, unless the agent runs again.
+ * Jobs whose process died before it created their Secret. Their agent can never start, while the pod holds room on its node
+ * unless the agent runs again.
  */
 async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
   const { engine, say } = input;
