@@ -94,15 +94,6 @@ interface LogsArguments extends TargetOptions {
   timestamps: boolean;
 }
 
-/** Without -f: the container is taken as one that will say no more. */
-function asItStands(source: LogSource): LogSource {
-  const view = () => {
-    const now = source.view();
-    return now.phase === "running" ? ({ ...now, phase: "ended" } as const) : now;
-  };
-  return { ...source, view };
-}
-
 async function printLog(
   cluster: Cluster,
   source: LogSource,
@@ -112,15 +103,11 @@ async function printLog(
   signal: AbortSignal,
 ): Promise<void> {
   const { follow, tail, since } = options;
-  const { phase } = source.view();
-  // Nothing to wait for: the container has not started.
-  if (!follow && phase === "waiting") return;
-  const stream = followLogs(cluster, follow ? source : asItStands(source), {
+  const stream = followLogs(cluster, source, {
+    follow,
     ...(tail === undefined ? {} : { tailLines: tail }),
     ...(since === undefined ? {} : { since: new Date(Date.now() - since) }),
     signal,
-    // A container that runs may go on for ever: what one whole read shows is what there is.
-    ...(!follow && phase === "running" ? { isLastLine: () => true } : {}),
     onGap: (gap) => printer.tell(label, gap.message),
     onRestart: ({ restartCount }) => printer.tell(label, `restarted (${restartCount})`),
   });

@@ -8,6 +8,8 @@ export type ReadOutcome = {
   delivered: number;
   /** How long it was open, in milliseconds. */
   openMs: number;
+  /** Its clock in seconds when the server began to answer with a log; null: it did not, or told no time. */
+  serverTime: number | null;
   /** The server began to answer with a log. */
   answered: boolean;
 } & (
@@ -39,13 +41,19 @@ export interface FollowHistory {
   readonly started: boolean;
   /** Some read has been answered with a log, of this instance or an earlier one. */
   readonly everAnswered: boolean;
+  /** It was seen to run: the time of its end is our own observation. */
+  readonly seenRunning: boolean;
   /**
-   * Reads in a row, up to the last one that was answered with a log, that ended cleanly at the same place: behind a newline,
-   * and having shown the last delivered line. 0 also where a refusal after the first speaks of a kubelet in trouble.
+   * Reads in a row, up to the last one that was answered with a log, that ended cleanly and brought nothing after the first of
+   * them, which ended right behind the newline of the last delivered line. Only following reads count beside the first. 0 also
+   * where a refusal speaks of a kubelet in trouble.
    */
   readonly cleanEnds: number;
-  /** When the last read that was answered ended. */
+  /** When the last read that was answered was opened, and when it ended. */
+  readonly openedAt: number;
   readonly answeredAt: number;
+  /** Following reads that broke. */
+  readonly breaks: number;
   /** Since when the container is known not to run; null: it runs. */
   readonly stoppedAt: number | null;
   /** Since when it is known to have ended, or since it last gave new lines; null: it has not ended. */
@@ -70,9 +78,12 @@ export interface FollowHistory {
 export const NEW_HISTORY: FollowHistory = {
   last: null,
   started: false,
+  seenRunning: false,
   everAnswered: false,
   cleanEnds: 0,
+  openedAt: 0,
   answeredAt: 0,
+  breaks: 0,
   stoppedAt: null,
   endedAt: null,
   idleReads: 0,
@@ -99,10 +110,15 @@ export function restOfInstance(history: FollowHistory): FollowHistory {
 export function podSeen(history: FollowHistory, view: ContainerView, now: number): FollowHistory {
   const { phase } = view;
   const started = history.started || phase === "running" || view.startedAt !== null || view.restartCount > 0;
+  const seenRunning = history.seenRunning || phase === "running";
   const stoppedAt = phase === "running" ? null : (history.stoppedAt ?? now);
   const endedAt = phase === "ended" ? (history.endedAt ?? now) : null;
-  const isSame = started === history.started && stoppedAt === history.stoppedAt && endedAt === history.endedAt;
-  return isSame ? history : { ...history, started, stoppedAt, endedAt };
+  const isSame =
+    started === history.started &&
+    seenRunning === history.seenRunning &&
+    stoppedAt === history.stoppedAt &&
+    endedAt === history.endedAt;
+  return isSame ? history : { ...history, started, seenRunning, stoppedAt, endedAt };
 }
 
 export function afterRest(history: FollowHistory): FollowHistory {
@@ -132,16 +148,29 @@ export function afterRead(history: FollowHistory, outcome: ReadOutcome, now: num
   if (outcome.end === "refused") {
     return hasDelivered || isDoubt(history, outcome) ? { ...counted, cleanEnds: 0 } : counted;
   }
-  const answered = { ...counted, answeredAt: now };
+  const answered: FollowHistory = {
+    ...counted,
+    openedAt: now - outcome.openMs,
+    answeredAt: now,
+    cleanEnds: cleanEnds(history, outcome),
+    breaks: history.breaks + (outcome.end === "broken" && !outcome.final ? 1 : 0),
+  };
   // Where a read was cut says nothing of where the log ends.
-  if (!isClean || !outcome.caughtUp) return { ...answered, cleanEnds: 0 };
+  if (!isClean || !outcome.caughtUp) return answered;
   return {
     ...answered,
-    // Amid a line it was cut, however cleanly: should the pod go now, the rest of the line is lost.
-    cleanEnds: outcome.unfinished ? 0 : hasDelivered ? 1 : history.cleanEnds + 1,
     place: outcome.place,
     confirmations: outcome.final && outcome.place === history.place ? history.confirmations + 1 : 0,
   };
+}
+
+function cleanEnds(history: FollowHistory, outcome: ReadOutcome): number {
+  // Amid a line it was cut, however cleanly: should the pod go now, the rest of the line is lost.
+  if (outcome.end !== "clean" || outcome.unfinished) return 0;
+  if (outcome.delivered > 0) return outcome.caughtUp ? 1 : 0;
+  if (outcome.caughtUp) return history.cleanEnds + 1;
+  // Without the last line: its file was rotated away. That one that follows ends at all tells that the container has ended.
+  return history.cleanEnds > 0 && !outcome.final ? history.cleanEnds + 1 : history.cleanEnds;
 }
 
 /** After a clean end, a refusal that is not about the pod's deletion speaks of a kubelet in trouble. Two clean ends are proof enough. */

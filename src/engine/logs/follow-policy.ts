@@ -5,8 +5,12 @@ import type { ContainerView, LogGapReason } from "./types.ts";
 export interface FollowState {
   view: ContainerView;
   history: FollowHistory;
-  /** The last line delivered marks the end of the output. */
-  lastLineSeen: boolean;
+  /** The last line delivered of this instance; `marksEnd`: by its text it is the last of the output. */
+  lastLine: { seconds: number; marksEnd: boolean } | null;
+  /** What there is now is wanted, and nothing is to be waited for. */
+  once: boolean;
+  /** So long after the container's end lines may still come, in milliseconds. */
+  lateLinesMs: number;
   /** Milliseconds, of the clock that `history` counts by. */
   now: number;
   /** From 0 to 1. */
@@ -34,6 +38,8 @@ const CLEAN_END_MAX_MS = 5_000;
 /** A stream that ended cleanly so long before the pod told of its container's end may have ended for another reason. */
 export const CLEAN_END_TRUST_MS = 1_000;
 const LAST_LINE_MAX_MS = 60_000;
+/** A container that has ended so shortly after its last line has written nothing behind it. One clock, the node's, tells both. */
+const LAST_LINE_TO_END_SECONDS = 2;
 /** A container has ended and its log cannot be had for so long: give up, and say so. */
 export const ENDED_GIVE_UP_MS = 120_000;
 const ANSWERED_MAX_MS = 2_000;
@@ -41,6 +47,8 @@ const ANSWERED_MAX_MS = 2_000;
 const HEALTHY_MS = 10_000;
 /** So many final reads in a row without the last delivered line: it is not there any more. */
 const ROTATED_AFTER_READS = 3;
+/** So many times in a row the log was forbidden before any of it was had: it is no matter of a moment. */
+export const FORBIDDEN_AFTER_READS = 5;
 /** So many times in a row the server said that it has no log of an ended container. */
 const UNAVAILABLE_AFTER_READS = 5;
 
@@ -67,17 +75,18 @@ const rest = (ms: number, hurry: boolean): FollowStep => ({ do: "rest", ms, hurr
 const hasRested = ({ history }: FollowState) => history.rested;
 
 const POD_DELETED: readonly Row[] = [
-  [({ history }) => !history.started || sawEnd(history), () => ({ do: "end", gap: null })],
+  [(state) => !state.history.started || (sawEnd(state) && !isKubeletAway(state)), () => ({ do: "end", gap: null })],
   [always, () => ({ do: "end", gap: "pod_gone" })],
 ];
 
 const NOT_READ_YET: readonly Row[] = [
+  [({ once, view }) => once && view.phase === "waiting", () => ({ do: "end", gap: null })],
   [({ view }) => view.phase === "waiting", wait],
   [always, readOn],
 ];
 
 const REFUSED: readonly Row[] = [
-  [(state) => isFatal(refusal(state), state.history.everAnswered), () => ({ do: "fail" })],
+  [isFatal, () => ({ do: "fail" })],
   // Not started yet, or about to be started again.
   [(state) => state.view.phase === "waiting" && isNoLog(refusal(state)), wait],
   // The pod ended before its container was started: there is no log.
@@ -111,7 +120,7 @@ const WHILE_RUNNING: readonly Row[] = [
   [(state) => endsAmidLine(state) && fruitless(state) === 0, read(true)],
   // The pod's word is late, as when thousands of runs end together: each further read adds to what the server is late with.
   [
-    ({ lastLineSeen }) => lastLineSeen,
+    ({ lastLine }) => lastLine?.marksEnd === true,
     (state) => rest(Math.min(LAST_LINE_MAX_MS, doubled(LAST_LINE_SETTLE_MS, fruitless(state))), true),
   ],
   [(state) => fruitless(state) === 0, () => rest(CLEAN_END_SETTLE_MS, true)],
@@ -120,11 +129,18 @@ const WHILE_RUNNING: readonly Row[] = [
 
 /** Also between two instances (CrashLoopBackOff), while the server still gives the log of the one that ended. */
 const AFTER_CONTAINER_END: readonly Row[] = [
-  [(state) => state.lastLineSeen && isCaughtUp(state) && !endsAmidLine(state), ended(null)],
+  [(state) => state.once && isCaughtUp(state), () => ({ do: "end", gap: null })],
+  [(state) => isEndMarked(state) && isCaughtUp(state) && !endsAmidLine(state), ended(null)],
+  // Some runtimes tell of an exit before the log is complete.
+  [
+    (state) => isClean(state) && !isSettled(state) && !hasRested(state),
+    (state) => rest(state.lateLinesMs - endedMs(state), false),
+  ],
   [(state) => isClean(state) && !isFinal(state), read(false)],
   // Complete when one more read brings nothing new: a clean end alone may be a kubelet's restart.
-  [isConfirmed, ended(null)],
-  [(state) => isClean(state) && state.history.missedReads >= ROTATED_AFTER_READS, ended("rotated")],
+  [(state) => isConfirmed(state) && isSettled(state), ended(null)],
+  [(state) => isRotated(state) && sawEnd(state), ended(null)],
+  [isRotated, ended("rotated")],
   [(state) => isClean(state) && state.history.idleReads === 0, read(false)],
   [hasRested, read(false)],
   [(state) => endedMs(state) > ENDED_GIVE_UP_MS && state.history.idleReads > 0, ended("unreachable")],
@@ -147,13 +163,16 @@ function refusal({ history: { last } }: FollowState): Refused {
   return last;
 }
 
-/** 4xx that only another request mends. A kubelet that has just started answers 404 for a pod that runs; 400 is also "not started". */
-function isFatal({ status, message }: Refused, everAnswered: boolean): boolean {
+/** What only another request, or another right, helps. */
+function isFatal(state: FollowState): boolean {
+  const { status, message } = refusal(state);
   if (status < 400 || status >= 500) return false;
   // `container nope is not valid for pod p`, `a container name must be specified …`: reason is BadRequest for all of them.
   if (status === 400) return /is not valid for pod|must be specified|parsing time/.test(message);
-  if (status === 401 || status === 403) return !everAnswered;
-  return ![404, 408, 409, 410, 425, 429].includes(status);
+  // An API server that has just started refuses for a moment what is allowed. What was allowed once will be again.
+  if (status === 403) return !state.history.everAnswered && state.history.refusals >= FORBIDDEN_AFTER_READS;
+  // 401: credentials are renewed. 404: a kubelet that has just started says so of a pod that runs.
+  return ![401, 404, 408, 409, 410, 425, 429].includes(status);
 }
 
 function isNoLog({ status }: Refused): boolean {
@@ -196,16 +215,43 @@ function endedMs({ history, now }: FollowState): number {
   return history.endedAt === null ? 0 : now - history.endedAt;
 }
 
+function isEndMarked({ view, lastLine }: FollowState): boolean {
+  return lastLine?.marksEnd === true && endedWithin(view, lastLine, LAST_LINE_TO_END_SECONDS);
+}
+
+function endedWithin({ finishedAt }: ContainerView, lastLine: { seconds: number }, seconds: number): boolean {
+  return finishedAt !== null && Math.abs(Date.parse(finishedAt) / 1000 - lastLine.seconds) <= seconds;
+}
+
+/** The last read was opened so long after the container's end that no line can have come since. */
+function isSettled({ view: { finishedAt }, history, lateLinesMs }: FollowState): boolean {
+  const { last, endedAt, openedAt, seenRunning } = history;
+  if (endedAt === null || openedAt - endedAt >= lateLinesMs) return true;
+  // Who comes to a container that ended long ago need not wait. Its `finishedAt` is cut to the second.
+  if (seenRunning || finishedAt === null || last === null || last.serverTime === null) return false;
+  return last.serverTime * 1000 - Date.parse(finishedAt) >= lateLinesMs + 1000;
+}
+
+/** The last delivered line is not in the log any more. */
+function isRotated(state: FollowState): boolean {
+  return isClean(state) && state.history.missedReads >= ROTATED_AFTER_READS;
+}
+
 /**
- * The pod is gone: was the end of its log seen? The stream of a container that is killed ends cleanly, once all that it
- * printed has been sent; that of a container that runs on, when its kubelet restarts. What tells them apart is what comes next:
- * the pod's own word within moments, or a second read that ends at the same place. Being refused as "not found" after that
- * takes nothing away, for the log goes with the pod; but a kubelet that could not be reached leaves it open.
+ * The rest of the log cannot be had: was its end seen? The stream of a container that is killed ends cleanly, once all that it
+ * printed has been sent; that of a container that runs on, when its kubelet restarts. What tells them apart is what comes next: the
+ * pod's own word within moments, a second read that ends at the same place, or a container that ended just after its last line.
  */
-function sawEnd({ last, cleanEnds, answeredAt, stoppedAt }: FollowHistory): boolean {
+function sawEnd({ view, history, lastLine }: FollowState): boolean {
+  const { cleanEnds, answeredAt, stoppedAt } = history;
+  if (cleanEnds !== 1) return cleanEnds > 1;
   const lateMs = stoppedAt === null ? 0 : stoppedAt - answeredAt;
-  if (cleanEnds === 0 || (cleanEnds === 1 && lateMs > CLEAN_END_TRUST_MS)) return false;
-  return last?.end !== "refused" || isNoLog(last);
+  return lateMs <= CLEAN_END_TRUST_MS || (lastLine !== null && endedWithin(view, lastLine, LAST_LINE_TO_END_SECONDS));
+}
+
+/** "Not found" after a clean end takes nothing away, for the log goes with the pod; a kubelet that cannot be reached leaves it open. */
+function isKubeletAway({ history: { last } }: FollowState): boolean {
+  return last?.end === "refused" && !isNoLog(last);
 }
 
 function doubled(ms: number, times: number): number {

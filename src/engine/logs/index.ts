@@ -3,7 +3,7 @@ import { LogStream } from "./log-stream.ts";
 import type { LogOptions, LogSource } from "./types.ts";
 
 export { containerView } from "./container-view.ts";
-export type { LogStats } from "./log-follower.ts";
+export type { LogStats } from "./delivery.ts";
 export type { LogTransport } from "./log-read.ts";
 export { LogStream } from "./log-stream.ts";
 export type {

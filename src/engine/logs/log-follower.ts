@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { LinkedAbort } from "../transport/index.ts";
+import { Delivery, type LogSink, type LogStats } from "./delivery.ts";
 import {
   afterRead,
   afterRest,
@@ -10,46 +11,13 @@ import {
   restOfInstance,
 } from "./follow-history.ts";
 import { nextStep } from "./follow-policy.ts";
-import { describeGap } from "./gap.ts";
+import { headGap, isAdjacent } from "./gap.ts";
 import { LogPosition } from "./log-position.ts";
 import { type LogTransport, readLog, type TimedLine } from "./log-read.ts";
 import { requestFor, startOf } from "./log-request.ts";
 import { nextChange } from "./next-change.ts";
 import { QuietWatch } from "./quiet-watch.ts";
-import type { ContainerView, LogGap, LogGapReason, LogLine, LogOptions, LogRestart, LogSource } from "./types.ts";
-
-/** What a follow has done so far. */
-export interface LogStats {
-  /** `waiting`: for the pod. `resting`: between two requests. */
-  state: "idle" | "waiting" | "reading" | "resting" | "ended";
-  /** Lines delivered, and the bytes of their text. */
-  lines: number;
-  bytes: number;
-  /** Requests made. */
-  reads: number;
-  /** Lines received again after a cut, and dropped. */
-  repeated: number;
-  gaps: number;
-  restarts: number;
-}
-
-/** Where a follow delivers to. None of these may throw. */
-export interface LogSink {
-  /** A promise holds the follow back until it resolves. */
-  lines(lines: LogLine[]): Promise<void> | undefined;
-  gap(gap: LogGap): void;
-  restart(restart: LogRestart): void;
-}
-
-/** The container instance that is followed. */
-interface Instance {
-  readonly restartCount: number;
-  readonly position: LogPosition;
-  /** The first line delivered, and the time of the last one before it, of an earlier instance. */
-  first: { seconds: number; time: string; after: string | null } | null;
-  /** The line that was cut off before its newline. */
-  unfinished: TimedLine | null;
-}
+import type { ContainerView, LogOptions, LogSource } from "./types.ts";
 
 /**
  * Follows the log of one container: reads, and reads on from the last delivered line, until `nextStep` says that the log has
@@ -59,34 +27,36 @@ export class LogFollower {
   readonly #transport: LogTransport;
   readonly #source: LogSource;
   readonly #options: LogOptions;
-  readonly #sink: LogSink;
+  readonly #delivery: Delivery;
   readonly #signal: AbortSignal;
-  #instance: Instance;
+  /** Of the container instance that is followed, as are position and history. */
+  #restartCount: number;
+  #position: LogPosition;
   #history: FollowHistory = NEW_HISTORY;
   /** The rest of an instance that was started again is being read. */
   #previous = false;
-  #limited = false;
   #firstAnsweredAt: number | null = null;
-  #lastTime: string | null = null;
-  /** Of the last line delivered; kept for `isLastLine` only. */
-  #lastText: string | null = null;
   /** Of the last read, if it was refused. */
   #error: unknown = null;
-  readonly stats: LogStats = { state: "idle", lines: 0, bytes: 0, reads: 0, repeated: 0, gaps: 0, restarts: 0 };
 
   constructor(transport: LogTransport, source: LogSource, options: LogOptions, sink: LogSink, signal: AbortSignal) {
     this.#transport = transport;
     this.#source = source;
     this.#options = options;
-    this.#sink = sink;
+    this.#delivery = new Delivery(source, options, sink);
     this.#signal = signal;
-    this.#instance = newInstance(source.view().restartCount, new LogPosition(startOf(options)));
+    this.#restartCount = source.view().restartCount;
+    this.#position = new LogPosition(startOf(options));
+  }
+
+  get stats(): LogStats {
+    return this.#delivery.stats;
   }
 
   /** Resolves at the end of the log, or once the signal aborts. Rejects with what trying again cannot help. */
   async run(): Promise<void> {
     try {
-      while (!this.#signal.aborted && !this.#limited) {
+      while (!this.#signal.aborted && !this.#delivery.isLimited) {
         if (!(await this.#step())) return;
       }
     } finally {
@@ -104,7 +74,10 @@ export class LogFollower {
     const step = nextStep({
       view,
       history: this.#history,
-      lastLineSeen: this.#isLastLineSeen(),
+      lastLine: this.#lastLine(),
+      once: this.#options.follow === false,
+      // What an instance wrote is all there when the next one has been started.
+      lateLinesMs: this.#previous ? 0 : (this.#options.lateLinesMs ?? LATE_LINES_MS),
       now: performance.now(),
       random: Math.random,
     });
@@ -131,21 +104,29 @@ export class LogFollower {
           await this.#enterNextInstance(step.gap !== null);
           return true;
         }
-        await this.#deliverUnfinished();
-        if (step.gap) this.#gap(step.gap, null);
+        await this.#deliverRest();
+        if (step.gap) this.#delivery.gap(step.gap, { words: this.#wordsOfServer() });
         return false;
     }
   }
 
-  #isLastLineSeen(): boolean {
+  #lastLine(): { seconds: number; marksEnd: boolean } | null {
+    const { last } = this.#delivery;
     const { isLastLine } = this.#options;
-    return isLastLine !== undefined && this.#lastText !== null && !this.#previous && isLastLine(this.#lastText);
+    if (last === null) return null;
+    return { seconds: last.seconds, marksEnd: !this.#previous && isLastLine !== undefined && isLastLine(last.text) };
+  }
+
+  #wordsOfServer(): string | null {
+    const { last } = this.#history;
+    return last?.end === "refused" ? last.message.slice(0, MAX_WORDS) : null;
   }
 
   #view(): ContainerView {
     const view = this.#source.view();
-    // The rest of an earlier instance is read as of a container that has ended.
-    const seen = this.#previous && view.phase !== "gone" ? ({ ...view, phase: "ended" } as const) : view;
+    // The rest of an earlier instance is read as of a container that has ended, and so is one that is not to be followed.
+    const isTaken = this.#previous ? view.phase !== "gone" : this.#options.follow === false && view.phase === "running";
+    const seen = isTaken ? ({ ...view, phase: "ended" } as const) : view;
     this.#history = podSeen(this.#history, seen, performance.now());
     return seen;
   }
@@ -162,16 +143,16 @@ export class LogFollower {
   // ---- reading
 
   async #read(follow: boolean, view: ContainerView): Promise<void> {
-    const instance = this.#instance;
     const abort = new AbortController();
     const linked = new LinkedAbort([this.#signal, abort.signal]);
     const quiet = new QuietWatch(abort, follow ? QUIET_MS : QUIET_FINAL_MS, () => !follow || this.#hasStopped());
     const unsubscribe = this.#source.onChange(() => quiet.check());
+    let serverTime: number | null = null;
     this.stats.reads++;
     const request = requestFor(this.#source, this.#options, {
       follow,
       view,
-      position: instance.position,
+      position: this.#position,
       history: this.#history,
       previous: this.#previous,
       isFirstInstance: this.stats.restarts === 0,
@@ -180,13 +161,20 @@ export class LogFollower {
     const result = await readLog(
       this.#transport,
       request,
-      instance.position,
+      this.#position,
       {
-        lines: (lines) => this.#deliver(lines, abort),
+        lines: (lines) => {
+          if (this.#delivery.first === null) this.#checkHead(lines[0] as TimedLine, serverTime);
+          const room = this.#delivery.lines(lines);
+          if (this.#delivery.isLimited) abort.abort();
+          return room;
+        },
         gap: (next) => this.#lostTrack(next),
-        passedOver: () => this.#gap("clock_stepped", null),
-        answered: (serverTime) => {
-          this.#firstAnsweredAt ??= serverTime;
+        passedOver: () => this.#delivery.gap("clock_stepped", { certain: true }),
+        resent: (after, before) => this.#delivery.gap("rotated", { after, before, certain: true }),
+        answered: (time) => {
+          serverTime = time;
+          this.#firstAnsweredAt ??= time;
           quiet.active();
         },
         active: () => quiet.active(),
@@ -203,10 +191,10 @@ export class LogFollower {
     this.#error = result.error;
     this.#history = afterRead(this.#history, outcome, performance.now());
     if (outcome.end === "refused") return;
-    instance.position.readEnded(outcome.end === "clean" && outcome.caughtUp && !outcome.unfinished);
+    this.#position.readEnded(outcome.end === "clean" && outcome.caughtUp && !outcome.unfinished);
     if (unfinished === null) return;
-    instance.unfinished = unfinished;
-    instance.position.unfinished(unfinished.seconds, unfinished.nanos);
+    this.#delivery.unfinished = unfinished;
+    this.#position.unfinished(unfinished.seconds, unfinished.nanos);
   }
 
   /** The container does not run any more, so an open stream has to end by itself within moments. */
@@ -215,58 +203,23 @@ export class LogFollower {
     return view.phase === "ended" || view.phase === "gone" || this.#isRestarted(view);
   }
 
-  // ---- delivering
+  // ---- what is missing
 
-  #deliver(lines: TimedLine[], abort: AbortController): Promise<void> | undefined {
-    const instance = this.#instance;
-    const [first] = lines;
-    if (first !== undefined) instance.first ??= { seconds: first.seconds, time: first.time, after: this.#lastTime };
-    instance.unfinished = null;
-    const batch: LogLine[] = [];
-    for (const line of lines) {
-      if (this.#reachesLimit(line)) break;
-      batch.push(this.#toLine(line, true));
-    }
-    const room = batch.length > 0 ? this.#sink.lines(batch) : undefined;
-    if (!this.#limited) return room;
-    const end = () => {
-      this.#gap("limit_reached", null);
-      abort.abort();
-    };
-    return room ? room.then(end) : void end();
+  #checkHead(first: TimedLine, serverTime: number | null): void {
+    if (this.stats.restarts === 0 && startOf(this.#options) !== "beginning") return;
+    const { isFirstLine } = this.#options;
+    const { restartCount, startedAt } = this.#source.view();
+    const isOther = this.#previous || restartCount !== this.#restartCount;
+    const gap = headGap(first, { isFirstLine, startedAt: isOther ? null : startedAt, serverTime });
+    if (gap !== null) this.#delivery.gap("rotated", gap);
   }
 
-  #reachesLimit({ bytes }: TimedLine): boolean {
-    const { limitBytes } = this.#options;
-    this.#limited = limitBytes !== undefined && this.stats.bytes + bytes > limitBytes;
-    return this.#limited;
+  async #deliverRest(): Promise<void> {
+    const rest = await this.#delivery.rest();
+    if (rest !== null) this.#position.delivered(rest.seconds, rest.nanos, rest.text);
   }
 
-  #toLine({ text, time, bytes, omittedBytes }: TimedLine, terminated: boolean): LogLine {
-    this.stats.lines++;
-    this.stats.bytes += bytes;
-    this.#lastTime = time;
-    if (this.#options.isLastLine !== undefined) this.#lastText = text;
-    const { podName } = this.#source;
-    return omittedBytes > 0 ? { text, time, terminated, podName, omittedBytes } : { text, time, terminated, podName };
-  }
-
-  /** The log ends here, or its continuation is lost: what came of a last line is all that there is of it. */
-  async #deliverUnfinished(): Promise<void> {
-    const { unfinished, position } = this.#instance;
-    this.#instance.unfinished = null;
-    if (unfinished === null || this.#limited) return;
-    // Of the line nothing but its time has come: that is no line yet.
-    if (unfinished.bytes === 0 && unfinished.omittedBytes === 0) return;
-    if (this.#reachesLimit(unfinished)) {
-      this.#gap("limit_reached", null);
-      return;
-    }
-    position.delivered(unfinished.seconds, unfinished.nanos, unfinished.time, unfinished.text);
-    await this.#sink.lines([this.#toLine(unfinished, false)]);
-  }
-
-  /** The read goes on after the last delivered line without having shown it. True: it is a gap, and the read goes on. */
+  /** The read goes on after the last delivered line without having shown it. False ends the read: it is another instance's log. */
   async #lostTrack(next: TimedLine): Promise<boolean> {
     // The log of a new instance looks the same as a rotated one, and the pod may tell of the restart a moment later.
     const until = performance.now() + RESTART_SETTLE_MS;
@@ -277,31 +230,30 @@ export class LogFollower {
       if (left <= 0 || view.phase === "ended" || view.phase === "gone") break;
       await nextChange(this.#source, this.#signal, left);
     }
-    await this.#deliverUnfinished();
-    if (this.#limited) return false;
-    this.#gap("rotated", next.time);
+    const { last, unfinished } = this.#delivery;
+    const isCut = unfinished !== null;
+    await this.#deliverRest();
+    if (this.#delivery.isLimited) return false;
+    // The file was rotated just behind the last line of a read that had shown all of it.
+    if (last !== null && this.#history.cleanEnds > 0 && isAdjacent(last, next)) return true;
+    this.#delivery.gap("rotated", { before: next.time, certain: isCut });
     return true;
-  }
-
-  #gap(reason: LogGapReason, before: string | null, after = this.#lastTime): void {
-    this.stats.gaps++;
-    this.#sink.gap(describeGap(this.#source, reason, after, before));
   }
 
   // ---- restarts of the container
 
   #isRestarted(view: ContainerView): boolean {
-    return !this.#previous && view.phase !== "gone" && view.restartCount > this.#instance.restartCount;
+    return !this.#previous && view.phase !== "gone" && view.restartCount > this.#restartCount;
   }
 
   /** The container has been started again: go for the rest of the earlier instance first. */
   #leaveInstance(view: ContainerView): void {
-    const { first } = this.#instance;
+    const { first } = this.#delivery;
     const startedAt = view.startedAt === null ? Number.NaN : Date.parse(view.startedAt) / 1000;
     if (first !== null && first.seconds >= startedAt) {
       // The pod told late: what was read is the new instance already, and nothing of the one before it.
-      this.#instance = { ...this.#instance, restartCount: view.restartCount };
-      this.#gap("restarted", first.time, first.after);
+      this.#restartCount = view.restartCount;
+      this.#delivery.gap("restarted", { after: first.after, before: first.time });
       return;
     }
     this.#previous = true;
@@ -310,23 +262,21 @@ export class LogFollower {
 
   async #enterNextInstance(lost: boolean): Promise<void> {
     const { restartCount } = this.#source.view();
-    const skipped = restartCount - this.#instance.restartCount > 1;
-    await this.#deliverUnfinished();
-    if (lost || skipped) this.#gap("restarted", null);
+    const skipped = restartCount - this.#restartCount > 1;
+    await this.#deliverRest();
+    if (lost || skipped) this.#delivery.gap("restarted");
     this.#previous = false;
-    this.#lastText = null;
-    this.#instance = newInstance(restartCount, new LogPosition("beginning"));
+    this.#restartCount = restartCount;
+    this.#position = new LogPosition("beginning");
     this.#history = nextInstance(this.#history);
-    this.stats.restarts++;
-    const { podName, container } = this.#source;
-    this.#sink.restart({ podName, container, restartCount });
+    this.#delivery.restart(restartCount);
   }
 }
 
-function newInstance(restartCount: number, position: LogPosition): Instance {
-  return { restartCount, position, first: null, unfinished: null };
-}
-
+/** Default of `lateLinesMs`. */
+const LATE_LINES_MS = 3_000;
+/** Characters of a server's words that are kept. */
+const MAX_WORDS = 500;
 /** The pod's restart count can be this much later than the new instance's first line. */
 const RESTART_SETTLE_MS = 2000;
 /** A stream whose container has ended, and which brings nothing for so long, is held open by something that is dead. */

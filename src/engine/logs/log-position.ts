@@ -1,3 +1,4 @@
+import { ForgottenTimes } from "./forgotten-times.ts";
 import { compare, type ExpectedTime, keepLast, Replay, type Time } from "./replay.ts";
 
 /** Where the log is read from: its beginning, the first line since a time, or somewhere in its middle. */
@@ -29,8 +30,8 @@ export class LogPosition {
   #counts: number[] = [];
   /** Latest time among the lines before the remembered ones; null: nothing was forgotten and the log was read from its beginning. */
   #before: Time | null = null;
+  readonly #forgotten = new ForgottenTimes();
   #headOpen: boolean;
-  #lastTime: string | null = null;
   #lines = 0;
   #holeAfter = 0;
   /** The line that was cut off before its newline came, if its time had come. */
@@ -43,11 +44,6 @@ export class LogPosition {
     // A re-read may show older lines.
     this.#headOpen = start !== "beginning";
     this.#tailTexts = start === "tail" ? [] : null;
-  }
-
-  /** Time of the last line delivered, as the kubelet wrote it. */
-  get lastTime(): string | null {
-    return this.#lastTime;
   }
 
   /** Lines delivered. */
@@ -72,10 +68,28 @@ export class LogPosition {
     return true;
   }
 
-  /** Notes that a line was delivered. */
-  delivered(seconds: number, nanos: number, time: string, text: string): void {
+  /** Is this a step back in time, to a line that was delivered? (A clock that goes back meets no nanosecond twice.) */
+  isDelivered(seconds: number, nanos: number): boolean {
     const last = this.#seconds.length - 1;
-    this.#lastTime = time;
+    if (last < 0) return false;
+    const lastSeconds = this.#seconds[last] as number;
+    if (seconds > lastSeconds || (seconds === lastSeconds && nanos >= (this.#nanos[last] as number))) return false;
+    return this.#indexOf(seconds, nanos) >= 0 || this.#forgotten.has(seconds, nanos);
+  }
+
+  /** Of a delivered line: the latest time before it that is known to have been delivered. Null: none is. */
+  timeBefore(seconds: number, nanos: number): string | null {
+    const index = this.#indexOf(seconds, nanos);
+    const before =
+      index > 0
+        ? { seconds: this.#seconds[index - 1] as number, nanos: this.#nanos[index - 1] as number }
+        : this.#forgotten.before({ seconds, nanos });
+    return before === null ? null : formatTime(before);
+  }
+
+  /** Notes that a line was delivered. */
+  delivered(seconds: number, nanos: number, text: string): void {
+    const last = this.#seconds.length - 1;
     this.#lines++;
     this.#unfinished = null;
     if (last >= 0 && this.#seconds[last] === seconds && this.#nanos[last] === nanos) {
@@ -127,11 +141,18 @@ export class LogPosition {
     });
   }
 
+  #indexOf(seconds: number, nanos: number): number {
+    let index = this.#seconds.length - 1;
+    while (index >= 0 && (this.#seconds[index] !== seconds || this.#nanos[index] !== nanos)) index--;
+    return index;
+  }
+
   #forgetOlderHalf(): void {
     const drop = MAX_REMEMBERED / 2;
     for (let i = 0; i < drop; i++) {
       const time = { seconds: this.#seconds[i] as number, nanos: this.#nanos[i] as number };
       if (this.#before === null || compare(time, this.#before) > 0) this.#before = time;
+      this.#forgotten.add(time);
     }
     this.#seconds.splice(0, drop);
     this.#nanos.splice(0, drop);
@@ -143,3 +164,7 @@ export class LogPosition {
 
 /** Times remembered per follow: 24 bytes each, so at most 24 KiB. One burst of more than half of it within a second still aligns. */
 const MAX_REMEMBERED = 1024;
+
+function formatTime({ seconds, nanos }: Time): string {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${String(nanos).padStart(9, "0")}Z`;
+}

@@ -5,7 +5,7 @@ import type { ReadOutcome } from "./follow-history.ts";
 import { decodeText, LogLineReader, type RawLine } from "./log-line-reader.ts";
 import type { LogPosition } from "./log-position.ts";
 import type { LogReadRequest } from "./log-request.ts";
-import type { Replay } from "./replay.ts";
+import type { Replay, Verdict } from "./replay.ts";
 import { TimestampParser } from "./timestamp.ts";
 
 /** What opens a log request: a `Cluster`. */
@@ -32,6 +32,11 @@ export interface LogReadHandler {
   gap(next: TimedLine): Promise<boolean>;
   /** Lines were found that an earlier read had left out. */
   passedOver(): void;
+  /**
+   * The server begins a file again that it has sent, since it was rotated more than once while the read was held back: what came
+   * between the lines of these times is lost. `after` is null where that line's time is not known any more.
+   */
+  resent(after: string | null, before: string): void;
   /** Answered with a log; `serverTime` is the server's clock in seconds. */
   answered(serverTime: number | null): void;
   /** Bytes have come, or the consumer has taken its lines: it is not silent. */
@@ -62,11 +67,14 @@ export async function readLog(
   const read = new LogRead(request, position, handler);
   const openedAt = performance.now();
   const { container, follow, previous, since, tailLines } = request;
-  const facts = (answered: boolean) => ({
+  let answered = false;
+  let serverTime: number | null = null;
+  const facts = () => ({
     final: !follow,
     delivered: read.delivered,
     openMs: performance.now() - openedAt,
     answered,
+    serverTime,
   });
   let stream: ApiStream;
   try {
@@ -84,22 +92,22 @@ export async function readLog(
     });
   } catch (error) {
     // Aborted before it was answered is no answer.
-    if (signal.aborted) return read.result({ end: "broken", caughtUp: false, ...facts(false) }, error);
-    return read.result({ end: "refused", ...refusal(error), ...facts(false) }, error);
+    if (signal.aborted) return read.result({ end: "broken", caughtUp: false, ...facts() }, error);
+    return read.result({ end: "refused", ...refusal(error), ...facts() }, error);
   }
-  const date = stream.headers.date;
-  const serverTime = typeof date === "string" ? Date.parse(date) / 1000 : Number.NaN;
-  handler.answered(Number.isNaN(serverTime) ? null : serverTime);
+  answered = true;
+  serverTime = timeOf(stream.headers.date);
+  handler.answered(serverTime);
   const isWhole = await consume(stream.body, (chunk) => {
     handler.active();
     return read.push(chunk);
   }).catch(() => false);
-  if (!isWhole) return read.result({ end: "broken", caughtUp: read.caughtUp, ...facts(true) });
+  if (!isWhole) return read.result({ end: "broken", caughtUp: read.caughtUp, ...facts() });
   const complaint = read.complaint();
-  if (complaint === null) return read.result({ ...read.cleanEnd(), ...facts(true) });
+  if (complaint === null) return read.result({ ...read.cleanEnd(), ...facts() });
   // The kubelet has begun its 200 answer by the time that it finds the file missing, and says so in the body.
   const refused = { end: "refused", status: 400, message: complaint, retryAfterMs: undefined } as const;
-  return read.result({ ...refused, ...facts(true) }, new Error(complaint));
+  return read.result({ ...refused, ...facts() }, new Error(complaint));
 }
 
 /**
@@ -149,7 +157,9 @@ class LogRead {
   readonly #position: LogPosition;
   readonly #handler: LogReadHandler;
   readonly #reader: LogLineReader;
-  readonly #replay: Replay;
+  #replay: Replay;
+  /** Time of the line that a file begins with which was sent again. */
+  #resentFrom: string | null = null;
   readonly #time = new TimestampParser();
   #timed = false;
   #tail: string | null = null;
@@ -193,7 +203,7 @@ class LogRead {
         continue;
       }
       this.#timed = true;
-      const verdict = this.#replay.line(this.#time.seconds, this.#time.nanos);
+      const verdict = this.#verdict(raw, timeEnd);
       if (verdict === "repeated" || verdict === "repeated-text") {
         if (verdict === "repeated-text") this.#replay.repeatedText(this.#decode(raw, timeEnd).text);
         this.#repeated++;
@@ -209,6 +219,18 @@ class LogRead {
     return this.#deliver(fresh) ?? true;
   }
 
+  #verdict({ bytes, start }: RawLine, timeEnd: number): Verdict {
+    const { seconds, nanos } = this.#time;
+    const verdict = this.#replay.line(seconds, nanos);
+    if (verdict !== "new" || !this.#position.isDelivered(seconds, nanos)) return verdict;
+    const begin = bytes.toString("latin1", start, timeEnd);
+    // It is sent once for each rotation, and what is lost before it is lost once.
+    if (begin !== this.#resentFrom) this.#handler.resent(this.#position.timeBefore(seconds, nanos), begin);
+    this.#resentFrom = begin;
+    this.#replay = this.#position.replay(this.#request.since);
+    return this.#replay.line(seconds, nanos);
+  }
+
   /** Nothing new can stand before it: see `Replay.line`. */
   async #takeAfterGap(lines: readonly RawLine[], from: number, line: TimedLine): Promise<boolean> {
     if (!(await this.#handler.gap(line))) {
@@ -219,8 +241,8 @@ class LogRead {
     return this.#take(lines, from, [line]);
   }
 
-  #count({ seconds, nanos, time, text }: TimedLine): void {
-    this.#position.delivered(seconds, nanos, time, text);
+  #count({ seconds, nanos, text }: TimedLine): void {
+    this.#position.delivered(seconds, nanos, text);
     this.delivered++;
   }
 
@@ -293,6 +315,11 @@ class LogRead {
 
 /** `2026-11-23T11:21:21.005102585+02:00`, a blank, and the rest of a character that a cut would fall into. */
 const LONGEST_TIME = 39;
+
+function timeOf(date: unknown): number | null {
+  const ms = typeof date === "string" ? Date.parse(date) : Number.NaN;
+  return Number.isNaN(ms) ? null : ms / 1000;
+}
 
 function refusal(error: unknown): { status: number; message: string; retryAfterMs: number | undefined } {
   const { status, retryAfterMs } = (error ?? {}) as { status?: unknown; retryAfterMs?: unknown };

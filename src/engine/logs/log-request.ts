@@ -69,17 +69,25 @@ function rangeOf({ tailLines, since }: LogOptions, standing: Standing): Range {
     : { since: start, tailLines };
 }
 
-/** `resume`: second of the last delivered line. The server leaves out lines by their time, and a node's clock may go back. */
-function resumeSince(resume: number, { follow, view, history: { last } }: Standing): number {
+/**
+ * `resume`: second of the last delivered line. The server leaves out lines by their time, and a node's clock may go back. Null: all
+ * that there is.
+ */
+function resumeSince(resume: number, { follow, view, history }: Standing): number | null {
+  const { last, breaks, falseEnds } = history;
   // If the last read did not even get through what it repeated, it has to be as short as can be.
   const isStuck = last !== null && last.end !== "refused" && !last.caughtUp;
-  const from = isStuck ? resume : resume - CLOCK_MARGIN_SECONDS;
-  // The container ended "before" its last line: the clock did go back, and this is the last chance to see.
-  const finished = !follow && view.finishedAt !== null ? Date.parse(view.finishedAt) / 1000 : Number.NaN;
-  return finished < from ? Math.floor(finished) - CLOCK_MARGIN_SECONDS : from;
+  if (follow) return isStuck ? resume : resume - CLOCK_MARGIN_SECONDS;
+  // The container ended "before" its last line: the clock did go back, by who knows how much, and this is the last chance to see.
+  const finished = view.finishedAt === null ? Number.NaN : Math.floor(Date.parse(view.finishedAt) / 1000);
+  if (finished < resume) return isStuck ? finished - CLOCK_MARGIN_SECONDS : null;
+  if (isStuck) return resume;
+  return resume - (breaks + falseEnds > 0 ? LAST_CLOCK_MARGIN_SECONDS : CLOCK_MARGIN_SECONDS);
 }
 
 const DEFAULT_MAX_LINE_BYTES = 4 * 1024 * 1024;
 const CLOCK_MARGIN_SECONDS = 2;
+/** Of the reads after the container's end, where the log was cut before. */
+const LAST_CLOCK_MARGIN_SECONDS = 60;
 /** A read of the tail that has shown no line for so long has found none. */
 const EMPTY_TAIL_MS = 1000;

@@ -1,5 +1,6 @@
+import { type LogSink, type LogStats, NEW_STATS } from "./delivery.ts";
 import { type Ended, Handoff } from "./handoff.ts";
-import { LogFollower, type LogSink, type LogStats } from "./log-follower.ts";
+import { LogFollower } from "./log-follower.ts";
 import type { LogTransport } from "./log-read.ts";
 import type { LogLine, LogOptions, LogSource } from "./types.ts";
 
@@ -40,7 +41,7 @@ export class LogStream implements AsyncIterable<LogLine>, Disposable, AsyncDispo
     const stats = this.#follower?.stats;
     if (stats) return { ...stats };
     const state = this.#ended ? "ended" : "idle";
-    return { state, lines: 0, bytes: 0, reads: 0, repeated: 0, gaps: 0, restarts: 0 };
+    return { ...NEW_STATS, state };
   }
 
   /** The lines as they arrive, as many at once as there are: one promise a chunk instead of one a line. */
@@ -168,7 +169,7 @@ export async function* linesOf(batches: AsyncIterable<readonly LogLine[]>): Asyn
   for await (const lines of batches) yield* lines;
 }
 
-function checkOptions({ tailLines, since, limitBytes, maxLineBytes }: LogOptions): void {
+function checkOptions({ tailLines, since, limitBytes, maxLineBytes, lateLinesMs }: LogOptions): void {
   const whole = (name: string, value: number | undefined, least: number) => {
     if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return;
     throw new RangeError(`${name}: got ${String(value)}; give a whole number of at least ${least}, or leave it out`);
@@ -176,6 +177,7 @@ function checkOptions({ tailLines, since, limitBytes, maxLineBytes }: LogOptions
   whole("tailLines", tailLines, 0);
   whole("limitBytes", limitBytes, 1);
   whole("maxLineBytes", maxLineBytes, 1);
+  whole("lateLinesMs", lateLinesMs, 0);
   if (since !== undefined && !(since instanceof Date && !Number.isNaN(since.getTime()))) {
     throw new TypeError(`since: got ${String(since)}; give a valid Date, or leave it out`);
   }

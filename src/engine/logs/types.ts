@@ -43,7 +43,7 @@ export interface LogLine {
 }
 
 /**
- * - `rotated`: the kubelet had rotated away the last line that was delivered before the follow could resume.
+ * - `rotated`: the kubelet had rotated lines away before they could be read.
  * - `pod_gone`: the pod was deleted before the end of its log was seen.
  * - `restarted`: the container was started again, and the rest of the earlier instance cannot be read any more.
  * - `clock_stepped`: the node's clock went back while the follow was cut, and the server left out lines by their time.
@@ -53,8 +53,9 @@ export interface LogLine {
 export type LogGapReason = "rotated" | "pod_gone" | "restarted" | "clock_stepped" | "unreachable" | "limit_reached";
 
 /**
- * Lines that are, or may be, missing. Reported before the first line after them is delivered; only of an instance of the
- * container that had come and gone before anything of it was read, as soon as the pod tells that there was one.
+ * Lines that are, or may be, missing. Reported before the first line after them is delivered, or as soon as it is known: of an
+ * instance of the container that had come and gone before anything of it was read, when the pod tells that there was one; of files
+ * that were rotated away while the consumer held the follow back, when the server begins the newest one again.
  */
 export interface LogGap {
   /** "" where the pod had come and gone without ever having been seen. */
@@ -65,6 +66,8 @@ export interface LogGap {
   after: string | null;
   /** Time of the first line after the gap; null: the log ends with the gap. */
   before: string | null;
+  /** Lines are known to be missing; else they may be. */
+  certain: boolean;
   message: string;
 }
 
@@ -89,10 +92,22 @@ export interface LogOptions {
   maxLineBytes?: number;
   /**
    * Does this line, if it is the last one delivered, show that the output is complete? When the stream then ends cleanly and
-   * the container has ended, the read that would otherwise confirm the end is saved. Default: always confirm, since a clean
-   * end of stream alone may be a kubelet's restart.
+   * the container has ended within two seconds of that line, the read that would otherwise confirm the end is saved. Default:
+   * always confirm, since a clean end of stream alone may be a kubelet's restart.
    */
   isLastLine?: (text: string) => boolean;
+  /**
+   * Can this line, the first that is read, be the first of the output? False: the lines before it were rotated away, and that is a
+   * gap. Default: a gap is possible where the first line's time is more than a minute after the container's start.
+   */
+  isFirstLine?: (text: string) => boolean;
+  /**
+   * How long after the container's end lines may still come, in milliseconds: some runtimes tell of an exit before its log is
+   * complete. The end of the log is waited for so long, except after a line that `isLastLine` accepts. Default 3 000.
+   */
+  lateLinesMs?: number;
+  /** `false`: what there is now, read once; nothing is waited for. Default `true`. */
+  follow?: boolean;
   onGap?: (gap: LogGap) => void;
   onRestart?: (restart: LogRestart) => void;
 }

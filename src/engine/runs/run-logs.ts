@@ -117,7 +117,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
     const hasRun = end.exitCode !== null || end.startedAt !== null;
     const { reads = 0, gaps = 0 } = this.#stream?.stats ?? {};
     if (!hasRun || reads > 0 || gaps > 0) return;
-    this.#onGap(describeGap({ podName: end.podName ?? "", container }, "pod_gone", null, null));
+    this.#onGap(describeGap({ podName: end.podName ?? "", container }, "pod_gone", {}));
   }
 
   /** The pod after `followed`; null when no further one will come. */

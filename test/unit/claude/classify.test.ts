@@ -301,6 +301,7 @@ describe("without a result", () => {
       after: null,
       before: null,
       reason: "rotated" as const,
+      certain: false,
       message: "",
     };
     expect(message([init, said("x")], { exitCode: 1, gaps: [gap] })).toContain("the log has a gap");

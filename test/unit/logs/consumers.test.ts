@@ -4,7 +4,7 @@ import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { followLogs } from "../../../src/engine/logs/index.ts";
-import { startLogServer, type TestContainer } from "./log-server.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
 
@@ -21,21 +21,22 @@ describe("shapes of consumers", () => {
     const expected = [...lineTexts(3), "without newline"];
 
     const byLine: string[] = [];
-    for await (const line of followLogs(cluster, c)) byLine.push(line.text);
+    for await (const line of followLogs(cluster, c, NO_LATE_LINES)) byLine.push(line.text);
     expect(byLine).toEqual(expected);
 
     const byBatch: string[] = [];
-    for await (const lines of followLogs(cluster, c).batches()) byBatch.push(...lines.map((line) => line.text));
+    for await (const lines of followLogs(cluster, c, NO_LATE_LINES).batches())
+      byBatch.push(...lines.map((line) => line.text));
     expect(byBatch).toEqual(expected);
 
     const byCallback: string[] = [];
-    await followLogs(cluster, c).forEach(async (line) => {
+    await followLogs(cluster, c, NO_LATE_LINES).forEach(async (line) => {
       await sleep(1);
       byCallback.push(line.text);
     });
     expect(byCallback).toEqual(expected);
 
-    const asStream = Readable.from(followLogs(cluster, c)).map(
+    const asStream = Readable.from(followLogs(cluster, c, NO_LATE_LINES)).map(
       ({ text, terminated }) => text + (terminated ? "\n" : ""),
     );
     expect(await text(asStream)).toBe(expected.join("\n"));
@@ -43,7 +44,7 @@ describe("shapes of consumers", () => {
 
   test("one consumer: a second one is told so, and harms the first in nothing", async () => {
     const c = container().lines(lineTexts(2));
-    const stream = followLogs(cluster, c);
+    const stream = followLogs(cluster, c, NO_LATE_LINES);
     const lines = stream.batches();
     expect((await lines.next()).value?.[0]?.text).toBe("line 0");
     await expect(stream.batches().next()).rejects.toThrow("one consumer");
@@ -56,7 +57,7 @@ describe("shapes of consumers", () => {
 
   test("nothing is requested before the first line is asked for", async () => {
     const c = container();
-    const stream = followLogs(cluster, c);
+    const stream = followLogs(cluster, c, NO_LATE_LINES);
     stream[Symbol.asyncIterator]();
     await sleep(30);
     expect(c.requests.length).toBe(0);
@@ -68,7 +69,7 @@ describe("shapes of consumers", () => {
 
 test("next() asked again before it was answered: every line once and in order", async () => {
   const c = container().lines(lineTexts(3));
-  const stream = followLogs(cluster, c);
+  const stream = followLogs(cluster, c, NO_LATE_LINES);
   const lines = stream[Symbol.asyncIterator]();
   const asked = Array.from({ length: 5 }, () => lines.next());
   await asked[2];
@@ -86,7 +87,7 @@ describe("back-pressure", () => {
     let written = 0;
     // A container that writes as fast as its reader takes.
     for (; written < count; written++) c.write(`${written} ${line}\n`);
-    const stream = followLogs(cluster, c);
+    const stream = followLogs(cluster, c, NO_LATE_LINES);
     const batches = stream.batches();
     const first = await batches.next();
     await sleep(300);
@@ -108,7 +109,7 @@ describe("back-pressure", () => {
     await stalledStream.batches().next();
     const c = over(container().lines(lineTexts(5000)));
     let got = 0;
-    await followLogs(cluster, c).forEach(() => void got++);
+    await followLogs(cluster, c, NO_LATE_LINES).forEach(() => void got++);
     expect(got).toBe(5000);
     stalledStream.close();
     await noRequestLeft();
@@ -156,7 +157,7 @@ describe("leaving", () => {
     ];
     for (const way of leave) {
       const c = container().lines(["only"]);
-      const stream = followLogs(cluster, c);
+      const stream = followLogs(cluster, c, NO_LATE_LINES);
       await way(stream, c);
       await noRequestLeft();
       await vi.waitFor(() => expect([stream.stats.state, c.listeners]).toEqual(["ended", 0]));
@@ -190,7 +191,7 @@ describe("leaving", () => {
   test("errors reach whoever consumes, and no one else: no uncaught exception", async () => {
     const c = container();
     c.refuse = () => ({ status: 403, message: "forbidden" });
-    await expect(text(Readable.from(followLogs(cluster, c)))).rejects.toMatchObject({ status: 403 });
+    await expect(text(Readable.from(followLogs(cluster, c, NO_LATE_LINES)))).rejects.toMatchObject({ status: 403 });
 
     const gapping = container().lines(["a"]);
     const stream = followLogs(cluster, gapping, {
@@ -207,7 +208,7 @@ describe("leaving", () => {
 
     const throwing = container().lines(["a"]);
     await expect(
-      followLogs(cluster, throwing).forEach(() => {
+      followLogs(cluster, throwing, NO_LATE_LINES).forEach(() => {
         throw new Error("consumer fails");
       }),
     ).rejects.toThrow("consumer fails");

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { followLogs, type LogGap } from "../../../src/engine/logs/index.ts";
-import { type Cut, startLogServer, type TestContainer } from "./log-server.ts";
+import { type Cut, NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
 
 const { cluster, container } = await startLogServer();
 
@@ -51,7 +51,7 @@ async function run({ cuts, ended }: Scenario): Promise<{ texts: string[]; gaps: 
   if (ended) c.exit().tell({ phase: "ended" });
   const texts: string[] = [];
   const gaps: LogGap[] = [];
-  await followLogs(cluster, c, { onGap: (gap) => gaps.push(gap) }).forEach((line) => {
+  await followLogs(cluster, c, { ...NO_LATE_LINES, onGap: (gap) => gaps.push(gap) }).forEach((line) => {
     texts.push(line.terminated ? line.text : `${line.text}<`);
     if (texts.length === sample.length && !ended) c.exit().tell({ phase: "ended" });
   });
@@ -144,7 +144,9 @@ test("any log, any cuts, any pace of writing: every line once, in order, no gap"
           };
           const texts: string[] = [];
           let gaps = 0;
-          const done = followLogs(cluster, c, { onGap: () => gaps++ }).forEach((l) => void texts.push(l.text));
+          const done = followLogs(cluster, c, { ...NO_LATE_LINES, onGap: () => gaps++ }).forEach(
+            (l) => void texts.push(l.text),
+          );
           let now = start;
           for (const [i, { text, stepMs, pauseMs }] of lines.entries()) {
             now += BigInt(stepMs) * 1_000_000n;

@@ -4,45 +4,14 @@ import {
   CLEAN_END_SETTLE_MS,
   CLEAN_END_TRUST_MS,
   ENDED_GIVE_UP_MS,
+  FORBIDDEN_AFTER_READS,
   type FollowState,
   nextStep,
 } from "../../../src/engine/logs/follow-policy.ts";
 import type { ContainerView } from "../../../src/engine/logs/types.ts";
+import { broken, clean, NOW, refused, timeOf } from "./outcomes.ts";
 
 type Phase = ContainerView["phase"];
-
-const clean = (of: Partial<Extract<ReadOutcome, { end: "clean" }>> = {}): ReadOutcome => ({
-  end: "clean",
-  final: false,
-  delivered: 5,
-  openMs: 100,
-  answered: true,
-  caughtUp: true,
-  unfinished: false,
-  place: "5",
-  ...of,
-});
-const broken = (of: Partial<Extract<ReadOutcome, { end: "broken" }>> = {}): ReadOutcome => ({
-  end: "broken",
-  final: false,
-  delivered: 5,
-  openMs: 100,
-  answered: true,
-  caughtUp: true,
-  ...of,
-});
-const refused = (status: number, message = "", retryAfterMs?: number): ReadOutcome => ({
-  end: "refused",
-  final: false,
-  delivered: 0,
-  openMs: 0,
-  answered: false,
-  status,
-  message,
-  retryAfterMs,
-});
-
-const NOW = 1_000_000;
 
 /** `random` is 1: the longest rest. */
 const step = (
@@ -59,7 +28,9 @@ const step = (
       everAnswered: last?.answered === true,
       last,
       cleanEnds: last?.end === "clean" && last.caughtUp ? 1 : 0,
+      openedAt: NOW,
       answeredAt: NOW,
+      seenRunning: true,
       stoppedAt: phase === "running" ? null : NOW,
       endedAt: phase === "ended" ? NOW : null,
       idleReads: last && last.delivered === 0 ? 1 : 0,
@@ -67,7 +38,9 @@ const step = (
       delivered: 5,
       ...of,
     },
-    lastLineSeen: false,
+    lastLine: null,
+    once: false,
+    lateLinesMs: 0,
     now: NOW,
     random: () => 1,
     ...facts,
@@ -75,8 +48,10 @@ const step = (
 
 describe("nextStep", () => {
   test("a line that marks the end of the output saves the confirming read, unless the stream broke, or amid a line", () => {
-    const marked = { lastLineSeen: true };
-    const markedStep = (phase: Phase, last: ReadOutcome) => step(phase, last, {}, marked);
+    const view = { phase: "ended" as const, restartCount: 0, startedAt: null, finishedAt: timeOf(3) };
+    const marked = { lastLine: { seconds: 2, marksEnd: true } };
+    const markedStep = (phase: Phase, last: ReadOutcome) =>
+      step(phase, last, {}, { ...marked, view: { ...view, phase } });
     expect(markedStep("ended", clean())).toEqual({ do: "end", gap: null });
     expect(markedStep("ended", clean({ unfinished: true }))).toEqual({ do: "read", follow: false });
     expect(markedStep("ended", clean({ caughtUp: false }))).toEqual({ do: "read", follow: false });
@@ -134,7 +109,8 @@ describe("nextStep", () => {
     expect(step("ended", lost, { missedReads: 1 })).toMatchObject({ do: "rest" });
     // Reads without anything new between them that were cut prove nothing.
     expect(step("ended", lost, { missedReads: 1, idleReads: 5 })).toMatchObject({ do: "rest" });
-    expect(step("ended", lost, { missedReads: 3 })).toEqual({ do: "end", gap: "rotated" });
+    expect(step("ended", lost, { missedReads: 2 })).toMatchObject({ do: "rest" });
+    expect(step("ended", lost, { missedReads: 3, cleanEnds: 0 })).toEqual({ do: "end", gap: "rotated" });
   });
 
   test("400 before the start waits for the pod, not for a clock; once the pod runs it is asked again", () => {
@@ -168,10 +144,14 @@ describe("nextStep", () => {
 
   test("what no waiting mends fails", () => {
     expect(step("running", refused(400, "container nope is not valid for pod a"))).toEqual({ do: "fail" });
-    expect(step("running", refused(403))).toEqual({ do: "fail" });
+    // An API server that has just started refuses for a moment what is allowed.
+    expect(step("running", refused(403))).toMatchObject({ do: "rest", ms: 200 });
+    expect(step("running", refused(403), { refusals: FORBIDDEN_AFTER_READS - 1 })).toMatchObject({ do: "rest" });
+    expect(step("running", refused(403), { refusals: FORBIDDEN_AFTER_READS })).toEqual({ do: "fail" });
+    expect(step("running", refused(401), { refusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(405))).toEqual({ do: "fail" });
     // Permission that was there once may come back (credentials being rotated, an authorizer that is down).
-    expect(step("running", refused(403), { everAnswered: true })).toMatchObject({ do: "rest" });
+    expect(step("running", refused(403), { everAnswered: true, refusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(401), { everAnswered: true })).toMatchObject({ do: "rest" });
   });
 
@@ -209,5 +189,109 @@ describe("nextStep", () => {
   test("between two instances: read to the end, then wait for the pod", () => {
     expect(step("waiting", clean())).toEqual({ do: "read", follow: false });
     expect(step("waiting", clean({ final: true, delivered: 0 }), { confirmations: 1 })).toEqual({ do: "wait" });
+  });
+
+  test("rotated away, but a read that followed had ended behind the last line with the container: nothing is missing", () => {
+    const lost = clean({ final: true, delivered: 0, caughtUp: false });
+    const gap = (of: Partial<FollowHistory>, facts: Partial<FollowState> = {}) =>
+      step("ended", lost, { missedReads: 3, ...of }, facts);
+    expect(gap({ cleanEnds: 1 })).toEqual({ do: "end", gap: null });
+    // The pod told late: the stream may have ended for another reason.
+    const late = { cleanEnds: 1, stoppedAt: NOW + CLEAN_END_TRUST_MS + 1 };
+    expect(gap(late)).toEqual({ do: "end", gap: "rotated" });
+    expect(gap({ ...late, stoppedAt: NOW + CLEAN_END_TRUST_MS })).toEqual({ do: "end", gap: null });
+    expect(gap({ ...late, cleanEnds: 2 })).toEqual({ do: "end", gap: null });
+    // But by the node's clock the container ended just after its last line.
+    const view = (second: number) => ({
+      phase: "ended" as const,
+      restartCount: 0,
+      startedAt: null,
+      finishedAt: timeOf(second),
+    });
+    const lastLine = { seconds: 10, marksEnd: false };
+    expect(gap(late, { lastLine, view: view(12) })).toEqual({ do: "end", gap: null });
+    expect(gap(late, { lastLine, view: view(13) })).toEqual({ do: "end", gap: "rotated" });
+  });
+
+  test("a line that marks the end long before the container's: another result may have come, so the log is read again", () => {
+    const view = (finishedAt: string | null) => ({
+      phase: "ended" as const,
+      restartCount: 0,
+      startedAt: null,
+      finishedAt,
+    });
+    const at = (second: number | null, marksEnd = true) =>
+      step(
+        "ended",
+        clean(),
+        {},
+        { lastLine: { seconds: 10, marksEnd }, view: view(second === null ? null : timeOf(second)) },
+      );
+    expect([8, 10, 12].map((second) => at(second))).toEqual(Array(3).fill({ do: "end", gap: null }));
+    expect([7, 13, null].map((second) => at(second))).toEqual(Array(3).fill({ do: "read", follow: false }));
+    expect(at(10, false)).toEqual({ do: "read", follow: false });
+  });
+
+  describe("lines that come after the container's end", () => {
+    const LATE = 3_000;
+    const late = (openedAt: number, of: Partial<FollowHistory> = {}, facts: Partial<FollowState> = {}) =>
+      step(
+        "ended",
+        clean({ final: true, delivered: 0 }),
+        { openedAt, confirmations: 1, endedAt: 0, ...of },
+        { lateLinesMs: LATE, now: 1_000, ...facts },
+      );
+
+    test("are waited for, and only then does a read confirm the end", () => {
+      expect(late(LATE - 1)).toEqual({ do: "rest", ms: LATE - 1_000, hurry: false });
+      expect(late(LATE - 1, { rested: true })).toEqual({ do: "read", follow: false });
+      expect(late(LATE)).toEqual({ do: "end", gap: null });
+      // Of one that is about to be started again, the rest is read as `previous`.
+      expect(step("waiting", clean({ final: true }), { confirmations: 1 }, { lateLinesMs: LATE })).toEqual({
+        do: "wait",
+      });
+    });
+
+    test("are not waited for where the container ended long ago by the server's clock, before anyone looked", () => {
+      const came = (serverTime: number | null, finishedAt: string | null, of: Partial<FollowHistory> = {}) =>
+        late(
+          0,
+          { last: clean({ final: true, delivered: 0, serverTime }), seenRunning: false, ...of },
+          { view: { phase: "ended", restartCount: 0, startedAt: null, finishedAt } },
+        );
+      expect(came(104, timeOf(100))).toEqual({ do: "end", gap: null });
+      expect(came(103, timeOf(100))).toMatchObject({ do: "rest" });
+      expect(came(104, timeOf(100), { seenRunning: true })).toMatchObject({ do: "rest" });
+      expect(came(null, timeOf(100))).toMatchObject({ do: "rest" });
+      expect(came(104, null)).toMatchObject({ do: "rest" });
+    });
+  });
+
+  test("what there is now: one whole read, of a container that runs on, too; nothing of one that waits", () => {
+    const once = { once: true };
+    expect(step("waiting", null, {}, once)).toEqual({ do: "end", gap: null });
+    expect(step("ended", null, {}, once)).toEqual({ do: "read", follow: false });
+    expect(step("ended", clean({ final: true }), {}, once)).toEqual({ do: "end", gap: null });
+    expect(step("ended", clean({ final: true, caughtUp: false }), {}, once)).toEqual({ do: "read", follow: false });
+    expect(step("ended", broken(), {}, once)).toMatchObject({ do: "rest" });
+  });
+
+  test("an empty log, and one whose streams ended cleanly too early, takes two confirmations", () => {
+    const empty = clean({ final: true, delivered: 0 });
+    for (const of of [{ delivered: 0 }, { falseEnds: 1 }]) {
+      expect(step("ended", empty, { ...of, confirmations: 1, idleReads: 2 })).toMatchObject({ do: "rest" });
+      expect(step("ended", empty, { ...of, confirmations: 2, idleReads: 2 })).toEqual({ do: "end", gap: null });
+    }
+  });
+
+  test("the rest of an earlier instance whose log is refused for good ends nothing else", () => {
+    expect(step("ended", refused(400, "previous terminated container not found"), { refusals: 4 })).toMatchObject({
+      do: "rest",
+    });
+    expect(step("ended", refused(400), { endedAt: NOW - ENDED_GIVE_UP_MS, refusals: 4 })).toMatchObject({ do: "rest" });
+    expect(step("ended", refused(404), { endedAt: NOW - ENDED_GIVE_UP_MS - 1, refusals: 4 })).toEqual({
+      do: "end",
+      gap: "unreachable",
+    });
   });
 });

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { CLEAN_END_TRUST_MS, FORBIDDEN_AFTER_READS } from "../../../src/engine/logs/follow-policy.ts";
 import {
   followLogs,
   type LogGap,
@@ -9,7 +10,7 @@ import {
   type LogRestart,
   type LogTransport,
 } from "../../../src/engine/logs/index.ts";
-import { startLogServer, type TestContainer } from "./log-server.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
 
@@ -25,7 +26,12 @@ function follow(
   const gaps: LogGap[] = [];
   const restarts: LogRestart[] = [];
   const onGap = (gap: LogGap) => void gaps.push(gap);
-  const stream = followLogs(transport, source, { onGap, onRestart: (restart) => restarts.push(restart), ...options });
+  const stream = followLogs(transport, source, {
+    ...NO_LATE_LINES,
+    onGap,
+    onRestart: (restart) => restarts.push(restart),
+    ...options,
+  });
   const waiting: { count: number; resolve: () => void }[] = [];
   const done = stream.forEach((line) => {
     lines.push(line);
@@ -299,7 +305,7 @@ describe("when to read on", () => {
     const wrong = container();
     wrong.refuse = () => ({ status: 400, message: `container nope is not valid for pod ${wrong.podName}` });
     await expect(follow(wrong).done).rejects.toMatchObject({ status: 400 });
-    expect(forbidden.requests.length + wrong.requests.length).toBe(2);
+    expect([forbidden.requests.length, wrong.requests.length]).toEqual([FORBIDDEN_AFTER_READS, 1]);
     expect(forbidden.listeners).toBe(0);
   });
 
@@ -370,12 +376,30 @@ describe("gaps", () => {
 
   test("everything was rotated away before the end could be read", async () => {
     const c = container().lines(lineTexts(3));
+    c.refuse = ({ index }) => (index === 1 ? { status: 500, message: "connection refused" } : null);
+    const f = follow(c);
+    await f.seen(3);
+    server.resetConnections();
+    await until(() => c.requests.length === 2);
+    c.lines(["lost"]).rotate().exit();
+    c.tell(ended);
+    await f.done;
+    expect(f.gaps).toMatchObject([{ reason: "rotated", after: f.lines[2]?.time, before: null, certain: false }]);
+  });
+
+  test("a rotation in the second after the last line: the follow had read all, so nothing is missing", async () => {
+    const c = container().lines(lineTexts(3));
     const f = follow(c);
     await f.seen(3);
     c.rotate().exit();
+    // The pod tells a second later, as kubelets do; by then the follow has asked again.
+    await until(() => c.requests.length >= 2);
+    await sleep(CLEAN_END_TRUST_MS + 100);
     c.tell(ended);
     await f.done;
-    expect(f.gaps).toMatchObject([{ reason: "rotated", after: f.lines[2]?.time, before: null }]);
+    expect(f.texts()).toEqual(lineTexts(3));
+    expect(f.gaps).toEqual([]);
+    expect(c.requests.at(-1)?.get("follow")).toBeNull();
   });
 
   test("a line that was cut off and then rotated away is delivered as far as it came", async () => {
@@ -801,7 +825,7 @@ test("a consumer that was slow for minutes after the container's end: one refusa
   onTestFinished(() => clock.mockRestore());
   const gaps: LogGap[] = [];
   let count = 0;
-  await followLogs(cluster, c, { onGap: (gap) => void gaps.push(gap) }).forEach(async () => {
+  await followLogs(cluster, c, { ...NO_LATE_LINES, onGap: (gap) => void gaps.push(gap) }).forEach(async () => {
     count += 1;
     if (count > 1) return;
     // The rest lies ready, and the follow waits for its consumer.

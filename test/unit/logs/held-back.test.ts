@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import { followLogs, type LogGap, type LogLine } from "../../../src/engine/logs/index.ts";
-import { startLogServer, type TestContainer } from "./log-server.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
 
@@ -15,6 +15,7 @@ function told(c: TestContainer) {
   const events: string[] = [];
   const lines: LogLine[] = [];
   const stream = followLogs(cluster, c, {
+    ...NO_LATE_LINES,
     onGap: ({ reason, after, before }: LogGap) => {
       const isOrdered = after === null || before === null || after < before;
       events.push(isOrdered ? `gap: ${reason}` : `gap: ${reason}, after ${after} and before ${before}`);
@@ -48,7 +49,7 @@ test("while the follow waits whether a gap is a restart: told once, and no piece
 
 test("while a slow consumer has not taken its lines: none is lost", async () => {
   const c = container().lines(["one"]);
-  const stream = followLogs(cluster, c);
+  const stream = followLogs(cluster, c, NO_LATE_LINES);
   const batches = stream.batches();
   const texts: string[] = [];
   const take = async () => {

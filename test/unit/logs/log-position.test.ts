@@ -37,7 +37,7 @@ class Follower {
       if (verdict === "repeated" || verdict === "repeated-text") continue;
       if (verdict === "new-after-gap") this.gaps++;
       this.got.push(entry.id);
-      this.position.delivered(seconds(entry.ns), nanos(entry.ns), String(entry.ns), `line ${entry.id}`);
+      this.position.delivered(seconds(entry.ns), nanos(entry.ns), `line ${entry.id}`);
     }
     this.position.readEnded(cut >= shown.length && replay.caughtUp);
     this.passedOver += replay.passedOver;
@@ -247,7 +247,7 @@ describe("LogPosition", () => {
 
   test("a line that was cut off, and begins a rotated file, is no gap: it stood right after the last delivered one", () => {
     const position = new LogPosition();
-    position.delivered(5, 0, "t", "");
+    position.delivered(5, 0, "");
     position.unfinished(5, 1);
     const replay = position.replay(5);
     expect(replay.line(5, 1)).toBe("new");
@@ -280,7 +280,7 @@ describe("LogPosition", () => {
 
   test("a server that shows lines before the second asked for does no harm", () => {
     const position = new LogPosition();
-    for (const s of [100, 90, 101]) position.delivered(s, 0, String(s), "");
+    for (const s of [100, 90, 101]) position.delivered(s, 0, "");
     const replay = position.replay(100);
     expect([100, 90, 101, 102].map((s) => replay.line(s, 0))).toEqual(["repeated", "repeated", "repeated", "new"]);
     expect(replay.passedOver).toBe(0);
@@ -288,7 +288,7 @@ describe("LogPosition", () => {
 
   test("an unfinished line with an earlier time moves the resume back", () => {
     const position = new LogPosition();
-    position.delivered(100, 0, "t", "");
+    position.delivered(100, 0, "");
     position.unfinished(60, 0);
     expect(position.resumeSeconds).toBe(60);
   });

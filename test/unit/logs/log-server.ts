@@ -105,6 +105,9 @@ export class LogServer {
   }
 }
 
+/** Of follows whose containers are known to have written all when they end. */
+export const NO_LATE_LINES = { lateLinesMs: 0 };
+
 export interface ServerAddress {
   server: string;
   caData: string;
@@ -157,6 +160,9 @@ export class TestContainer implements LogSource {
   /** Files, oldest first: only who read before the rotation sees any but the last. */
   #files: Part[][] = [[]];
   #previous: Part[][] | null = null;
+  /** Whole second of the last part; the container is started in the second of its first. */
+  #lastTime: string | null = null;
+  #isBegun = false;
   #running = true;
   #epoch = 0;
   readonly #readers = new Set<() => void>();
@@ -165,6 +171,11 @@ export class TestContainer implements LogSource {
   cut: (served: Served) => Cut | null | undefined = () => null;
   /** Text in place of the log, as the kubelet writes errors into a 200 answer. */
   say: (served: Served) => string | null | undefined = () => null;
+  /**
+   * A follow that is held back takes notice of each rotation afterwards, and each time opens the newest file from its beginning, as
+   * the kubelet's does: files between are lost, and the newest is sent more than once. Else it reads file after file.
+   */
+  reopensNewest = false;
   /** Nanoseconds since 1970 of the next part. */
   time: () => bigint;
 
@@ -189,9 +200,10 @@ export class TestContainer implements LogSource {
     return this.#listeners.size;
   }
 
-  /** What the cache says; the log itself is not touched. */
+  /** What the cache says; the log itself is not touched. Who says no `finishedAt` of an end has it at the last line. */
   tell(change: Partial<ContainerView>): void {
-    this.#view = { ...this.#view, ...change };
+    const finishedAt = change.phase === "ended" ? (this.#lastTime ?? this.#view.finishedAt) : this.#view.finishedAt;
+    this.#view = { ...this.#view, finishedAt, ...change };
     for (const listener of [...this.#listeners]) listener();
   }
 
@@ -205,7 +217,11 @@ export class TestContainer implements LogSource {
       for (let start = 0; start === 0 || start < line.length; start += 16_384) {
         const bytes = line.subarray(start, start + 16_384);
         const endsLine = newline >= 0 && start + 16_384 >= line.length;
-        this.#files.at(-1)?.push({ ns: ns ?? this.time(), bytes, endsLine });
+        const time = ns ?? this.time();
+        this.#files.at(-1)?.push({ ns: time, bytes, endsLine });
+        this.#lastTime = secondOf(time);
+        if (!this.#isBegun) this.#view = { ...this.#view, startedAt: this.#lastTime };
+        this.#isBegun = true;
       }
       rest = newline < 0 ? Buffer.alloc(0) : rest.subarray(newline + 1);
     }
@@ -279,6 +295,7 @@ export class TestContainer implements LogSource {
     const since = sinceTime === null ? null : BigInt(Math.floor(Date.parse(sinceTime) / 1000)) * 1_000_000_000n;
     const tail = query.get("tailLines");
     let file = files.length - 1;
+    let noticed = file;
     let at = tail === null ? 0 : Math.max(0, (files[file]?.length ?? 0) - Number(tail));
     let lineStart = true;
     while (!out.isOver) {
@@ -296,8 +313,9 @@ export class TestContainer implements LogSource {
         lineStart = part.endsLine;
       }
       if (pieces.length > 0) await out.write(Buffer.concat(pieces));
-      else if (follow && file < files.length - 1) {
-        file++;
+      else if (follow && noticed < files.length - 1) {
+        noticed++;
+        file = this.reopensNewest ? files.length - 1 : noticed;
         at = 0;
       } else if (!follow || epoch !== this.#epoch || files !== this.#files || !this.#running) {
         return out.end();
@@ -367,6 +385,11 @@ function refuse(response: http2.Http2ServerResponse, { status, message, headers 
     { 400: "BadRequest", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests" }[status] ?? "InternalError";
   response.writeHead(status, { "content-type": "application/json", ...headers });
   response.end(JSON.stringify({ kind: "Status", apiVersion: "v1", status: "Failure", message, reason, code: status }));
+}
+
+/** As the kubelet writes times into a pod: cut to the second. */
+export function secondOf(ns: bigint): string {
+  return `${formatTime(ns).slice(0, 19)}Z`;
 }
 
 function formatTime(ns: bigint): string {

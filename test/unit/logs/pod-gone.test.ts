@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import { CLEAN_END_TRUST_MS } from "../../../src/engine/logs/follow-policy.ts";
 import { followLogs, type LogGap } from "../../../src/engine/logs/index.ts";
-import { type Refusal, startLogServer, type TestContainer } from "./log-server.ts";
+import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer } from "./log-server.ts";
 
 const { cluster, container } = await startLogServer();
 
@@ -13,7 +13,7 @@ const until = (condition: () => boolean) =>
 async function following(c: TestContainer) {
   const texts: string[] = [];
   const gaps: LogGap["reason"][] = [];
-  const stream = followLogs(cluster, c, { onGap: ({ reason }) => void gaps.push(reason) });
+  const stream = followLogs(cluster, c, { ...NO_LATE_LINES, onGap: ({ reason }) => void gaps.push(reason) });
   const done = stream.forEach(({ text }) => void texts.push(text));
   await until(() => texts.length === 2);
   return { texts, gaps, done };

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { seededRandom } from "../../../src/embedded/random.ts";
 import { followLogs, type LogGap, type LogLine } from "../../../src/engine/logs/index.ts";
 import { Cluster } from "../../../src/engine/transport/index.ts";
-import { LogServer, type Refusal, TestContainer } from "./log-server.ts";
+import { LogServer, NO_LATE_LINES, type Refusal, TestContainer } from "./log-server.ts";
 
 const STREAMS = 200;
 const SECONDS = Number(process.env.LOG_SOAK_SECONDS ?? 8);
@@ -96,7 +96,7 @@ test(
       c.refuse = () => (performance.now() > until ? null : unlucky());
       const lines: LogLine[] = [];
       const gaps: LogGap[] = [];
-      const stream = followLogs(cluster, c, { onGap: (gap) => void gaps.push(gap) });
+      const stream = followLogs(cluster, c, { ...NO_LATE_LINES, onGap: (gap) => void gaps.push(gap) });
       // One in three is slow, so that connections break while it has lines left to take.
       const isSlow = n % 3 === 0;
       const done = (async () => {

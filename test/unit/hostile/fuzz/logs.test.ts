@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { followLogs, type LogGap } from "../../../../src/engine/logs/index.ts";
-import { type Refusal, startLogServer, type TestContainer } from "../../logs/log-server.ts";
+import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer } from "../../logs/log-server.ts";
 import { Dice, fuzz, fuzzTimeoutMs, seeds } from "./fuzz.ts";
 
 const { cluster, container } = await startLogServer();
@@ -93,6 +93,7 @@ async function scenario(seed: number): Promise<{ kind: Kind; lines: number; byte
   disturb(c, dice, kind, restartsKubelet);
   const told: Told = { texts: [], gaps: [] };
   const stream = followLogs(cluster, c, {
+    ...NO_LATE_LINES,
     onGap: ({ reason }) => void told.gaps.push({ at: told.texts.length, reason }),
   });
   const isSlow = dice.chance(0.2);

@@ -1,0 +1,112 @@
+import { describeGap, type GapFacts } from "./gap.ts";
+import type { TimedLine } from "./log-read.ts";
+import type { LogGap, LogGapReason, LogLine, LogOptions, LogRestart, LogSource } from "./types.ts";
+
+/** What a follow has done so far. */
+export interface LogStats {
+  /** `waiting`: for the pod. `resting`: between two requests. */
+  state: "idle" | "waiting" | "reading" | "resting" | "ended";
+  /** Lines delivered, and the bytes of their text. */
+  lines: number;
+  bytes: number;
+  /** Requests made. */
+  reads: number;
+  /** Lines received again after a cut, and dropped. */
+  repeated: number;
+  gaps: number;
+  restarts: number;
+}
+
+export const NEW_STATS: LogStats = { state: "idle", lines: 0, bytes: 0, reads: 0, repeated: 0, gaps: 0, restarts: 0 };
+
+/** Where a follow delivers to. None of these may throw. */
+export interface LogSink {
+  /** A promise holds the follow back until it resolves. */
+  lines(lines: LogLine[]): Promise<void> | undefined;
+  gap(gap: LogGap): void;
+  restart(restart: LogRestart): void;
+}
+
+/** Hands lines, gaps and restarts of one follow to its consumer, and knows what was delivered last. */
+export class Delivery {
+  readonly #source: LogSource;
+  readonly #options: LogOptions;
+  readonly #sink: LogSink;
+  readonly stats: LogStats = { ...NEW_STATS };
+  /** `limitBytes` is reached: nothing more is delivered. */
+  isLimited = false;
+  /** Of this instance of the container, and the time of the last line before it, of an earlier one. */
+  first: { seconds: number; time: string; after: string | null } | null = null;
+  last: TimedLine | null = null;
+  /** A line of this instance that was cut off before its newline. */
+  unfinished: TimedLine | null = null;
+  #lastTime: string | null = null;
+
+  constructor(source: LogSource, options: LogOptions, sink: LogSink) {
+    this.#source = source;
+    this.#options = options;
+    this.#sink = sink;
+  }
+
+  /** Whole lines, in order. A promise holds the follow back. */
+  lines(lines: readonly TimedLine[]): Promise<void> | undefined {
+    this.unfinished = null;
+    const batch: LogLine[] = [];
+    for (const line of lines) {
+      if (this.#reachesLimit(line)) break;
+      batch.push(this.#toLine(line, true));
+    }
+    const room = batch.length > 0 ? this.#sink.lines(batch) : undefined;
+    if (!this.isLimited) return room;
+    const tell = () => this.gap("limit_reached", { certain: true });
+    return room ? room.then(tell) : void tell();
+  }
+
+  /**
+   * The log ends here, or its continuation is lost: what came of a last line is all that there is of it. Resolves with that line,
+   * null when there was none.
+   */
+  async rest(): Promise<TimedLine | null> {
+    const { unfinished } = this;
+    this.unfinished = null;
+    // Of the line nothing but its time has come: that is no line yet.
+    if (unfinished === null || this.isLimited || (unfinished.bytes === 0 && unfinished.omittedBytes === 0)) return null;
+    if (this.#reachesLimit(unfinished)) {
+      this.gap("limit_reached", { certain: true });
+      return null;
+    }
+    await this.#sink.lines([this.#toLine(unfinished, false)]);
+    return unfinished;
+  }
+
+  gap(reason: LogGapReason, facts: GapFacts = {}): void {
+    this.stats.gaps++;
+    this.#sink.gap(describeGap(this.#source, reason, { after: this.#lastTime, ...facts }));
+  }
+
+  /** The lines that follow are those of a new instance. */
+  restart(restartCount: number): void {
+    this.first = null;
+    this.last = null;
+    this.stats.restarts++;
+    const { podName, container } = this.#source;
+    this.#sink.restart({ podName, container, restartCount });
+  }
+
+  #reachesLimit({ bytes }: TimedLine): boolean {
+    const { limitBytes } = this.#options;
+    this.isLimited = limitBytes !== undefined && this.stats.bytes + bytes > limitBytes;
+    return this.isLimited;
+  }
+
+  #toLine(line: TimedLine, terminated: boolean): LogLine {
+    const { text, time, omittedBytes } = line;
+    this.stats.lines++;
+    this.stats.bytes += line.bytes;
+    this.first ??= { seconds: line.seconds, time, after: this.#lastTime };
+    this.last = line;
+    this.#lastTime = time;
+    const { podName } = this.#source;
+    return omittedBytes > 0 ? { text, time, terminated, podName, omittedBytes } : { text, time, terminated, podName };
+  }
+}

@@ -1,0 +1,239 @@
+/** Files that are rotated while nobody reads, or faster than someone reads: what is lost is said, and nothing comes twice. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test, vi } from "vitest";
+import { followLogs, type LogGap, type LogLine, type LogOptions } from "../../../src/engine/logs/index.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
+
+const { server, cluster, container } = await startLogServer();
+
+const until = (condition: () => boolean) =>
+  vi.waitFor(() => expect(condition()).toBe(true), { timeout: 20_000, interval: 5 });
+
+const BEGIN = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
+
+/** A container that writes fast: numbered lines of 1 KB, 10 µs apart. */
+function writer() {
+  let ns = BEGIN;
+  const c = container(() => (ns += 10_000n));
+  c.reopensNewest = true;
+  let written = 0;
+  return {
+    c,
+    write(count: number): void {
+      for (let i = 0; i < count; i++) c.write(`${written++} ${"x".repeat(1000)}\n`);
+    },
+    /** Time goes by, and the file is rotated. */
+    rotate(): void {
+      ns += 10_000_000_000n;
+      c.rotate();
+    },
+  };
+}
+
+/** A consumer that takes lines only while `taking`, so that the server is held back. */
+function held(c: TestContainer, options: LogOptions = {}) {
+  const lines: LogLine[] = [];
+  const gaps: LogGap[] = [];
+  let taking = Promise.withResolvers<void>();
+  const stream = followLogs(cluster, c, { ...NO_LATE_LINES, onGap: (gap) => void gaps.push(gap), ...options });
+  const done = stream.forEach(async (line) => {
+    await taking.promise;
+    lines.push(line);
+  });
+  done.catch(() => undefined);
+  return {
+    lines,
+    gaps,
+    done,
+    take: () => taking.resolve(),
+    hold: () => {
+      taking = Promise.withResolvers();
+    },
+    numbers: () => lines.map(({ text }) => Number.parseInt(text, 10)),
+  };
+}
+
+/** Each number once and in order; those that are missing stand between the times of a gap. Returns how many are. */
+function audit({ lines, gaps, numbers }: ReturnType<typeof held>, written: number): number {
+  const seen = numbers();
+  let missing = 0;
+  for (let i = 0; i <= seen.length; i++) {
+    const number = i < seen.length ? (seen[i] as number) : written;
+    const last = i === 0 ? -1 : (seen[i - 1] as number);
+    expect(number, `line ${i}`).toBeGreaterThan(last);
+    if (number === last + 1) continue;
+    missing += number - last - 1;
+    const [after, before] = [lines[i - 1]?.time ?? "", lines[i]?.time ?? "9"];
+    const isSaid = gaps.some((gap) => (gap.after ?? "") <= after && (gap.before ?? "9") >= before);
+    expect(isSaid, `${last + 1} to ${number - 1} are missing after ${after} and before ${before}`).toBe(true);
+  }
+  return missing;
+}
+
+describe("a follow that is held back while its log is rotated", () => {
+  // More lines than are remembered one by one, and fewer.
+  test.each([4_000, 300])(
+    "more than once: the files between are lost, and the newest is sent again (%i lines a file)",
+    async (size) => {
+      const { c, write, rotate } = writer();
+      const f = held(c);
+      write(10_000);
+      await until(() => c.requests.length === 1);
+      await sleep(100);
+      for (let i = 0; i < 3; i++) {
+        rotate();
+        write(size);
+      }
+      f.take();
+      await until(() => f.numbers().at(-1) === 10_000 + 3 * size - 1);
+      await sleep(100);
+      write(10);
+      rotate();
+      write(5);
+      c.exit().tell({ phase: "ended" });
+      await f.done;
+      const written = 10_000 + 3 * size + 15;
+      expect(audit(f, written)).toBe(2 * size);
+      const [last, next] = [f.lines[9_999], f.lines[10_000]];
+      expect(f.gaps).toMatchObject([{ reason: "rotated", certain: true, before: next?.time }]);
+      const { after } = f.gaps[0] as LogGap;
+      expect(after !== null && after <= String(last?.time)).toBe(true);
+      // The gap is as small as what is remembered tells.
+      expect(f.lines.findIndex(({ time }) => time === after)).toBeGreaterThan(10_000 - 200);
+      expect(c.requests.length).toBe(2);
+    },
+  );
+
+  test("again and again, and held back amid what is sent again", async () => {
+    const { c, write, rotate } = writer();
+    const f = held(c);
+    write(3_000);
+    await until(() => c.requests.length === 1);
+    let written = 3_000;
+    for (let round = 0; round < 3; round++) {
+      await sleep(50);
+      for (let i = 0; i < 3; i++) {
+        rotate();
+        write(2_000);
+      }
+      written += 6_000;
+      f.take();
+      await until(() => f.lines.length > 500 * (round + 1));
+      f.hold();
+    }
+    f.take();
+    await until(() => f.numbers().at(-1) === written - 1);
+    c.exit().tell({ phase: "ended" });
+    await f.done;
+    expect(audit(f, written)).toBeGreaterThan(0);
+    expect(f.gaps.every(({ certain }) => certain)).toBe(true);
+  });
+
+  test("once: nothing is lost, and no gap is told", async () => {
+    const { c, write, rotate } = writer();
+    const f = held(c);
+    write(10_000);
+    await until(() => c.requests.length === 1);
+    await sleep(100);
+    rotate();
+    write(4_000);
+    f.take();
+    await until(() => f.lines.length === 14_000);
+    c.exit().tell({ phase: "ended" });
+    await f.done;
+    expect(audit(f, 14_000)).toBe(0);
+    expect(f.gaps).toEqual([]);
+  });
+});
+
+test("a clock that goes back under a follow is no file that is sent again: every line comes", async () => {
+  let ns = BEGIN;
+  const c = container(() => (ns += 1_000_003n)).lines(Array.from({ length: 3_000 }, (_, i) => `${i}`));
+  const f = held(c);
+  f.take();
+  await until(() => f.lines.length === 3_000);
+  ns -= 1_500_000_001n;
+  c.lines(Array.from({ length: 3_000 }, (_, i) => `${3_000 + i}`));
+  await until(() => f.lines.length === 6_000);
+  c.exit().tell({ phase: "ended" });
+  await f.done;
+  expect(f.numbers()).toEqual(Array.from({ length: 6_000 }, (_, i) => i));
+  expect(f.gaps).toEqual([]);
+});
+
+describe("a file that begins where the one before it ended", () => {
+  /** The follow ends with the old file, and the read after it begins in the new one. */
+  async function rotatedAtItsEnd(pauseNs: bigint) {
+    let ns = BEGIN;
+    const c = container(() => (ns += 20_000n)).lines(["0", "1"]);
+    const f = held(c);
+    f.take();
+    await until(() => f.lines.length === 2);
+    // The kubelet ends a follow whose container has ended at the end of the file that it has open.
+    c.restartKubelet();
+    await until(() => server.openRequests === 0);
+    ns += pauseNs;
+    c.rotate().lines(["2", "3"]).exit().tell({ phase: "ended" });
+    await f.done;
+    expect(f.numbers()).toEqual([0, 1, 2, 3]);
+    return f;
+  }
+
+  test("right after it: nothing is missing", async () => {
+    expect((await rotatedAtItsEnd(0n)).gaps).toEqual([]);
+  });
+
+  test("some seconds later: lines may be missing between the two", async () => {
+    const { gaps, lines } = await rotatedAtItsEnd(3_000_000_000n);
+    expect(gaps).toMatchObject([{ reason: "rotated", certain: false, after: lines[1]?.time, before: lines[2]?.time }]);
+  });
+});
+
+describe("a log whose beginning was rotated away before the first read", () => {
+  const MINUTE = 60_000_000_000n;
+  async function first(afterStart: bigint, options: LogOptions = {}, seconds = "2026-11-24T10:00:00Z") {
+    const c = container(() => BEGIN + afterStart).lines(["assistant 1"]);
+    c.tell({ startedAt: seconds });
+    const f = held(c, options);
+    f.take();
+    await until(() => f.lines.length === 1);
+    c.exit().tell({ phase: "ended" });
+    await f.done;
+    return f;
+  }
+
+  test("more than a minute after the container's start: its head may be missing", async () => {
+    const { gaps, lines } = await first(MINUTE + 1_000_000_000n);
+    expect(gaps).toMatchObject([{ reason: "rotated", certain: false, after: null, before: lines[0]?.time }]);
+    expect((await first(MINUTE)).gaps).toEqual([]);
+  });
+
+  test("who knows the first line is certain of it, whatever the times", async () => {
+    const isFirstLine = (text: string) => text === "init";
+    const { gaps, lines } = await first(1n, { isFirstLine });
+    expect(gaps).toMatchObject([{ reason: "rotated", certain: true, after: null, before: lines[0]?.time }]);
+    expect((await first(10n * MINUTE, { isFirstLine: () => true })).gaps).toEqual([]);
+  });
+
+  test("who asks for the last lines, or for those since, misses none before them", async () => {
+    expect((await first(10n * MINUTE, { tailLines: 5 })).gaps).toEqual([]);
+    expect(
+      (await first(10n * MINUTE, { since: new Date("2026-11-24T10:01:00Z"), isFirstLine: () => false })).gaps,
+    ).toEqual([]);
+  });
+
+  test("a container that is silent for long while it is followed misses none", async () => {
+    const now = BigInt(Date.now()) * 1_000_000n;
+    const c = container(() => now + 1_000_000_000n);
+    c.tell({ startedAt: new Date(Date.now() - 600_000).toISOString() });
+    const f = held(c);
+    f.take();
+    await until(() => c.requests.length === 1);
+    c.write("at last\n");
+    c.tell({ startedAt: new Date(Date.now() - 600_000).toISOString() });
+    await until(() => f.lines.length === 1);
+    c.exit().tell({ phase: "ended" });
+    await f.done;
+    expect(f.gaps).toEqual([]);
+  });
+});
