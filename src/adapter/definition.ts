@@ -40,6 +40,8 @@ export interface AdapterDefinition<Config extends BaseConfig, Verdict extends Ag
   isLastLine?(line: string): boolean;
   /** The host's result of a run whose Job existed. Pure; the adapter adds cancellation and continuation evidence. */
   classify(outcome: RunOutcome<Config, Verdict>): AdapterExecutionResult;
+  /** May the host continue the conversation of this failed run by itself? Default: yes. No where an operator's limit ended it. */
+  mayContinue?(result: AdapterExecutionResult): boolean;
   /** Further checks for `testEnvironment`, after those of the cluster. */
   checkEnvironment?(ctx: AdapterEnvironmentTestContext, config: Config): Promise<AdapterEnvironmentCheck[]>;
 }

@@ -177,6 +177,13 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     hint: "Silence after which a log line says that the run lives.",
   },
   {
+    type: "number",
+    key: "resultGraceSec",
+    label: "Result grace (s)",
+    default: 30,
+    hint: "A Claude that has said its result and is held by a process that it started is ended after that much silence. Work in the background that it announces has 15 minutes.",
+  },
+  {
     type: "toggle",
     key: "deleteMismatchedOrphans",
     label: "Delete orphans of other tasks",

@@ -33,7 +33,7 @@ export function parseClaudeConfig(raw: Record<string, unknown>): ClaudeConfig {
     effort: option(read, "effort") ?? option(read, "thinkingEffort"),
     maxTurnsPerRun: read.count("maxTurnsPerRun") ?? 0,
     dangerouslySkipPermissions: read.boolean("dangerouslySkipPermissions") ?? true,
-    extraArgs: withoutNul("extraArgs", read.strings("extraArgs")),
+    extraArgs: read.strings("extraArgs"),
     promptTemplate: read.string("promptTemplate"),
     bootstrapPromptTemplate: read.string("bootstrapPromptTemplate"),
     instructionsFilePath: read.string("instructionsFilePath"),
@@ -47,12 +47,5 @@ export function parseClaudeConfig(raw: Record<string, unknown>): ClaudeConfig {
 function option(read: ConfigReader, key: string): string | null {
   const value = read.string(key);
   if (value?.startsWith("-")) throw new ConfigError(key, value, "a value that does not start with a dash");
-  return value === null ? null : (withoutNul(key, [value])[0] ?? null);
-}
-
-/** A NUL ends a C string: no process can be started with one in its arguments. */
-function withoutNul(key: string, values: readonly string[]): readonly string[] {
-  const bad = values.find((value) => value.includes("\0"));
-  if (bad !== undefined) throw new ConfigError(key, bad, "texts without NUL characters");
-  return values;
+  return value;
 }

@@ -5,6 +5,7 @@ import { classifyRun } from "./classify.ts";
 import { type ClaudeConfig, parseClaudeConfig } from "./config.ts";
 import { configSchema } from "./config-schema.ts";
 import { agentConfigurationDoc } from "./configuration-doc.ts";
+import { BUDGET_EXHAUSTED } from "./failure.ts";
 import { modelsFor } from "./models.ts";
 import { prepareClaude } from "./prepare.ts";
 import { isResultLine } from "./result-event.ts";
@@ -30,6 +31,7 @@ export function claudeDefinition(): AdapterDefinition<ClaudeConfig, ClaudeVerdic
     createResultParser: () => new ClaudeResultParser(),
     isLastLine: isResultLine,
     classify: (outcome) => classifyRun(outcome, new Date()),
+    mayContinue: ({ errorCode }) => errorCode !== BUDGET_EXHAUSTED,
   };
 }
 

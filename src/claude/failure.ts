@@ -23,7 +23,7 @@ export interface Failure {
   readonly loginUrl?: string;
 }
 
-/** The operator's own limit in dollars (`--max-budget-usd`) was reached. Going on would spend more than was allowed. */
+/** The operator's limit in dollars (`--max-budget-usd`) was reached. Going on would spend more than was allowed. */
 export const BUDGET_EXHAUSTED = "budget_exhausted";
 
 /**

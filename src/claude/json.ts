@@ -11,10 +11,12 @@ export function field(object: unknown, name: string): unknown {
   return isObject(object) && Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
-/** A text that is not blank, trimmed and cut to `max` characters; else null. */
+/** A text that is not blank, trimmed and cut to `max` characters; else null. Without NUL, which no database of the host takes. */
 export function text(value: unknown, max: number): string | null {
   if (typeof value !== "string") return null;
-  const trimmed = cutEnd(value, max + 64).trim();
+  const trimmed = cutEnd(value, max + 64)
+    .replaceAll("\0", "\ufffd")
+    .trim();
   return trimmed === "" ? null : cutEnd(trimmed, max);
 }
 

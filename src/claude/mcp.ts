@@ -25,6 +25,9 @@ export function readMcpServers(raw: unknown): McpServers {
     if (typeof server.command !== "string" && typeof server.url !== "string") {
       throw new ConfigError(`mcpServers.${name}`, Object.keys(server), "a server with a command or a url");
     }
+    if (JSON.stringify([name, server]).includes("\\u0000")) {
+      throw new ConfigError(`mcpServers.${JSON.stringify(name)}`, kind(server), "texts without NUL characters");
+    }
   }
   return servers as McpServers;
 }

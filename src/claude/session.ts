@@ -14,8 +14,8 @@ export const PROMPT_BUNDLE_KEY = "promptBundleKey";
 export function resumeSessionId(ctx: AdapterExecutionContext, workingDir: string): string | null {
   const params = ctx.runtime.sessionParams;
   const id = word(field(params, "sessionId")) ?? word(ctx.runtime.sessionId);
-  // What starts with a dash would be an option of the CLI.
-  if (id === null || id.startsWith("-")) return null;
+  // What starts with a dash would be an option of the CLI, and no argument can hold a NUL.
+  if (id === null || id.startsWith("-") || id.includes("\0")) return null;
   const cwd = word(field(params, "cwd"), 4096);
   return cwd === null || withoutSlash(cwd) === withoutSlash(workingDir) ? id : null;
 }

@@ -20,7 +20,7 @@ export class ConfigReader {
     const value = this.#raw[key];
     if (isUnset(value) || value === 0 || value === false) return null;
     if (typeof value !== "string") throw new ConfigError(key, value, "a text");
-    return value.trim();
+    return withoutNul(key, value).trim();
   }
 
   /** Null when 0, blank or missing. @throws ConfigError */
@@ -88,7 +88,7 @@ export class ConfigReader {
     if (!Array.isArray(list) || !list.every((item) => typeof item === "string")) {
       throw new ConfigError(key, value, "a list of texts");
     }
-    return list;
+    return list.map((item) => withoutNul(key, item));
   }
 
   /**
@@ -153,3 +153,9 @@ function stringValues(key: string, value: Record<string, unknown>): Record<strin
 
 /** What the API accepts as a quantity (apimachinery `resource.ParseQuantity`), without signs. */
 export const QUANTITY = /^\d+(?:\.\d*)?(?:[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?$/;
+
+/** A NUL ends a C string: nothing with one can reach a process. @throws ConfigError */
+export function withoutNul(key: string, value: string): string {
+  if (value.includes("\0")) throw new ConfigError(key, value, "a text without NUL characters");
+  return value;
+}

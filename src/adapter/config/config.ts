@@ -1,5 +1,5 @@
 import { ConfigError } from "../errors.ts";
-import { ConfigReader, define, isObject, isUnset, parseJson, quantityOf } from "./config-reader.ts";
+import { ConfigReader, define, isObject, isUnset, parseJson, quantityOf, withoutNul } from "./config-reader.ts";
 import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./kubernetes-names.ts";
 
 /** The keys that every Paperclip adapter on Kubernetes has, read and checked. Seconds are seconds. */
@@ -44,6 +44,8 @@ export interface BaseConfig {
   readonly scheduleTimeoutSec: number;
   /** Silence after which a line says that the run lives. */
   readonly keepaliveSec: number;
+  /** How long an agent that has said its result may be silent before its process is ended. */
+  readonly resultGraceSec: number;
   /** What happens while another run of the same agent lives: refuse, wait for its end, or run beside it. */
   readonly concurrencyPolicy: "block" | "wait" | "parallel";
   /** Delete a run that an earlier process left behind and that cannot be adopted, instead of being blocked by it. */
@@ -108,6 +110,7 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
     configErrorGraceSec: read.seconds("configErrorGraceSec") ?? 30,
     scheduleTimeoutSec: read.seconds("scheduleTimeoutSec") ?? 120,
     keepaliveSec: read.seconds("keepaliveSec") ?? 300,
+    resultGraceSec: read.seconds("resultGraceSec") ?? 30,
     concurrencyPolicy: policy,
     deleteMismatchedOrphans: read.boolean("deleteMismatchedOrphans") ?? false,
     conversationContinuation: read.boolean("conversationContinuation") ?? true,
@@ -226,9 +229,7 @@ function readEnv(raw: Record<string, unknown>): Record<string, string> {
     if (typeof each !== "string") continue;
     // core/v1 validation since 1.30 (RelaxedEnvironmentVariableValidation): printable ASCII without "=".
     if (!/^[ -<>-~]+$/.test(name)) throw new ConfigError("env", name, "names of environment variables");
-    // A NUL ends a C string: execve cannot carry it.
-    if (each.includes("\0")) throw new ConfigError(`env.${name}`, each, "a text without NUL characters");
-    define(env, name, each);
+    define(env, name, withoutNul(`env.${name}`, each));
   }
   return env;
 }

@@ -5,7 +5,7 @@ import type { Redactor } from "../job/credentials.ts";
 export interface EvidenceOptions {
   /** A person has stopped the run. */
   readonly isStopped: boolean;
-  /** `conversationContinuation` of the configuration. */
+  /** `conversationContinuation` of the configuration, unless the definition says no. */
   readonly mayContinue: boolean;
 }
 

@@ -5,6 +5,7 @@ import { isObject } from "../config/config-reader.ts";
 import { DATA_DIRECTORY, type Notice } from "../definition.ts";
 import { ConfigError } from "../errors.ts";
 import { bindingOf, isCredential, mayBeSecret } from "./credentials.ts";
+import { withoutNul } from "./nul.ts";
 import type { SelfPod } from "./self-pod.ts";
 
 export interface EnvEntry {
@@ -160,7 +161,7 @@ export function paperclipVariables(
   const variables: Record<string, string> = {};
   for (const [name, value] of Object.entries(all)) {
     const text = textOf(value);
-    if (text !== null) variables[name] = text;
+    if (text !== null) variables[name] = withoutNul(text);
   }
   return variables;
 }

@@ -11,6 +11,7 @@ import {
 } from "../definition.ts";
 import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
 import { AnnotationKey, jobNameFor, LabelKey, sanitizeLabelValue, secretNameFor } from "./names.ts";
+import { withoutNul } from "./nul.ts";
 import type { SelfPod } from "./self-pod.ts";
 import { type VolumeMount, volumesOf } from "./volumes.ts";
 
@@ -99,7 +100,7 @@ export class RunSecretTooLargeError extends Error {
 export function workingDirOf(ctx: AdapterExecutionContext, config: BaseConfig): string {
   const workspace = ctx.context.paperclipWorkspace;
   const cwd = isObject(workspace) && typeof workspace.cwd === "string" ? workspace.cwd.trim() : "";
-  return cwd || config.cwd || DATA_DIRECTORY;
+  return withoutNul(cwd) || config.cwd || DATA_DIRECTORY;
 }
 
 /** @throws ConfigError, RunSecretTooLargeError */

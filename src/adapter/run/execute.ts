@@ -65,8 +65,9 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     }
     site = await openSite({ definition, config, env, signal, connectTimeoutMs });
     const input = { definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel };
+    const parser = definition.createResultParser();
     const started = await start(input, { listTimeoutMs: Math.min(LIST_TIMEOUT_MS, connectTimeoutMs), cacheMaxAgeMs });
-    return await new RunSession(input, started, soonestStartMs).result();
+    return await new RunSession(input, started, parser, soonestStartMs).result();
   } catch (error) {
     const failure = toBootstrapError(error);
     if (signal.aborted) {

@@ -1,5 +1,5 @@
 import type { LogGap, LogLine, Run } from "../../engine/index.ts";
-import type { AgentEvent, AgentVerdict, ResultParser } from "../definition.ts";
+import type { AgentActivity, AgentEvent, AgentVerdict, ResultParser } from "../definition.ts";
 import type { RunLog } from "../host/run-log.ts";
 import { settlesWithin } from "../wait.ts";
 
@@ -19,7 +19,10 @@ export interface FollowOptions<Verdict extends AgentVerdict> {
   readonly log: RunLog;
   readonly parser: ResultParser<Verdict>;
   readonly isLastLine: ((line: string) => boolean) | undefined;
+  /** Before a batch of lines is taken. */
   onLines(): void;
+  /** After the host has taken it. */
+  onTaken(activity: AgentActivity): void;
   onEvent(event: AgentEvent): void;
 }
 
@@ -96,7 +99,7 @@ export class OutputReader<Verdict extends AgentVerdict> {
   }
 
   async #take(batch: readonly LogLine[]): Promise<void> {
-    const { log, onLines } = this.#options;
+    const { log, onLines, onTaken } = this.#options;
     const { output } = this;
     this.#progressAt = performance.now();
     onLines();
@@ -111,6 +114,7 @@ export class OutputReader<Verdict extends AgentVerdict> {
     }
     await log.output(texts(batch));
     this.#progressAt = performance.now();
+    onTaken(this.#activity());
   }
 
   /** A parser's fault must not cost the rest of the log. */
@@ -121,6 +125,15 @@ export class OutputReader<Verdict extends AgentVerdict> {
       if (event !== null) onEvent(event);
     } catch (error) {
       this.output.parserError ??= error;
+    }
+  }
+
+  #activity(): AgentActivity {
+    try {
+      return this.#options.parser.activity?.() ?? "working";
+    } catch (error) {
+      this.output.parserError ??= error;
+      return "working";
     }
   }
 

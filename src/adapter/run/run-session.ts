@@ -27,6 +27,7 @@ import { bounded, settlesWithin } from "../wait.ts";
 import { hasStarted, surelyNeverRan } from "./agent.ts";
 import { Deadline } from "./deadline.ts";
 import { noOutput, OutputReader } from "./follow.ts";
+import { Lingering } from "./lingering.ts";
 import { tellProgress } from "./progress.ts";
 import { countsNoPod, explainStartFailure, isTransientStart } from "./start-failure.ts";
 
@@ -46,19 +47,29 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   readonly #parser: ResultParser<Verdict>;
   readonly #startedAt = performance.now();
   readonly #event: TellEvent;
+  readonly #lingering: Lingering;
   #reader: OutputReader<Verdict> | null = null;
   #agent: AgentState = "may-run";
   #keepalive: KeepaliveHandle | null = null;
 
-  /** @param soonestStartMs see `ExecuteOptions` */
-  constructor(input: RunInput<Config, Verdict>, started: Started, soonestStartMs: number) {
+  /**
+   * @param parser made before the Job: a definition that cannot make one must not leave an agent behind
+   * @param soonestStartMs see `ExecuteOptions`
+   */
+  constructor(
+    input: RunInput<Config, Verdict>,
+    started: Started,
+    parser: ResultParser<Verdict>,
+    soonestStartMs: number,
+  ) {
     this.#input = input;
     this.#started = started;
     this.#run = started.run;
     this.#container = input.definition.containerName;
     this.#soonestStartMs = soonestStartMs;
-    this.#parser = input.definition.createResultParser();
+    this.#parser = parser;
     this.#event = eventTo(input.ctx, input.redactor);
+    this.#lingering = new Lingering(input.config.resultGraceSec * 1000, () => started.run.liveness() !== "unknown");
   }
 
   /** Never rejects. */
@@ -90,14 +101,15 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       tidying.abort();
     }
     // Asked only now: a Stop may have come while the result was being put together.
-    const evidence = { isStopped: isStopped(signal), mayContinue: config.conversationContinuation };
+    const mayContinue = config.conversationContinuation && (definition.mayContinue?.(result) ?? true);
+    const evidence = { isStopped: isStopped(signal), mayContinue };
     return withEvidence(result, this.#agent, evidence, redactor);
   }
 
   async #follow(): Promise<AdapterExecutionResult> {
     const { signal, log, site, config } = this.#input;
     const deadline = new Deadline(config, this.#started.adopted ? this.#run.job() : null);
-    const stop = new LinkedAbort([signal, deadline.signal]);
+    const stop = new LinkedAbort([signal, deadline.signal, this.#lingering.signal]);
     let end: RunEnd;
     try {
       const pod = await this.#run.podReady({ container: this.#container, signal: stop.signal });
@@ -110,11 +122,13 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     } catch (error) {
       if (signal.aborted) return await this.#cancelled();
       if (deadline.signal.aborted) return await this.#timedOut();
+      if (this.#lingering.signal.aborted) return await this.#lingered();
       if (error instanceof StartFailedError) return await this.#startFailed(error);
       if (!(error instanceof RunGoneError)) throw error;
       end = error.end;
     } finally {
       deadline.clear();
+      this.#lingering.stop();
       stop.release();
     }
     if (end.kind === "start_failed" && end.startFailure !== null) {
@@ -141,7 +155,11 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       log,
       parser: this.#parser,
       isLastLine: definition.isLastLine?.bind(definition),
-      onLines: () => this.#keepalive?.touch(),
+      onLines: () => {
+        this.#keepalive?.touch();
+        this.#lingering.stop();
+      },
+      onTaken: (activity) => this.#lingering.after(activity),
       onEvent: ({ eventType, message, payload, level }) => this.#event(eventType, message, payload, level),
     });
   }
@@ -164,7 +182,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     switch (end.kind) {
       case "deadline":
         // It had said that it was done before the deadline struck.
-        return this.#parser.finish().hasResult && end.exitCode === 0 ? "ended" : "timed_out";
+        return this.#parser.finish().hasResult ? "ended" : "timed_out";
       case "job_deleted":
       case "pod_deleted":
       case "evicted":
@@ -263,8 +281,17 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const { log } = this.#input;
     log.say("stderr", `Job ${this.#run.namespace}/${this.#run.jobName} is over its time and did not end: deleting it`);
     const end = await this.#stopped();
-    const isDone = this.#parser.finish().hasResult && end?.exitCode === 0;
-    return this.#classified(isDone ? "ended" : "timed_out", end);
+    return this.#classified(this.#parser.finish().hasResult ? "ended" : "timed_out", end);
+  }
+
+  /** It said its result, and what it left running holds it: the run has ended as it said. */
+  async #lingered(): Promise<AdapterExecutionResult> {
+    const { namespace, jobName } = this.#run;
+    this.#input.log.say(
+      "stdout",
+      `The agent has said its result and its process does not end: deleting Job ${namespace}/${jobName}`,
+    );
+    return this.#classified("ended", await this.#stopped());
   }
 
   async #lastEnd(): Promise<RunEnd | null> {

@@ -3,6 +3,7 @@ import { type AgentVerdict, PROMPT_FILE } from "../definition.ts";
 import { eventTo, tell } from "../host/callbacks.ts";
 import { apiUrlFor, reachableUrl } from "../job/environment.ts";
 import { buildManifest, workingDirOf } from "../job/manifest.ts";
+import { commandWithoutNul } from "../job/nul.ts";
 import type { GuardInput } from "./guard.ts";
 import { launchRun } from "./launch.ts";
 import { type RunInput, type Started, timeoutNote } from "./run-input.ts";
@@ -20,15 +21,17 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
   const { namespace, selfPod, image } = site;
   const workingDir = workingDirOf(ctx, config);
   const apiUrl = config.env.PAPERCLIP_API_URL ?? apiUrlFor(selfPod?.env ?? {}, env);
-  const prepared = await definition.prepare({
-    ctx,
-    config,
-    sessionId,
-    workingDir,
-    hasDataVolume: selfPod?.dataVolume != null,
-    reachableUrl: (url) => reachableUrl(url, apiUrl, env),
-    signal,
-  });
+  const prepared = commandWithoutNul(
+    await definition.prepare({
+      ctx,
+      config,
+      sessionId,
+      workingDir,
+      hasDataVolume: selfPod?.dataVolume != null,
+      reachableUrl: (url) => reachableUrl(url, apiUrl, env),
+      signal,
+    }),
+  );
   for (const name of prepared.secretEnv ?? []) redactor.add(prepared.env?.[name]);
   const manifest = buildManifest({
     type: definition.type,

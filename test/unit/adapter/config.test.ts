@@ -40,6 +40,7 @@ describe("defaults", () => {
       configErrorGraceSec: 30,
       scheduleTimeoutSec: 120,
       keepaliveSec: 300,
+      resultGraceSec: 30,
       concurrencyPolicy: "block",
       deleteMismatchedOrphans: false,
       conversationContinuation: true,
@@ -62,10 +63,9 @@ describe("defaults", () => {
       ].map((key) => [key, "  "]),
     );
     const zeros = Object.fromEntries(
-      ["timeoutSec", "graceSec", "ttlSecondsAfterFinished", "keepaliveSec", "scheduleTimeoutSec"].map((key) => [
-        key,
-        0,
-      ]),
+      ["timeoutSec", "graceSec", "ttlSecondsAfterFinished", "keepaliveSec", "resultGraceSec", "scheduleTimeoutSec"].map(
+        (key) => [key, 0],
+      ),
     );
     expect(parseBaseConfig({ ...filled, ...zeros })).toEqual(parseBaseConfig({}));
   });

@@ -1,0 +1,47 @@
+import type { AgentActivity } from "../definition.ts";
+
+/**
+ * Beyond the longest time that an agent waits for its own background work before it ends it: 10 min of current versions of Claude
+ * Code. Older ones have no limit.
+ */
+const BACKGROUND_MS = 15 * 60_000;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * The limit of a process that has said its result and does not end, since something that it started holds it. Each piece of output
+ * starts it anew. Nothing is silent while the cluster cannot be reached: then the time is not counted.
+ */
+export class Lingering {
+  readonly #controller = new AbortController();
+  readonly #graceMs: number;
+  readonly #isReachable: () => boolean;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(graceMs: number, isReachable: () => boolean) {
+    this.#graceMs = graceMs;
+    this.#isReachable = isReachable;
+  }
+
+  /** Aborts when the process has lingered too long. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Output came, and this is what the agent is at since. */
+  after(activity: AgentActivity): void {
+    this.stop();
+    if (activity === "working") return;
+    const ms = activity === "done" ? this.#graceMs : Math.max(this.#graceMs, BACKGROUND_MS);
+    this.#timer = setTimeout(() => this.#over(activity), Math.min(ms, MAX_TIMER_MS));
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #over(activity: AgentActivity): void {
+    if (this.#isReachable()) this.#controller.abort(new Error("lingering"));
+    else this.after(activity);
+  }
+}
