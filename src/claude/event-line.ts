@@ -40,9 +40,14 @@ function afterControls(line: string, start: number): number {
   return end;
 }
 
-/** From `start` to the last brace, if only controls follow it. */
+/** Never in JSON: it escapes them, also in texts. White space between its parts is not among them. */
+const RAW_CONTROL = /(?![\t\n\r\u007f-\u009f])\p{Cc}/gu;
+
+/** The text from `start` without what follows its last brace, if those are only controls. */
 function withoutTail(line: string, start: number): string {
-  const end = line.lastIndexOf("}") + 1;
+  RAW_CONTROL.lastIndex = start;
+  const last = RAW_CONTROL.exec(line)?.index ?? line.length;
+  const end = line.lastIndexOf("}", last) + 1;
   return end > start && end < line.length && afterControls(line, end) === line.length ? line.slice(start, end) : "";
 }
 
