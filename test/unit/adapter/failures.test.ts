@@ -417,6 +417,27 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     expect(result).not.toHaveProperty("resultJson");
   });
 
+  test("a definition that cannot make a parser leaves no Job behind", async () => {
+    const agentId = fresh();
+    const createResultParser = () => {
+      throw new Error("no parser today");
+    };
+    const { adapter } = adapterOf(world, { createResultParser });
+    const result = await run(world, adapter, { agentId }).result;
+    expect(result).toMatchObject({
+      errorMessage: "no parser today",
+      executionRecovery: { kind: "bootstrap", providerWorkStarted: false },
+    });
+    expect(objectsOf(world, "jobs", agentId)).toEqual([]);
+  });
+
+  test("a definition may say that a failed run is not to be continued", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async () => 1);
+    const { adapter } = adapterOf(world, { mayContinue: ({ errorCode }) => errorCode !== "agent_failed" });
+    expect(await run(world, adapter, { agentId }).result).not.toHaveProperty("resultJson");
+  });
+
   test("max turns are continued by the host itself", async () => {
     const agentId = fresh();
     world.agents.set(agentId, async () => 1);

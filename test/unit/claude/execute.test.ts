@@ -1,5 +1,5 @@
 /** The adapter as the host has it, over an embedded cluster whose `claude` prints what the real one was recorded to print. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type {
@@ -77,7 +77,11 @@ async function execute(
     .join("")
     .split("\n")
     .filter((line) => line !== "" && !line.startsWith("[paperclip] "));
-  return { result, lines, events, meta };
+  const notes = output
+    .join("")
+    .split("\n")
+    .filter((line) => line.startsWith("[paperclip] "));
+  return { result, lines, notes, events, meta };
 }
 
 describe("every recording, through the whole adapter", () => {
@@ -155,5 +159,48 @@ describe("what reaches the container", () => {
     expect(result.errorMessage).toContain("maxTurnsPerRun");
     expect(result.executionRecovery).toEqual({ kind: "bootstrap", providerWorkStarted: false });
     expect(k8s.objects.list("jobs", NAMESPACE)).toEqual([]);
+  });
+
+  test.each([
+    ["promptTemplate", { promptTemplate: "a\0b" }],
+    ["bootstrapPromptTemplate", { bootstrapPromptTemplate: "a\0b" }],
+    ["instructionsFilePath", { instructionsFilePath: "/a\0b" }],
+    ["cwd", { cwd: "/a\0b" }],
+    ["model", { model: "a\0b" }],
+    ["extraArgs", { extraArgs: ["--x", "a\0b"] }],
+    ["env.TOKEN", { env: { TOKEN: "a\0b" } }],
+    ["mcpServers.apps", { mcpServers: { apps: { command: "a\0b" } } }],
+  ])("a NUL in %s is an error that names it, before any Job", async (key, config) => {
+    const { result } = await execute("text", {}, config);
+    expect(result).toMatchObject({ errorCode: "k8s_config_invalid", executionRecovery: { kind: "bootstrap" } });
+    expect(result.errorMessage?.replaceAll('"', "")).toContain(key);
+    expect(k8s.objects.list("jobs", NAMESPACE)).toEqual([]);
+  });
+
+  test("a NUL in what the host hands over for one run is replaced, and said", async () => {
+    const instructionsFilePath = join(directory, "instructions.md");
+    await writeFile(instructionsFilePath, "Be\0 brief.");
+    const context = {
+      taskId: "task-1",
+      wakeReason: "woken\0up",
+      paperclipSessionHandoffMarkdown: "Handed\0over.",
+      paperclipTaskMarkdown: "The\0task.",
+      paperclipWake: { reason: "comment", issue: { id: "i-1", title: "A\0title" } },
+      paperclipWorkspace: { cwd: "/paperclip/w\0x" },
+    };
+    const { result, meta, notes } = await execute("text", { context }, { instructionsFilePath });
+    expect(result.exitCode).toBe(0);
+    const container = started as ContainerContext;
+    const prompt = container.files.readText("/tmp/prompt/prompt.txt");
+    expect(prompt).toContain("Handed\ufffdover.");
+    expect(prompt).toContain("The\ufffdtask.");
+    expect(container.env.PAPERCLIP_WAKE_REASON).toBe("woken\ufffdup");
+    expect(container.files.readText("/tmp/prompt/agent-instructions.md")).toContain("Be\ufffd brief.");
+    expect(notes).toContain("[paperclip] NUL characters are replaced in the prompt");
+    const { prompt: shown = "", commandArgs = [] } = meta[0] ?? {};
+    for (const each of [prompt, shown, ...commandArgs, ...container.command, ...Object.values(container.env)]) {
+      expect(each).not.toContain("\0");
+    }
+    expect(JSON.stringify(result)).not.toContain("u0000");
   });
 });
