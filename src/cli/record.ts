@@ -13,7 +13,8 @@ interface RecordOptions extends TargetOptions {
 
 export const recordCommand = defineCommand<RecordOptions>({
   name: "record",
-  summary: "write the watch frames of Jobs and pods to standard output, until Ctrl-C",
+  summary:
+    "write what the watches of Jobs and pods tell, and when they open and are lost, to standard output, until Ctrl-C",
   configure: (command) =>
     addTargetOptions(command)
       .option("-l, --selector <selector>", `label selector, e.g. ${DEFAULT_SELECTOR}`)
@@ -23,11 +24,14 @@ export const recordCommand = defineCommand<RecordOptions>({
     if (labels === undefined) throw new UsageError(`-l is required: a label selector, e.g. -l ${DEFAULT_SELECTOR}`);
     const { cluster, namespace } = await connect(target, io.signal);
     let start: number | null = null;
-    const record = (resource: string) => (frame: WatchFrame) => {
+    const write = (frame: object) => {
       const now = performance.now();
       start ??= now;
+      io.stdout.write(`${JSON.stringify({ ms: Math.round(now - start), ...frame })}\n`);
+    };
+    const record = (resource: string) => (frame: WatchFrame) => {
       const object = raw ? frame.object : withoutSecrets(frame.object);
-      io.stdout.write(`${JSON.stringify({ ms: Math.round(now - start), resource, type: frame.type, object })}\n`);
+      write({ resource, type: frame.type, object });
     };
     const watch = (resource: string, root: string) => {
       return new Reflector<KubeObject>({
@@ -42,7 +46,10 @@ export const recordCommand = defineCommand<RecordOptions>({
           initDone() {},
           apply() {},
           delete() {},
-          watch: (_type, error) => tellTrouble(resource, error),
+          watch: (type, error) => {
+            if (type !== "listed" && !io.signal.aborted) write({ resource: "watch", watch: resource, type });
+            tellTrouble(resource, error);
+          },
         },
       });
     };

@@ -5,6 +5,7 @@ import { trimJob, trimPod } from "../engine/informer/trim.ts";
 import { classify } from "../engine/runs/classify.ts";
 import { DEFAULT_POLICY } from "../engine/runs/policy.ts";
 import { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "../engine/runs/run-state.ts";
+import { FULL_TRUST, noTrust, reduceTrust, type Trust } from "../engine/runs/trust.ts";
 import type { RunEnd, StartFailureCode } from "../engine/runs/types.ts";
 import { defineCommand, UsageError } from "./command.ts";
 
@@ -32,53 +33,86 @@ export const replayCommand = defineCommand<{ container: string; json: boolean }>
   },
 });
 
-/** Replays frames as `record` writes them. @throws UsageError naming the line that is not one. */
+/**
+ * Replays frames as `record` writes them. A recording without `watch` frames is one whose watches were always open.
+ * @throws UsageError naming the line that is no frame, or the containers there are where none has that name.
+ */
 export function replay(trace: string, container: string): ReplayedRun[] {
+  const frames = trace.split("\n").flatMap((line, index) => (line.trim() === "" ? [] : [parseFrame(line, index + 1)]));
+  const watches = new Watches(frames.some(({ resource }) => resource === "watch"));
   const runs = new Map<string, Replay>();
-  let last = 0;
-  for (const [index, line] of trace.split("\n").entries()) {
-    if (line.trim() === "") continue;
-    const frame = parseFrame(line, index + 1);
-    last = frame.ms;
+  const runOf = (uid: string, job: string) => {
+    const run = runs.get(uid) ?? new Replay(job, container, watches);
+    runs.set(uid, run);
+    return run;
+  };
+  const containers = new Set<string>();
+  for (const frame of frames) {
     for (const run of runs.values()) run.passTime(frame.ms);
+    if (watches.see(frame)) for (const run of runs.values()) run.look(frame.ms);
     if (frame.type !== "ADDED" && frame.type !== "MODIFIED" && frame.type !== "DELETED") continue;
     const type = frame.type === "DELETED" ? "deleted" : "applied";
     if (frame.resource === "jobs") {
       const object = trimJob(frame.object);
-      if (object === null)
-        throw new UsageError(`line ${index + 1} is a Job without metadata.name, uid or resourceVersion`);
-      const run = runs.get(object.metadata.uid) ?? new Replay(object.metadata.name, container);
-      runs.set(object.metadata.uid, run);
-      run.frame({ resource: "jobs", type, object, at: frame.ms });
-    } else {
+      if (object === null) throw notAnObject(frame, "Job");
+      runOf(object.metadata.uid, object.metadata.name).frame({ resource: "jobs", type, object, at: frame.ms });
+    } else if (frame.resource === "pods") {
       const object = trimPod(frame.object);
-      if (object === null)
-        throw new UsageError(`line ${index + 1} is a pod without metadata.name, uid or resourceVersion`);
+      if (object === null) throw notAnObject(frame, "pod");
       const owner = object.metadata.ownerReferences?.[0];
       if (owner?.kind !== "Job") continue;
+      for (const { name } of [...object.spec.containers, ...(object.spec.initContainers ?? [])]) containers.add(name);
       // The two watches are not ordered: the pod may be told of before its Job.
-      const run = runs.get(owner.uid) ?? new Replay(owner.name, container);
-      runs.set(owner.uid, run);
-      run.frame({ resource: "pods", type, object, at: frame.ms });
+      runOf(owner.uid, owner.name).frame({ resource: "pods", type, object, at: frame.ms });
     }
   }
-  for (const run of runs.values()) run.passTime(last);
+  if (containers.size > 0 && !containers.has(container))
+    throw new UsageError(
+      `no pod of the recording has a container ${container}; there are: ${[...containers].join(", ")}`,
+    );
+  for (const run of runs.values()) run.passTime(frames.at(-1)?.ms ?? 0);
   return [...runs.values()].map((run) => run.result);
+}
+
+/** What the recording says of its two watches. */
+class Watches {
+  trust: Trust;
+  readonly #isRecorded: boolean;
+
+  constructor(isRecorded: boolean) {
+    this.#isRecorded = isRecorded;
+    this.trust = isRecorded ? noTrust(0) : FULL_TRUST;
+  }
+
+  /** Is it an event of a watch itself? */
+  see({ ms, resource, type, watch, object }: Frame): boolean {
+    if (!this.#isRecorded) return false;
+    if (resource === "watch" && watch !== undefined) {
+      if (type === "open" || type === "lost") this.trust = reduceTrust(this.trust, { watch, type, at: ms });
+      return true;
+    }
+    const version = (object as { metadata?: { resourceVersion?: unknown } } | null)?.metadata?.resourceVersion;
+    if (resource === "pods" && typeof version === "string")
+      this.trust = { ...this.trust, podsTold: { version, at: ms } };
+    return false;
+  }
 }
 
 class Replay {
   readonly result: ReplayedRun;
   readonly #container: string;
+  readonly #watches: Watches;
   #state: RunState = INITIAL_STATE;
   #wakeAt: number | null = null;
 
-  constructor(job: string, container: string) {
+  constructor(job: string, container: string, watches: Watches) {
     this.result = { job, ready: null, startFailure: null, terminated: null, podChanges: 0 };
     this.#container = container;
+    this.#watches = watches;
   }
 
-  frame(frame: RunFrame): void {
-    // A watch that resumes, or lists anew after a 410, tells some of it again.
+  frame(frame: Extract<RunFrame, { object: unknown }>): void {
+    // A watch that resumes, or lists again after a 410, tells some of it again.
     const known = frame.resource === "jobs" ? this.#state.job : this.#state.pod;
     const isSame = known !== null && known.metadata.uid === frame.object.metadata.uid;
     if (
@@ -89,16 +123,18 @@ class Replay {
       return;
     this.#state = reduceRun(this.#state, frame);
     this.result.podChanges = this.#state.podChanges;
-    this.#look(frame.at);
+    this.look(frame.at);
   }
 
   passTime(ms: number): void {
-    while (this.#wakeAt !== null && this.#wakeAt <= ms) this.#look(this.#wakeAt);
+    while (this.#wakeAt !== null && this.#wakeAt <= ms) this.look(this.#wakeAt);
   }
 
-  #look(ms: number): void {
+  look(ms: number): void {
     this.#wakeAt = null;
     if (this.result.terminated !== null) return;
+    this.#state = reduceRun(this.#state, { resource: "watch", trust: this.#watches.trust, at: ms });
+    // There is no server to ask: the recording is all there is.
     const { ready, end, wakeAt } = classify(this.#state, this.#container, DEFAULT_POLICY, ms);
     this.#wakeAt = wakeAt;
     if (ready !== null) this.result.ready ??= { ms };
@@ -111,29 +147,35 @@ class Replay {
 }
 
 interface Frame {
+  line: number;
   ms: number;
-  resource: "jobs" | "pods";
+  resource: "jobs" | "pods" | "watch";
+  /** Of `jobs` and `pods`: `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK`, …; of `watch`: `open`, `lost`. */
   type: string;
   object: unknown;
+  /** Of `watch`: which one. */
+  watch?: "jobs" | "pods";
 }
 
-function parseFrame(line: string, number: number): Frame {
+function parseFrame(text: string, line: number): Frame {
   let frame: Partial<Frame> | null;
   try {
-    frame = JSON.parse(line);
+    frame = JSON.parse(text);
   } catch (error) {
-    throw new UsageError(`line ${number} is not JSON: ${error instanceof Error ? error.message : error}`);
+    throw new UsageError(`line ${line} is not JSON: ${error instanceof Error ? error.message : error}`);
   }
-  if (
-    typeof frame?.ms !== "number" ||
-    typeof frame.type !== "string" ||
-    (frame.resource !== "jobs" && frame.resource !== "pods")
-  ) {
-    throw new UsageError(
-      `line ${number} is not a frame {ms, resource: "jobs"|"pods", type, object}: ${line.slice(0, 80)}`,
-    );
+  const { ms, resource, type, watch } = frame ?? {};
+  const isOfObject = resource === "jobs" || resource === "pods";
+  const isOfWatch = resource === "watch" && (watch === "jobs" || watch === "pods");
+  if (typeof ms !== "number" || typeof type !== "string" || !(isOfObject || isOfWatch)) {
+    const expected = `{ms, resource: "jobs"|"pods", type, object} or {ms, resource: "watch", watch: "jobs"|"pods", type}`;
+    throw new UsageError(`line ${line} is not a frame ${expected}: ${text.slice(0, 80)}`);
   }
-  return frame as Frame;
+  return { ...(frame as Frame), line };
+}
+
+function notAnObject({ line }: Frame, kind: string): UsageError {
+  return new UsageError(`line ${line} is a ${kind} without metadata.name, uid or resourceVersion`);
 }
 
 function forPeople({ job, ready, startFailure, terminated, podChanges }: ReplayedRun): string {

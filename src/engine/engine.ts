@@ -123,6 +123,7 @@ export class RunEngine {
     this.keepalive = new Keepalive(report);
     this.#registry = new RunRegistry({
       cluster: this.cluster,
+      bus: this.bus,
       jobs: this.jobs,
       pods: this.pods,
       labels: { ...this.labels, ...this.#scope.shard },
@@ -152,17 +153,14 @@ export class RunEngine {
     this.#throwIfStopped();
     const namespace = job.metadata.namespace ?? this.#scope.defaultNamespace;
     this.#scope.checkManifest(job, namespace);
-    const run = this.#registry.expect(namespace, job.metadata.name, policy);
+    const { run, bind } = this.#registry.expect(namespace, job.metadata.name, policy);
     const ended = new LinkedAbort([signal, run.closed]);
     try {
-      this.#registry.bind(
-        run,
-        await createJob(this.cluster, namespace, withLabels(job, this.#scope.shard), ended.signal),
-      );
+      bind(await createJob(this.cluster, namespace, withLabels(job, this.#scope.shard), ended.signal));
       return run;
     } catch (error) {
       // Closed already: by the engine's stop, which ended the request too.
-      const reason = run.isReleased ? run.closed.reason : error;
+      const reason = run.closed.aborted ? run.closed.reason : error;
       run.release();
       throw reason;
     } finally {

@@ -1,5 +1,6 @@
 import type { StoreChange } from "./informer/store.ts";
 import type { Job, Pod } from "./kubernetes.ts";
+import type { RunTopics } from "./runs/topics.ts";
 
 /**
  * What a watch is known to be. `open`: the server has begun to answer it. `lost`: it is not open now. `listed`: a whole list
@@ -28,7 +29,7 @@ export interface EngineProblem {
 /**
  * What is published on the engine's bus. The keys are those to subscribe with: `bus.subscribe("pod", listener, { key: "agents/job-1" })`.
  */
-export interface EngineTopics {
+export interface EngineTopics extends RunTopics {
   /** A Job was added, updated or deleted, each once and in order. Key: `namespace/name`. */
   job: StoreChange<Job>;
   /** The same of a pod. Key: `namespace/name` of the Job that controls it; a pod without one is published without a key. */

@@ -3,7 +3,7 @@ import type { KubeObject } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
 import { type Cluster, isForbidden, isUnauthorized } from "../transport/index.ts";
 import { Reflector, type ReflectorCounts, type ReflectorOptions } from "./reflector.ts";
-import { compareVersions, type Indexers, keyOf, Store, type StoreChange } from "./store.ts";
+import { type Indexers, keyOf, Store, type StoreChange } from "./store.ts";
 import type { Trim } from "./trim.ts";
 
 export interface Resource<T> {
@@ -183,30 +183,14 @@ export class Informer<T extends KubeObject> {
   }
 
   /**
-   * Is a backlog older than this version still being told? Versions of resources that share an etcd are ordered between each
-   * other, watches are not: on a busy server the pods' may be seconds behind the Jobs'. A watch that is open and has told nothing
-   * for `quietMs` has no backlog; one that is down may have.
+   * Up to which version the watch of this namespace has told all that happened, and when the server last sent something. Null
+   * before the first list, and where versions are no integers.
    */
-  isBehind(resourceVersion: string, quietMs: number): boolean {
-    if (!/^\d+$/.test(resourceVersion)) return false;
-    const since = performance.now() - quietMs;
-    return this.#reflectors.some(
-      ({ version: told, status }) =>
-        told !== null &&
-        compareVersions(told, resourceVersion) < 0 &&
-        (!status.connected || status.lastProgressAt > since),
-    );
-  }
-
-  /**
-   * Has the cache been told all that happened up to this version of an object of its own? One that it then does not hold has been
-   * deleted since, or is not selected.
-   */
-  isPast(namespace: string, resourceVersion: string): boolean {
-    if (!/^\d+$/.test(resourceVersion)) return false;
+  told(namespace: string): { version: string; at: number } | null {
     const { namespaces } = this.#options;
-    const told = this.#reflectors[namespaces === null ? 0 : namespaces.indexOf(namespace)]?.version ?? null;
-    return told !== null && compareVersions(told, resourceVersion) >= 0;
+    const reflector = this.#reflectors[namespaces === null ? 0 : namespaces.indexOf(namespace)];
+    const version = reflector?.version ?? null;
+    return reflector === undefined || version === null ? null : { version, at: reflector.status.lastProgressAt };
   }
 
   stats(): InformerStats {

@@ -1,6 +1,8 @@
-import { type ContainerEnd, containerFacts, deletionBegan, type JobEnd, jobFacts, type Words } from "../facts.ts";
+import { type ContainerEnd, containerFacts, deletionBegan, type JobEnd, type Words } from "../facts.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Context, contextOf, endedByItself, finish, isSuspended, mayRetry, type Outcome } from "./context.ts";
+import { type Ask, askOf, isLastPod } from "./deletion.ts";
+import { heldTime, wakeTime } from "./held-time.ts";
 import type { RunPolicy } from "./policy.ts";
 import type { RunState } from "./run-state.ts";
 import { startFailureOf, startTroubleOf } from "./start-failure.ts";
@@ -11,6 +13,8 @@ export interface Verdict {
   /** The pod, once the named container runs or has ended: its log can be read. */
   ready: Pod | null;
   end: RunEnd | null;
+  /** What the server must be asked before this end may be said: a watch can be open and silent for minutes. */
+  ask: Ask | null;
   /** Look again then, though nothing may have happened: a grace or a bounded wait is over. */
   wakeAt: number | null;
 }
@@ -24,12 +28,21 @@ export interface Verdict {
  * may try again (`backoffLimit` > 0).
  */
 export function classify(state: RunState, container: string, policy: RunPolicy, now: number): Verdict {
-  const run = contextOf(state, container, policy, now);
+  const held = heldTime(state, policy, now);
+  const run = contextOf(state, container, policy, held);
   const ready = run.ran ? run.pod : null;
   const end = startFailureOf(run) ?? endOf(run) ?? startTroubleOf(run);
-  if (end === null) return { ready, end: null, wakeAt: null };
-  if (typeof end === "number") return { ready, end: null, wakeAt: end };
-  return { ready, end, wakeAt: null };
+  if (end === null) return { ready, end: null, ask: null, wakeAt: null };
+  if (typeof end === "number") return { ready, end: null, ask: null, wakeAt: wakeTime(state, policy, end, now) };
+  return { ready, end, ask: mayServerKnowMore(run, end) ? askOf(state) : null, wakeAt: null };
+}
+
+/** Nothing shows that the container was started, or that its Job's last pod was seen, or why its pod was deleted. */
+function mayServerKnowMore({ state, job }: Context, end: RunEnd): boolean {
+  if (state.answer !== null) return false;
+  const isUnseen = end.startedAt === null && state.podDeletedAt === null;
+  const isGuess = end.kind === "pod_deleted" && job !== null && state.jobDeletedAt === null && job.end === null;
+  return isUnseen || isGuess || !isLastPod(state);
 }
 
 function endOf(run: Context): Outcome {
@@ -79,19 +92,6 @@ function namedEviction({ reason, message }: Words): Words {
 function lastPodDue({ state, job, policy, now }: Context): number {
   if (job === null || job.end === null || (job.state === "failed" && isLastPod(state))) return now;
   return (state.jobEndedAt ?? now) + policy.settleMs;
-}
-
-/**
- * Is the newest pod that is known the one with which the Job ended? The pods' watch may be behind the Jobs'. A failure that has
- * just happened need not be counted yet.
- */
-export function isLastPod({ job, pod, podChanges }: RunState): boolean {
-  if (job === null || pod?.spec.restartPolicy === "OnFailure") return true;
-  const { end } = jobFacts(job);
-  if (end === null) return true;
-  const { failed = 0, succeeded = 0 } = job.status;
-  const tries = end.reason === "BackoffLimitExceeded" ? (job.spec.backoffLimit ?? 6) + 1 : 0;
-  return podChanges + 1 >= Math.max(failed + succeeded, tries);
 }
 
 interface Cause extends Words {

@@ -17,6 +17,7 @@ export interface Context {
   state: RunState;
   container: string;
   policy: RunPolicy;
+  /** The time by which waits are counted (`heldTime`). */
   now: number;
   job: JobFacts | null;
   pod: Pod | null;

@@ -1,19 +1,23 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { LRUCache } from "lru-cache";
-import { containerFacts, containerNames, jobFacts } from "../facts.ts";
-import { Backoff } from "../informer/backoff.ts";
+import type { Bus } from "../bus.ts";
 import type { Informer } from "../informer/informer.ts";
-import type { StoreChange } from "../informer/store.ts";
-import { trimJob, trimPod } from "../informer/trim.ts";
-import { jobPath } from "../job-path.ts";
+import { compareVersions, type StoreChange } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
-import { type Cluster, isForbidden, isNotFound, LinkedAbort } from "../transport/index.ts";
+import type { WatchEvent } from "../topics.ts";
+import type { Cluster } from "../transport/index.ts";
+import { askServer, findJob, inOrder } from "./ask-server.ts";
+import type { Ask } from "./deletion.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
-import { CATCH_UP_MS, Run, type RunHost } from "./run.ts";
+import { Run } from "./run.ts";
+import { type RecordHost, RunRecord } from "./run-record.ts";
+import type { RunFrame } from "./run-state.ts";
+import { Tombstones } from "./tombstones.ts";
+import type { RunTopics } from "./topics.ts";
+import { noTrust, reduceTrust, type Trust, withPodsTold } from "./trust.ts";
 import { AttachFailedError } from "./types.ts";
 
 interface RegistryOptions {
   cluster: Cluster;
+  bus: Bus<RunTopics>;
   jobs: Informer<Job>;
   pods: Informer<Pod>;
   /** What both select by. */
@@ -22,14 +26,12 @@ interface RegistryOptions {
   report: (error: unknown) => void;
 }
 
-/** The last that was known of a Job that is gone (null: it stands, but its pod is gone) and of its newest pod. */
-interface Tombstone {
-  job: Job | null;
-  pod: Pod | null;
+/** A run whose create request is under way. */
+export interface Launching {
+  run: Run;
+  /** The request was answered. */
+  bind(job: Job): void;
 }
-
-/** Of all attempts together: a run's end waits for it. */
-const LOOK_TIMEOUT_MS = 5_000;
 
 /** Pods by the namespace and name of the Job that controls them. */
 export const PODS_BY_JOB = "job";
@@ -39,25 +41,27 @@ export function jobKeyOfPod(pod: Pod): string | null {
   return owner?.kind === "Job" ? `${pod.metadata.namespace}/${owner.name}` : null;
 }
 
-/** Brings each change of the two informers to the runs that it is about, and remembers Jobs that are gone. */
-export class RunRegistry implements RunHost {
+/** Brings each change of the two caches and of their watches to the runs that it is about. */
+export class RunRegistry implements RecordHost {
   readonly cluster: Cluster;
+  readonly bus: Bus<RunTopics>;
   readonly #policy: RunPolicy;
   readonly #jobs: Informer<Job>;
   readonly #pods: Informer<Pod>;
   readonly #labels: Readonly<Record<string, string>>;
   readonly #report: (error: unknown) => void;
-  readonly #runs = new Map<string, Set<Run>>();
-  /** So that a run that ended before anyone asked still answers. By namespace/name; the newest Job of a name counts. */
-  readonly #tombstones = new LRUCache<string, Tombstone>({ max: 2_000, ttl: 15 * 60_000 });
+  readonly #records = new Map<string, Set<RunRecord>>();
+  readonly #tombstones = new Tombstones((key, uid) => this.#podsOf(key, uid));
+  /** By namespace; null: one watch over all of them. */
+  readonly #trust = new Map<string | null, Trust>();
+  /** Until its watches are heard of. */
+  readonly #noTrust = noTrust(performance.now());
   readonly #stopped = new AbortController();
-  #freshSince: number | null = null;
-  /** When a watch was last lost of which both had caught up; 0: they never had. */
-  #freshUntil = 0;
-  #unknownSince: number | null = Date.now();
+  #serial = 0;
 
-  constructor({ cluster, jobs, pods, labels, policy, report }: RegistryOptions) {
+  constructor({ cluster, bus, jobs, pods, labels, policy, report }: RegistryOptions) {
     this.cluster = cluster;
+    this.bus = bus;
     this.#policy = policy;
     this.#jobs = jobs;
     this.#pods = pods;
@@ -65,17 +69,13 @@ export class RunRegistry implements RunHost {
     this.#report = report;
     jobs.subscribe((change) => this.#onJob(change));
     pods.subscribe((change) => this.#onPod(change));
-    jobs.onWatch(({ type }) => {
-      this.#onWatch();
-      if (type !== "listed") return;
-      for (const runs of [...this.#runs.values()]) for (const run of [...runs]) this.#checkGone(run);
-    });
-    pods.onWatch(() => this.#onWatch());
+    jobs.onWatch((event) => this.#onWatch("jobs", event));
+    pods.onWatch((event) => this.#onWatch("pods", event));
   }
 
   get size(): number {
     let size = 0;
-    for (const runs of this.#runs.values()) size += runs.size;
+    for (const records of this.#records.values()) size += records.size;
     return size;
   }
 
@@ -84,138 +84,132 @@ export class RunRegistry implements RunHost {
   }
 
   /** A run that is registered before its Job's create request leaves: the watch may be faster than the answer. */
-  expect(namespace: string, jobName: string, policy?: Partial<RunPolicy>): Run {
-    const resolved = resolvePolicy(policy, this.#policy);
-    const run = new Run(this, { namespace, jobName, uid: null, policy: resolved, isLaunching: true });
-    this.keep(run);
-    return run;
-  }
-
-  /** The create request of an expected run was answered. */
-  bind(run: Run, job: Job): void {
-    run.bind(job);
-    this.#checkGone(run);
+  expect(namespace: string, jobName: string, policy?: Partial<RunPolicy>): Launching {
+    const record = this.#record(namespace, jobName, null, policy, true);
+    const bind = (job: Job) => {
+      record.bind(job);
+      this.#checkDeleted(record);
+    };
+    return { run: new Run(this, record), bind };
   }
 
   attach(namespace: string, jobName: string, uid: string | null, policy?: Partial<RunPolicy>): Run {
-    const run = new Run(this, { namespace, jobName, uid, policy: resolvePolicy(policy, this.#policy) });
-    this.keep(run);
-    this.#seed(run, uid);
-    if (run.job() === null) void this.#confirm(run);
-    return run;
+    const record = this.#record(namespace, jobName, uid, policy, false);
+    this.#seed(record, uid);
+    if (record.job === null) void this.#confirm(record);
+    return new Run(this, record);
   }
 
   stop(error: Error): void {
     this.#stopped.abort();
-    for (const runs of [...this.#runs.values()]) for (const run of [...runs]) run.close(error);
-    this.#runs.clear();
+    for (const record of this.#all()) record.close(error);
+    this.#records.clear();
     this.#tombstones.clear();
   }
 
-  podsOf(namespace: string, jobName: string, uid: string | null): readonly Pod[] {
-    const pods = this.#pods.byIndex(PODS_BY_JOB, `${namespace}/${jobName}`);
+  keep(record: RunRecord): void {
+    const key = keyOf(record);
+    const records = this.#records.get(key);
+    if (records === undefined) this.#records.set(key, new Set([record]));
+    else records.add(record);
+  }
+
+  forget(record: RunRecord): void {
+    const key = keyOf(record);
+    const records = this.#records.get(key);
+    records?.delete(record);
+    if (records?.size === 0) this.#records.delete(key);
+  }
+
+  ask(record: RunRecord, what: Ask): Promise<boolean> {
+    return askServer(this.cluster, record, what, this.#stopped.signal);
+  }
+
+  trustOf({ ref: { namespace }, state }: RunRecord): Trust {
+    const trust = this.#trustIn(namespace);
+    // How far the pods' watch is matters once the Job has ended; until then each of its frames would be news to each run.
+    const matters = state.jobEndedAt !== null || state.jobDeletedAt !== null;
+    return matters ? withPodsTold(state.trust, trust, this.#pods.told(namespace)) : trust;
+  }
+
+  #record(
+    namespace: string,
+    jobName: string,
+    uid: string | null,
+    policy: Partial<RunPolicy> | undefined,
+    isLaunching: boolean,
+  ): RunRecord {
+    this.#serial += 1;
+    const ref = { id: `${namespace}/${jobName}#${this.#serial}`, namespace, jobName, uid };
+    const record = new RunRecord(this, ref, resolvePolicy(policy, this.#policy), isLaunching);
+    this.keep(record);
+    return record;
+  }
+
+  *#all(): Generator<RunRecord> {
+    for (const records of [...this.#records.values()]) yield* [...records];
+  }
+
+  #podsOf(key: string, uid: string | null): readonly Pod[] {
+    const pods = this.#pods.byIndex(PODS_BY_JOB, key);
     return uid === null ? pods : pods.filter((pod) => pod.metadata.ownerReferences?.[0]?.uid === uid);
   }
 
-  pod(namespace: string, name: string): Pod | undefined {
-    return this.#pods.get(namespace, name);
-  }
-
-  arePodsBehind(job: Job, quietMs: number): boolean {
-    return this.#pods.isBehind(job.metadata.resourceVersion, quietMs);
-  }
-
-  knownUntil(catchUpMs: number): number {
-    const now = performance.now();
-    return this.#freshSince !== null && now - this.#freshSince >= catchUpMs ? now : this.#freshUntil;
-  }
-
-  unknownSince(): number | null {
-    return this.#unknownSince;
-  }
-
-  keep(run: Run): void {
-    const key = `${run.namespace}/${run.jobName}`;
-    const runs = this.#runs.get(key);
-    if (runs === undefined) this.#runs.set(key, new Set([run]));
-    else runs.add(run);
-  }
-
-  forget(run: Run): void {
-    const key = `${run.namespace}/${run.jobName}`;
-    const runs = this.#runs.get(key);
-    runs?.delete(run);
-    if (runs?.size === 0) this.#runs.delete(key);
-  }
-
-  report(error: unknown): void {
-    this.#report(error);
-  }
-
-  #seed(run: Run, uid: string | null): void {
+  #seed(record: RunRecord, uid: string | null): void {
     const at = performance.now();
-    const { namespace, jobName } = run;
+    const { namespace, jobName } = record.ref;
+    const key = keyOf(record);
     const job = this.#jobs.get(namespace, jobName);
+    const tombstone = this.#tombstones.get(key);
     if (job !== undefined && (uid === null || job.metadata.uid === uid)) {
-      run.frame({ resource: "jobs", type: "applied", object: job, at });
-    } else {
-      const tombstone = this.#tombstones.get(`${namespace}/${jobName}`);
-      if (tombstone?.job != null && (uid === null || tombstone.job.metadata.uid === uid)) {
-        run.frame({ resource: "jobs", type: "applied", object: tombstone.job, at });
-        this.#seedPod(run, tombstone.pod, at);
-        run.frame({ resource: "jobs", type: "deleted", object: tombstone.job, at });
-        return;
-      }
+      record.frame({ resource: "jobs", type: "applied", object: job, at });
+    } else if (tombstone?.job != null && (uid === null || tombstone.job.metadata.uid === uid)) {
+      record.frame({ resource: "jobs", type: "applied", object: tombstone.job, at });
+      this.#seedPod(record, tombstone.pod, at);
+      record.frame({ resource: "jobs", type: "deleted", object: tombstone.job, at });
+      return;
     }
-    const gone = this.#tombstones.get(`${namespace}/${jobName}`);
-    if (gone !== undefined && gone.job === null) this.#seedPod(run, gone.pod, at);
-    this.#tellPods(run, this.podsOf(namespace, jobName, run.uid), at);
+    if (tombstone?.job === null) this.#seedPod(record, tombstone.pod, at);
+    for (const object of inOrder(this.#podsOf(key, record.ref.uid)))
+      record.frame({ resource: "pods", type: "applied", object, at });
   }
 
-  /** In the order in which they were made. */
-  #tellPods(run: Run, pods: readonly Pod[], at: number): void {
-    const ordered = [...pods].sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
-    for (const object of ordered) run.frame({ resource: "pods", type: "applied", object, at });
-  }
-
-  #seedPod(run: Run, pod: Pod | null, at: number): void {
-    if (pod === null || pod.metadata.ownerReferences?.[0]?.uid !== run.uid) return;
+  #seedPod(record: RunRecord, pod: Pod | null, at: number): void {
+    if (pod === null || pod.metadata.ownerReferences?.[0]?.uid !== record.ref.uid) return;
     // Before anything that the cache knows of this pod: the order of its end and its deletion tells by which of them it ended.
-    run.frame({ resource: "pods", type: "applied", object: pod, at: at - 1 });
+    record.frame({ resource: "pods", type: "applied", object: pod, at: at - 1 });
     const live = this.#pods.get(pod.metadata.namespace, pod.metadata.name);
-    if (live?.metadata.uid !== pod.metadata.uid) run.frame({ resource: "pods", type: "deleted", object: pod, at });
+    if (live?.metadata.uid !== pod.metadata.uid) record.frame({ resource: "pods", type: "deleted", object: pod, at });
   }
 
   /** The cache knows no such Job. It may be on its way here, or never have been: the server decides, once. */
-  async #confirm(run: Run): Promise<void> {
+  async #confirm(record: RunRecord): Promise<void> {
     const { signal } = this.#stopped;
-    const backoff = new Backoff();
-    const path = jobPath(run.namespace, run.jobName);
-    const isOpen = () => run.job() === null && !run.isReleased && !signal.aborted;
     await this.#jobs.whenSynced(signal).catch(() => undefined);
-    while (isOpen()) {
-      try {
-        const job = trimJob(await this.cluster.json({ path, signal }));
-        if (!isOpen()) return;
-        if (job === null) throw new TypeError(`the answer to GET ${path} is not a Job`);
-        if (run.uid !== null && job.metadata.uid !== run.uid) return run.markMissing();
-        if (!this.#isSelected(job)) return this.#fail(run, "not_selected", this.#whyNotSelected(job));
-        // The watch will bring it; until then it is as good as seen.
-        run.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
-        this.#checkGone(run);
-        return;
-      } catch (error) {
-        if (isNotFound(error)) return run.markMissing();
-        if (isForbidden(error) && isOpen())
-          return this.#fail(run, "forbidden", `its watch does not tell of it, and ${(error as Error).message}`, error);
-        await delay(backoff.next(), undefined, { signal, ref: false }).catch(() => undefined);
-      }
+    const isOpen = () => record.job === null && !record.closed.aborted && !signal.aborted;
+    const found = await findJob(this.cluster, record.ref, isOpen, signal);
+    if (found === null) return;
+    const { job } = found;
+    const { uid } = record.ref;
+    const at = performance.now();
+    if (job === null && found.refusal !== null) {
+      const message = `its watch does not tell of it, and ${found.refusal.message}`;
+      this.#fail(record, "forbidden", message, found.refusal);
+    } else if (job === null || (uid !== null && job.metadata.uid !== uid)) {
+      record.frame({ resource: "jobs", type: "missing", at });
+    } else if (!this.#isSelected(job)) {
+      this.#fail(record, "not_selected", this.#whyNotSelected(job));
+    } else {
+      // The watch will bring it; until then it is as good as seen.
+      record.frame({ resource: "jobs", type: "applied", object: job, at });
+      this.#checkDeleted(record);
     }
   }
 
-  #fail(run: Run, reason: AttachFailedError["reason"], message: string, cause?: unknown): void {
-    run.close(new AttachFailedError(run.namespace, run.jobName, reason, message, cause));
-    this.forget(run);
+  #fail(record: RunRecord, reason: AttachFailedError["reason"], message: string, cause?: unknown): void {
+    const { namespace, jobName } = record.ref;
+    record.close(new AttachFailedError(namespace, jobName, reason, message, cause));
+    this.forget(record);
   }
 
   #isSelected({ metadata: { labels = {} } }: Job): boolean {
@@ -229,163 +223,67 @@ export class RunRegistry implements RunHost {
     return `it carries ${found.join(", ")}, and this engine watches ${selector}; attach with an engine that selects it, or claim a Job of another shard before`;
   }
 
-  async look(run: Run): Promise<boolean> {
-    const reason = () =>
-      new Error(`the server did not tell of Job ${run.namespace}/${run.jobName} within ${LOOK_TIMEOUT_MS} ms`);
-    const abort = new LinkedAbort([this.#stopped.signal, run.closed], { ms: LOOK_TIMEOUT_MS, reason });
-    // What of it is not answered stands as it is known.
-    const [, pods] = await Promise.allSettled([
-      this.#lookAtJob(run, abort.signal),
-      this.#lookAtPods(run, abort.signal),
-    ]);
-    abort.release();
-    return pods.status === "fulfilled";
-  }
-
-  async #lookAtJob(run: Run, signal: AbortSignal): Promise<void> {
-    const known = run.job();
-    if (known === null || run.isJobDeleted || jobFacts(known).end !== null) return;
-    const path = jobPath(run.namespace, run.jobName);
-    const job = await this.cluster.json({ path, signal }).then(trimJob, (error: unknown) => {
-      if (isNotFound(error)) return null;
-      throw error;
-    });
-    const isThere = job?.metadata.uid === known.metadata.uid;
-    const frame = isThere
-      ? ({ resource: "jobs", type: "applied", object: job } as const)
-      : ({ resource: "jobs", type: "deleted", object: known } as const);
-    // What was told to be gone meanwhile is: the answer is of before.
-    if (!run.isReleased && !run.isJobDeleted) run.frame({ ...frame, at: performance.now() });
-  }
-
-  async #lookAtPods(run: Run, signal: AbortSignal): Promise<void> {
-    const known = run.pod();
-    const wasDeleted = run.isPodDeleted;
-    const { items } = await this.cluster.json<{ items: unknown[] }>({
-      path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/pods`,
-      query: { labelSelector: `job-name=${run.jobName}` },
-      signal,
-    });
-    if (run.isReleased) return;
-    const at = performance.now();
-    const pods = items.map(trimPod).filter((pod) => pod !== null);
-    const goneMeanwhile = run.isPodDeleted && !wasDeleted ? run.pod()?.metadata.uid : undefined;
-    this.#tellPods(
-      run,
-      pods.filter(({ metadata }) => metadata.uid !== goneMeanwhile),
-      at,
-    );
-    // One that was made meanwhile need not be among them.
-    const last = run.pod();
-    if (last === null || last.metadata.uid !== known?.metadata.uid) return;
-    if (pods.some(({ metadata }) => metadata.uid === last.metadata.uid)) return;
-    run.frame({ resource: "pods", type: "deleted", object: last, at });
-  }
-
   /** A Job that was created and deleted within a gap of the watch never was in the cache: no deletion of it is told. */
-  #checkGone(run: Run): void {
-    const job = run.job();
-    if (job === null || run.isJobDeleted) return;
+  #checkDeleted(record: RunRecord): void {
+    const { job, state } = record;
+    if (job === null || state.jobDeletedAt !== null) return;
     const { namespace, name, uid, resourceVersion } = job.metadata;
-    if (!this.#isSelected(job)) return;
-    if (this.#jobs.get(namespace, name)?.metadata.uid === uid) return;
-    if (!this.#jobs.isPast(namespace, resourceVersion)) return;
-    this.#deliver(run, { resource: "jobs", type: "deleted", object: job, at: performance.now() });
+    if (!this.#isSelected(job) || this.#jobs.get(namespace, name)?.metadata.uid === uid) return;
+    const told = this.#jobs.told(namespace);
+    if (told === null || !/^\d+$/.test(resourceVersion) || compareVersions(told.version, resourceVersion) < 0) return;
+    this.#deliver(record, { resource: "jobs", type: "deleted", object: job, at: performance.now() });
   }
 
-  #onJob({ type, object, previous }: StoreChange<Job>): void {
+  #onJob(change: StoreChange<Job>): void {
+    const { type, object } = change;
     const key = `${object.metadata.namespace}/${object.metadata.name}`;
-    const frame = {
-      resource: "jobs",
-      type: type === "deleted" ? "deleted" : "applied",
-      object,
-      at: performance.now(),
-    } as const;
-    if (type === "deleted") this.#bury(key, object);
-    else if (previous === null) this.#tombstones.delete(key);
-    const runs = this.#runs.get(key);
-    if (runs === undefined) return;
-    for (const run of [...runs]) this.#deliver(run, frame);
+    this.#tombstones.onJob(key, change);
+    const records = this.#records.get(key);
+    if (records === undefined) return;
+    const at = performance.now();
+    const frame = { resource: "jobs", type: type === "deleted" ? "deleted" : "applied", object, at } as const;
+    for (const record of [...records]) this.#deliver(record, frame);
   }
 
-  #onPod({ type, object, previous }: StoreChange<Pod>): void {
+  #onPod(change: StoreChange<Pod>): void {
+    const { type, object } = change;
     const key = jobKeyOfPod(object);
     if (key === null) return;
-    this.#remember(key, type, object, previous);
-    const runs = this.#runs.get(key);
-    if (runs === undefined) return;
-    const frame = {
-      resource: "pods",
-      type: type === "deleted" ? "deleted" : "applied",
-      object,
-      at: performance.now(),
-    } as const;
-    for (const run of [...runs]) this.#deliver(run, frame);
+    this.#tombstones.onPod(key, change);
+    const records = this.#records.get(key);
+    if (records === undefined) return;
+    const at = performance.now();
+    const frame = { resource: "pods", type: type === "deleted" ? "deleted" : "applied", object, at } as const;
+    for (const record of [...records]) this.#deliver(record, frame);
   }
 
-  #bury(key: string, job: Job): void {
-    const known = this.#tombstones.peek(key)?.pod ?? null;
-    const newest = newestOf(this.podsOf(job.metadata.namespace, job.metadata.name, job.metadata.uid));
-    const isOurs = known?.metadata.ownerReferences?.[0]?.uid === job.metadata.uid;
-    // What is remembered of a pod was taken before its deletion began; the cache knows more only of another pod.
-    const isBest = isOurs && (newest === null || newest.metadata.uid === known.metadata.uid);
-    this.#tombstones.set(key, { job, pod: isBest ? known : newest });
-  }
-
-  /**
-   * How a pod ended is best told by its state before its deletion began; after that, whatever killed it first cannot be told
-   * from the deletion any more. Pods of a Job that is deleted in the foreground are gone before their Job is.
-   */
-  #remember(key: string, type: StoreChange<Pod>["type"], object: Pod, previous: Pod | null): void {
-    const isBeginning =
-      previous !== null && isUndisturbedEnd(previous) && object.metadata.deletionTimestamp !== undefined;
-    const tombstone = this.#tombstones.peek(key);
-    if (tombstone === undefined) {
-      if (isBeginning) this.#tombstones.set(key, { job: null, pod: previous });
-      else if (type === "deleted") this.#tombstones.set(key, { job: null, pod: object });
+  #onWatch(watch: "jobs" | "pods", { type, namespace, at }: Pick<WatchEvent, "type" | "namespace" | "at">): void {
+    if (type === "listed") {
+      if (watch === "jobs") for (const record of this.#all()) this.#checkDeleted(record);
       return;
     }
-    if (tombstone.job !== null && tombstone.job.metadata.uid !== object.metadata.ownerReferences?.[0]?.uid) return;
-    const known = tombstone.pod;
-    const isDisturbed = type === "deleted" || object.metadata.deletionTimestamp !== undefined;
-    if (known !== null && known.metadata.uid === object.metadata.uid && isUndisturbedEnd(known) && isDisturbed) return;
-    if (
-      known === null ||
-      known.metadata.uid === object.metadata.uid ||
-      known.metadata.creationTimestamp <= object.metadata.creationTimestamp
-    ) {
-      tombstone.pod = isBeginning ? previous : object;
-    }
+    const known = this.#trustIn(namespace);
+    const trust = reduceTrust(known, { watch, type, at });
+    if (trust === known) return;
+    this.#trust.set(namespace, trust);
+    for (const record of this.#all())
+      if (namespace === null || record.ref.namespace === namespace)
+        this.#deliver(record, { resource: "watch", trust: this.trustOf(record), at });
   }
 
-  #deliver(run: Run, frame: Parameters<Run["frame"]>[0]): void {
+  #trustIn(namespace: string | null): Trust {
+    return this.#trust.get(null) ?? this.#trust.get(namespace) ?? this.#noTrust;
+  }
+
+  #deliver(record: RunRecord, frame: RunFrame): void {
     try {
-      run.frame(frame);
+      record.frame(frame);
     } catch (error) {
       this.#report(error);
     }
   }
-
-  #onWatch(): void {
-    const isFresh = this.#jobs.freshness().connected && this.#pods.freshness().connected;
-    if (isFresh === (this.#freshSince !== null)) return;
-    const now = performance.now();
-    if (this.#freshSince !== null && now - this.#freshSince >= CATCH_UP_MS) this.#freshUntil = now;
-    this.#freshSince = isFresh ? now : null;
-    this.#unknownSince = isFresh ? null : Date.now();
-  }
 }
 
-/** A container has ended before anyone began to delete the pod. */
-function isUndisturbedEnd(pod: Pod): boolean {
-  if (pod.metadata.deletionTimestamp !== undefined) return false;
-  return containerNames(pod).some((name) => containerFacts(pod, name).state === "ended");
-}
-
-function newestOf(pods: readonly Pod[]): Pod | null {
-  let newest: Pod | null = null;
-  for (const pod of pods) {
-    if (newest === null || pod.metadata.creationTimestamp >= newest.metadata.creationTimestamp) newest = pod;
-  }
-  return newest;
+function keyOf({ ref }: RunRecord): string {
+  return `${ref.namespace}/${ref.jobName}`;
 }

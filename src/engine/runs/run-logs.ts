@@ -12,10 +12,11 @@ import {
 import { endedByLeaving, linesOf } from "../logs/log-stream.ts";
 import { type Changing, nextChange } from "../logs/next-change.ts";
 import type { Cluster } from "../transport/index.ts";
-import type { RunEnd } from "./types.ts";
+import { type RunEnd, StartFailedError } from "./types.ts";
 
-/** What the log of a run needs of it: a `Run`. */
+/** What the log of a run needs of it. */
 export interface LoggedRun extends Changing {
+  readonly ref: { readonly namespace: string; readonly jobName: string };
   /** Aborts when the run is released. */
   readonly closed: AbortSignal;
   pod(): Pod | null;
@@ -47,7 +48,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
   constructor(
     cluster: Cluster,
     run: LoggedRun,
-    { signal, ...options }: LogOptions & { container: string; signal?: AbortSignal },
+    { signal, ...options }: LogOptions & { container: string; signal?: AbortSignal | undefined },
   ) {
     this.#cluster = cluster;
     this.#run = run;
@@ -58,7 +59,8 @@ export class RunLogs implements AsyncIterable<LogLine> {
 
   /**
    * Lines as they arrive, as many at once as there are: cheaper than one by one where there are many.
-   * @throws ApiError where no further try can help; EngineStoppedError; the signal's reason.
+   * @throws StartFailedError where the container cannot start; ApiError where no further try can help; EngineStoppedError; the
+   * signal's reason.
    */
   batches(): AsyncGenerator<readonly LogLine[], void> {
     return endedByLeaving(this.#batches(), () => this.close());
@@ -101,7 +103,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
       }
       if (isLimited) return;
     }
-    this.#reportUnread();
+    this.#checkUnread();
   }
 
   #onGap(gap: LogGap): void {
@@ -109,11 +111,13 @@ export class RunLogs implements AsyncIterable<LogLine> {
     this.#run.reportGap(gap);
   }
 
-  /** A pod can come, run and go while its watch is down: its container is known to have ended, and no one could read its log. */
-  #reportUnread(): void {
+  /** Nothing was read: it could not start, or its pod came, ran and was deleted while its watch was lost. */
+  #checkUnread(): void {
     const { container } = this.#options;
     const end = this.#run.endOf(container);
-    if (this.#closed.signal.aborted || end === null || end.startFailure !== null) return;
+    if (this.#closed.signal.aborted || end === null) return;
+    const { namespace, jobName } = this.#run.ref;
+    if (end.startFailure !== null) throw new StartFailedError(namespace, jobName, end.startFailure);
     const hasRun = end.exitCode !== null || end.startedAt !== null;
     const { reads = 0, gaps = 0 } = this.#stream?.stats ?? {};
     if (!hasRun || reads > 0 || gaps > 0) return;

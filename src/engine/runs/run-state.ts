@@ -1,11 +1,13 @@
 import { containerFacts, containerNames, jobFacts, podFacts, type Words } from "../facts.ts";
 import { compareVersions } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
+import { FULL_TRUST, type Trust } from "./trust.ts";
 import type { StartFailureCode } from "./types.ts";
 
 /**
- * What is known about one run: a fold over the frames of the two watches. Plain data, no clock of its own; `at` is the
- * caller's monotonic time in milliseconds (or a recording's `ms`).
+ * What is known about one run: a fold over what the two watches tell, what is known of the watches themselves, and what the server
+ * answered when it was asked. Plain data, no clock of its own; `at` is the caller's monotonic time in milliseconds (or a
+ * recording's `ms`).
  */
 export interface RunState {
   /** Last known state of the Job, kept after its deletion. */
@@ -25,6 +27,10 @@ export interface RunState {
   scheduledAt: number | null;
   /** When the current pod was first seen `Succeeded` or `Failed`. */
   podEndedAt: number | null;
+  /** Older pods that are not deleted, in the order of their creation. */
+  olderPods: readonly Pod[];
+  /** Uids of pods that only an answer of the server has shown: should they be deleted in a gap, no watch will tell. */
+  unwatched: ReadonlySet<string>;
   /** How often a newer pod took the place of an older one. */
   podChanges: number;
   /** Uids of pods whose place a newer one took, newest last; within one second nothing else tells which is the newer. */
@@ -39,6 +45,19 @@ export interface RunState {
   endedAt: ReadonlyMap<string, number>;
   /** Containers of the current pod that were seen to have been started. */
   started: ReadonlySet<string>;
+  trust: Trust;
+  /** The server was asked, and nothing has been told since. */
+  answer: Answer | null;
+  /** The server was asked once: what a watch then tells from before is no news. */
+  wasAsked: boolean;
+}
+
+/** What the server answered has been folded before this: it only says that it did. */
+export interface Answer {
+  /** False: it gave no answer about the pods. */
+  toldPods: boolean;
+  /** Not to be asked again before. */
+  askAgainAt: number;
 }
 
 export interface StartProblem {
@@ -50,12 +69,21 @@ export interface StartProblem {
 
 export type RunFrame =
   | { resource: "jobs"; type: "applied" | "deleted"; object: Job; at: number }
-  | { resource: "pods"; type: "applied" | "deleted"; object: Pod; at: number };
+  /** `isAnswer`: the server said so when it was asked, and not the watch. */
+  | { resource: "pods"; type: "applied" | "deleted"; object: Pod; at: number; isAnswer?: boolean }
+  /** The server has no such Job. */
+  | { resource: "jobs"; type: "missing"; at: number }
+  | { resource: "watch"; trust: Trust; at: number }
+  | { resource: "server"; answer: Answer; at: number };
+
+type JobFrame = Extract<RunFrame, { resource: "jobs"; object: Job }>;
+type PodFrame = Extract<RunFrame, { resource: "pods" }>;
 
 const NO_PROBLEMS: ReadonlyMap<string, StartProblem> = new Map();
 const NONE_ENDED: ReadonlyMap<string, number> = new Map();
 const NO_CONTAINERS: ReadonlySet<string> = new Set();
 const NONE_REPLACED: readonly string[] = [];
+const NO_PODS: readonly Pod[] = [];
 /** Older ones are told from the newest by their creation time: a Job does not make so many pods in one second. */
 const MAX_REPLACED = 32;
 
@@ -71,6 +99,8 @@ export const INITIAL_STATE: RunState = {
   podDeletingAt: null,
   scheduledAt: null,
   podEndedAt: null,
+  olderPods: NO_PODS,
+  unwatched: NO_CONTAINERS,
   podChanges: 0,
   replaced: NONE_REPLACED,
   ranBefore: NO_CONTAINERS,
@@ -78,15 +108,29 @@ export const INITIAL_STATE: RunState = {
   jobEndedAt: null,
   endedAt: NONE_ENDED,
   started: NO_CONTAINERS,
+  trust: FULL_TRUST,
+  answer: null,
+  wasAsked: false,
 };
 
-/** One frame further. Pure: returns the same object when the frame says nothing about this run's current Job and pod. */
+/** One frame further. Pure: returns the same object when the frame is no news of this run. */
 export function reduceRun(state: RunState, frame: RunFrame): RunState {
-  return frame.resource === "jobs" ? reduceJob(state, frame) : reducePod(state, frame);
+  switch (frame.resource) {
+    case "jobs":
+      if (frame.type !== "missing") return reduceJob(state, frame);
+      return state.job === null ? { ...state, jobDeletedAt: state.jobDeletedAt ?? frame.at, answer: null } : state;
+    case "pods":
+      return reducePod(state, frame);
+    case "watch":
+      return state.trust === frame.trust ? state : { ...state, trust: frame.trust };
+    case "server":
+      return { ...state, answer: frame.answer, wasAsked: true };
+  }
 }
 
-function reduceJob(state: RunState, { type, object: job, at }: Extract<RunFrame, { resource: "jobs" }>): RunState {
-  if (state.job !== null && state.job.metadata.uid !== job.metadata.uid) return state;
+function reduceJob(state: RunState, { type, object: job, at }: JobFrame): RunState {
+  if (state.job !== null && (state.job.metadata.uid !== job.metadata.uid || isOld(state, type, job, state.job)))
+    return state;
   const isResumed = state.job?.spec.suspend === true && job.spec.suspend !== true;
   const isBack = type === "applied" && isAliveAfter(job, state.job);
   return {
@@ -97,32 +141,21 @@ function reduceJob(state: RunState, { type, object: job, at }: Extract<RunFrame,
     jobSeenAt: state.jobSeenAt ?? at,
     jobDeletedAt: type === "deleted" ? (state.jobDeletedAt ?? at) : isBack ? null : state.jobDeletedAt,
     jobEndedAt: state.jobEndedAt ?? (jobFacts(job).end === null ? null : at),
+    answer: null,
   };
 }
 
-function reducePod(state: RunState, { type, object: told, at }: Extract<RunFrame, { resource: "pods" }>): RunState {
+function reducePod(before: RunState, frame: PodFrame): RunState {
+  const state = noteSource(before, frame);
+  const { type, object: told, at } = frame;
   const known = state.pod;
   const isSame = known !== null && known.metadata.uid === told.metadata.uid;
-  if (known !== null && !isSame && (type === "deleted" || !isNewer(told, known, state))) return state;
+  if (known !== null && !isSame && (type === "deleted" || !isNewer(told, known, state)))
+    return reduceOlderPod(state, frame);
+  if (isSame && isOld(state, type, told, known)) return state;
   const isBack = isSame && state.podDeletingAt !== null && type === "applied" && isAliveAfter(told, known);
   const same: RunState = isBack ? { ...state, podDeletedAt: null, isPodFinal: false, podDeletingAt: null } : state;
-  const base: RunState = isSame
-    ? same
-    : {
-        ...state,
-        podSeenAt: at,
-        podDeletedAt: null,
-        isPodFinal: false,
-        podDeletingAt: null,
-        scheduledAt: null,
-        podEndedAt: null,
-        podChanges: state.podChanges + (known === null ? 0 : 1),
-        replaced: known === null ? state.replaced : [...state.replaced, known.metadata.uid].slice(-MAX_REPLACED),
-        ranBefore: known === null ? state.ranBefore : ranIn(state),
-        problems: NO_PROBLEMS,
-        endedAt: NONE_ENDED,
-        started: NO_CONTAINERS,
-      };
+  const base = isSame ? same : withoutPod(state, at);
   // A list that does not show it any more comes with the cache's last state of it, the deletion itself with a version of its own.
   const order = isSame ? compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) : 1;
   const pod = order < 0 && known !== null && type === "deleted" ? known : told;
@@ -136,7 +169,84 @@ function reducePod(state: RunState, { type, object: told, at }: Extract<RunFrame
     scheduledAt: base.scheduledAt ?? (isScheduled ? at : null),
     podEndedAt: base.podEndedAt ?? (hasEnded ? at : null),
     ...containersOf(pod, unscheduled, base, at),
+    answer: null,
   };
+}
+
+/** A newer pod takes the place of the one known. */
+function withoutPod(state: RunState, at: number): RunState {
+  const { pod, podDeletedAt, olderPods } = state;
+  const isFirst = pod === null;
+  return {
+    ...state,
+    podSeenAt: at,
+    podDeletedAt: null,
+    isPodFinal: false,
+    podDeletingAt: null,
+    scheduledAt: null,
+    podEndedAt: null,
+    olderPods: isFirst || podDeletedAt !== null ? olderPods : [...olderPods, pod],
+    podChanges: state.podChanges + (isFirst ? 0 : 1),
+    replaced: isFirst ? state.replaced : [...state.replaced, pod.metadata.uid].slice(-MAX_REPLACED),
+    ranBefore: isFirst ? state.ranBefore : ranIn(state),
+    problems: NO_PROBLEMS,
+    endedAt: NONE_ENDED,
+    started: NO_CONTAINERS,
+  };
+}
+
+/** One that is not the newest: kept as long as it is there, since its log may still be read. */
+function reduceOlderPod(state: RunState, { type, object: pod }: PodFrame): RunState {
+  const known = state.olderPods.find(isOf(pod.metadata.uid));
+  if (known === undefined ? type === "deleted" : isOld(state, type, pod, known)) return state;
+  const others = state.olderPods.filter((each) => each !== known);
+  const olderPods = type === "deleted" ? others : [...others, pod].sort(byCreation);
+  return { ...state, olderPods: olderPods.length === 0 ? NO_PODS : olderPods, answer: null };
+}
+
+/** A watch that has told of a pod will tell of its deletion, too. */
+function noteSource(state: RunState, { type, object, isAnswer = false }: PodFrame): RunState {
+  const { uid } = object.metadata;
+  const wasUnwatched = state.unwatched.has(uid);
+  const isUnwatched = type === "applied" && isAnswer && (wasUnwatched || !livePods(state).some(isOf(uid)));
+  if (isUnwatched === wasUnwatched) return state;
+  const unwatched = new Set(state.unwatched);
+  if (isUnwatched) unwatched.add(uid);
+  else unwatched.delete(uid);
+  return { ...state, unwatched };
+}
+
+/** The pods that are not deleted, in the order of their creation. */
+export function livePods({ olderPods, pod, podDeletedAt }: RunState): readonly Pod[] {
+  return pod === null || podDeletedAt !== null ? olderPods : [...olderPods, pod];
+}
+
+/** The pod that was made after `followed` (null: the first). Null when there is none. */
+export function podAfter({ olderPods, pod }: RunState, followed: Pod | null): Pod | null {
+  if (pod === null) return null;
+  const pods = [...olderPods, pod];
+  const index = followed === null ? -1 : pods.findIndex(isOf(followed.metadata.uid));
+  // After one that is deleted comes the newest: that was seen after it.
+  return index === -1 && followed !== null ? pod : (pods[index + 1] ?? null);
+}
+
+function isOf(uid: string): (pod: Pod) => boolean {
+  return ({ metadata }) => metadata.uid === uid;
+}
+
+function byCreation(a: Pod, b: Pod): number {
+  const order = compareText(a.metadata.creationTimestamp, b.metadata.creationTimestamp);
+  return order !== 0 ? order : Number(podFacts(b).hasEnded) - Number(podFacts(a).hasEnded);
+}
+
+/**
+ * The answer to a create request and the watch tell of the same Job: the second is no news. Nor is what a watch that was behind
+ * tells of after the server was asked. Else a lower version is a restored server's truth.
+ */
+function isOld({ wasAsked }: RunState, type: "applied" | "deleted", told: Job | Pod, known: Job | Pod): boolean {
+  if (type === "deleted") return false;
+  const order = compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion);
+  return order === 0 || (order < 0 && wasAsked);
 }
 
 /**

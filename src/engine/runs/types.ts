@@ -1,5 +1,3 @@
-import type { Pod } from "../kubernetes.ts";
-
 export type StartFailureCode =
   | "init_failed"
   | "image_pull"
@@ -67,11 +65,6 @@ export type RunPhase =
 export interface PhaseChange {
   phase: RunPhase;
   text: string;
-}
-
-export interface PodChange {
-  pod: Pod;
-  previous: Pod;
 }
 
 abstract class RunError extends Error {

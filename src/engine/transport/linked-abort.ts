@@ -1,3 +1,6 @@
+/** A timer that is set for longer fires at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * A signal that aborts with any of its sources, or when its time is over, until it is released. `AbortSignal.any` cannot be
  * released: each request would stay tied to a signal that lives as long as the engine.
@@ -18,7 +21,7 @@ export class LinkedAbort {
       this.#sources.push(source);
     }
     if (timeout === undefined) return;
-    this.#timer = setTimeout(() => this.#abort(timeout.reason()), timeout.ms);
+    this.#timer = setTimeout(() => this.#abort(timeout.reason()), Math.min(timeout.ms, MAX_TIMER_MS));
     this.#timer.unref();
   }
 

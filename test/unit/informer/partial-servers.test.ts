@@ -170,7 +170,7 @@ describe("a streaming list", () => {
     const { scripted, informer } = await start({ "streaming list": answer });
     await informer.whenSynced(AbortSignal.timeout(5_000));
     expect(names(informer)).toEqual(["a", "b"]);
-    expect(informer.isPast("ns", "9")).toBe(true);
+    expect(informer.told("ns")).toMatchObject({ version: "9" });
     expect(scripted.asked.map(({ kind }) => kind)).toEqual(["streaming list"]);
     expect(informer.stats().errors).toBe(0);
   });

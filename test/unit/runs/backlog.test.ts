@@ -1,26 +1,39 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { Bus } from "../../../src/engine/bus.ts";
 import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
 import { DEFAULT_POLICY } from "../../../src/engine/runs/policy.ts";
-import { Run, type RunHost } from "../../../src/engine/runs/run.ts";
+import { Run } from "../../../src/engine/runs/run.ts";
+import { type RecordHost, RunRecord } from "../../../src/engine/runs/run-record.ts";
+import type { RunTopics } from "../../../src/engine/runs/topics.ts";
+import { FULL_TRUST, type Trust } from "../../../src/engine/runs/trust.ts";
+import type { Cluster } from "../../../src/engine/transport/index.ts";
 
 let isBehind = true;
 /** What the server says of the pod when it is asked. */
 let asked: Pod | null = null;
 /** Since when a watch is down. */
 let downSince: number | null = null;
-const host = {
-  podsOf: () => [],
-  pod: () => undefined,
-  arePodsBehind: () => isBehind,
-  knownUntil: () => downSince ?? performance.now(),
-  unknownSince: () => downSince,
-  look: (run: Run) => {
-    if (asked !== null) run.frame({ resource: "pods", type: "applied", object: asked, at: performance.now() });
+
+function trust(): Trust {
+  const now = performance.now();
+  const podsTold = { version: isBehind ? "1" : "9", at: now };
+  if (downSince === null) return { ...FULL_TRUST, podsTold };
+  const lost = { isPodsOpen: false, openSince: null, lostSince: downSince, completeUntil: downSince };
+  return { ...FULL_TRUST, podsTold, ...lost };
+}
+
+const bus = new Bus<RunTopics>((error) => expect.unreachable(String(error)));
+const host: RecordHost = {
+  bus,
+  trustOf: trust,
+  ask: (record) => {
+    if (asked !== null)
+      record.frame({ resource: "pods", type: "applied", object: asked, at: performance.now(), isAnswer: true });
     return Promise.resolve(true);
   },
+  keep: () => undefined,
   forget: () => undefined,
-  report: (error: unknown) => expect.unreachable(String(error)),
-} as unknown as RunHost;
+};
 
 beforeEach(() => {
   isBehind = true;
@@ -32,11 +45,13 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function completeRun(): Run {
-  const run = new Run(host, { namespace: "n", jobName: "j", uid: "job-uid", policy: DEFAULT_POLICY });
-  run.frame({ resource: "pods", type: "applied", object: pod("1", { running: {} }), at: performance.now() });
-  run.frame({ resource: "jobs", type: "applied", object: completeJob(), at: performance.now() });
-  return run;
+function completeRun(): { run: Run; record: RunRecord } {
+  const ref = { id: "n/j#1", namespace: "n", jobName: "j", uid: "job-uid" };
+  const record = new RunRecord(host, ref, DEFAULT_POLICY, false);
+  record.frame({ resource: "pods", type: "applied", object: pod("1", { running: {} }), at: performance.now() });
+  record.frame({ resource: "jobs", type: "applied", object: completeJob(), at: performance.now() });
+  const cluster = {} as Cluster;
+  return { run: new Run({ bus, cluster, forget: () => undefined }, record), record };
 }
 
 it("holds the bounded wait for the exit code while the pods' watch brings what was before the Job's end", async () => {
@@ -51,11 +66,11 @@ it("holds the bounded wait for the exit code while the pods' watch brings what w
 });
 
 it("takes the exit code from the backlog", async () => {
-  const run = completeRun();
+  const { run, record } = completeRun();
   const end = run.terminated({ container: "claude" });
   await vi.advanceTimersByTimeAsync(20_000);
   const object = pod("2", { terminated: { exitCode: 0, reason: "Completed", startedAt: "2026-01-01T00:00:01Z" } });
-  run.frame({ resource: "pods", type: "applied", object, at: performance.now() });
+  record.frame({ resource: "pods", type: "applied", object, at: performance.now() });
   expect(await end).toMatchObject({ kind: "succeeded", startedAt: "2026-01-01T00:00:01Z" });
 });
 
@@ -79,13 +94,13 @@ it("waits for a watch that is down for longer than its longest backoff, and not 
 it("takes what the server says when it is asked, and what the watch then tells from before is no news", async () => {
   isBehind = false;
   asked = pod("8", { terminated: { exitCode: 0, reason: "Completed", startedAt: "2026-01-01T00:00:01Z" } });
-  const run = completeRun();
+  const { run, record } = completeRun();
   const end = run.terminated({ container: "claude" });
   await vi.advanceTimersByTimeAsync(6_000);
   expect(await end).toMatchObject({ kind: "succeeded", startedAt: "2026-01-01T00:00:01Z" });
-  run.frame({ resource: "pods", type: "applied", object: pod("2", { running: {} }), at: performance.now() });
+  record.frame({ resource: "pods", type: "applied", object: pod("2", { running: {} }), at: performance.now() });
   expect(run.pod()).toBe(asked);
-  run.frame({ resource: "pods", type: "deleted", object: pod("2", { running: {} }), at: performance.now() });
+  record.frame({ resource: "pods", type: "deleted", object: pod("2", { running: {} }), at: performance.now() });
   expect(run.pod()).toBe(asked);
   expect(run.isPodFinal).toBe(false);
 });
@@ -96,14 +111,14 @@ it.each([
 ])(
   "a deletion that comes with version %s, where 1 is known, brings the last state of the pod: %s",
   (version, isFinal) => {
-    const run = completeRun();
-    run.frame({ resource: "pods", type: "deleted", object: pod(version, { running: {} }), at: performance.now() });
+    const { run, record } = completeRun();
+    record.frame({ resource: "pods", type: "deleted", object: pod(version, { running: {} }), at: performance.now() });
     expect(run.isPodFinal).toBe(isFinal);
   },
 );
 
 async function completeRunWith(onEnd: (end: unknown) => void): Promise<void> {
-  onEnd(await completeRun().terminated({ container: "claude" }));
+  onEnd(await completeRun().run.terminated({ container: "claude" }));
 }
 
 function metadata(name: string, uid: string, resourceVersion: string) {

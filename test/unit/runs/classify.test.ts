@@ -409,7 +409,12 @@ describe("a start that takes time", () => {
   });
 
   it("waits for a suspended Job as long as it takes", () => {
-    expect(new Story().job(0, { suspend: true }).verdict(10_000_000)).toEqual({ ready: null, end: null, wakeAt: null });
+    expect(new Story().job(0, { suspend: true }).verdict(10_000_000)).toEqual({
+      ask: null,
+      ready: null,
+      end: null,
+      wakeAt: null,
+    });
   });
 
   it("counts from the Job's resumption, not from its creation", () => {

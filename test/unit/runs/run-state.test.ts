@@ -10,7 +10,12 @@ function fold(...frames: RunFrame[]): RunState {
   return frames.reduce(reduceRun, INITIAL_STATE);
 }
 
-function jobFrame(at: number, version: number, type: RunFrame["type"] = "applied", metadata: object = {}): RunFrame {
+function jobFrame(
+  at: number,
+  version: number,
+  type: "applied" | "deleted" = "applied",
+  metadata: object = {},
+): RunFrame {
   const object: Job = {
     metadata: { ...metadataOf("j", "job", version), ...metadata },
     spec: { backoffLimit: 1 },
@@ -29,7 +34,7 @@ function podFrame(
     ...metadata
   }: {
     uid?: string;
-    type?: RunFrame["type"];
+    type?: "applied" | "deleted";
     ended?: boolean;
     creationTimestamp?: string;
     deletionTimestamp?: string;

@@ -1,8 +1,13 @@
 /** A run fed frame by frame, where what a listener does must fall between two of them. */
 import { expect, it } from "vitest";
+import { Bus } from "../../../src/engine/bus.ts";
 import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
 import { DEFAULT_POLICY } from "../../../src/engine/runs/policy.ts";
-import { Run, type RunHost } from "../../../src/engine/runs/run.ts";
+import { Run } from "../../../src/engine/runs/run.ts";
+import { RunRecord } from "../../../src/engine/runs/run-record.ts";
+import type { RunTopics } from "../../../src/engine/runs/topics.ts";
+import { FULL_TRUST } from "../../../src/engine/runs/trust.ts";
+import type { Cluster } from "../../../src/engine/transport/index.ts";
 
 const meta = (name: string) => ({ name, namespace: "n", uid: name, resourceVersion: "1", creationTimestamp: "" });
 const JOB: Job = { metadata: meta("j"), spec: { backoffLimit: 0 }, status: {} };
@@ -17,31 +22,30 @@ const POD: Pod = {
 const MAIN = { container: "main" };
 
 /** Of an engine whose watches hold and have nothing more to tell. */
-function hostOf(errors: unknown[]): RunHost {
+function hostOf(errors: unknown[]) {
   return {
-    cluster: {},
-    podsOf: () => [],
-    pod: () => undefined,
-    arePodsBehind: () => false,
-    knownUntil: () => performance.now(),
-    unknownSince: () => null,
-    look: () => Promise.resolve(true),
+    cluster: {} as Cluster,
+    bus: new Bus<RunTopics>((error) => errors.push(error)),
+    trustOf: () => FULL_TRUST,
+    ask: () => Promise.resolve(true),
+    keep: () => undefined,
     forget: () => undefined,
-    report: (error: unknown) => errors.push(error),
-  } as unknown as RunHost;
+  };
 }
 
 it("a listener that throws at the end of a run does not keep its log waiting", async () => {
   const errors: unknown[] = [];
   const policy = { ...DEFAULT_POLICY, scheduleTimeoutMs: 100, settleMs: 100 };
-  const run = new Run(hostOf(errors), { namespace: "n", jobName: "j", uid: "j", policy });
+  const host = hostOf(errors);
+  const record = new RunRecord(host, { id: "n/j#1", namespace: "n", jobName: "j", uid: "j" }, policy, false);
+  const run = new Run(host, record);
   run.on("terminated", () => {
     throw new Error("a bug");
   });
-  run.frame({ resource: "jobs", type: "applied", object: JOB, at: performance.now() });
-  run.frame({ resource: "pods", type: "applied", object: POD, at: performance.now() });
+  record.frame({ resource: "jobs", type: "applied", object: JOB, at: performance.now() });
+  record.frame({ resource: "pods", type: "applied", object: POD, at: performance.now() });
   // The pod is followed and has no log; nothing comes after its deletion.
-  run.frame({ resource: "pods", type: "deleted", object: POD, at: performance.now() });
+  record.frame({ resource: "pods", type: "deleted", object: POD, at: performance.now() });
   const lines: string[] = [];
   const reading = (async () => {
     for await (const { text } of run.logs(MAIN)) lines.push(text);

@@ -16,7 +16,7 @@ export class ToldInformer<T extends KubeObject> {
   readonly #store: Store<T>;
   readonly #truth: () => Iterable<T>;
   readonly #subscribers = new Set<(change: StoreChange<T>) => void>();
-  readonly #onWatch = new Set<(event: Pick<WatchEvent, "type">) => void>();
+  readonly #onWatch = new Set<(event: Pick<WatchEvent, "type" | "namespace" | "at">) => void>();
   #queue: Told<T>[] = [];
   #timer: NodeJS.Timeout | null = null;
   #isUp = true;
@@ -77,7 +77,7 @@ export class ToldInformer<T extends KubeObject> {
     return () => this.#subscribers.delete(onChange);
   }
 
-  onWatch(listener: (event: Pick<WatchEvent, "type">) => void): () => void {
+  onWatch(listener: (event: Pick<WatchEvent, "type" | "namespace" | "at">) => void): () => void {
     this.#onWatch.add(listener);
     return () => this.#onWatch.delete(listener);
   }
@@ -90,21 +90,12 @@ export class ToldInformer<T extends KubeObject> {
     return this.#store.byIndex(index, key);
   }
 
-  freshness(): { connected: boolean } {
-    return { connected: this.#isUp };
-  }
-
   whenSynced(): Promise<void> {
     return Promise.resolve();
   }
 
-  isBehind(version: string, quietMs: number): boolean {
-    const isBusy = !this.#isUp || this.#lastProgressAt > performance.now() - quietMs;
-    return this.#toldVersion < Number(version) && isBusy;
-  }
-
-  isPast(_namespace: string, version: string): boolean {
-    return this.#toldVersion >= Number(version);
+  told(): { version: string; at: number } {
+    return { version: String(this.#toldVersion), at: this.#lastProgressAt };
   }
 
   #flushLater(): void {
@@ -137,6 +128,6 @@ export class ToldInformer<T extends KubeObject> {
   }
 
   #tellWatch(type: WatchEvent["type"]): void {
-    for (const listener of [...this.#onWatch]) listener({ type });
+    for (const listener of [...this.#onWatch]) listener({ type, namespace: null, at: performance.now() });
   }
 }

@@ -1,0 +1,110 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { Backoff } from "../informer/backoff.ts";
+import { trimJob, trimPod } from "../informer/trim.ts";
+import { jobPath } from "../job-path.ts";
+import type { Job, Pod } from "../kubernetes.ts";
+import { type Cluster, isForbidden, isNotFound, LinkedAbort } from "../transport/index.ts";
+import type { Ask } from "./deletion.ts";
+import type { RunRecord } from "./run-record.ts";
+import { livePods } from "./run-state.ts";
+
+/** Of all attempts together: a run's end waits for it. */
+const ASK_TIMEOUT_MS = 5_000;
+
+/**
+ * Asks the server what `what` names, and folds its answers into the record. What is not answered in time stays as it is known.
+ * Resolves with whether it told of the pods.
+ */
+export async function askServer(
+  cluster: Cluster,
+  record: RunRecord,
+  what: Ask,
+  stopped: AbortSignal,
+): Promise<boolean> {
+  const { namespace, jobName } = record.ref;
+  const reason = () => new Error(`the server did not tell of Job ${namespace}/${jobName} within ${ASK_TIMEOUT_MS} ms`);
+  const abort = new LinkedAbort([stopped, record.closed], { ms: ASK_TIMEOUT_MS, reason });
+  const [, pods] = await Promise.allSettled([
+    what.job ? askForJob(cluster, record, abort.signal) : null,
+    what.pods ? askForPods(cluster, record, abort.signal) : null,
+  ]);
+  abort.release();
+  return what.pods && pods.status === "fulfilled";
+}
+
+async function askForJob(cluster: Cluster, record: RunRecord, signal: AbortSignal): Promise<void> {
+  const known = record.job;
+  if (known === null) return;
+  const { namespace, jobName } = record.ref;
+  const job = await getJob(cluster, namespace, jobName, signal);
+  // What was told to be deleted meanwhile is: the answer is of before.
+  if (record.state.jobDeletedAt !== null) return;
+  const at = performance.now();
+  if (job?.metadata.uid === known.metadata.uid) record.frame({ resource: "jobs", type: "applied", object: job, at });
+  else record.frame({ resource: "jobs", type: "deleted", object: known, at });
+}
+
+async function askForPods(cluster: Cluster, record: RunRecord, signal: AbortSignal): Promise<void> {
+  const before = livePods(record.state);
+  const { namespace, jobName } = record.ref;
+  const { items } = await cluster.json<{ items?: unknown[] | null }>({
+    path: `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`,
+    query: { labelSelector: `job-name=${jobName}` },
+    signal,
+  });
+  const at = performance.now();
+  const listed = (items ?? []).map(trimPod).filter((pod) => pod !== null);
+  const live = livePods(record.state);
+  const isDeletedMeanwhile = ({ metadata: { uid } }: Pod) => before.some(isOf(uid)) && !live.some(isOf(uid));
+  for (const object of inOrder(listed.filter((pod) => !isDeletedMeanwhile(pod))))
+    record.frame({ resource: "pods", type: "applied", object, at, isAnswer: true });
+  // One that was made meanwhile need not be among them.
+  for (const object of before) {
+    if (isDeletedMeanwhile(object) || listed.some(isOf(object.metadata.uid))) continue;
+    record.frame({ resource: "pods", type: "deleted", object, at, isAnswer: true });
+  }
+}
+
+/** What the server says of a Job that is attached to and that the cache does not hold. */
+export type Sighting = { job: Job } | { job: null; refusal: Error | null };
+
+/** Asks until it is answered, or `isOpen` says that it need not be. Null then. */
+export async function findJob(
+  cluster: Cluster,
+  { namespace, jobName }: { namespace: string; jobName: string },
+  isOpen: () => boolean,
+  signal: AbortSignal,
+): Promise<Sighting | null> {
+  const backoff = new Backoff();
+  while (isOpen()) {
+    try {
+      const job = await getJob(cluster, namespace, jobName, signal);
+      return isOpen() ? (job === null ? { job, refusal: null } : { job }) : null;
+    } catch (error) {
+      if (isForbidden(error)) return isOpen() ? { job: null, refusal: error as Error } : null;
+      await delay(backoff.next(), undefined, { signal, ref: false }).catch(() => undefined);
+    }
+  }
+  return null;
+}
+
+async function getJob(cluster: Cluster, namespace: string, name: string, signal: AbortSignal): Promise<Job | null> {
+  const path = jobPath(namespace, name);
+  try {
+    const job = trimJob(await cluster.json({ path, signal }));
+    if (job === null) throw new TypeError(`the answer to GET ${path} is not a Job`);
+    return job;
+  } catch (error) {
+    if (isNotFound(error)) return null;
+    throw error;
+  }
+}
+
+/** In the order in which they were made. */
+export function inOrder(pods: readonly Pod[]): Pod[] {
+  return [...pods].sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
+}
+
+function isOf(uid: string): (pod: Pod) => boolean {
+  return ({ metadata }) => metadata.uid === uid;
+}

@@ -1,0 +1,47 @@
+import type { RunPolicy } from "./policy.ts";
+import type { RunState } from "./run-state.ts";
+import { arePodsBehind, CATCH_UP_MS, isComplete } from "./trust.ts";
+
+/**
+ * How long the details of a run that has ended are waited for while a watch is lost, on top of `settleMs`: longer than the longest
+ * backoff (30 s) and a list, or a watch that is about to come back would cost the exit code.
+ */
+const MAX_HOLD_MS = 60_000;
+/** Longest wait for a backlog: where Jobs and pods live in different stores, their versions say nothing about each other. */
+const MAX_BACKLOG_MS = 120_000;
+
+/**
+ * The time by which waits are counted. It stands still while a watch is lost: the event that ends a wait may be waiting on the
+ * server. And, for a Job that has ended, while the pods' watch brings a backlog from before: how the container ended is in it.
+ * Details of a run that has surely ended are not waited for without end.
+ */
+export function heldTime(state: RunState, policy: RunPolicy, now: number): number {
+  const { trust, jobEndedAt } = state;
+  const known = isComplete(trust, now, catchUpMs(policy)) ? now : trust.completeUntil;
+  const held = Math.min(now, Math.max(known, hasJobEnded(state) ? now - MAX_HOLD_MS : known));
+  return jobEndedAt !== null && isPodsBacklog(state, policy, now) ? Math.min(held, jobEndedAt) : held;
+}
+
+/** When `heldTime` will be `due`, if nothing is told until then. Null: not before a watch is open again. */
+export function wakeTime(state: RunState, policy: RunPolicy, due: number, now: number): number | null {
+  const { openSince, podsTold } = state.trust;
+  let at = openSince === null ? Number.POSITIVE_INFINITY : Math.max(due, openSince + catchUpMs(policy));
+  if (hasJobEnded(state)) at = Math.min(at, due + MAX_HOLD_MS);
+  if (isPodsBacklog(state, policy, now) && state.jobEndedAt !== null && podsTold !== null)
+    at = Math.max(at, Math.min(podsTold.at + catchUpMs(policy), state.jobEndedAt + MAX_BACKLOG_MS));
+  return at === Number.POSITIVE_INFINITY ? null : at;
+}
+
+function hasJobEnded({ jobEndedAt, jobDeletedAt }: RunState): boolean {
+  return jobEndedAt !== null || jobDeletedAt !== null;
+}
+
+function isPodsBacklog({ job, jobEndedAt, trust }: RunState, policy: RunPolicy, now: number): boolean {
+  if (job === null || jobEndedAt === null || trust.openSince === null || now - jobEndedAt >= MAX_BACKLOG_MS)
+    return false;
+  return arePodsBehind(trust, job.metadata.resourceVersion, catchUpMs(policy), now);
+}
+
+function catchUpMs({ settleMs }: RunPolicy): number {
+  return Math.min(CATCH_UP_MS, settleMs);
+}

@@ -1,0 +1,286 @@
+import type { Bus } from "../bus.ts";
+import { Backoff } from "../informer/backoff.ts";
+import type { Job, Pod } from "../kubernetes.ts";
+import { containerView, type LogGap, type LogRestart, type LogSource } from "../logs/index.ts";
+import { classify } from "./classify.ts";
+import { type Ask, deletionOf } from "./deletion.ts";
+import { describe } from "./describe.ts";
+import type { RunPolicy } from "./policy.ts";
+import type { LoggedRun } from "./run-logs.ts";
+import {
+  INITIAL_STATE,
+  livePods,
+  podAfter,
+  type RunFrame,
+  type RunState,
+  reduceRun,
+  restartConfigGrace,
+} from "./run-state.ts";
+import type { RunEvents, RunRef, RunTopics } from "./topics.ts";
+import type { Trust } from "./trust.ts";
+import type { PhaseChange, RunEnd } from "./types.ts";
+
+/** What a run needs of the registry around it. */
+export interface RecordHost {
+  readonly bus: Bus<RunTopics>;
+  /** What the watches of this run are known to have told. */
+  trustOf(record: RunRecord): Trust;
+  /** Asks the server, and folds what it says into the record. Resolves with whether it told of the pods. Never rejects. */
+  ask(record: RunRecord, what: Ask): Promise<boolean>;
+  /** Deliver what happens to it, and close it when the engine stops. */
+  keep(record: RunRecord): void;
+  forget(record: RunRecord): void;
+}
+
+/** What is known of one awaited container. */
+export interface Watched {
+  ready: Pod | null;
+  end: RunEnd | null;
+}
+
+/**
+ * The inside of a run: its state, what follows from it, and its one timer. The registry brings it frames; what it makes of them it
+ * publishes. Everything that decides is pure (`reduceRun`, `classify`, `deletionOf`).
+ */
+export class RunRecord implements LoggedRun {
+  readonly ref: RunRef & { uid: string | null };
+  readonly policy: RunPolicy;
+  readonly #host: RecordHost;
+  readonly #closing = new AbortController();
+  readonly #watched = new Map<string, Watched>();
+  /** Between questions about pods of whose deletion no watch will tell. */
+  readonly #backoff = new Backoff();
+  #state: RunState = INITIAL_STATE;
+  /** Frames that came while the create request was under way; whose they are is known with its answer. */
+  #pending: RunFrame[] | null;
+  #isAsking = false;
+  #isDeleted = false;
+  #timer: NodeJS.Timeout | null = null;
+  #lastPhase = "";
+
+  constructor(host: RecordHost, ref: RunRef & { uid: string | null }, policy: RunPolicy, isLaunching: boolean) {
+    this.#host = host;
+    this.ref = ref;
+    this.policy = policy;
+    this.#pending = isLaunching ? [] : null;
+    this.refreshed();
+  }
+
+  get state(): RunState {
+    return this.#state;
+  }
+
+  get job(): Job | null {
+    return this.#state.job;
+  }
+
+  /** The Job and every pod of it are deleted. Stays so. */
+  get isDeleted(): boolean {
+    return this.#isDeleted;
+  }
+
+  /** Aborts when the run is released or the engine stops. */
+  get closed(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  pod(): Pod | null {
+    return this.#state.pod;
+  }
+
+  podAfter(followed: Pod | null): Pod | null {
+    return podAfter(this.#state, followed);
+  }
+
+  /** The state, with what is known of the watches now. */
+  refreshed(): RunState {
+    this.#fold({ resource: "watch", trust: this.#host.trustOf(this), at: performance.now() });
+    return this.#state;
+  }
+
+  watched(container: string): Watched {
+    let watched = this.#watched.get(container);
+    if (watched === undefined) {
+      watched = { ready: null, end: null };
+      this.#watched.set(container, watched);
+      this.#evaluate();
+    }
+    return watched;
+  }
+
+  endOf(container: string): RunEnd | null {
+    return this.watched(container).end;
+  }
+
+  hasEnd(): boolean {
+    for (const { end } of this.#watched.values()) if (end !== null) return true;
+    return false;
+  }
+
+  phase(): PhaseChange {
+    const [container = null] = this.#watched.keys();
+    return describe(this.#state, container);
+  }
+
+  publish<E extends keyof RunEvents>(event: E, value: RunEvents[E]): void {
+    this.#host.bus.publish(`run.${event}`, { run: this.ref, event: value } as RunTopics[`run.${E}`], this.ref.id);
+  }
+
+  /** The create request was answered: the run is this Job. */
+  bind(job: Job): void {
+    this.ref.uid = job.metadata.uid;
+    const pending = this.#pending ?? [];
+    this.#pending = null;
+    this.frame({ resource: "jobs", type: "applied", object: job, at: performance.now() });
+    for (const frame of pending) this.frame(frame);
+  }
+
+  /** Something was told. */
+  frame(frame: RunFrame): void {
+    if (this.#pending !== null) {
+      this.#pending.push(frame);
+      return;
+    }
+    if (this.closed.aborted || !this.#isOurs(frame)) return;
+    const before = this.#state;
+    if (!this.#fold(frame)) return;
+    const { pod, podChanges } = this.#state;
+    if (podChanges !== before.podChanges && pod !== null && before.pod !== null)
+      this.publish("pod", { pod, previous: before.pod });
+    this.#evaluate();
+  }
+
+  configProvided(): void {
+    this.#state = restartConfigGrace(this.#state, performance.now());
+    this.#evaluate();
+  }
+
+  close(error: Error): void {
+    if (this.closed.aborted) return;
+    this.#clear();
+    this.#closing.abort(error);
+  }
+
+  /** What a log follower asks about one pod of this run. */
+  logSource(pod: Pod, container: string): LogSource {
+    const { namespace, name: podName, uid } = pod.metadata;
+    return {
+      namespace,
+      podName,
+      container,
+      view: () => {
+        // What a watch tells of its pod afterwards is of before.
+        if (this.#isDeleted) return containerView(undefined, container);
+        const current = livePods(this.#state).find(({ metadata }) => metadata.uid === uid);
+        const view = containerView(current, container);
+        // The verdict is that it will not start, whatever this pod still waits for.
+        const isDecided = view.phase === "waiting" && this.endOf(container) !== null;
+        return isDecided ? { ...view, phase: "ended" } : view;
+      },
+      onChange: (listener) => this.onChange(listener),
+    };
+  }
+
+  onChange(listener: () => void): () => void {
+    return this.#host.bus.subscribe("run.change", listener, { key: this.ref.id });
+  }
+
+  reportGap(gap: LogGap): void {
+    this.publish("gap", gap);
+  }
+
+  reportRestart(restart: LogRestart): void {
+    this.publish("restart", restart);
+  }
+
+  #isOurs(frame: RunFrame): boolean {
+    if (frame.resource !== "jobs" && frame.resource !== "pods") return true;
+    if (frame.type === "missing") return true;
+    const uid = frame.resource === "jobs" ? frame.object.metadata.uid : ownerUid(frame.object);
+    // Attached by name alone: the first Job seen under it is the one.
+    this.ref.uid ??= uid;
+    return uid === this.ref.uid;
+  }
+
+  /** False: it was no news. */
+  #fold(frame: RunFrame): boolean {
+    const before = this.#state;
+    this.#state = reduceRun(before, frame);
+    return this.#state !== before;
+  }
+
+  #evaluate(): void {
+    const state = this.refreshed();
+    const now = performance.now();
+    const ends: RunEnd[] = [];
+    let wakeAt = Number.POSITIVE_INFINITY;
+    let ask: Ask | null = null;
+    for (const [container, watched] of this.#watched) {
+      if (watched.end !== null) continue;
+      const verdict = classify(state, container, this.policy, now);
+      watched.ready ??= verdict.ready;
+      ask ??= verdict.ask;
+      wakeAt = Math.min(wakeAt, verdict.wakeAt ?? wakeAt);
+      if (verdict.end === null || verdict.ask !== null) continue;
+      watched.end = verdict.end;
+      ends.push(verdict.end);
+    }
+    const deletion = deletionOf(state, now);
+    const isNewlyDeleted = deletion.isDone && !this.#isDeleted;
+    this.#isDeleted ||= deletion.isDone;
+    if (!this.#isDeleted) {
+      ask ??= deletion.ask;
+      wakeAt = Math.min(wakeAt, deletion.wakeAt ?? wakeAt);
+    }
+    if (ask !== null) void this.#ask(ask);
+    this.#wake(wakeAt, now);
+    this.#register();
+    // Last: a listener may release the run.
+    this.publish("change", undefined);
+    for (const end of ends) this.publish("terminated", end);
+    this.#publishPhase();
+    if (isNewlyDeleted) this.publish("gone", undefined);
+  }
+
+  async #ask(what: Ask): Promise<void> {
+    if (this.#isAsking || this.closed.aborted) return;
+    this.#isAsking = true;
+    const toldPods = await this.#host.ask(this, what);
+    this.#isAsking = false;
+    const at = performance.now();
+    this.frame({ resource: "server", answer: { toldPods, askAgainAt: at + this.#backoff.next() }, at });
+  }
+
+  /** Nothing more happens to a run whose Job and pods are deleted, but for a bounded wait that is under way. */
+  #register(): void {
+    if (!this.#isDeleted || this.closed.aborted) return;
+    if (this.#timer === null && livePods(this.#state).length === 0) this.#host.forget(this);
+    else this.#host.keep(this);
+  }
+
+  /** One timer a run, and only while a grace or a bounded wait is under way. */
+  #wake(at: number, now: number): void {
+    this.#clear();
+    if (at === Number.POSITIVE_INFINITY || this.closed.aborted) return;
+    this.#timer = setTimeout(() => this.#evaluate(), Math.max(1, Math.min(at - now, 2 ** 31 - 1)));
+    this.#timer.unref();
+  }
+
+  #clear(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #publishPhase(): void {
+    if (!this.#host.bus.hasSubscribers("run.phase", this.ref.id)) return;
+    const change = this.phase();
+    const key = `${change.phase} ${change.text}`;
+    if (key === this.#lastPhase) return;
+    this.#lastPhase = key;
+    this.publish("phase", change);
+  }
+}
+
+function ownerUid(pod: Pod): string | null {
+  return pod.metadata.ownerReferences?.[0]?.uid ?? null;
+}
