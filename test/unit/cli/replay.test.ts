@@ -61,6 +61,30 @@ describe("replay", () => {
   });
 });
 
+describe("a recording whose watches are recorded", () => {
+  const frames = trace("unschedulable").trim().split("\n");
+  const open = ["jobs", "pods"].map((watch) => JSON.stringify({ ms: 0, resource: "watch", watch, type: "open" }));
+  const lostAt = (ms: number) => JSON.stringify({ ms, resource: "watch", watch: "pods", type: "lost" });
+  const later = JSON.stringify({ ms: 900_000, resource: "pods", type: "BOOKMARK", object: {} });
+  /** The pod waits for a node until the recording ends. */
+  const waiting = frames.filter((line) => JSON.parse(line).ms < 60_000);
+
+  it("gives the verdict at the same moment as one without, if they were open", () => {
+    const without = replay([...waiting, later].join("\n"), "claude");
+    expect(without[0]?.startFailure?.code).toBe("unschedulable");
+    expect(replay([...open, ...waiting, later].join("\n"), "claude")).toEqual(without);
+  });
+
+  it("gives none while a watch is lost: what ends the wait may be waiting on the server", () => {
+    expect(replay([...open, ...waiting, lostAt(60_000), later].join("\n"), "claude")[0]?.terminated).toBeNull();
+  });
+
+  it("names the containers that there are, where none has the name that is asked for", () => {
+    expect(() => replay(trace("native-sidecar"), "nope")).toThrow(/a container nope; there are: /);
+    expect(() => replay(trace("native-sidecar"), "nope")).toThrow(/claude/);
+  });
+});
+
 describe("a recording", () => {
   it("leaves out values of environment variables and manifests in annotations", () => {
     const pod = {
