@@ -124,6 +124,7 @@ export class RunEngine {
     this.#registry = new RunRegistry({
       cluster: this.cluster,
       bus: this.bus,
+      server: this.server,
       jobs: this.jobs,
       pods: this.pods,
       labels: { ...this.labels, ...this.#scope.shard },

@@ -71,8 +71,9 @@ export interface FollowHistory {
   readonly confirmations: number;
   /** Reads that ended cleanly although there was more: clean ends mean little here. */
   readonly falseEnds: number;
-  /** The rest that was chosen after `last` has been taken. */
+  /** The rest that was chosen after `last` has been taken; the return of the server was waited for. */
   readonly rested: boolean;
+  readonly awaitedServer: boolean;
 }
 
 export const NEW_HISTORY: FollowHistory = {
@@ -94,6 +95,7 @@ export const NEW_HISTORY: FollowHistory = {
   confirmations: 0,
   falseEnds: 0,
   rested: false,
+  awaitedServer: false,
 };
 
 /** The container was started again: nothing is known of the new instance. */
@@ -125,6 +127,10 @@ export function afterRest(history: FollowHistory): FollowHistory {
   return { ...history, rested: true };
 }
 
+export function afterOutage(history: FollowHistory): FollowHistory {
+  return { ...history, rested: true, awaitedServer: true };
+}
+
 /** A read has ended. */
 export function afterRead(history: FollowHistory, outcome: ReadOutcome, now: number): FollowHistory {
   const { last } = history;
@@ -136,6 +142,7 @@ export function afterRead(history: FollowHistory, outcome: ReadOutcome, now: num
     started: history.started || outcome.answered,
     everAnswered: history.everAnswered || outcome.answered,
     rested: false,
+    awaitedServer: false,
     delivered: history.delivered + outcome.delivered,
     falseEnds: history.falseEnds + (last?.end === "clean" && hasDelivered ? 1 : 0),
     idleReads: hasDelivered ? 0 : history.idleReads + 1,

@@ -7,6 +7,8 @@ export interface FollowState {
   history: FollowHistory;
   /** The last line delivered of this instance; `marksEnd`: by its text it is the last of the output. */
   lastLine: { seconds: number; marksEnd: boolean } | null;
+  /** The engine's watches have lost the server. */
+  isServerDown: boolean;
   /** What there is now is wanted, and nothing is to be waited for. */
   once: boolean;
   /** So long after the container's end lines may still come, in milliseconds. */
@@ -23,6 +25,8 @@ export type FollowStep =
   | { do: "rest"; ms: number; hurry: boolean }
   /** Wait for a change of the pod. */
   | { do: "wait" }
+  /** Wait for the server's return. */
+  | { do: "await-server" }
   | { do: "end"; gap: LogGapReason | null }
   /** The request itself is wrong or not allowed: trying again does not help. */
   | { do: "fail" };
@@ -60,8 +64,12 @@ export function nextStep(state: FollowState): FollowStep {
 
 type Row = readonly [when: (state: FollowState) => boolean, then: (state: FollowState) => FollowStep];
 
-function rowsFor({ view, history: { last } }: FollowState): readonly Row[] {
+function rowsFor(state: FollowState): readonly Row[] {
+  const { view, history } = state;
+  const { last } = history;
   if (view.phase === "gone") return POD_DELETED;
+  const wouldRead = last?.end !== "clean" || history.rested;
+  if (state.isServerDown && !history.awaitedServer && wouldRead) return OUTAGE;
   if (last === null) return NOT_READ_YET;
   if (last.end === "refused") return REFUSED;
   return view.phase === "running" ? WHILE_RUNNING : AFTER_CONTAINER_END;
@@ -78,6 +86,9 @@ const POD_DELETED: readonly Row[] = [
   [(state) => !state.history.started || (sawEnd(state) && !isKubeletAway(state)), () => ({ do: "end", gap: null })],
   [always, () => ({ do: "end", gap: "pod_gone" })],
 ];
+
+/** The watches ask for the server already; a thousand follows that do so, too, keep it down. */
+const OUTAGE: readonly Row[] = [[always, () => ({ do: "await-server" })]];
 
 const NOT_READ_YET: readonly Row[] = [
   [({ once, view }) => once && view.phase === "waiting", () => ({ do: "end", gap: null })],

@@ -13,6 +13,7 @@ export type {
   LogLine,
   LogOptions,
   LogRestart,
+  LogServerState,
   LogSource,
 } from "./types.ts";
 

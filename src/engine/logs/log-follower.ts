@@ -2,6 +2,7 @@ import { performance } from "node:perf_hooks";
 import { LinkedAbort } from "../transport/index.ts";
 import { Delivery, type LogSink, type LogStats } from "./delivery.ts";
 import {
+  afterOutage,
   afterRead,
   afterRest,
   type FollowHistory,
@@ -75,6 +76,7 @@ export class LogFollower {
       view,
       history: this.#history,
       lastLine: this.#lastLine(),
+      isServerDown: this.#source.server?.isDown === true,
       once: this.#options.follow === false,
       // What an instance wrote is all there when the next one has been started.
       lateLinesMs: this.#previous ? 0 : (this.#options.lateLinesMs ?? LATE_LINES_MS),
@@ -92,6 +94,11 @@ export class LogFollower {
         this.stats.state = "resting";
         await this.#rest(step.ms, step.hurry, view.phase);
         this.#history = afterRest(this.#history);
+        return true;
+      case "await-server":
+        this.stats.state = "resting";
+        await this.#awaitServer();
+        this.#history = afterOutage(this.#history);
         return true;
       case "read":
         this.stats.state = "reading";
@@ -138,6 +145,14 @@ export class LogFollower {
       const view = this.#view();
       if (view.phase === "gone" || this.#isRestarted(view) || (hurry && view.phase !== phase)) return;
     }
+  }
+
+  /** Not without end: where watches are cut off and logs are not, the next read shows it. */
+  async #awaitServer(): Promise<void> {
+    const limit = { ms: OUTAGE_MAX_MS, reason: () => new Error("the server's return was not told of") };
+    const ended = new LinkedAbort([this.#signal], limit);
+    await this.#source.server?.whenBack(ended.signal).catch(() => undefined);
+    ended.release();
   }
 
   // ---- reading
@@ -275,6 +290,7 @@ export class LogFollower {
 
 /** Default of `lateLinesMs`. */
 const LATE_LINES_MS = 3_000;
+const OUTAGE_MAX_MS = 60_000;
 /** Characters of a server's words that are kept. */
 const MAX_WORDS = 500;
 /** The pod's restart count can be this much later than the new instance's first line. */

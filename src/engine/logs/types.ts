@@ -17,6 +17,12 @@ export interface ContainerView {
   finishedAt: string | null;
 }
 
+export interface LogServerState {
+  readonly isDown: boolean;
+  /** Resolves at a moment of the caller's own after the server is back. Rejects with the signal's reason. */
+  whenBack(signal: AbortSignal): Promise<void>;
+}
+
 /** A container whose log is followed. */
 export interface LogSource {
   readonly namespace: string;
@@ -25,6 +31,8 @@ export interface LogSource {
   view(): ContainerView;
   /** Calls back after `view()` may have changed; returns the function that stops it. */
   onChange(listener: () => void): () => void;
+  /** Who knows whether the server is down: a lost follow waits there for its return. Default: it tries again by itself. */
+  readonly server?: LogServerState | undefined;
 }
 
 export interface LogLine {

@@ -2,6 +2,7 @@ import type { Bus } from "../bus.ts";
 import type { Informer } from "../informer/informer.ts";
 import { compareVersions, type StoreChange } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
+import type { LogServerState } from "../logs/index.ts";
 import type { WatchEvent } from "../topics.ts";
 import type { Cluster } from "../transport/index.ts";
 import { askServer, findJob, inOrder } from "./ask-server.ts";
@@ -18,6 +19,7 @@ import { AttachFailedError } from "./types.ts";
 interface RegistryOptions {
   cluster: Cluster;
   bus: Bus<RunTopics>;
+  server: LogServerState;
   jobs: Informer<Job>;
   pods: Informer<Pod>;
   /** What both select by. */
@@ -45,6 +47,7 @@ export function jobKeyOfPod(pod: Pod): string | null {
 export class RunRegistry implements RecordHost {
   readonly cluster: Cluster;
   readonly bus: Bus<RunTopics>;
+  readonly server: LogServerState;
   readonly #policy: RunPolicy;
   readonly #jobs: Informer<Job>;
   readonly #pods: Informer<Pod>;
@@ -59,9 +62,10 @@ export class RunRegistry implements RecordHost {
   readonly #stopped = new AbortController();
   #serial = 0;
 
-  constructor({ cluster, bus, jobs, pods, labels, policy, report }: RegistryOptions) {
+  constructor({ cluster, bus, server, jobs, pods, labels, policy, report }: RegistryOptions) {
     this.cluster = cluster;
     this.bus = bus;
+    this.server = server;
     this.#policy = policy;
     this.#jobs = jobs;
     this.#pods = pods;

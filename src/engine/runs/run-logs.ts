@@ -13,6 +13,7 @@ import { endedByLeaving, linesOf } from "../logs/log-stream.ts";
 import { type Changing, nextChange } from "../logs/next-change.ts";
 import type { Cluster } from "../transport/index.ts";
 import { type RunEnd, StartFailedError } from "./types.ts";
+import { VerdictSource } from "./verdict-source.ts";
 
 /** What the log of a run needs of it. */
 export interface LoggedRun extends Changing {
@@ -59,6 +60,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
 
   /**
    * Lines as they arrive, as many at once as there are: cheaper than one by one where there are many.
+   * They end with the run's verdict on the container, 120 s after the verdict and the last line at the latest.
    * @throws StartFailedError where the container cannot start; ApiError where no further try can help; EngineStoppedError; the
    * signal's reason.
    */
@@ -81,7 +83,8 @@ export class RunLogs implements AsyncIterable<LogLine> {
     let isLimited = false;
     for (let pod = await this.#nextPod(null); pod !== null; pod = await this.#nextPod(pod)) {
       const isFirst = this.#stream === null;
-      this.#stream = followLogs(this.#cluster, this.#run.logSource(pod, container), {
+      const source = new VerdictSource(this.#run.logSource(pod, container), () => this.#run.endOf(container));
+      this.#stream = followLogs(this.#cluster, source, {
         ...options,
         // Where to start is said of the first pod; a later one is read from its beginning.
         ...(isFirst && tailLines !== undefined ? { tailLines } : {}),
@@ -97,9 +100,13 @@ export class RunLogs implements AsyncIterable<LogLine> {
         },
       });
       try {
-        yield* this.#stream.batches();
+        for await (const lines of this.#stream.batches()) {
+          source.active();
+          yield lines;
+        }
       } finally {
         this.#stream.close();
+        source.close();
       }
       if (isLimited) return;
     }

@@ -1,7 +1,7 @@
 import type { Bus } from "../bus.ts";
 import { Backoff } from "../informer/backoff.ts";
 import type { Job, Pod } from "../kubernetes.ts";
-import { containerView, type LogGap, type LogRestart, type LogSource } from "../logs/index.ts";
+import { containerView, type LogGap, type LogRestart, type LogServerState, type LogSource } from "../logs/index.ts";
 import { classify } from "./classify.ts";
 import { type Ask, deletionOf } from "./deletion.ts";
 import { describe } from "./describe.ts";
@@ -23,6 +23,7 @@ import type { PhaseChange, RunEnd } from "./types.ts";
 /** What a run needs of the registry around it. */
 export interface RecordHost {
   readonly bus: Bus<RunTopics>;
+  readonly server: LogServerState;
   /** What the watches of this run are known to have told. */
   trustOf(record: RunRecord): Trust;
   /** Asks the server, and folds what it says into the record. Resolves with whether it told of the pods. Never rejects. */
@@ -172,12 +173,10 @@ export class RunRecord implements LoggedRun {
         // What a watch tells of its pod afterwards is of before.
         if (this.#isDeleted) return containerView(undefined, container);
         const current = livePods(this.#state).find(({ metadata }) => metadata.uid === uid);
-        const view = containerView(current, container);
-        // The verdict is that it will not start, whatever this pod still waits for.
-        const isDecided = view.phase === "waiting" && this.endOf(container) !== null;
-        return isDecided ? { ...view, phase: "ended" } : view;
+        return containerView(current, container);
       },
       onChange: (listener) => this.onChange(listener),
+      server: this.#host.server,
     };
   }
 

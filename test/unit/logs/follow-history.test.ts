@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import {
+  afterOutage,
   afterRead,
   afterRest,
   type FollowHistory,
@@ -105,7 +106,10 @@ describe("history", () => {
       started: true,
       everAnswered: true,
     });
-    expect(afterRest(NEW_HISTORY).rested).toBe(true);
+    expect(afterRest(NEW_HISTORY)).toEqual({ ...NEW_HISTORY, rested: true });
+    const waited = afterOutage(NEW_HISTORY);
+    expect(waited).toEqual({ ...NEW_HISTORY, rested: true, awaitedServer: true });
+    expect(afterRead(waited, refused(503), NOW)).toMatchObject({ rested: false, awaitedServer: false });
   });
 
   test("the pod: when it stopped, and when it ended, is when that was first seen", () => {

@@ -39,6 +39,7 @@ const step = (
       ...of,
     },
     lastLine: null,
+    isServerDown: false,
     once: false,
     lateLinesMs: 0,
     now: NOW,
@@ -82,6 +83,9 @@ describe("nextStep", () => {
   test("clean ends without progress back off, unless the stream had lived", () => {
     expect(step("running", clean({ delivered: 0 }), { idleReads: 3 })).toEqual({ do: "rest", ms: 1600, hurry: true });
     expect(step("running", clean({ delivered: 0 }), { idleReads: 30 })).toMatchObject({ ms: 5_000 });
+    expect(step("running", clean({ delivered: 0, openMs: 10_000 }), { idleReads: 3 })).toMatchObject({
+      ms: CLEAN_END_SETTLE_MS,
+    });
     expect(step("running", clean({ delivered: 0, openMs: 60_000 }), { idleReads: 3 })).toMatchObject({
       ms: CLEAN_END_SETTLE_MS,
     });
@@ -175,6 +179,18 @@ describe("nextStep", () => {
     expect(step("ended", refused(500), late)).toEqual({ do: "end", gap: "unreachable" });
     expect(step("ended", broken({ delivered: 0 }), late)).toEqual({ do: "end", gap: "unreachable" });
     expect(step("running", refused(500), { idleReads: 99 })).toMatchObject({ do: "rest" });
+    const justBefore = { endedAt: NOW - ENDED_GIVE_UP_MS };
+    expect(step("ended", broken({ delivered: 0 }), { ...justBefore, idleReads: 9 })).toEqual({
+      do: "rest",
+      ms: 2_000,
+      hurry: false,
+    });
+    expect(step("ended", broken(), { endedAt: NOW - ENDED_GIVE_UP_MS - 1, idleReads: 0 })).toEqual({
+      do: "rest",
+      ms: 200,
+      hurry: false,
+    });
+    expect(step("ended", broken({ delivered: 0 }), { idleReads: 3 })).toEqual({ do: "rest", ms: 800, hurry: false });
     expect(step("ended", refused(400, "container c in pod p is terminated"), { refusals: 5 })).toEqual({
       do: "end",
       gap: "unreachable",
@@ -265,6 +281,21 @@ describe("nextStep", () => {
       expect(came(null, timeOf(100))).toMatchObject({ do: "rest" });
       expect(came(104, null)).toMatchObject({ do: "rest" });
     });
+  });
+
+  test("a server that the watches have lost is waited for once, before the next read; a deletion is told all the same", () => {
+    const down = { isServerDown: true };
+    const awaits = { do: "await-server" };
+    for (const phase of ["running", "ended"] as const) {
+      expect(step(phase, null, {}, down)).toEqual(awaits);
+      expect(step(phase, broken(), {}, down)).toEqual(awaits);
+      expect(step(phase, refused(0), {}, down)).toEqual(awaits);
+      expect(step(phase, refused(503), { rested: true, awaitedServer: true }, down)).toMatchObject({ do: "read" });
+      expect(step(phase, clean({ final: true }), { rested: true }, down)).toEqual(awaits);
+    }
+    // The stream ended by itself: perhaps because the container did.
+    expect(step("running", clean(), {}, down)).toEqual({ do: "rest", ms: CLEAN_END_SETTLE_MS, hurry: true });
+    expect(step("gone", broken(), {}, down)).toEqual({ do: "end", gap: "pod_gone" });
   });
 
   test("what there is now: one whole read, of a container that runs on, too; nothing of one that waits", () => {

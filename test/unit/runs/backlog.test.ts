@@ -25,6 +25,7 @@ function trust(): Trust {
 const bus = new Bus<RunTopics>((error) => expect.unreachable(String(error)));
 const host: RecordHost = {
   bus,
+  server: { isDown: false, whenBack: () => Promise.resolve() },
   trustOf: trust,
   ask: (record) => {
     if (asked !== null)

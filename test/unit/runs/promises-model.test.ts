@@ -123,6 +123,7 @@ class World {
     this.#registry = new RunRegistry({
       cluster: this.#server(),
       bus: this.#bus,
+      server: { isDown: false, whenBack: () => Promise.resolve() },
       jobs: this.#jobs.asInformer(),
       pods: this.#pods.asInformer(),
       labels: {},

@@ -68,3 +68,56 @@ it.each(Object.entries(waysToLeave))("%s ends the follow at once, though the con
   await leave(run.logs(MAIN));
   await vi.waitFor(() => expect(k8s.openLogs).toBe(0), { timeout: 5000, interval: 5 });
 });
+
+it("a container that can never start: the iteration throws why, without a request for its log", async () => {
+  const k8s = await startKubernetes({ delays: "fast" });
+  k8s.failImagePull("agent");
+  const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+  onTestFinished(() => engine.stop());
+  const run = await engine.launch(job("no-image"), { policy: { imagePullGraceMs: 100 } });
+  const read = async () => {
+    for await (const _ of run.logs(MAIN));
+  };
+  await expect(read()).rejects.toMatchObject({ name: "StartFailedError", failure: { code: "image_pull" } });
+  expect(engine.stats().requests.byVerb["get pods/log"] ?? 0).toBe(0);
+});
+
+it("the API server is killed: the follows come back after the watches, each with a request or two", async () => {
+  const k8s = await startKubernetes({ delays: "fast" });
+  const prints = Promise.withResolvers<void>();
+  k8s.addProgram("main", async function* () {
+    yield "started";
+    await prints.promise;
+    yield "ended";
+    return 0;
+  });
+  const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+  onTestFinished(() => engine.stop());
+  const count = 30;
+  const logs = await Promise.all(
+    Array.from({ length: count }, async (_, i) => {
+      const run = await engine.launch(job(`silent-${i}`));
+      const lines: string[] = [];
+      const done = (async () => {
+        for await (const { text } of run.logs(MAIN)) lines.push(text);
+      })();
+      return { lines, done };
+    }),
+  );
+  await vi.waitFor(() => expect(logs.every(({ lines }) => lines.length === 1)).toBe(true), { timeout: 20_000 });
+  const asked = () => engine.stats().requests.byVerb["get pods/log"] ?? 0;
+  const before = asked();
+  const kills = 2;
+  for (let kill = 0; kill < kills; kill++) {
+    const lost = new Promise((resolve) =>
+      engine.bus.subscribe("watch", ({ type }) => type === "lost" && resolve(null)),
+    );
+    await k8s.restart({ downMs: 4_000 });
+    await lost;
+    await vi.waitFor(() => expect(k8s.openLogs).toBe(count), { timeout: 30_000 });
+  }
+  expect((asked() - before) / count / kills).toBeLessThanOrEqual(2);
+  prints.resolve();
+  await Promise.all(logs.map(({ done }) => done));
+  expect(logs.map(({ lines }) => lines)).toEqual(Array(count).fill(["started", "ended"]));
+}, 90_000);

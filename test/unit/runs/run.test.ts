@@ -26,6 +26,7 @@ function hostOf(errors: unknown[]) {
   return {
     cluster: {} as Cluster,
     bus: new Bus<RunTopics>((error) => errors.push(error)),
+    server: { isDown: false, whenBack: () => Promise.resolve() },
     trustOf: () => FULL_TRUST,
     ask: () => Promise.resolve(true),
     keep: () => undefined,
