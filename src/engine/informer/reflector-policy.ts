@@ -149,6 +149,9 @@ function afterWatch(state: ReflectorState, outcome: Outcome, history: History, t
   if (error instanceof StalledError) return afterSilence(state, outcome, history, timing);
   if (error === null && (frames > 0 || openMs >= SHORT_WATCH_MS))
     return { state, waitMs: 0, history: { ...history, barren: 0 }, isProblem: false };
+  // A watch that had told something and lost its connection is due again soon. What failed before it is not forgotten.
+  if (frames > 0 && error instanceof ApiError)
+    return { ...retry(state, outcome, { ...history, failures: 0 }, timing), history };
   // A lost connection or a refusal says nothing about our version; a watch that opens and tells nothing may.
   const isBarren = opened && frames === 0 && !(error instanceof ApiError);
   const counted = { ...history, barren: history.barren + (isBarren ? 1 : 0) };

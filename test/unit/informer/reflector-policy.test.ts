@@ -95,15 +95,21 @@ describe("a watch that ends", () => {
       history: { barren: 2 },
       decision: { waitMs: 500, history: { failures: 1 } },
     },
-    "by a lost connection, again and again: at most the third ceiling, since the server answers": {
+    "by a lost connection after some frames: the first ceiling, and earlier failures are not forgotten": {
       state: Watching,
-      outcome: { ...open, error: lost },
+      outcome: { ...open, frames: 1, error: lost },
+      history: { failures: 9, barren: 2 },
+      decision: { waitMs: 500, history: { barren: 0 } },
+    },
+    "by a lost connection and without a frame, again and again: at most the third ceiling, since the server answers": {
+      state: Watching,
+      outcome: { ...open, frames: 0, error: lost },
       history: { failures: 9 },
       decision: { waitMs: 2_000, history: { failures: 3 } },
     },
-    "by a lost connection after two failures: the third ceiling": {
+    "by a lost connection and without a frame after one failure: the second ceiling": {
       state: Watching,
-      outcome: { ...open, error: lost },
+      outcome: { ...open, frames: 0, error: lost },
       history: { failures: 1 },
       decision: { waitMs: 1_000, history: { failures: 2 } },
     },
@@ -257,6 +263,12 @@ describe("health", () => {
     "is proven by two minutes of an open watch": {
       state: Watching,
       outcome: { ...healthy, error: lost },
+      history: rows,
+      decision: { waitMs: 500, history: { failures: 0, relists: 0, barren: 0, brokenLists: 0 } },
+    },
+    "makes the next failure the first": {
+      state: Watching,
+      outcome: { ...healthy, error: bad("invalid_json") },
       history: rows,
       decision: { waitMs: 500, history: { failures: 1, relists: 0, barren: 0, brokenLists: 0 } },
     },
