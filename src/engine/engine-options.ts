@@ -1,8 +1,7 @@
-import type { KubeConfig } from "@kubernetes/client-node";
 import type { BackoffOptions } from "./informer/backoff.ts";
 import type { RunPolicy } from "./runs/policy.ts";
 import type { Shard } from "./shard.ts";
-import type { ClusterOptions } from "./transport/index.ts";
+import type { ClusterOptions, KubeConfig } from "./transport/index.ts";
 
 export interface RunEngineOptions {
   kubeConfig: KubeConfig;

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import type { KubeConfig } from "@kubernetes/client-node";
 import { LRUCache } from "lru-cache";
 import { RunEngine } from "./engine.ts";
 import type { RunEngineOptions, StartOptions } from "./engine-options.ts";
+import type { KubeConfig } from "./transport/index.ts";
 
 export interface EngineLease {
   readonly engine: RunEngine;

@@ -1,5 +1,12 @@
-import type { KubeConfig } from "@kubernetes/client-node";
-import { Cluster, leaseEngine, type RunEngine, type RunPolicy, type Shard, shardLabels } from "../../engine/index.ts";
+import {
+  Cluster,
+  type KubeConfig,
+  leaseEngine,
+  type RunEngine,
+  type RunPolicy,
+  type Shard,
+  shardLabels,
+} from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { loadKubeConfig } from "../config/kubeconfig.ts";
 import { BootstrapError, ConfigError } from "../errors.ts";

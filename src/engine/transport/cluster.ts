@@ -1,19 +1,26 @@
-import type { KubeConfig } from "@kubernetes/client-node";
 import { ApiError, errorFromException, errorFromResponse, type RequestName } from "./api-error.ts";
+import { connectionFailure } from "./connection-failure.ts";
 import { decoded } from "./content-encoding.ts";
 import { type Credential, Credentials } from "./credentials.ts";
 import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
 import { ExchangeError, type Incoming, type Outgoing, readAll, UnseenError } from "./exchange.ts";
-import { checkKubeConfig } from "./kube-config.ts";
+import type { KubeConfig } from "./kube-config.ts";
+import { checkKubeConfig, checkProxyUrl } from "./kube-config-check.ts";
 import { abortable, LinkedAbort } from "./linked-abort.ts";
+import { proxyFromEnvironment } from "./proxy-from-env.ts";
 import { RequestCounter } from "./request-counter.ts";
 import { type RetryOptions, withRetries } from "./retry.ts";
 import { type ApiConstructor, createTypedApi, type TypedRequest, type TypedResponse } from "./typed-api.ts";
 import type { ApiRequest, ApiStream, Query } from "./types.ts";
 
 export interface ClusterOptions {
-  /** Its current context at the time of the call is used, for good. */
+  /**
+   * `loadKubeConfig()`, or a `KubeConfig` of `@kubernetes/client-node`. Its current context at the time of the call is used, for
+   * good. Without a `proxy-url` in it, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count, as for kubectl.
+   */
   kubeConfig: KubeConfig;
+  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. Default: to nobody. */
+  onPluginOutput?: (text: string) => void;
   /** Of `json`. */
   retry?: RetryOptions;
   /** How often an HTTP/2 connection is pinged, in milliseconds. Default 15 000. */
@@ -60,6 +67,7 @@ export class Cluster {
     pingTimeoutMs = 15_000,
     connectTimeoutMs = 10_000,
     maxAnswerBytes = 256 * 1024 * 1024,
+    onPluginOutput,
   }: ClusterOptions) {
     checkKubeConfig(kubeConfig);
     const cluster = kubeConfig.getCurrentCluster();
@@ -68,10 +76,10 @@ export class Cluster {
     this.#basePath = url.pathname.replace(/\/$/, "");
     this.#retry = retry;
     this.#maxAnswerBytes = maxAnswerBytes;
-    this.#credentials = new Credentials(kubeConfig);
+    this.#credentials = new Credentials(kubeConfig, { onPluginOutput });
     this.#dispatcher = new ClusterDispatcher({
       origin: url.origin,
-      proxyUrl: cluster?.proxyUrl || undefined,
+      proxyUrl: cluster?.proxyUrl || environmentProxy(url),
       requests: this.requests,
       connectTimeoutMs,
       pingIntervalMs,
@@ -134,6 +142,7 @@ export class Cluster {
         new ApiError({ status: 0, reason: "ClusterClosed", message: "this cluster was closed", sent: false }),
       );
     }
+    this.#credentials.close();
     await this.#dispatcher.close();
   }
 
@@ -193,17 +202,28 @@ export class Cluster {
     }
   }
 
-  /** With credentials; a 401 is answered by reading them again, once. */
+  /**
+   * With credentials. A 401 is answered by reading them again, once. So is a failed handshake that sent nothing: certificates
+   * and CAs rotate on disk.
+   */
   async #send(lane: Lane, name: RequestName, outgoing: BareOutgoing & SendBounds): Promise<Incoming> {
+    const { signal } = outgoing;
     try {
-      const credential = await abortable(this.#credentials.get(), outgoing.signal);
-      const incoming = await this.#exchange(lane, name, outgoing, credential);
-      if (incoming.status !== 401) return decoded(incoming);
-      incoming.body.destroy();
-      const renewed = await abortable(this.#credentials.renew(credential), outgoing.signal);
+      const credential = await abortable(this.#credentials.get(), signal);
+      let renewed: Credential;
+      try {
+        const incoming = await this.#exchange(lane, name, outgoing, credential);
+        if (incoming.status !== 401) return decoded(incoming);
+        incoming.body.destroy();
+        renewed = await abortable(this.#credentials.renew(credential), signal);
+      } catch (error) {
+        if (!isUnsentTlsFailure(error)) throw error;
+        renewed = await abortable(this.#credentials.reread(credential), signal);
+        if (renewed.tlsFingerprint === credential.tlsFingerprint) throw error;
+      }
       return decoded(await this.#exchange(lane, name, outgoing, renewed));
     } catch (error) {
-      if (outgoing.signal.aborted) throw outgoing.signal.reason;
+      if (signal.aborted) throw signal.reason;
       if (error instanceof ExchangeError) throw errorFromException(name, error.cause, error.sent);
       throw errorFromException(name, error, false);
     }
@@ -265,6 +285,17 @@ export class Cluster {
 
 type BareOutgoing = Pick<Outgoing, "method" | "target" | "headers" | "body">;
 type SendBounds = Pick<Outgoing, "signal" | "sendTimeoutMs">;
+
+/** @throws KubeConfigError */
+function environmentProxy(server: URL): string | undefined {
+  const proxy = proxyFromEnvironment(server, process.env);
+  if (proxy !== null) checkProxyUrl(server.protocol === "https:" ? "HTTPS_PROXY" : "HTTP_PROXY", proxy);
+  return proxy ?? undefined;
+}
+
+function isUnsentTlsFailure(error: unknown): boolean {
+  return error instanceof ExchangeError && !error.sent && connectionFailure(error.cause).reason === "TlsError";
+}
 
 function nameOf({ method = "GET", path }: ApiRequest): RequestName {
   return { method, path };

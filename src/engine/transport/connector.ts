@@ -1,7 +1,6 @@
-import http from "node:http";
+import type { IncomingMessage } from "node:http";
 import net, { type Socket } from "node:net";
-import tls, { type ConnectionOptions } from "node:tls";
-import { SocksClient } from "socks";
+import type { ConnectionOptions } from "node:tls";
 import { ConnectionError } from "./connection-failure.ts";
 import type { TlsMaterial } from "./credentials.ts";
 import { abortable, LinkedAbort } from "./linked-abort.ts";
@@ -109,7 +108,11 @@ function connectTls(
   // No SNI for an address (RFC 6066, 3): the certificate is checked against `host` then.
   const servername = options.servername ?? (net.isIP(host) === 0 ? host : undefined);
   const way = raw === undefined ? { port } : { socket: raw };
-  return connected(tls.connect({ ...options, ...way, host, servername }), "secureConnect", signal);
+  return connected(
+    process.getBuiltinModule("node:tls").connect({ ...options, ...way, host, servername }),
+    "secureConnect",
+    signal,
+  );
 }
 
 type Tunnel = (target: Target, signal: AbortSignal) => Promise<Socket>;
@@ -150,6 +153,7 @@ async function askSocks(
     proxy.username === ""
       ? {}
       : { userId: decodeURIComponent(proxy.username), password: decodeURIComponent(proxy.password) };
+  const { SocksClient } = await import("socks");
   await SocksClient.createConnection({
     proxy: { host: at.host, port: at.port, type: isVersion4 ? 4 : 5, ...credentials },
     command: "connect",
@@ -166,13 +170,13 @@ function askConnect(proxy: URL, target: Target, socket: Socket): Promise<Socket>
   const authorization =
     proxy.username === "" ? {} : { "proxy-authorization": `Basic ${Buffer.from(login).toString("base64")}` };
   return new Promise((resolve, reject) => {
-    const request = http.request({
+    const request = process.getBuiltinModule("node:http").request({
       method: "CONNECT",
       path: authority,
       headers: { host: authority, ...authorization },
       createConnection: () => socket,
     });
-    const answered = ({ statusCode, statusMessage }: http.IncomingMessage, head: Buffer) => {
+    const answered = ({ statusCode, statusMessage }: IncomingMessage, head: Buffer) => {
       if (statusCode === undefined || statusCode < 200 || statusCode > 299) {
         reject(new Error(`it answered CONNECT ${authority} with ${statusCode} ${statusMessage}`));
         return;

@@ -1,5 +1,4 @@
 import { pipeline } from "node:stream";
-import { constants, createGunzip } from "node:zlib";
 import type { Incoming } from "./exchange.ts";
 
 /**
@@ -8,6 +7,7 @@ import type { Incoming } from "./exchange.ts";
  */
 export function decoded(incoming: Incoming): Incoming {
   if (!/^(x-)?gzip$/i.test(String(incoming.headers["content-encoding"] ?? ""))) return incoming;
+  const { constants, createGunzip } = process.getBuiltinModule("node:zlib");
   // The reader of the body gets every error.
   const body = pipeline(incoming.body, createGunzip({ flush: constants.Z_SYNC_FLUSH }), () => undefined);
   return { ...incoming, body };

@@ -1,17 +1,19 @@
 import { createHash } from "node:crypto";
-import type { RequestOptions } from "node:https";
-import type { KubeConfig, User } from "@kubernetes/client-node";
+import { readFile } from "node:fs/promises";
 import { ConnectionError } from "./connection-failure.ts";
-import { reloadKubeConfig } from "./kube-config.ts";
-import { keepRefreshToken, oidcExpiry, passOnRefreshToken, repairOidcIssuer } from "./oidc.ts";
+import { ExecPlugin } from "./exec-plugin.ts";
+import type { KubeCluster, KubeConfig, KubeUser } from "./kube-config.ts";
+import { reloadKubeConfig } from "./kube-config-load.ts";
+import { abortable, LinkedAbort } from "./linked-abort.ts";
+import { OidcSession } from "./oidc.ts";
+import { excerptWithoutSecrets, withoutSecrets } from "./redact.ts";
+import { secureContext } from "./secure-context.ts";
 
 /** What `tls.connect` needs to know both sides. */
 export interface TlsMaterial {
   ca?: string | Buffer;
   cert?: string | Buffer;
   key?: string | Buffer;
-  pfx?: string | Buffer;
-  passphrase?: string;
   servername?: string;
   rejectUnauthorized?: boolean;
 }
@@ -19,7 +21,7 @@ export interface TlsMaterial {
 /** One reading of the kubeconfig's user and cluster. */
 export interface Credential {
   /** Authorization, impersonation. */
-  readonly headers: Record<string, string>;
+  readonly headers: Readonly<Record<string, string | string[]>>;
   readonly tls: TlsMaterial;
   /** Equal for equal `tls`: whoever holds connections opens new ones when it changes. */
   readonly tlsFingerprint: string;
@@ -27,28 +29,38 @@ export interface Credential {
   readonly readAgainAt: number;
 }
 
-/** Reading costs file reads and, with an exec plugin whose token has run out, a process: once in so many milliseconds is enough. */
+/** Files rotate on disk: tokens, client certificates, CAs. Reading them once in so many milliseconds is enough. */
 const MAX_AGE_MS = 10_000;
 /** An exec plugin may ask a person to log in, but a hanging one must not stop the engine without a word. */
 const READ_TIMEOUT_MS = 60_000;
 /** A user whose fresh credentials are refused too must not start an exec plugin with every request. */
 const MIN_RENEWAL_MS = 1_000;
 
+export interface CredentialsOptions {
+  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. */
+  onPluginOutput?: ((text: string) => void) | undefined;
+}
+
 /**
- * Credentials as `KubeConfig` makes them: client certificates, tokens, token files (re-read every minute), exec plugins, OIDC,
- * basic, impersonation. This adds: one reading for concurrent requests, and `renew` for a 401.
+ * The credentials of the kubeconfig's user: tokens and token files, client certificates, basic, exec plugins, OIDC, and
+ * impersonation. Concurrent requests share one reading; files are read again as they rotate; a 401 reads past every cache.
  */
 export class Credentials {
+  readonly #options: CredentialsOptions;
+  readonly #closing = new AbortController();
   #kubeConfig: KubeConfig;
+  #login: Login | null;
   #current: Promise<Credential> | null = null;
   /** The same without its time limit. */
   #underWay: Promise<Credential> | null = null;
+  #latest: Credential | null = null;
   #readAgainAt = 0;
   #renewedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(kubeConfig: KubeConfig) {
+  constructor(kubeConfig: KubeConfig, options: CredentialsOptions = {}) {
     this.#kubeConfig = kubeConfig;
-    repairOidcIssuer(kubeConfig);
+    this.#options = options;
+    this.#login = loginOf(kubeConfig, options);
   }
 
   /** Throws `ConnectionError` `CredentialsError`: plugin failed, file unreadable … */
@@ -57,28 +69,46 @@ export class Credentials {
     return this.#current;
   }
 
-  /** After a 401: reads anew past every cache, but only once for all the requests that were refused with `refused`. */
-  async renew(refused: Credential): Promise<Credential> {
+  /** After a 401: reads past every cache, but only once for all the requests that were refused with `refused`. */
+  renew(refused: Credential): Promise<Credential> {
+    return this.#renew(refused, true);
+  }
+
+  /** After a failure of TLS, whose certificates may have rotated: reads the files again, without another login. */
+  reread(refused: Credential): Promise<Credential> {
+    return this.#renew(refused, false);
+  }
+
+  /** Ends a plugin that runs. */
+  close(): void {
+    this.#closing.abort(new Error("this cluster was closed"));
+  }
+
+  async #renew(refused: Credential, mustLogIn: boolean): Promise<Credential> {
     const current = await this.get();
     // Equal, not the same: one that was merely read again in the meantime is refused, too.
     if (!isEqual(current, refused)) return current;
     // Not `current`: another request that was refused may have begun a reading in this very moment.
     if (performance.now() - this.#renewedAt < MIN_RENEWAL_MS) return this.get();
     this.#renewedAt = performance.now();
-    this.#kubeConfig = withoutCaches(this.#kubeConfig);
-    repairOidcIssuer(this.#kubeConfig);
+    const before = JSON.stringify(this.#kubeConfig.getCurrentUser());
+    this.#kubeConfig = reloadKubeConfig(this.#kubeConfig) ?? this.#kubeConfig;
+    // A login tool may have rewritten the file.
+    const isSame = JSON.stringify(this.#kubeConfig.getCurrentUser()) === before;
+    if (!isSame) this.#login = loginOf(this.#kubeConfig, this.#options);
+    else if (mustLogIn) this.#login?.forget();
     this.#underWay = null;
     return this.#read();
   }
 
   #read(): Promise<Credential> {
     // A plugin that hangs is waited for again, not started again: nobody would ever end the many.
-    const underWay = this.#underWay ?? readCredential(this.#kubeConfig);
+    const underWay = this.#underWay ?? this.#readOnce();
     this.#underWay = underWay;
-    const over = () => {
+    const ended = () => {
       if (this.#underWay === underWay) this.#underWay = null;
     };
-    underWay.then(over, over);
+    underWay.then(ended, ended);
     const reading = withTimeout(underWay, userName(this.#kubeConfig));
     this.#current = reading;
     // While it is read, nobody reads it again.
@@ -93,58 +123,205 @@ export class Credentials {
     );
     return reading;
   }
+
+  async #readOnce(): Promise<Credential> {
+    const kubeConfig = this.#kubeConfig;
+    const user = kubeConfig.getCurrentUser();
+    try {
+      const login = await (this.#login?.read(this.#closing.signal) ?? {});
+      const credential = await readCredential(kubeConfig.getCurrentCluster(), user, login);
+      // Files that are being rotated do not fit together for a moment: the former ones are good until they do.
+      const { tls, tlsFingerprint } = credential;
+      if (this.#latest !== null && tlsFingerprint !== this.#latest.tlsFingerprint && !isConsistent(tls))
+        return { ...this.#latest, readAgainAt: Date.now() + MIN_RENEWAL_MS };
+      this.#latest = credential;
+      return credential;
+    } catch (error) {
+      throw new ConnectionError(
+        "CredentialsError",
+        `the credentials of user ${userName(kubeConfig)} cannot be had: ${excerptWithoutSecrets(error, user)}`,
+      );
+    }
+  }
 }
 
 async function withTimeout(reading: Promise<Credential>, user: string): Promise<Credential> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(
-        new ConnectionError(
-          "CredentialsError",
-          `the credentials of user ${user} were not had within ${READ_TIMEOUT_MS} ms`,
-        ),
-      );
-    }, READ_TIMEOUT_MS);
-    timer.unref();
-  });
+  const message = `the credentials of user ${user} were not had within ${READ_TIMEOUT_MS} ms`;
+  const reason = () => new ConnectionError("CredentialsError", message);
+  const bound = new LinkedAbort([], { ms: READ_TIMEOUT_MS, reason });
   try {
-    return await Promise.race([reading, timeout]);
+    return await abortable(reading, bound.signal);
   } finally {
-    clearTimeout(timer);
+    bound.release();
   }
 }
 
-async function readCredential(kubeConfig: KubeConfig): Promise<Credential> {
-  const options: RequestOptions = {};
-  const restore = keepRefreshToken(kubeConfig);
-  try {
-    // Also makes an https.Agent, once, which stays unused and so opens nothing. `applySecurityAuthentication` would make an
-    // undici Agent with each call.
-    await kubeConfig.applyToHTTPSOptions(options);
-  } catch (error) {
-    throw new ConnectionError(
-      "CredentialsError",
-      `the credentials of user ${userName(kubeConfig)} cannot be had: ${describe(error, kubeConfig.getCurrentUser())}`,
-    );
-  } finally {
-    restore();
+/** What a login gives. */
+interface LoginResult {
+  authorization?: string | undefined;
+  cert?: string | undefined;
+  key?: string | undefined;
+  expiresAt?: number;
+}
+
+/** A way to get a token or certificate that the kubeconfig itself does not hold. */
+interface Login {
+  read(signal: AbortSignal): Promise<LoginResult>;
+  /** What it gave was refused. */
+  forget(): void;
+}
+
+/** Null where the kubeconfig holds the credentials itself: those come first, as in client-go. */
+function loginOf(kubeConfig: KubeConfig, { onPluginOutput }: CredentialsOptions): Login | null {
+  const user = kubeConfig.getCurrentUser();
+  if (user === null || user.token || user.tokenFile || user.username) return null;
+  if (user.exec) {
+    const onOutput = (text: string) => {
+      try {
+        onPluginOutput?.(withoutSecrets(text, user));
+      } catch (error) {
+        process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+      }
+    };
+    const plugin = new ExecPlugin(user.exec, kubeConfig.getCurrentCluster(), onOutput);
+    return {
+      read: async (signal) => {
+        const { token, ...rest } = await plugin.read(signal);
+        return { authorization: token && `Bearer ${token}`, ...rest };
+      },
+      forget: () => plugin.forget(),
+    };
   }
-  const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(options.headers ?? {})) {
-    // A token file often ends in a newline, which no header may hold.
-    if (typeof value === "string") headers[name.toLowerCase()] = value.trim();
+  return user.authProvider ? providerLogin(kubeConfig, user) : null;
+}
+
+function providerLogin(kubeConfig: KubeConfig, user: KubeUser): Login | null {
+  const provider = user.authProvider as { name?: unknown; config?: Record<string, unknown> };
+  const config = provider.config ?? {};
+  // client-node's name for the pod's service account.
+  if (typeof config.tokenFile === "string") return null;
+  if (provider.name === "oidc") {
+    const session = OidcSession.of(config);
+    return {
+      read: async () => {
+        const { token, expiresAt } = await session.read();
+        return { authorization: `Bearer ${token}`, expiresAt };
+      },
+      forget: () => session.forget(),
+    };
   }
-  if (typeof options.auth === "string") headers.authorization = `Basic ${Buffer.from(options.auth).toString("base64")}`;
+  const authenticator = customAuthenticator(kubeConfig, user);
+  return {
+    read: async () => {
+      if (authenticator === undefined) throw new Error(`no auth provider of the name ${JSON.stringify(provider.name)}`);
+      const options: { headers: Record<string, string> } = { headers: {} };
+      await authenticator.applyAuthentication(user, options);
+      return { authorization: options.headers.Authorization ?? options.headers.authorization };
+    },
+    forget: () => {},
+  };
+}
+
+interface Authenticator {
+  isAuthProvider(user: KubeUser): boolean;
+  applyAuthentication(user: KubeUser, options: object): Promise<void>;
+}
+
+/** Of a client-node `KubeConfig`: `addAuthenticator`. */
+function customAuthenticator(kubeConfig: KubeConfig, user: KubeUser): Authenticator | undefined {
+  const custom: unknown = Reflect.get(kubeConfig, "custom_authenticators");
+  return Array.isArray(custom) ? (custom as Authenticator[]).find((each) => each.isAuthProvider(user)) : undefined;
+}
+
+async function readCredential(
+  cluster: KubeCluster | null,
+  user: KubeUser | null,
+  login: LoginResult,
+): Promise<Credential> {
+  const authorization = login.authorization ?? (user && (await ownAuthorization(user)));
+  const headers = { ...(authorization ? { authorization } : {}), ...(user && impersonation(user)) };
   const tls: TlsMaterial = {};
-  for (const name of ["ca", "cert", "key", "pfx", "passphrase", "servername", "rejectUnauthorized"] as const) {
-    const value = options[name];
-    if (value !== undefined && value !== null && value !== "") Object.assign(tls, { [name]: value });
-  }
-  const soon = Date.now() + MAX_AGE_MS;
-  const expiry = oidcExpiry(kubeConfig, headers.authorization);
-  const readAgainAt = Math.max(soon, (expiry ?? 0) - MAX_AGE_MS);
+  const [ca, cert, key] = await Promise.all([
+    bytesOf(cluster?.caData, cluster?.caFile),
+    bytesOf(user?.certData, user?.certFile),
+    bytesOf(user?.keyData, user?.keyFile),
+  ]);
+  if (ca !== undefined) tls.ca = ca;
+  const [clientCert, clientKey] = [cert ?? login.cert, key ?? login.key];
+  if (clientCert !== undefined) tls.cert = clientCert;
+  if (clientKey !== undefined) tls.key = clientKey;
+  if (cluster?.tlsServerName) tls.servername = cluster.tlsServerName;
+  if (cluster?.skipTLSVerify) tls.rejectUnauthorized = false;
+  const now = Date.now();
+  const hasFiles = [cluster?.caFile, user?.certFile, user?.keyFile, tokenFileOf(user)].some(Boolean);
+  // Not sooner than in a moment: a login may give what has run out already.
+  const expiresAt = Math.max(now + MIN_RENEWAL_MS, login.expiresAt ?? Number.POSITIVE_INFINITY);
+  const readAgainAt = hasFiles ? Math.min(now + MAX_AGE_MS, expiresAt) : expiresAt;
   return { headers, tls, tlsFingerprint: fingerprint(tls), readAgainAt };
+}
+
+async function ownAuthorization(user: KubeUser): Promise<string | undefined> {
+  const { username, password = "", token } = user;
+  if (username) return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+  const file = tokenFileOf(user);
+  if (!file) return token ? `Bearer ${token.trim()}` : undefined;
+  try {
+    // A token file often ends in a newline, which no header may hold.
+    const text = (await readFile(file, "utf8")).trim();
+    if (text === "") throw new Error(`the token file ${file} is empty`);
+    return `Bearer ${text}`;
+  } catch (error) {
+    if (token) return `Bearer ${token}`;
+    throw error;
+  }
+}
+
+/** Also as client-node names the pod's service account. */
+function tokenFileOf(user: KubeUser | null): string | undefined {
+  if (user?.tokenFile) return user.tokenFile;
+  const { config } = (user?.authProvider ?? {}) as { config?: { tokenFile?: unknown } };
+  return typeof config?.tokenFile === "string" ? config.tokenFile : undefined;
+}
+
+/** client-go `transport.ImpersonationConfig`. Each group and each value is a header of its own. */
+function impersonation(user: KubeUser): Record<string, string | string[]> {
+  const { impersonateUser, impersonateUid, impersonateGroups, impersonateExtra } = user;
+  if (!impersonateUser) return {};
+  const extra = Object.entries(impersonateExtra ?? {}).map(([key, values]) => [
+    `impersonate-extra-${headerKey(key)}`,
+    [...values],
+  ]);
+  return {
+    "impersonate-user": impersonateUser,
+    ...(impersonateUid ? { "impersonate-uid": impersonateUid } : {}),
+    ...(impersonateGroups?.length ? { "impersonate-group": [...impersonateGroups] } : {}),
+    ...Object.fromEntries(extra),
+  };
+}
+
+/** What no header name may hold, and `%`, is percent-encoded; the API server decodes it. */
+function headerKey(key: string): string {
+  const bytes = [...Buffer.from(key.toLowerCase())];
+  return bytes
+    .map((byte) => {
+      const char = String.fromCharCode(byte);
+      return /[a-z0-9!#$&'*+.^_`|~-]/.test(char) ? char : `%${byte.toString(16).padStart(2, "0")}`;
+    })
+    .join("");
+}
+
+async function bytesOf(data: string | undefined | null, file: string | undefined | null): Promise<Buffer | undefined> {
+  if (data) return Buffer.from(data, "base64");
+  return file ? readFile(file) : undefined;
+}
+
+function isConsistent({ ca, cert, key }: TlsMaterial): boolean {
+  try {
+    secureContext({ ...(ca === undefined ? {} : { ca }), ...(cert && key ? { cert, key } : {}) });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function isEqual(a: Credential, b: Credential): boolean {
@@ -160,65 +337,6 @@ function fingerprint(tls: TlsMaterial): string {
   return hash.digest("base64");
 }
 
-/**
- * The same cluster and user with authenticators that remember nothing; from its files where `loadKubeConfig` read it, since a
- * login tool may have rewritten them.
- */
-function withoutCaches(kubeConfig: KubeConfig): KubeConfig {
-  const reloaded = reloadKubeConfig(kubeConfig);
-  if (reloaded !== null) {
-    passOnRefreshToken(kubeConfig, reloaded);
-    return reloaded;
-  }
-  // By its own constructor: a host may bring another copy of client-node.
-  const fresh = Reflect.construct(kubeConfig.constructor as new () => KubeConfig, []);
-  fresh.loadFromOptions({
-    clusters: kubeConfig.getClusters(),
-    contexts: kubeConfig.getContexts(),
-    users: kubeConfig.getUsers(),
-    currentContext: kubeConfig.getCurrentContext(),
-  });
-  const custom: unknown = Reflect.get(kubeConfig, "custom_authenticators");
-  if (Array.isArray(custom)) for (const authenticator of custom) fresh.addAuthenticator(authenticator);
-  return fresh;
-}
-
 function userName(kubeConfig: KubeConfig): string {
   return JSON.stringify(kubeConfig.getCurrentUser()?.name ?? "");
-}
-
-/** What a plugin or identity provider said, without what may be a secret in it. */
-function describe(error: unknown, user: User | null): string {
-  // JSON.parse quotes its input: the credential that a plugin printed.
-  if (error instanceof SyntaxError) return "the exec plugin did not print valid JSON";
-  const message = error instanceof Error ? error.message : String(error);
-  // A plugin may print megabytes; the end of what is kept may be half a secret, and is cut off below.
-  let text = message.slice(0, 4_000).replace(/\s+/g, " ").trim();
-  for (const secret of secretsOf(user)) text = text.replaceAll(secret, REDACTED);
-  text = text.replace(SECRET_BY_NAME, `$1${REDACTED}`).replace(SECRET_BY_FORM, REDACTED);
-  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
-}
-
-const REDACTED = "[redacted]";
-/** JWTs, and long words that are no path. */
-const SECRET_BY_FORM =
-  /[A-Za-z0-9+/_=-]{8,}\.[A-Za-z0-9+/_.=-]{8,}\.[A-Za-z0-9+/_=-]{8,}|(?<![/\w.-])[A-Za-z0-9+_=-]{40,}/g;
-/** `password=x`, `"refresh_token": "x"`, `--client-secret x`, `Authorization: Bearer x`; not `token expired`. */
-const SECRET_BY_NAME =
-  /((?:token|secret|passw(?:or)?d|passphrase|[-_]key|apikey|authorization)["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?|--[\w-]*(?:token|secret|password|key)\s+|bearer\s+(?=\S{8}))[^\s"',;&]{4,}/gi;
-
-/** What the kubeconfig itself gives to plugin or provider; a shorter text may be an ordinary word. */
-function secretsOf(user: User | null): string[] {
-  const { token, password, exec, authProvider } = (user ?? {}) as {
-    token?: unknown;
-    password?: unknown;
-    exec?: { env?: unknown };
-    authProvider?: { config?: unknown };
-  };
-  const env = Array.isArray(exec?.env) ? exec.env.map((each: { value?: unknown } | null) => each?.value) : [];
-  const config = authProvider?.config;
-  const ofProvider = typeof config === "object" && config !== null ? Object.values(config) : [];
-  return [token, password, ...env, ...ofProvider]
-    .filter((each): each is string => typeof each === "string" && each.length >= 8)
-    .sort((a, b) => b.length - a.length);
 }

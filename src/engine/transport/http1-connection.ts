@@ -1,6 +1,5 @@
-import http from "node:http";
+import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import { ConnectionError } from "./connection-failure.ts";
 import { KEEP_ALIVE_DELAY_MS } from "./connector.ts";
 import { type Connection, Exchange, type Incoming, type Outgoing, UnseenError } from "./exchange.ts";
@@ -14,6 +13,9 @@ export interface Http1ConnectionOptions {
 /** HTTP/1.1 has no GOAWAY, so a create is lost on a connection that the server is just closing. Servers close after 5 s and more. */
 const IDLE_TIMEOUT_MS = 4_000;
 
+/** Loaded with the first connection that speaks HTTP/1.1: most never do. */
+const http = () => process.getBuiltinModule("node:http");
+
 /** One HTTP/1.1 connection: one request at a time, kept for the next one for four seconds. */
 export class Http1Connection implements Connection {
   readonly limit = 1;
@@ -21,7 +23,7 @@ export class Http1Connection implements Connection {
   readonly #socket: Socket;
   /** Node sets `socket.closed` some time before its "close". */
   readonly #closed: Promise<void>;
-  readonly #agent: http.Agent;
+  readonly #agent: Agent;
   readonly #host: string;
   #exchange: Exchange | null = null;
   #isOpen = true;
@@ -31,7 +33,7 @@ export class Http1Connection implements Connection {
     this.#options = options;
     this.#socket = socket;
     this.#host = new URL(options.origin).host;
-    this.#agent = new OneSocketAgent(socket);
+    this.#agent = agentOf(socket);
     this.#closed = new Promise((resolve) => void socket.once("close", () => resolve()));
     // Without a request it must not hold the process. The agent does the same between two requests.
     socket.unref();
@@ -56,9 +58,9 @@ export class Http1Connection implements Connection {
   request(outgoing: Outgoing): Promise<Incoming> {
     const { method, target, headers, body } = outgoing;
     const exchange = new Exchange(outgoing, () => request.destroy());
-    let request: http.ClientRequest;
+    let request: ClientRequest;
     try {
-      request = http.request({
+      request = http().request({
         agent: this.#agent,
         method,
         path: target,
@@ -96,7 +98,7 @@ export class Http1Connection implements Connection {
     await this.#closed;
   }
 
-  #answer(exchange: Exchange, response: http.IncomingMessage): void {
+  #answer(exchange: Exchange, response: IncomingMessage): void {
     exchange.answer(response.statusCode ?? 0, response.headers, response);
     response.on("error", (error) => exchange.fail(error));
     // Without this the end of a connection reads as the end of the answer.
@@ -113,19 +115,18 @@ export class Http1Connection implements Connection {
 }
 
 /** Keeps the one socket between requests, less long where the server's `keep-alive: timeout=` says so. */
-class OneSocketAgent extends http.Agent {
-  readonly #socket: Socket;
-  constructor(socket: Socket) {
-    super({ keepAlive: true, keepAliveMsecs: KEEP_ALIVE_DELAY_MS, maxSockets: 1, timeout: IDLE_TIMEOUT_MS });
-    this.#socket = socket;
-  }
-
-  override createConnection(
-    _: http.ClientRequestArgs,
-    callback?: (error: Error | null, stream: Duplex) => void,
-  ): Duplex | undefined {
-    if (!this.#socket.destroyed) return this.#socket;
-    callback?.(new UnseenError(), this.#socket);
+function agentOf(socket: Socket): Agent {
+  const { Agent: HttpAgent } = http();
+  const agent = new HttpAgent({
+    keepAlive: true,
+    keepAliveMsecs: KEEP_ALIVE_DELAY_MS,
+    maxSockets: 1,
+    timeout: IDLE_TIMEOUT_MS,
+  });
+  agent.createConnection = (_, callback) => {
+    if (!socket.destroyed) return socket;
+    callback?.(new UnseenError(), socket);
     return undefined;
-  }
+  };
+  return agent;
 }

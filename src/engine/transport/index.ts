@@ -20,7 +20,9 @@ export {
   type JsonLinesOptions,
   type OnValue,
 } from "./json-lines.ts";
-export { KubeConfigError, loadKubeConfig } from "./kube-config.ts";
+export type { KubeCluster, KubeConfig, KubeContext, KubeUser, LoadedKubeConfig } from "./kube-config.ts";
+export { KubeConfigError } from "./kube-config-error.ts";
+export { type LoadOptions, loadKubeConfig, loadServiceAccount } from "./kube-config-load.ts";
 export { abortable, LinkedAbort } from "./linked-abort.ts";
 export { describeRequest, RequestCounter, type RequestCounts } from "./request-counter.ts";
 export type { RetryOptions } from "./retry.ts";

@@ -1,32 +1,184 @@
-import type { KubeConfig } from "@kubernetes/client-node";
+import fs from "node:fs";
+import { LRUCache } from "lru-cache";
+import { ConnectionPool } from "./connection-pool.ts";
+import { createConnector } from "./connector.ts";
+import { type Outgoing, readAll } from "./exchange.ts";
+import { LinkedAbort } from "./linked-abort.ts";
+import { proxyFromEnvironment } from "./proxy-from-env.ts";
+import { RequestCounter } from "./request-counter.ts";
 
-interface OidcProvider {
-  name?: unknown;
-  config?: Record<string, unknown>;
+interface Tokens {
+  idToken: string | undefined;
+  refreshToken: string | undefined;
 }
+
+/** kubectl's margin: a token is renewed so long before it runs out. */
+const EXPIRY_MARGIN_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 20_000;
 
 /**
- * client-node 2.0.1 hands the issuer to openid-client 6 as a string, which that refuses: no token that has run out is ever
- * refreshed. As a URL it is accepted, and reads as the same text everywhere else.
+ * Providers with rotating refresh tokens (Keycloak, Dex, Okta) take each of them once, and some revoke all of them after a second
+ * use. So what a refresh gave is kept for all clusters of this process that began with the same tokens.
  */
-export function repairOidcIssuer(kubeConfig: KubeConfig): void {
-  const config = providerOf(kubeConfig)?.config;
-  const issuer = config?.["idp-issuer-url"];
-  if (config !== undefined && typeof issuer === "string" && URL.canParse(issuer))
-    config["idp-issuer-url"] = new URL(issuer);
+const sessions = new LRUCache<string, OidcSession>({ max: 100 });
+
+/** The tokens of one login at an identity provider (kubectl's `auth-provider: oidc`). New ones are kept in memory, not in the file. */
+export class OidcSession {
+  readonly #config: Readonly<Record<string, unknown>>;
+  #tokens: Tokens;
+  #refreshing: Promise<string> | null = null;
+
+  private constructor(config: Readonly<Record<string, unknown>>) {
+    this.#config = config;
+    this.#tokens = { idToken: textOf(config["id-token"]), refreshToken: textOf(config["refresh-token"]) };
+  }
+
+  static of(config: Readonly<Record<string, unknown>>): OidcSession {
+    const key = JSON.stringify(
+      ["idp-issuer-url", "client-id", "client-secret", "id-token", "refresh-token"].map((name) => config[name] ?? null),
+    );
+    const known = sessions.get(key) ?? new OidcSession(config);
+    sessions.set(key, known);
+    return known;
+  }
+
+  /** A token that is valid now. @throws Error, without tokens in it */
+  async read(): Promise<{ token: string; expiresAt: number }> {
+    const { idToken } = this.#tokens;
+    const token =
+      idToken !== undefined && Date.now() < (expiryOf(idToken) ?? 0) - EXPIRY_MARGIN_MS
+        ? idToken
+        : await this.#refreshOnce();
+    return { token, expiresAt: (expiryOf(token) ?? Number.POSITIVE_INFINITY) - EXPIRY_MARGIN_MS };
+  }
+
+  /** The token was refused, though it may not have run out: the next reading asks for another where it can. */
+  forget(): void {
+    if (this.#tokens.refreshToken !== undefined) this.#tokens = { ...this.#tokens, idToken: undefined };
+  }
+
+  #refreshOnce(): Promise<string> {
+    this.#refreshing ??= this.#refresh().finally(() => {
+      this.#refreshing = null;
+    });
+    return this.#refreshing;
+  }
+
+  async #refresh(): Promise<string> {
+    const { refreshToken } = this.#tokens;
+    const issuer = textOf(this.#config["idp-issuer-url"]);
+    if (refreshToken === undefined)
+      throw new Error("the OIDC token has run out and there is no refresh token: log in anew");
+    if (issuer === undefined || !URL.canParse(issuer))
+      throw new Error("the OIDC token has run out and idp-issuer-url is no URL");
+    const discovery = await this.#ask(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`, null);
+    const endpoint = textOf(discovery.fields.token_endpoint);
+    if (endpoint === undefined || !URL.canParse(endpoint))
+      throw new Error(`${issuer} does not say where its token_endpoint is (HTTP ${discovery.status})`);
+    const { status, fields } = await this.#grant(endpoint, refreshToken);
+    const idToken = textOf(fields.id_token);
+    if (idToken === undefined) {
+      const why = [textOf(fields.error), textOf(fields.error_description)].filter(Boolean).join(": ");
+      throw new Error(
+        status === 200
+          ? "the identity provider's answer holds no id_token: log in with the scope openid, and let the provider give one at refresh"
+          : `the identity provider refused the refresh token (HTTP ${status}${why === "" ? "" : `, ${why}`}): log in anew`,
+      );
+    }
+    // A provider need not give a new refresh token with each token (RFC 6749, 6).
+    this.#tokens = { idToken, refreshToken: textOf(fields.refresh_token) ?? refreshToken };
+    return idToken;
+  }
+
+  /** With a secret by Basic first, then in the body, as golang.org/x/oauth2 finds out which of both a provider takes. */
+  async #grant(endpoint: string, refreshToken: string): Promise<Answer> {
+    const [id, secret] = [textOf(this.#config["client-id"]) ?? "", textOf(this.#config["client-secret"])];
+    const form = { grant_type: "refresh_token", refresh_token: refreshToken };
+    if (secret === undefined) return this.#ask(endpoint, { form: { ...form, client_id: id } });
+    const login = `${encodeURIComponent(id)}:${encodeURIComponent(secret)}`;
+    const authorization = `Basic ${Buffer.from(login).toString("base64")}`;
+    const answer = await this.#ask(endpoint, { form, authorization });
+    // The refresh token is spent only by a request that was let in.
+    if (answer.status < 400 || textOf(answer.fields.error) === "invalid_grant") return answer;
+    return this.#ask(endpoint, { form: { ...form, client_id: id, client_secret: secret } });
+  }
+
+  #ask(url: string, post: { form: Record<string, string>; authorization?: string } | null) {
+    const file = textOf(this.#config["idp-certificate-authority"]);
+    const data = textOf(this.#config["idp-certificate-authority-data"]);
+    const ca =
+      data !== undefined ? Buffer.from(data, "base64") : file !== undefined ? fs.readFileSync(file) : undefined;
+    return ask(new URL(url), post, ca);
+  }
 }
 
-/**
- * Until when an OIDC token may be used, in milliseconds since the epoch; null for other users. client-node takes the seconds
- * that a refreshed token is valid for the time when it ends, so it would ask the identity provider with every reading.
- */
-export function oidcExpiry(kubeConfig: KubeConfig, authorization: string | undefined): number | null {
-  if (providerOf(kubeConfig) === null || authorization === undefined) return null;
-  return expiryOf(authorization.replace(/^Bearer /, ""));
+interface Answer {
+  status: number;
+  /** Of an answer that is no JSON object: none. */
+  fields: Record<string, unknown>;
 }
 
-function expiryOf(token: unknown): number | null {
-  const payload = String(token).split(".")[1] ?? "";
+async function ask(
+  url: URL,
+  post: { form: Record<string, string>; authorization?: string } | null,
+  ca: Buffer | undefined,
+): Promise<Answer> {
+  const late = () => new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`);
+  const bound = new LinkedAbort([], { ms: REQUEST_TIMEOUT_MS, reason: late });
+  const pool = new ConnectionPool({
+    origin: url.origin,
+    connect: createConnector({
+      tls: ca === undefined ? {} : { ca },
+      proxyUrl: proxyFromEnvironment(url, process.env) ?? undefined,
+      connectTimeoutMs: REQUEST_TIMEOUT_MS,
+    }),
+    requests: new RequestCounter(),
+    maxStreams: 1,
+    maxHttp1Connections: 1,
+    streamWindowBytes: 64 * 1024,
+    pingIntervalMs: REQUEST_TIMEOUT_MS,
+    pingTimeoutMs: REQUEST_TIMEOUT_MS,
+    idleTimeoutMs: 1_000,
+  });
+  const outgoing: Outgoing = {
+    method: post === null ? "GET" : "POST",
+    target: url.pathname + url.search,
+    headers: {
+      accept: "application/json",
+      ...(post === null ? {} : { "content-type": "application/x-www-form-urlencoded" }),
+      ...(post?.authorization === undefined ? {} : { authorization: post.authorization }),
+    },
+    ...(post === null ? {} : { body: new URLSearchParams(post.form).toString() }),
+    signal: bound.signal,
+    sendTimeoutMs: REQUEST_TIMEOUT_MS,
+    explain: (error) => (error instanceof Error ? error : new Error(String(error))),
+  };
+  try {
+    const { status, body } = await pool.request(outgoing);
+    return { status, fields: parseObject((await readAll(body, 1024 * 1024)).toString("utf8")) };
+  } catch (error) {
+    const cause = error instanceof Error ? (error.cause ?? error) : error;
+    throw new Error(
+      `the identity provider ${url.origin} cannot be asked: ${cause instanceof Error ? cause.message : cause}`,
+    );
+  } finally {
+    bound.release();
+    await pool.destroy(new Error("the identity provider has answered"));
+  }
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+/** When a JWT runs out, in milliseconds since the epoch; null for a text that is none. */
+function expiryOf(token: string): number | null {
+  const payload = token.split(".")[1] ?? "";
   try {
     const { exp } = JSON.parse(Buffer.from(payload, "base64url").toString("utf8")) as { exp?: unknown };
     return typeof exp === "number" ? exp * 1_000 : null;
@@ -35,31 +187,6 @@ function expiryOf(token: unknown): number | null {
   }
 }
 
-/**
- * Call it before a reading and what it returns after it. A provider need not give a new refresh token with each token (RFC 6749, 6);
- * client-node 2.0.1 then forgets the one that it has, and sends no token at all once the next has run out: the server takes that
- * for `system:anonymous` and answers 403.
- */
-export function keepRefreshToken(kubeConfig: KubeConfig): () => void {
-  const config = providerOf(kubeConfig)?.config;
-  const token = config?.["refresh-token"];
-  return () => {
-    if (config !== undefined && token !== undefined) config["refresh-token"] ??= token;
-  };
-}
-
-/**
- * client-node keeps refreshed tokens in memory only. Where `known` has refreshed since the file of `reloaded` was written, the
- * refresh token of the file may be spent.
- */
-export function passOnRefreshToken(known: KubeConfig, reloaded: KubeConfig): void {
-  const from = providerOf(known)?.config;
-  const to = providerOf(reloaded)?.config;
-  if (from?.["refresh-token"] === undefined || to === undefined) return;
-  if ((expiryOf(from["id-token"]) ?? 0) > (expiryOf(to["id-token"]) ?? 0)) to["refresh-token"] = from["refresh-token"];
-}
-
-function providerOf(kubeConfig: KubeConfig): OidcProvider | null {
-  const provider = kubeConfig.getCurrentUser()?.authProvider as OidcProvider | null | undefined;
-  return provider?.name === "oidc" ? provider : null;
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
 }

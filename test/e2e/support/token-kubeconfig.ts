@@ -1,4 +1,4 @@
-import { KubeConfig } from "@kubernetes/client-node";
+import { type KubeConfig, loadKubeConfig } from "../../../src/engine/index.ts";
 
 /** The current cluster of `admin` with a bearer token, given or in a file that may change. */
 export function kubeConfigWithToken(
@@ -6,9 +6,7 @@ export function kubeConfigWithToken(
   user: { token: string } | { tokenFile: string },
   namespace: string,
 ): KubeConfig {
-  const kubeConfig = new KubeConfig();
-  kubeConfig.loadFromString(kubeconfigText(admin, user, namespace));
-  return kubeConfig;
+  return loadKubeConfig(kubeconfigText(admin, user, namespace));
 }
 
 /** The same as a file: JSON is YAML. */

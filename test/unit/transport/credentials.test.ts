@@ -4,10 +4,9 @@ import os from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import type { TLSSocket } from "node:tls";
-import type { KubeConfig } from "@kubernetes/client-node";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Credentials } from "../../../src/engine/transport/credentials.ts";
-import { ApiError, Cluster, loadKubeConfig } from "../../../src/engine/transport/index.ts";
+import { ApiError, Cluster, type KubeConfig, loadKubeConfig } from "../../../src/engine/transport/index.ts";
 import {
   type ApiServer,
   base64,

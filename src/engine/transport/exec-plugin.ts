@@ -1,0 +1,177 @@
+import { once } from "node:events";
+import fs from "node:fs";
+import type { Readable } from "node:stream";
+import { StringDecoder } from "node:string_decoder";
+import { setTimeout as delay } from "node:timers/promises";
+import type { KubeCluster } from "./kube-config.ts";
+import { codeOf } from "./kube-config-error.ts";
+
+/** What a plugin gave: a token, a client certificate, or both. */
+export interface PluginCredential {
+  token: string | undefined;
+  /** PEM. */
+  cert: string | undefined;
+  key: string | undefined;
+  /** In milliseconds since the epoch; infinite where it did not say. */
+  expiresAt: number;
+}
+
+interface ExecConfig {
+  apiVersion: string;
+  command: string;
+  args: readonly string[];
+  env: Record<string, string>;
+  installHint: string;
+  provideClusterInfo: boolean;
+}
+
+/** A credential is some kilobytes. */
+const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
+/** From the exit to the end of the output, where it does not come at once. */
+const LAST_WORDS_MS = 1_000;
+
+/**
+ * An exec credential plugin (KEP-541, client-go `plugin/pkg/client/auth/exec`). Its credential is kept until it runs out or is
+ * refused. It is never interactive: its input is closed, as kubectl's plugins have it without a terminal.
+ */
+export class ExecPlugin {
+  readonly #config: ExecConfig;
+  readonly #cluster: KubeCluster | null;
+  readonly #onOutput: (text: string) => void;
+  #kept: PluginCredential | null = null;
+
+  constructor(exec: unknown, cluster: KubeCluster | null, onOutput: (text: string) => void) {
+    this.#config = readConfig(exec);
+    this.#cluster = cluster;
+    this.#onOutput = onOutput;
+  }
+
+  async read(signal: AbortSignal): Promise<PluginCredential> {
+    if (this.#kept !== null && Date.now() < this.#kept.expiresAt) return this.#kept;
+    this.#kept = parseOutput(await this.#run(signal), this.#config);
+    return this.#kept;
+  }
+
+  forget(): void {
+    this.#kept = null;
+  }
+
+  /** What it printed. */
+  async #run(signal: AbortSignal): Promise<string> {
+    const { command, args, env, installHint } = this.#config;
+    const child = process.getBuiltinModule("node:child_process").spawn(command, args, {
+      env: { ...process.env, ...env, KUBERNETES_EXEC_INFO: JSON.stringify(this.#info()) },
+      stdio: ["ignore", "pipe", "pipe"],
+      signal,
+    });
+    const printed = new Output(child.stdout, () => child.kill());
+    const said = new Output(child.stderr, () => {}, this.#onOutput);
+    const closed = once(child, "close");
+    closed.catch(() => {});
+    try {
+      const [code, killedBy] = (await once(child, "exit")) as [number | null, string | null];
+      // What the plugin leaves running in the background may hold its pipes open.
+      await Promise.race([closed, delay(LAST_WORDS_MS)]);
+      if (code === 0) return printed.text();
+      const ended = `${command} ended with ${killedBy === null ? `exit code ${code}` : `signal ${killedBy}`}`;
+      throw new Error([said.text().trim(), ended].filter(Boolean).join(": "));
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (!(error instanceof Error && "syscall" in error)) throw error;
+      const text = `the exec plugin ${command} cannot be started (${codeOf(error)})`;
+      throw new Error(installHint === "" ? text : `${text}: ${installHint}`);
+    } finally {
+      child.stdout.destroy();
+      child.stderr.destroy();
+    }
+  }
+
+  #info(): object {
+    const { apiVersion, provideClusterInfo } = this.#config;
+    const cluster = provideClusterInfo && this.#cluster !== null ? { cluster: clusterInfo(this.#cluster) } : {};
+    return { kind: "ExecCredential", apiVersion, spec: { interactive: false, ...cluster } };
+  }
+}
+
+function clusterInfo({
+  server,
+  tlsServerName,
+  skipTLSVerify,
+  caData,
+  caFile,
+  proxyUrl,
+  execConfig,
+}: KubeCluster): object {
+  return {
+    server,
+    ...(tlsServerName ? { "tls-server-name": tlsServerName } : {}),
+    ...(skipTLSVerify ? { "insecure-skip-tls-verify": true } : {}),
+    ...(caFile || caData ? { "certificate-authority-data": caData || fs.readFileSync(caFile ?? "", "base64") } : {}),
+    ...(proxyUrl ? { "proxy-url": proxyUrl } : {}),
+    ...(execConfig === undefined || execConfig === null ? {} : { config: execConfig }),
+  };
+}
+
+function readConfig(exec: unknown): ExecConfig {
+  const { apiVersion, command, args, env, installHint, provideClusterInfo } = exec as Record<string, unknown>;
+  const list = (value: unknown) => (Array.isArray(value) ? value : []);
+  const pairs = list(env).map((each: { name?: unknown; value?: unknown } | null) => [each?.name, each?.value ?? ""]);
+  return {
+    // kubectl demands it; older kubeconfigs, which other clients take, leave it out.
+    apiVersion: typeof apiVersion === "string" && apiVersion !== "" ? apiVersion : "client.authentication.k8s.io/v1",
+    command: String(command),
+    args: list(args).map(String),
+    env: Object.fromEntries(pairs.filter(([name]) => typeof name === "string")),
+    installHint: typeof installHint === "string" ? installHint : "",
+    provideClusterInfo: provideClusterInfo === true,
+  };
+}
+
+function parseOutput(text: string, { apiVersion, command }: ExecConfig): PluginCredential {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // JSON.parse quotes its input: the credential.
+    throw new Error("the exec plugin did not print valid JSON");
+  }
+  const answer = (value ?? {}) as { kind?: unknown; apiVersion?: unknown; status?: Record<string, unknown> | null };
+  if (answer.apiVersion !== apiVersion)
+    throw new Error(
+      `the exec plugin is configured for ${apiVersion}, and ${command} printed ${JSON.stringify(answer.apiVersion)}`,
+    );
+  if (answer.kind !== "ExecCredential")
+    throw new Error(`${command} printed kind ${JSON.stringify(answer.kind)}, not ExecCredential`);
+  const { token, clientCertificateData, clientKeyData, expirationTimestamp } = answer.status ?? {};
+  const [pluginToken, cert, key] = [token, clientCertificateData, clientKeyData].map((each) =>
+    typeof each === "string" && each !== "" ? each : undefined,
+  );
+  if (pluginToken === undefined && cert === undefined && key === undefined)
+    throw new Error(`${command} printed neither a token nor a client certificate in its status`);
+  if ((cert === undefined) !== (key === undefined))
+    throw new Error(`${command} printed only one of clientCertificateData and clientKeyData`);
+  const expiresAt = typeof expirationTimestamp === "string" ? Date.parse(expirationTimestamp) : Number.NaN;
+  return { token: pluginToken, cert, key, expiresAt: Number.isNaN(expiresAt) ? Number.POSITIVE_INFINITY : expiresAt };
+}
+
+/** What comes out of a pipe. */
+class Output {
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+
+  constructor(pipe: Readable, onTooMuch: () => void, onText?: (text: string) => void) {
+    const decoder = new StringDecoder("utf8");
+    pipe.on("data", (chunk: Buffer) => {
+      onText?.(decoder.write(chunk));
+      if (this.#bytes > MAX_OUTPUT_BYTES) return;
+      this.#chunks.push(chunk);
+      this.#bytes += chunk.length;
+      if (this.#bytes > MAX_OUTPUT_BYTES) onTooMuch();
+    });
+    pipe.on("error", () => {});
+  }
+
+  text(): string {
+    return Buffer.concat(this.#chunks).toString("utf8");
+  }
+}

@@ -1,0 +1,157 @@
+import { X509Certificate } from "node:crypto";
+import fs from "node:fs";
+import type { KubeCluster, KubeConfig, KubeUser } from "./kube-config.ts";
+import { codeOf, describe, KubeConfigError } from "./kube-config-error.ts";
+import { secureContext } from "./secure-context.ts";
+
+/**
+ * That the current context leads to a cluster and user that can be used. Nothing else is looked at, as kubectl does not: an
+ * unfinished entry that nobody uses harms nobody.
+ *
+ * @throws KubeConfigError
+ */
+export function checkKubeConfig(kubeConfig: KubeConfig): void {
+  const contextName = kubeConfig.getCurrentContext();
+  const context = kubeConfig.getContextObject(contextName);
+  if (context === null) {
+    const known = kubeConfig.getContexts().map((each) => each.name);
+    throw new KubeConfigError(
+      "current-context",
+      describe(contextName || undefined),
+      `choose one of: ${known.join(", ") || "(there is no context)"}`,
+    );
+  }
+  const clusters = kubeConfig.getClusters();
+  const index = clusters.findIndex(({ name }) => name === context.cluster);
+  const cluster = clusters[index];
+  if (cluster === undefined) {
+    throw new KubeConfigError(
+      `contexts[${contextName}].context.cluster`,
+      describe(context.cluster || undefined),
+      "no cluster has this name",
+    );
+  }
+  if (!cluster.server)
+    throw new KubeConfigError(
+      `clusters[${index}].cluster.server`,
+      "nothing",
+      `the server of ${describe(cluster.name)} is missing`,
+    );
+  checkCluster(cluster, `clusters[${cluster.name}].cluster`);
+  if (!context.user) return;
+  const user = kubeConfig.getUsers().find(({ name }) => name === context.user);
+  if (user === undefined)
+    throw new KubeConfigError(`contexts[${contextName}].context.user`, describe(context.user), "no user has this name");
+  checkUser(user, `users[${user.name}].user`);
+}
+
+function checkCluster(cluster: KubeCluster, at: string): void {
+  const server = URL.canParse(cluster.server) ? new URL(cluster.server) : null;
+  if (server === null || !["https:", "http:"].includes(server.protocol)) {
+    throw new KubeConfigError(`${at}.server`, describe(cluster.server), "expected a URL such as https://host:6443");
+  }
+  if (server.protocol === "http:" && !cluster.skipTLSVerify) {
+    throw new KubeConfigError(
+      `${at}.server`,
+      describe(cluster.server),
+      "use https, or set insecure-skip-tls-verify: true to talk plain HTTP",
+    );
+  }
+  if (cluster.proxyUrl) checkProxyUrl(`${at}.proxy-url`, cluster.proxyUrl);
+  checkBytes(`${at}.certificate-authority`, cluster.caFile, cluster.caData, (ca) => new X509Certificate(ca));
+}
+
+/** @throws KubeConfigError, without the password of the URL */
+export function checkProxyUrl(field: string, text: string): void {
+  const proxy = URL.canParse(text) ? new URL(text) : null;
+  if (proxy !== null && /^(https?|socks(4a?|5h?)?):$/.test(proxy.protocol) && proxy.hostname !== "") return;
+  const got = proxy === null ? "a text that is no URL" : describe(`${proxy.protocol}//${proxy.host}`);
+  throw new KubeConfigError(field, got, "expected http://, https://, socks4:// or socks5:// with host and port");
+}
+
+/** Names of the providers that kubectl has had, and what it says of them since 1.26. */
+const REMOVED_PROVIDERS: Record<string, string> = {
+  gcp: "kubectl has removed it: use the exec plugin gke-gcloud-auth-plugin (`gcloud container clusters get-credentials`)",
+  azure: "kubectl has removed it: use the exec plugin kubelogin (`kubelogin convert-kubeconfig`)",
+  openstack: "kubectl has removed it: use the exec plugin client-keystone-auth",
+};
+
+function checkUser(user: KubeUser, at: string): void {
+  const { token, tokenFile, username, password, impersonateUser } = user;
+  if ((token || tokenFile) && (username || password))
+    throw new KubeConfigError(at, "a token and a password", "both are sent as Authorization: keep one of them");
+  if (!impersonateUser && (user.impersonateUid || user.impersonateGroups?.length || user.impersonateExtra))
+    throw new KubeConfigError(
+      `${at}.as`,
+      "nothing",
+      "as-uid, as-groups and as-user-extra need it: name the user to impersonate",
+    );
+  const provider = (user.authProvider ?? null) as { name?: unknown } | null;
+  const removed = typeof provider?.name === "string" ? REMOVED_PROVIDERS[provider.name] : undefined;
+  if (removed !== undefined) throw new KubeConfigError(`${at}.auth-provider.name`, describe(provider?.name), removed);
+  const exec = (user.exec ?? null) as { command?: unknown; interactiveMode?: unknown } | null;
+  if (exec !== null) {
+    if (typeof exec.command !== "string" || exec.command === "")
+      throw new KubeConfigError(`${at}.exec.command`, describe(exec.command), "name the plugin's program");
+    if (exec.interactiveMode === "Always")
+      throw new KubeConfigError(
+        `${at}.exec.interactiveMode`,
+        '"Always"',
+        "there is no terminal here: log in with the plugin beforehand and set IfAvailable, or take other credentials",
+      );
+  }
+  checkPair(user, at);
+}
+
+function checkPair(user: KubeUser, at: string): void {
+  const cert = checkBytes(`${at}.client-certificate`, user.certFile, user.certData, (bytes) =>
+    secureContext({ cert: bytes }),
+  );
+  const key = checkBytes(`${at}.client-key`, user.keyFile, user.keyData, (bytes) => secureContext({ key: bytes }));
+  if (cert !== null && key === null)
+    throw new KubeConfigError(`${at}.client-key`, "nothing", "a client certificate needs its key, as file or data");
+  if (cert === null || key === null) return;
+  try {
+    secureContext({ cert, key });
+  } catch (cause) {
+    throw new KubeConfigError(
+      `${at}.client-key-data`,
+      "a key of another certificate",
+      "take certificate and key from the same source",
+      { cause },
+    );
+  }
+}
+
+function checkBytes(
+  field: string,
+  file: string | undefined | null,
+  data: string | undefined | null,
+  use: (bytes: Buffer) => unknown,
+): Buffer | null {
+  if (!file && !data) return null;
+  if (file && data)
+    throw new KubeConfigError(field, `${describe(file)} and ${field.split(".").at(-1)}-data`, "keep one of them");
+  let bytes: Buffer;
+  try {
+    bytes = file ? fs.readFileSync(file) : Buffer.from(data ?? "", "base64");
+  } catch (cause) {
+    throw new KubeConfigError(
+      field,
+      describe(file),
+      `the file cannot be read (${codeOf(cause)}): check the path and its permissions`,
+      { cause },
+    );
+  }
+  try {
+    use(bytes);
+  } catch (cause) {
+    throw new KubeConfigError(
+      file ? field : `${field}-data`,
+      `${file ? describe(file) : `${bytes.length} bytes`} (${codeOf(cause)})`,
+      file ? "expected PEM" : "expected PEM in base64",
+      { cause },
+    );
+  }
+  return bytes;
+}

@@ -1,0 +1,155 @@
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { type KubeConfig, type KubeConfigParts, LoadedKubeConfig } from "./kube-config.ts";
+import { checkKubeConfig } from "./kube-config-check.ts";
+import { codeOf, KubeConfigError } from "./kube-config-error.ts";
+import { mergeParts, parseParts, parseText } from "./kube-config-parse.ts";
+
+export interface LoadOptions {
+  /** Instead of the kubeconfig's `current-context`, as kubectl's `--context`. */
+  context?: string | undefined;
+  /** Default `process.env`: `KUBECONFIG`, `HOME`, `KUBERNETES_SERVICE_HOST` and `_PORT`. */
+  env?: NodeJS.ProcessEnv;
+}
+
+const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
+const sources = new WeakMap<KubeConfig, () => LoadedKubeConfig>();
+
+/**
+ * Reads and checks a kubeconfig as kubectl does.
+ *
+ * @param source a file's path, the kubeconfig's text (YAML or JSON), or its object. Without it: the files of `$KUBECONFIG`
+ * (merged, the first to name an entry wins, missing ones are passed over), else `~/.kube/config`, else the pod's service account.
+ * @throws KubeConfigError
+ */
+export function loadKubeConfig(
+  source?: string | object,
+  { context, env = process.env }: LoadOptions = {},
+): LoadedKubeConfig {
+  return load(() => {
+    if (source === undefined) return loadDefault(env);
+    if (typeof source === "object") return parseParts(structuredClone(source), "the object", process.cwd());
+    return isText(source) ? parseParts(parseText(source, "the text"), "the text", process.cwd()) : loadFile(source);
+  }, context);
+}
+
+/** The pod's service account; null outside of a pod. */
+export function loadServiceAccount(env: NodeJS.ProcessEnv = process.env): LoadedKubeConfig | null {
+  return serviceAccount(env) === null ? null : load(() => serviceAccount(env) ?? loadDefault(env), undefined);
+}
+
+/** The same context from where `loadKubeConfig` read it; null if it was not read here or is no longer usable. */
+export function reloadKubeConfig(kubeConfig: KubeConfig): KubeConfig | null {
+  try {
+    const fresh = sources.get(kubeConfig)?.();
+    if (fresh === undefined) return null;
+    fresh.setCurrentContext(kubeConfig.getCurrentContext());
+    checkKubeConfig(fresh);
+    // The connections of a Cluster belong to one server.
+    return fresh.getCurrentCluster()?.server === kubeConfig.getCurrentCluster()?.server ? fresh : null;
+  } catch {
+    return null;
+  }
+}
+
+function load(read: () => KubeConfigParts, context: string | undefined): LoadedKubeConfig {
+  const again = () => {
+    const kubeConfig = new LoadedKubeConfig(read());
+    if (context !== undefined) kubeConfig.setCurrentContext(context);
+    checkKubeConfig(kubeConfig);
+    sources.set(kubeConfig, again);
+    return kubeConfig;
+  };
+  return again();
+}
+
+/** A text has several lines, or is JSON; a path is neither. */
+function isText(source: string): boolean {
+  return /[\n{]/.test(source);
+}
+
+function loadDefault(env: NodeJS.ProcessEnv): KubeConfigParts {
+  const files = [...new Set((env.KUBECONFIG ?? "").split(path.delimiter).filter(Boolean))];
+  const home = path.join(env.HOME || os.homedir(), ".kube", "config");
+  const candidates = files.length > 0 ? files : [home];
+  const present = candidates.filter((file) => fs.existsSync(file));
+  if (present.length > 0) {
+    const [only] = present;
+    return present.length === 1 && only !== undefined
+      ? loadFile(only)
+      : mergeParts(present.map((file) => readPart(file)));
+  }
+  const inPod = serviceAccount(env);
+  if (inPod !== null) return inPod;
+  if (files.length > 0)
+    throw new KubeConfigError("KUBECONFIG", files.join(path.delimiter), "none of these files exists");
+  throw new KubeConfigError(
+    "path",
+    "none",
+    `set KUBECONFIG, write ${home}, or run inside a pod with a service account`,
+  );
+}
+
+/** One file that is all there is. */
+function loadFile(file: string): KubeConfigParts {
+  const parts = readPart(file);
+  const { clusters, users, contexts } = parts;
+  if (clusters.length + users.length + contexts.length > 0) return parts;
+  throw new KubeConfigError(
+    "path",
+    `${JSON.stringify(file)}, which is empty`,
+    "write a kubeconfig there, e.g. with `kubectl config view --raw --flatten`",
+  );
+}
+
+function readPart(file: string): KubeConfigParts {
+  const source = JSON.stringify(file);
+  return parseParts(parseText(readText(file), source), source, path.dirname(path.resolve(file)));
+}
+
+function readText(file: string): string {
+  let bytes: Buffer;
+  try {
+    bytes = fs.readFileSync(file);
+  } catch (cause) {
+    throw new KubeConfigError(
+      "path",
+      JSON.stringify(file),
+      `the file cannot be read (${codeOf(cause)}): check the path and its permissions`,
+      { cause },
+    );
+  }
+  // YAML 1.2, 5.2: a byte order mark tells UTF-16, which PowerShell's `>` writes.
+  const mark = bytes.length < 2 ? 0 : bytes.readUInt16BE(0);
+  const encoding = mark === 0xfffe ? "utf-16le" : mark === 0xfeff ? "utf-16be" : "utf-8";
+  return new TextDecoder(encoding).decode(bytes);
+}
+
+function serviceAccount(env: NodeJS.ProcessEnv): KubeConfigParts | null {
+  const host = env.KUBERNETES_SERVICE_HOST;
+  if (!host || !fs.existsSync(`${SERVICE_ACCOUNT}/token`)) return null;
+  const port = env.KUBERNETES_SERVICE_PORT || "443";
+  const caFile = `${SERVICE_ACCOUNT}/ca.crt`;
+  const namespaceFile = `${SERVICE_ACCOUNT}/namespace`;
+  const name = "in-cluster";
+  return {
+    clusters: [
+      {
+        name,
+        server: `https://${host.includes(":") ? `[${host}]` : host}:${port}`,
+        caFile: fs.existsSync(caFile) ? caFile : undefined,
+      },
+    ],
+    users: [{ name, tokenFile: `${SERVICE_ACCOUNT}/token` }],
+    contexts: [
+      {
+        name,
+        cluster: name,
+        user: name,
+        namespace: fs.existsSync(namespaceFile) ? fs.readFileSync(namespaceFile, "utf8").trim() : undefined,
+      },
+    ],
+    currentContext: name,
+  };
+}

@@ -1,0 +1,200 @@
+import path from "node:path";
+import { boolYaml11Tag, CORE_SCHEMA, loadAll, mergeTag } from "js-yaml";
+import { type KubeCluster, type KubeConfigParts, type KubeContext, type KubeUser, named } from "./kube-config.ts";
+import { describe, KubeConfigError } from "./kube-config-error.ts";
+
+/** A document of kind `Config` as it stands in a file: `clusters`, `users`, `contexts`, `current-context`. */
+type Fields = Record<string, unknown>;
+
+/**
+ * The YAML of kubectl (goyaml 2): `yes` and `on` are booleans, `2026-01-01` and `12:30` are texts, `<<` merges, of a key that
+ * stands twice the last one counts, and only the first document of a file is read.
+ */
+const SCHEMA = CORE_SCHEMA.withTags(boolYaml11Tag, mergeTag);
+
+/** @throws KubeConfigError when it is no YAML */
+export function parseText(text: string, source: string): unknown {
+  try {
+    return loadAll(text, { schema: SCHEMA, json: true, maxAliases: 1_000 })[0];
+  } catch (cause) {
+    // The parser's message quotes the lines around the fault, which may hold a key. So it is no `cause`, either.
+    throw new KubeConfigError(
+      "path",
+      `${source}, which is no YAML${lineOf(cause)}`,
+      "mend its syntax; `kubectl config view --kubeconfig …` reads it too",
+    );
+  }
+}
+
+/**
+ * One part of a kubeconfig. Entries may be unfinished, since what the current context does not lead to is of no interest; but,
+ * as for kubectl, no value may have a wrong type, and no name may stand twice.
+ *
+ * @param directory what paths in it are relative to
+ * @throws KubeConfigError
+ */
+export function parseParts(document: unknown, source: string, directory: string): KubeConfigParts {
+  const isConfig = isRecord(document) && (document.kind ?? "Config") === "Config";
+  if (document !== null && document !== undefined && !isConfig) {
+    const got = isRecord(document) ? `a document of kind ${describe(document.kind)}` : describe(document);
+    throw new KubeConfigError(
+      "clusters",
+      got,
+      `${source} is no kubeconfig: expected a list of clusters, of kind Config`,
+    );
+  }
+  const config = new Reader(document ?? {}, "");
+  return {
+    clusters: config.entries("clusters", "cluster").map(([name, fields]) => toCluster(name, fields, directory)),
+    users: config.entries("users", "user").map(([name, fields]) => toUser(name, fields, directory)),
+    contexts: config.entries("contexts", "context").map(([name, fields]) => toContext(name, fields)),
+    currentContext: config.text("current-context") ?? "",
+  };
+}
+
+/** As kubectl: the first part to have a name, or a current context, wins, also where it says less. */
+export function mergeParts(parts: readonly KubeConfigParts[]): KubeConfigParts {
+  const merge = <T extends { readonly name: string }>(all: readonly T[]) =>
+    all.filter((each) => named(all, each.name) === each);
+  return {
+    clusters: merge(parts.flatMap(({ clusters }) => clusters)),
+    users: merge(parts.flatMap(({ users }) => users)),
+    contexts: merge(parts.flatMap(({ contexts }) => contexts)),
+    currentContext: parts.find(({ currentContext }) => currentContext !== "")?.currentContext ?? "",
+  };
+}
+
+function toCluster(name: string, fields: Reader, directory: string): KubeCluster {
+  const extensions = fields.list("extensions").filter(isRecord);
+  return {
+    name,
+    server: (fields.text("server") ?? "").replace(/\/$/, ""),
+    caData: fields.text("certificate-authority-data"),
+    caFile: resolve(directory, fields.text("certificate-authority")),
+    skipTLSVerify: fields.flag("insecure-skip-tls-verify"),
+    tlsServerName: fields.text("tls-server-name"),
+    proxyUrl: fields.text("proxy-url"),
+    execConfig: extensions.find((each) => each.name === "client.authentication.k8s.io/exec")?.extension,
+  };
+}
+
+function toUser(name: string, fields: Reader, directory: string): KubeUser {
+  return {
+    name,
+    token: fields.text("token"),
+    tokenFile: resolve(directory, fields.text("tokenFile")),
+    username: fields.text("username"),
+    password: fields.text("password"),
+    certData: fields.text("client-certificate-data"),
+    certFile: resolve(directory, fields.text("client-certificate")),
+    keyData: fields.text("client-key-data"),
+    keyFile: resolve(directory, fields.text("client-key")),
+    exec: toExec(fields.record("exec"), directory),
+    authProvider: fields.record("auth-provider"),
+    impersonateUser: fields.text("as"),
+    impersonateUid: fields.text("as-uid"),
+    impersonateGroups: fields.texts("as-groups"),
+    impersonateExtra: fields.textLists("as-user-extra"),
+  };
+}
+
+/** A command with a slash is relative to the kubeconfig, one without is looked for in PATH. */
+function toExec(exec: Fields | undefined, directory: string): Fields | undefined {
+  const command = exec?.command;
+  return typeof command === "string" && command.includes("/")
+    ? { ...exec, command: resolve(directory, command) }
+    : exec;
+}
+
+function toContext(name: string, fields: Reader): KubeContext {
+  return {
+    name,
+    cluster: fields.text("cluster") ?? "",
+    user: fields.text("user"),
+    namespace: fields.text("namespace"),
+  };
+}
+
+function resolve(directory: string, file: string | undefined): string | undefined {
+  return file === undefined ? undefined : path.resolve(directory, file);
+}
+
+/** Reads fields of one mapping. A null, and an empty text, are as good as nothing; what has another type is an error. */
+class Reader {
+  readonly #fields: Fields;
+  readonly #at: string;
+
+  constructor(fields: Fields, at: string) {
+    this.#fields = fields;
+    this.#at = at;
+  }
+
+  text(key: string): string | undefined {
+    const value = this.#fields[key] ?? "";
+    if (typeof value !== "string") throw this.#wrong(key, value, "expected a text: put it in quotes");
+    return value === "" ? undefined : value;
+  }
+
+  flag(key: string): boolean {
+    const value = this.#fields[key] ?? false;
+    if (typeof value !== "boolean") throw this.#wrong(key, value, "expected true or false, without quotes");
+    return value;
+  }
+
+  list(key: string): unknown[] {
+    const value = this.#fields[key] ?? [];
+    if (!Array.isArray(value)) throw this.#wrong(key, value, "expected a list");
+    return value;
+  }
+
+  record(key: string): Fields | undefined {
+    const value = this.#fields[key] ?? undefined;
+    if (value !== undefined && !isRecord(value)) throw this.#wrong(key, value, "expected a mapping");
+    return value;
+  }
+
+  texts(key: string): string[] | undefined {
+    const values = this.list(key);
+    const wrong = values.find((each) => typeof each !== "string");
+    if (wrong !== undefined) throw this.#wrong(key, wrong, "expected texts: put each in quotes");
+    return values.length === 0 ? undefined : (values as string[]);
+  }
+
+  textLists(key: string): Record<string, string[]> | undefined {
+    const lists = this.record(key);
+    if (lists === undefined) return undefined;
+    const reader = new Reader(lists, this.#name(key));
+    return Object.fromEntries(Object.keys(lists).map((each) => [each, reader.texts(each) ?? []]));
+  }
+
+  /** `[{ name, [member]: { … } }]`; what is no mapping in the list is passed over, as kubectl passes over a null. */
+  entries(key: string, member: string): [name: string, fields: Reader][] {
+    const seen = new Set<string>();
+    return this.list(key).flatMap((entry, index) => {
+      if (entry === null) return [];
+      if (!isRecord(entry)) throw this.#wrong(`${key}[${index}]`, entry, `expected name and ${member}`);
+      const name = new Reader(entry, `${key}[${index}]`).text("name") ?? "";
+      if (seen.has(name)) throw this.#wrong(key, name, "this name stands twice in one file: name each entry once");
+      seen.add(name);
+      const fields = new Reader(entry, `${key}[${name}]`).record(member) ?? {};
+      return [[name, new Reader(fields, `${key}[${name}].${member}`)]];
+    });
+  }
+
+  #name(key: string): string {
+    return this.#at === "" ? key : `${this.#at}.${key}`;
+  }
+
+  #wrong(key: string, value: unknown, hint: string): KubeConfigError {
+    return new KubeConfigError(this.#name(key), describe(value), hint);
+  }
+}
+
+function isRecord(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function lineOf(cause: unknown): string {
+  const line = (cause as { mark?: { line?: unknown } } | null)?.mark?.line;
+  return typeof line === "number" ? ` in line ${line + 1}` : "";
+}
