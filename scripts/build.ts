@@ -4,15 +4,16 @@ import { chmod, rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { promisify } from "node:util";
 import { build } from "esbuild";
-import { commandBuild, moduleBuild, uiParserBuild } from "./bundles.ts";
+import { commandBuild, metricsServerBuild, moduleBuild, uiParserBuild } from "./bundles.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 const outdir = resolve(process.argv[2] ?? `${root}dist`);
 
 await rm(outdir, { recursive: true, force: true });
-const [modules, command] = await Promise.all([
+const [modules, command, metrics] = await Promise.all([
   build(moduleBuild(outdir)),
   build(commandBuild(outdir)),
+  build(metricsServerBuild(outdir)),
   // The same file under both names: Node reads `.cjs` as what it is, and `.js` is where hosts of old looked for it.
   build({ ...uiParserBuild(), outfile: `${outdir}/ui-parser.cjs` }),
   build({ ...uiParserBuild(), outfile: `${outdir}/ui-parser.js` }),
@@ -20,7 +21,7 @@ const [modules, command] = await Promise.all([
 ]);
 await chmod(`${outdir}/bin.js`, 0o755);
 
-const outputs = { ...modules.metafile?.outputs, ...command.metafile?.outputs };
+const outputs = { ...modules.metafile?.outputs, ...command.metafile?.outputs, ...metrics.metafile?.outputs };
 for (const [path, { bytes }] of Object.entries(outputs)) {
   if (path.endsWith(".js")) console.log(`${path.padEnd(40)} ${(bytes / 1024).toFixed(0).padStart(5)} KiB`);
 }

@@ -12,7 +12,17 @@ export const ENTRIES: Readonly<Record<string, string>> = {
   "engine/index": "src/engine/index.ts",
   "embedded/index": "src/embedded/index.ts",
   "cli/index": "src/claude/cli.ts",
+  "metrics/index": "src/metrics/index.ts",
 };
+
+/** With its SDK in it: the host installs no optional packages, and the server is loaded only where it is asked for. */
+export function metricsServerBuild(outdir: string): BuildOptions {
+  return {
+    ...moduleBuild(outdir),
+    entryPoints: [{ in: "src/metrics/server.ts", out: "metrics/server" }],
+    external: [],
+  };
+}
 
 /** The command loads what a subcommand needs when it is asked for, so it is split. */
 export function commandBuild(outdir: string): BuildOptions {
@@ -34,7 +44,10 @@ export function moduleBuild(outdir: string): BuildOptions {
     target: "node22.19",
     format: "esm",
     // What npm installs stays outside; everything else (Paperclip's helpers, certificates of the embedded cluster) comes in.
-    external: Object.keys(manifest.dependencies).flatMap((name) => [name, `${name}/*`]),
+    external: Object.keys({ ...manifest.dependencies, "@opentelemetry/api": "" }).flatMap((name) => [
+      name,
+      `${name}/*`,
+    ]),
     // Packages in CommonJS call `require` for Node's own modules, which an ES module does not have.
     banner: { js: REQUIRE },
     legalComments: "linked",

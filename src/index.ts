@@ -6,6 +6,7 @@ import type { AdapterModel, ServerAdapterModule } from "@paperclipai/adapter-uti
 import { createK8sAdapter } from "./adapter/create-adapter.ts";
 import { claudeDefinition } from "./claude/definition.ts";
 import { modelsFor } from "./claude/models.ts";
+import { serveMetricsFromEnv } from "./metrics/from-env.ts";
 
 export { agentConfigurationDoc } from "./claude/configuration-doc.ts";
 export { label, type } from "./claude/definition.ts";
@@ -14,7 +15,8 @@ export { printClaudeStreamEvent } from "./claude/format-event.ts";
 /** Models to choose from, by the credentials in the server's environment; any other id may be typed in. */
 export const models: AdapterModel[] = modelsFor(process.env);
 
-/** The host's module of `claude_k8s`. Makes no request and starts no timer. */
+/** The host's module of `claude_k8s`. Makes no request and starts no timer; serves metrics if the environment says where. */
 export function createServerAdapter(): ServerAdapterModule {
+  serveMetricsFromEnv(process.env);
   return createK8sAdapter(claudeDefinition());
 }

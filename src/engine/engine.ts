@@ -1,4 +1,5 @@
 import { Bus } from "./bus.ts";
+import { diagnose } from "./diagnostics.ts";
 import type { RunEngineOptions, RunOptions, StartOptions } from "./engine-options.ts";
 import { anyResource, type ResourceInformerOptions } from "./informer/any-resource.ts";
 import { Informer, type InformerOptions, type InformerStats, type Resource } from "./informer/informer.ts";
@@ -11,7 +12,7 @@ import { createJob, type JobManifest } from "./runs/launch.ts";
 import { resolvePolicy } from "./runs/policy.ts";
 import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
-import { EngineStoppedError } from "./runs/types.ts";
+import { EngineStoppedError, type RunPhase } from "./runs/types.ts";
 import { Scope } from "./scope.ts";
 import { publishProblems, ServerState } from "./server-state.ts";
 import { type ClaimTarget, claimJob, withLabels } from "./shard.ts";
@@ -30,6 +31,8 @@ export type EngineEvents = Pick<EngineTopics, "problem" | "recovered" | "listene
 
 export interface EngineStats {
   runs: number;
+  /** How many of them stand in each phase. */
+  phases: Partial<Record<RunPhase, number>>;
   tombstones: number;
   keepalives: number;
   informers: InformerStats[];
@@ -65,6 +68,7 @@ export class RunEngine {
   readonly #informers = new Set<Pick<Informer<KubeObject>, "stop" | "stats">>();
   readonly #stopped = new AbortController();
   readonly #registry: RunRegistry;
+  readonly #undiagnosed: () => void;
   #stopping: Promise<void> | null = null;
 
   /**
@@ -131,6 +135,7 @@ export class RunEngine {
       policy: resolved,
       report,
     });
+    this.#undiagnosed = diagnose(this);
     this.jobs.start();
     this.pods.start();
   }
@@ -268,6 +273,7 @@ export class RunEngine {
   stats(): EngineStats {
     return {
       runs: this.#registry.size,
+      phases: this.#registry.phases(),
       tombstones: this.#registry.tombstones,
       keepalives: this.keepalive.size,
       informers: [...this.#informers].map((informer) => informer.stats()),
@@ -301,6 +307,7 @@ export class RunEngine {
   async #stop(): Promise<void> {
     const stopped = new EngineStoppedError();
     this.#stopped.abort(stopped);
+    this.#undiagnosed();
     this.#registry.stop(stopped);
     this.keepalive.stop();
     await Promise.all([...this.#informers].map((informer) => informer.stop()));

@@ -1,5 +1,6 @@
 /** The library: `k8s-run-informer/engine`. */
 export type { Bus, SubscribeTo } from "./bus.ts";
+export { type DiagnosedEngine, liveEngines, type RunMessage } from "./diagnostics.ts";
 export {
   type EngineEvents,
   type EngineStats,

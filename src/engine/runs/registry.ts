@@ -14,7 +14,7 @@ import type { RunFrame } from "./run-state.ts";
 import { Tombstones } from "./tombstones.ts";
 import type { RunTopics } from "./topics.ts";
 import { noTrust, reduceTrust, type Trust, withPodsTold } from "./trust.ts";
-import { AttachFailedError } from "./types.ts";
+import { AttachFailedError, type RunPhase } from "./types.ts";
 
 interface RegistryOptions {
   cluster: Cluster;
@@ -83,6 +83,16 @@ export class RunRegistry implements RecordHost {
     return size;
   }
 
+  /** How many of the runs stand in each phase. */
+  phases(): Partial<Record<RunPhase, number>> {
+    const phases: Partial<Record<RunPhase, number>> = {};
+    for (const record of this.#all()) {
+      const { phase } = record.phase();
+      phases[phase] = (phases[phase] ?? 0) + 1;
+    }
+    return phases;
+  }
+
   get tombstones(): number {
     return this.#tombstones.size;
   }
@@ -91,6 +101,7 @@ export class RunRegistry implements RecordHost {
   expect(namespace: string, jobName: string, policy?: Partial<RunPolicy>): Launching {
     const record = this.#record(namespace, jobName, null, policy, true);
     const bind = (job: Job) => {
+      record.publish("followed", { how: "launch" });
       record.bind(job);
       this.#checkDeleted(record);
     };
@@ -99,6 +110,7 @@ export class RunRegistry implements RecordHost {
 
   attach(namespace: string, jobName: string, uid: string | null, policy?: Partial<RunPolicy>): Run {
     const record = this.#record(namespace, jobName, uid, policy, false);
+    record.publish("followed", { how: "attach" });
     this.#seed(record, uid);
     if (record.job === null) void this.#confirm(record);
     return new Run(this, record);

@@ -211,13 +211,17 @@ export class RunRecord implements LoggedRun {
   #evaluate(): void {
     const state = this.refreshed();
     const now = performance.now();
+    const readied: Pod[] = [];
     const ends: RunEnd[] = [];
     let wakeAt = Number.POSITIVE_INFINITY;
     let ask: Ask | null = null;
     for (const [container, watched] of this.#watched) {
       if (watched.end !== null) continue;
       const verdict = classify(state, container, this.policy, now);
-      watched.ready ??= verdict.ready;
+      if (watched.ready === null && verdict.ready !== null) {
+        watched.ready = verdict.ready;
+        readied.push(verdict.ready);
+      }
       ask ??= verdict.ask;
       wakeAt = Math.min(wakeAt, verdict.wakeAt ?? wakeAt);
       if (verdict.end === null || verdict.ask !== null) continue;
@@ -236,6 +240,7 @@ export class RunRecord implements LoggedRun {
     this.#register();
     // Last: a listener may release the run.
     this.publish("change", undefined);
+    for (const pod of readied) this.publish("ready", pod);
     for (const end of ends) this.publish("terminated", end);
     this.#publishPhase();
     if (isNewlyDeleted) this.publish("gone", undefined);

@@ -14,8 +14,12 @@ export interface RunRef {
 
 /** What happens to a run, and what is told of it. */
 export interface RunEvents {
+  /** It is followed from now on: it was launched here, or attached to. */
+  followed: { how: "launch" | "attach" };
   /** Readable progress, each state once. */
   phase: PhaseChange;
+  /** The log of an awaited container can be read. */
+  ready: Pod;
   /** A newer pod took the place of the one known (retry, eviction). */
   pod: PodChange;
   /** One for each container that is awaited. */

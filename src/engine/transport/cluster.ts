@@ -8,6 +8,7 @@ import type { KubeConfig } from "./kube-config.ts";
 import { checkKubeConfig, checkProxyUrl } from "./kube-config-check.ts";
 import { abortable, LinkedAbort } from "./linked-abort.ts";
 import { proxyFromEnvironment } from "./proxy-from-env.ts";
+import { published } from "./request-channel.ts";
 import { RequestCounter } from "./request-counter.ts";
 import { type RetryOptions, withRetries } from "./retry.ts";
 import { type ApiConstructor, createTypedApi, type TypedRequest, type TypedResponse } from "./typed-api.ts";
@@ -242,8 +243,9 @@ export class Cluster {
     };
     const send = () => {
       const pool = this.#dispatcher.for(credential, lane);
-      this.requests.count(outgoing.method, outgoing.target);
-      return pool.request(request);
+      const { method, target } = outgoing;
+      this.requests.count(method, target);
+      return published({ method, target, server: this.server }, () => pool.request(request));
     };
     try {
       return await send();

@@ -24,6 +24,7 @@ export type { KubeCluster, KubeConfig, KubeContext, KubeUser, LoadedKubeConfig }
 export { KubeConfigError } from "./kube-config-error.ts";
 export { type LoadOptions, loadKubeConfig, loadServiceAccount } from "./kube-config-load.ts";
 export { abortable, LinkedAbort } from "./linked-abort.ts";
+export type { RequestMessage } from "./request-channel.ts";
 export { describeRequest, RequestCounter, type RequestCounts } from "./request-counter.ts";
 export type { RetryOptions } from "./retry.ts";
 export type { ApiConstructor } from "./typed-api.ts";

@@ -114,6 +114,25 @@ describe("the host's loader", () => {
     expect(await node(script)).toBe("true 0 0 0");
   });
 
+  test("it serves metrics where the environment says so, once however often it is loaded", async () => {
+    const url = pathToFileURL(hostEntry()).href;
+    const script = `
+      import { createServer } from "node:net";
+      const probe = createServer().listen(0, "127.0.0.1", async () => {
+        const { port } = probe.address();
+        await new Promise((resolve) => probe.close(resolve));
+        process.env.K8S_RUN_INFORMER_METRICS_PORT = String(port);
+        for (const copy of [1, 2]) (await import("${url}?t=" + copy)).createServerAdapter();
+        for (let tries = 0; ; tries += 1) {
+          const answer = await fetch("http://127.0.0.1:" + port + "/healthz").catch(() => null);
+          if (answer === null && tries < 200) { await new Promise((resolve) => setTimeout(resolve, 20)); continue; }
+          console.log(await answer.text());
+          break;
+        }
+      });`;
+    expect(await node(script)).toBe("ok");
+  });
+
   test("its UI parser is a file in the package that the browser can evaluate", () => {
     const { exports, paperclip } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
     expect(paperclip.adapterUiParser.split(".")[0]).toBe("1");
@@ -171,7 +190,7 @@ describe("the package", () => {
     expect(statSync(bin).mode & 0o111).toBe(0o111);
     expect(readFileSync(bin, "utf8")).toMatch(/^#!\/usr\/bin\/env node\n/);
     const { stdout } = await run(process.execPath, [bin, "--help"]);
-    expect(stdout).toContain("k8s-run-informer demo");
+    expect(stdout).toMatch(/^ {2}demo \[options\]/m);
   });
 
   test("what is installed is small, and nothing of the development is in it", () => {
