@@ -67,11 +67,7 @@ test("runs, requests and watches are counted, and gauges say how it stands", asy
   expect(await value('k8s_run_informer_runs_ended_total{kind="succeeded"}')).toBe(1);
   expect(await value('k8s_run_informer_runs_ended_total{kind="failed"}')).toBe(1);
   expect(await value('k8s_run_informer_runs_active{phase="running"}')).toBe(1);
-  expect(
-    await value(
-      'k8s_run_informer_requests_total{verb="create",resource="jobs",code="201"}',
-    ),
-  ).toBe(3);
+  expect(await value('k8s_run_informer_requests_total{verb="create",resource="jobs",code="201"}')).toBe(3);
   expect(await value('k8s_run_informer_cache_objects{resource="pods"}')).toBe(3);
   expect(await value('k8s_run_informer_watch_open{resource="jobs"}')).toBe(1);
   const { text } = await scrape();
