@@ -1,4 +1,5 @@
 import { describeGap, type GapFacts } from "./gap.ts";
+import { type LinePlace, positionPrefix } from "./line-place.ts";
 import type { TimedLine } from "./log-read.ts";
 import type { LogGap, LogGapReason, LogLine, LogOptions, LogRestart, LogSource } from "./types.ts";
 
@@ -41,11 +42,20 @@ export class Delivery {
   /** A line of this instance that was cut off before its newline. */
   unfinished: TimedLine | null = null;
   #lastTime: string | null = null;
+  #restartCount: number;
+  /** Of the last line: which of the lines of its time it is, and what its position begins with. */
+  #ordinal = 0;
+  #prefix = "";
 
-  constructor(source: LogSource, options: LogOptions, sink: LogSink) {
+  /** `after`: the line that the follow goes on behind. */
+  constructor(source: LogSource, options: LogOptions, sink: LogSink, restartCount: number, after: LinePlace | null) {
     this.#source = source;
     this.#options = options;
     this.#sink = sink;
+    this.#restartCount = restartCount;
+    if (after === null) return;
+    this.#lastTime = after.time;
+    this.#ordinal = after.ordinal;
   }
 
   /** Whole lines, in order. A promise holds the follow back. */
@@ -88,9 +98,17 @@ export class Delivery {
   restart(restartCount: number): void {
     this.first = null;
     this.last = null;
+    this.instanceIs(restartCount);
     this.stats.restarts++;
     const { podName, container } = this.#source;
     this.#sink.restart({ podName, container, restartCount });
+  }
+
+  /** What was taken for another instance is this one. */
+  instanceIs(restartCount: number): void {
+    this.#restartCount = restartCount;
+    this.#ordinal = 0;
+    this.#prefix = "";
   }
 
   #reachesLimit({ bytes }: TimedLine): boolean {
@@ -104,9 +122,22 @@ export class Delivery {
     this.stats.lines++;
     this.stats.bytes += line.bytes;
     this.first ??= { seconds: line.seconds, time, after: this.#lastTime };
+    this.#count(time);
     this.last = line;
     this.#lastTime = time;
     const { podName } = this.#source;
-    return omittedBytes > 0 ? { text, time, terminated, podName, omittedBytes } : { text, time, terminated, podName };
+    // Two strings joined are not copied until someone reads them.
+    const position = this.#prefix + time;
+    return omittedBytes > 0
+      ? { text, time, terminated, podName, position, omittedBytes }
+      : { text, time, terminated, podName, position };
+  }
+
+  #count(time: string): void {
+    const ordinal = this.#ordinal > 0 && time === this.#lastTime ? this.#ordinal + 1 : 1;
+    if (ordinal === this.#ordinal && this.#prefix !== "") return;
+    this.#ordinal = ordinal;
+    const { podName, container } = this.#source;
+    this.#prefix = positionPrefix({ podName, container, restartCount: this.#restartCount, ordinal });
   }
 }

@@ -13,6 +13,7 @@ import {
 } from "./follow-history.ts";
 import { nextStep } from "./follow-policy.ts";
 import { headGap, isAdjacent } from "./gap.ts";
+import { placeAfter } from "./line-place.ts";
 import { LogPosition } from "./log-position.ts";
 import { type LogTransport, readLog, type TimedLine } from "./log-read.ts";
 import { requestFor, startOf } from "./log-request.ts";
@@ -44,10 +45,11 @@ export class LogFollower {
     this.#transport = transport;
     this.#source = source;
     this.#options = options;
-    this.#delivery = new Delivery(source, options, sink);
+    const after = placeAfter(options, source.container);
+    this.#restartCount = after?.restartCount ?? source.view().restartCount;
+    this.#delivery = new Delivery(source, options, sink, this.#restartCount, after);
     this.#signal = signal;
-    this.#restartCount = source.view().restartCount;
-    this.#position = new LogPosition(startOf(options));
+    this.#position = new LogPosition(startOf(options), after);
   }
 
   get stats(): LogStats {
@@ -268,6 +270,7 @@ export class LogFollower {
     if (first !== null && first.seconds >= startedAt) {
       // The pod told late: what was read is the new instance already, and nothing of the one before it.
       this.#restartCount = view.restartCount;
+      this.#delivery.instanceIs(view.restartCount);
       this.#delivery.gap("restarted", { after: first.after, before: first.time });
       return;
     }

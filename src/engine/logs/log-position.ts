@@ -1,4 +1,5 @@
 import { ForgottenTimes } from "./forgotten-times.ts";
+import type { LinePlace } from "./line-place.ts";
 import { compare, type ExpectedTime, keepLast, Replay, type Time } from "./replay.ts";
 
 /** Where the log is read from: its beginning, the first line since a time, or somewhere in its middle. */
@@ -40,10 +41,16 @@ export class LogPosition {
   #tailTexts: string[] | null;
   #wasCut = false;
 
-  constructor(start: LogStart = "beginning") {
+  /** `after`: the line that the follow goes on behind. */
+  constructor(start: LogStart = "beginning", after: Pick<LinePlace, "seconds" | "nanos" | "ordinal"> | null = null) {
     // A re-read may show older lines.
     this.#headOpen = start !== "beginning";
     this.#tailTexts = start === "tail" ? [] : null;
+    if (after === null) return;
+    this.#seconds.push(after.seconds);
+    this.#nanos.push(after.nanos);
+    this.#counts.push(after.ordinal);
+    this.#lines = after.ordinal;
   }
 
   /** Lines delivered. */

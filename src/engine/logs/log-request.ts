@@ -46,9 +46,9 @@ export function requestFor(source: LogSource, options: LogOptions, standing: Sta
 }
 
 /** A tail of no lines begins behind all that there is, and so amid nothing. */
-export function startOf({ tailLines, since }: LogOptions): LogStart {
+export function startOf({ tailLines, since, after }: LogOptions): LogStart {
   if (tailLines !== undefined && tailLines > 0) return "tail";
-  return tailLines === undefined && since === undefined ? "beginning" : "time";
+  return (tailLines ?? since ?? after) === undefined ? "beginning" : "time";
 }
 
 type Range = Pick<LogReadRequest, "since" | "tailLines">;

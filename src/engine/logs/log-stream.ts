@@ -1,5 +1,6 @@
 import { type LogSink, type LogStats, NEW_STATS } from "./delivery.ts";
 import { type Ended, Handoff } from "./handoff.ts";
+import { placeAfter } from "./line-place.ts";
 import { LogFollower } from "./log-follower.ts";
 import type { LogTransport } from "./log-read.ts";
 import type { LogLine, LogOptions, LogSource } from "./types.ts";
@@ -29,7 +30,7 @@ export class LogStream implements AsyncIterable<LogLine>, Disposable, AsyncDispo
 
   /** @throws RangeError or TypeError that names the option. */
   constructor(transport: LogTransport, source: LogSource, options: LogOptions & { signal?: AbortSignal } = {}) {
-    checkOptions(options);
+    checkOptions(options, source);
     this.#transport = transport;
     this.#source = source;
     this.#options = options;
@@ -169,7 +170,8 @@ export async function* linesOf(batches: AsyncIterable<readonly LogLine[]>): Asyn
   for await (const lines of batches) yield* lines;
 }
 
-function checkOptions({ tailLines, since, limitBytes, maxLineBytes, lateLinesMs }: LogOptions): void {
+function checkOptions(options: LogOptions, source: LogSource): void {
+  const { tailLines, since, limitBytes, maxLineBytes, lateLinesMs } = options;
   const whole = (name: string, value: number | undefined, least: number) => {
     if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return;
     throw new RangeError(`${name}: got ${String(value)}; give a whole number of at least ${least}, or leave it out`);
@@ -181,4 +183,9 @@ function checkOptions({ tailLines, since, limitBytes, maxLineBytes, lateLinesMs 
   if (since !== undefined && !(since instanceof Date && !Number.isNaN(since.getTime()))) {
     throw new TypeError(`since: got ${String(since)}; give a valid Date, or leave it out`);
   }
+  const place = placeAfter(options, source.container);
+  if (place !== null && place.podName !== source.podName)
+    throw new TypeError(
+      `after: got a position in the log of pod ${place.podName}; this is the log of ${source.podName}`,
+    );
 }

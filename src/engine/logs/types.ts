@@ -46,6 +46,8 @@ export interface LogLine {
   /** `false` only for a last line that the container left without a newline. */
   terminated: boolean;
   podName: string;
+  /** Where it stands in the log, for `after`, also in another process. Text of which nothing is promised but that it can be kept. */
+  position: string;
   /** How many bytes at the end of the line were left out because it is longer than `maxLineBytes`. Absent: none. */
   omittedBytes?: number;
 }
@@ -94,6 +96,11 @@ export interface LogOptions {
   tailLines?: number;
   /** Start with the first line at or after this time. The kubelet counts in whole seconds; the rest is left out here. */
   since?: Date;
+  /**
+   * Go on behind the line of this `position`: with the next one, each once, also in another process. With neither `tailLines` nor
+   * `since`. What was rotated away since then is reported as a gap.
+   */
+  after?: string;
   /** End the stream after so many bytes of text; reported as a gap. Default: no limit. */
   limitBytes?: number;
   /** Longest line in bytes; what is beyond is left out and counted in `omittedBytes`. Default 4 MiB. */

@@ -9,6 +9,7 @@ import {
   type LogSource,
   type LogStream,
 } from "../logs/index.ts";
+import { type LinePlace, placeAfter } from "../logs/line-place.ts";
 import { endedByLeaving, linesOf } from "../logs/log-stream.ts";
 import { type Changing, nextChange } from "../logs/next-change.ts";
 import type { Cluster } from "../transport/index.ts";
@@ -44,7 +45,10 @@ export class RunLogs implements AsyncIterable<LogLine> {
   readonly #closed = new AbortController();
   /** Either of the two. */
   readonly #ended: AbortSignal;
+  readonly #after: LinePlace | null;
   #stream: LogStream | null = null;
+  /** The pod of `after` is not known any more, which was reported. */
+  #hasLostPosition = false;
 
   constructor(
     cluster: Cluster,
@@ -54,6 +58,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
     this.#cluster = cluster;
     this.#run = run;
     this.#options = options;
+    this.#after = placeAfter(options, options.container);
     this.#signal = signal === undefined ? run.closed : AbortSignal.any([signal, run.closed]);
     this.#ended = AbortSignal.any([this.#signal, this.#closed.signal]);
   }
@@ -79,16 +84,18 @@ export class RunLogs implements AsyncIterable<LogLine> {
   }
 
   async *#batches(): AsyncGenerator<readonly LogLine[], void> {
-    const { container, onGap: _, onRestart, tailLines, since, ...options } = this.#options;
+    const { container, onGap: _, onRestart, tailLines, since, after, ...options } = this.#options;
     let isLimited = false;
-    for (let pod = await this.#nextPod(null); pod !== null; pod = await this.#nextPod(pod)) {
+    for (let pod = await this.#firstPod(); pod !== null; pod = await this.#nextPod(pod)) {
       const isFirst = this.#stream === null;
+      const goesOn = this.#after?.podName === pod.metadata.name;
       const source = new VerdictSource(this.#run.logSource(pod, container), () => this.#run.endOf(container));
       this.#stream = followLogs(this.#cluster, source, {
         ...options,
         // Where to start is said of the first pod; a later one is read from its beginning.
         ...(isFirst && tailLines !== undefined ? { tailLines } : {}),
         ...(isFirst && since !== undefined ? { since } : {}),
+        ...(goesOn && after !== undefined ? { after } : {}),
         signal: this.#signal,
         onGap: (gap) => {
           if (gap.reason === "limit_reached") isLimited = true;
@@ -127,8 +134,19 @@ export class RunLogs implements AsyncIterable<LogLine> {
     if (end.startFailure !== null) throw new StartFailedError(namespace, jobName, end.startFailure);
     const hasRun = end.exitCode !== null || end.startedAt !== null;
     const { reads = 0, gaps = 0 } = this.#stream?.stats ?? {};
-    if (!hasRun || reads > 0 || gaps > 0) return;
+    if (!hasRun || reads > 0 || gaps > 0 || this.#hasLostPosition) return;
     this.#onGap(describeGap({ podName: end.podName ?? "", container }, "pod_gone", {}));
+  }
+
+  /** The pod to begin with: that of `after`, where it is still known. */
+  async #firstPod(): Promise<Pod | null> {
+    const first = await this.#nextPod(null);
+    if (this.#after === null) return first;
+    const { podName, container, time } = this.#after;
+    for (let pod = first; pod !== null; pod = this.#run.podAfter(pod)) if (pod.metadata.name === podName) return pod;
+    this.#hasLostPosition = true;
+    this.#onGap(describeGap({ podName, container }, "pod_gone", { after: time }));
+    return first;
   }
 
   /** The pod after `followed`; null when no further one will come. */

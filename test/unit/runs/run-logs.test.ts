@@ -121,3 +121,39 @@ it("the API server is killed: the follows come back after the watches, each with
   await Promise.all(logs.map(({ done }) => done));
   expect(logs.map(({ lines }) => lines)).toEqual(Array(count).fill(["started", "ended"]));
 }, 90_000);
+
+it("another process reads on behind a position, over the pods that replace each other", async () => {
+  const k8s = await startKubernetes({ delays: "fast" });
+  let attempts = 0;
+  k8s.addProgram("main", async function* () {
+    const attempt = ++attempts;
+    for (let i = 0; i < 50; i++) yield `${attempt} ${i}`;
+    return attempt < 3 ? 1 : 0;
+  });
+  const first = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+  onTestFinished(() => first.stop());
+  const run = await first.launch(job("positions", { backoffLimit: 5 }));
+  const lines: { text: string; position: string }[] = [];
+  for await (const { text, position } of run.logs(MAIN)) lines.push({ text, position });
+  const all = [1, 2, 3].flatMap((attempt) => Array.from({ length: 50 }, (_, i) => `${attempt} ${i}`));
+  expect(lines.map(({ text }) => text)).toEqual(all);
+
+  const second = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+  onTestFinished(() => second.stop());
+  const again = second.attach({ namespace: NAMESPACE, jobName: "positions" });
+  for (const at of [0, 49, 50, 77, 149]) {
+    const rest: string[] = [];
+    for await (const { text } of again.logs({ ...MAIN, after: lines[at]?.position ?? "" })) rest.push(text);
+    expect(rest, `behind line ${at}`).toEqual(all.slice(at + 1));
+  }
+
+  // The pod of the position is gone: a gap behind it, and what is left.
+  const gaps: unknown[] = [];
+  const other = lines[10]?.position.replace(/^[^/]+/, "no-such-pod") ?? "";
+  const rest: string[] = [];
+  for await (const { text } of again.logs({ ...MAIN, after: other, onGap: (gap) => void gaps.push(gap) }))
+    rest.push(text);
+  expect(rest).toEqual(all);
+  expect(gaps).toMatchObject([{ reason: "pod_gone", podName: "no-such-pod", certain: false }]);
+  expect(() => again.logs({ ...MAIN, after: "nowhere" })).toThrow(TypeError);
+}, 60_000);
