@@ -1,8 +1,8 @@
 import { isRecord } from "../objects/json-object.ts";
 import type { NewObject } from "../objects/objects.ts";
+import { QUANTITY } from "../objects/quantity.ts";
 import { apiVersionOf, qualifiedKind, RESOURCES, type ResourceName } from "../objects/resources.ts";
 import { badRequest } from "../objects/status-error.ts";
-import { QUANTITY } from "../objects/validation.ts";
 
 type Fields = Record<string, unknown>;
 

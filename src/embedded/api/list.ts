@@ -120,14 +120,12 @@ export class Lister {
   }
 }
 
-/** The pieces of the body of a list; each item is a slice of its object's one serialisation. */
-export function listBody({ resource, items, metadata }: Page): Buffer[] {
+/** The pieces of the body of a list, with `"items":null` if `isNull`; each item is a slice of its object's one serialisation. */
+export function listBody({ resource, items, metadata }: Page, isNull = false): Buffer[] {
   const { kind } = RESOURCES[resource];
-  const pieces: Buffer[] = [
-    Buffer.from(
-      `{"kind":"${kind}List","apiVersion":"${apiVersionOf(resource)}","metadata":${JSON.stringify(metadata)},"items":[`,
-    ),
-  ];
+  const head = `{"kind":"${kind}List","apiVersion":"${apiVersionOf(resource)}","metadata":${JSON.stringify(metadata)},"items":`;
+  if (isNull) return [Buffer.from(`${head}null}\n`)];
+  const pieces: Buffer[] = [Buffer.from(`${head}[`)];
   items.forEach((item, i) => {
     if (i > 0) pieces.push(COMMA);
     pieces.push(...itemJson(item));

@@ -27,7 +27,8 @@ export function getObject(context: ApiContext, { request, exchange, resource }: 
 export function listObjects(context: ApiContext, { request, exchange, resource }: ObjectRequest): void {
   const page = context.lister.page(resource, listOptions(resource, request, context.settings.streamingList));
   const print = tableOptions(context, exchange.headers.accept, request.query);
-  if (print === undefined) exchange.respond(200, JSON_HEADERS, listBody(page));
+  const isNull = page.items.length === 0 && context.faults.nullsItems(request);
+  if (print === undefined) exchange.respond(200, JSON_HEADERS, listBody(page, isNull));
   else sendJson(exchange, 200, table(resource, page.items, page.metadata, print));
 }
 
@@ -53,6 +54,7 @@ export function watchObjects(context: ApiContext, { request, exchange, resource 
     transform: print === undefined ? undefined : (json) => tableOf(context, resource, json, print),
     frameFault: context.faults.watchFrame(request),
     listEndFault: sendInitialEvents ? context.faults.listEnd(request) : undefined,
+    withholdsBookmark: () => context.faults.withholdsBookmark(request),
     after: fromNow ? current : resourceVersion,
     currentVersion: () => store.resourceVersion,
     maxPending: context.settings.maxPendingEvents,

@@ -20,6 +20,8 @@ export interface WatchStreamOptions {
   transform: ((json: Buffer) => Buffer) | undefined;
   frameFault: WatchFrameFault | undefined;
   listEndFault: ListEndFault | undefined;
+  /** Whether the bookmark that is due is not sent. */
+  withholdsBookmark: () => boolean;
   /** Changes after this version are sent. */
   after: number;
   currentVersion: () => number;
@@ -114,6 +116,7 @@ export class WatchStream implements WatchListener, OpenWatch {
 
   bookmark(): void {
     if (this.#initialIndex < this.#initial.length || this.#isListEndLate || this.#ended) return;
+    if (this.#options.withholdsBookmark()) return;
     this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), false));
   }
 
@@ -121,7 +124,8 @@ export class WatchStream implements WatchListener, OpenWatch {
   endList(): void {
     if (!this.#isListEndLate || this.#ended) return;
     this.#isListEndLate = false;
-    this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), true));
+    const isMarked = this.listEndFault?.unmarked !== true;
+    this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), isMarked));
   }
 
   /** An ERROR frame with the status, and a clean end. */

@@ -18,6 +18,8 @@ export class FaultRules {
   readonly watchFrames: RuleSet<FaultScope & { frame: WatchFrameFault }>;
   readonly watchAnswers: RuleSet<FaultScope & { answer: RequestFault }>;
   readonly listEnds: RuleSet<FaultScope & ListEndFault>;
+  readonly bookmarks: RuleSet<FaultScope>;
+  readonly emptyLists: RuleSet<FaultScope>;
   readonly stalls = new Set<{ match: RequestMatch | undefined; hits: number }>();
   readonly #random: () => number;
 
@@ -33,12 +35,15 @@ export class FaultRules {
     this.watchFrames = new RuleSet(random);
     this.watchAnswers = new RuleSet(random);
     this.listEnds = new RuleSet(random);
+    this.bookmarks = new RuleSet(random);
+    this.emptyLists = new RuleSet(random);
   }
 
   clear(): void {
     for (const rules of [this.errors, this.resets, this.lostAnswers, this.delays, this.paces]) rules.clear();
     for (const rules of [this.logCuts, this.logFailures]) rules.clear();
     for (const rules of [this.watchFrames, this.watchAnswers, this.listEnds]) rules.clear();
+    for (const rules of [this.bookmarks, this.emptyLists]) rules.clear();
     this.stalls.clear();
   }
 
@@ -85,6 +90,16 @@ export class FaultRules {
 
   listEnd(request: RequestInfo): ListEndFault | undefined {
     return this.listEnds.take(request);
+  }
+
+  /** Whether a bookmark that is due is not sent. */
+  withholdsBookmark(request: RequestInfo): boolean {
+    return this.bookmarks.take(request) !== undefined;
+  }
+
+  /** Whether the items of an empty list are `null`. */
+  nullsItems(request: RequestInfo): boolean {
+    return this.emptyLists.take(request) !== undefined;
   }
 
   /** After how many bytes the log answer is cut, and how. */

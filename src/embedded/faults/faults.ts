@@ -1,7 +1,7 @@
 import type { Timer } from "../clock.ts";
 import { isTrue } from "../objects/request-info.ts";
 import { seededRandom } from "../random.ts";
-import { type ErrorRate, htmlAnswer, quotaConflictBody } from "./fault-answers.ts";
+import { type ErrorRate, errorAnswer, htmlAnswer, quotaConflictBody, type RequestFault } from "./fault-answers.ts";
 import { FaultRules } from "./fault-rules.ts";
 import type { LogCut, LogFailure } from "./log-faults.ts";
 import { fits, type RequestMatch } from "./request-match.ts";
@@ -18,6 +18,12 @@ export interface WatchCut {
 
 /** What `Faults.quotaConflicts` answers unless told otherwise: what a ResourceQuota counts. */
 const COUNTED_BY_QUOTAS = ["configmaps", "jobs", "persistentvolumeclaims", "pods", "secrets"];
+
+const closedWatch: Readonly<Record<"end" | "reset" | "unavailable", RequestFault>> = {
+  end: { kind: "error", status: 200, headers: {}, contentType: "application/json", body: "" },
+  reset: { kind: "reset" },
+  unavailable: errorAnswer({ status: 503 }),
+};
 
 /**
  * The ways in which the server can fail on demand. Times are milliseconds of the cluster's clock (a cluster with
@@ -93,11 +99,32 @@ export class Faults {
   }
 
   /**
+   * Ends open watches, and lets no other be: each watch request is answered, until `ms` are over or it is released, by an end
+   * without a frame (`end`, the default), a reset, or 503. What changed meanwhile is then replayed from the version that a
+   * client asks for. `hits` counts the watch requests that were turned away.
+   */
+  closeWatches(
+    ms?: number,
+    { how = "end", match }: { how?: "end" | "reset" | "unavailable"; match?: RequestMatch } = {},
+  ): Stall {
+    const answer = closedWatch[how];
+    const rule = this.rules.watchAnswers.add({ match, answer });
+    const release = () => rule.remove();
+    this.cutWatches({ how: how === "reset" ? "reset" : "end", ...(match === undefined ? {} : { match }) });
+    if (ms !== undefined) this.#later(ms, release);
+    return stallOf(() => rule.hits, release);
+  }
+
+  /**
    * The bookmark that ends a streaming list comes `ms` after its objects (default: when released), and what changes meanwhile
    * comes before it. A server sends it at once if its cache is fresh, as recorded of 1.36, else from a timer, about a second late;
-   * older ones always do the latter. For lists that begin from now on.
+   * older ones always do the latter. `unmarked`: it comes without the annotation that makes it the end, as from what knows only
+   * half of the protocol. For lists that begin from now on.
    */
-  delayListEnd(ms = Number.POSITIVE_INFINITY, options: { match?: RequestMatch; count?: number } = {}): Stall {
+  delayListEnd(
+    ms = Number.POSITIVE_INFINITY,
+    options: { match?: RequestMatch; count?: number; unmarked?: boolean } = {},
+  ): Stall {
     const fault = { ms, ...options };
     const rule = this.rules.listEnds.add(fault);
     return stallOf(
@@ -107,6 +134,16 @@ export class Faults {
         for (const watch of this.#targets.watches()) if (watch.listEndFault === fault) watch.endList();
       },
     );
+  }
+
+  /** Watches send no bookmark but the end of a streaming list, as from a server without a watch cache. */
+  withholdBookmarks(options: FaultScope = {}): ActiveFault {
+    return this.rules.bookmarks.add(options);
+  }
+
+  /** Empty lists are answered with `"items": null`, as Go writes a slice that was never made. */
+  nullItems(options: FaultScope = {}): ActiveFault {
+    return this.rules.emptyLists.add(options);
   }
 
   /** The history of changes is dropped: watches from older versions and continue tokens are answered with 410. */

@@ -66,4 +66,6 @@ export type WatchFrameFault =
 /** The bookmark that ends a streaming list is late, and changes come before it (see `Faults.delayListEnd`). */
 export interface ListEndFault {
   ms: number;
+  /** The bookmark comes without the annotation that makes it the end of the list. */
+  unmarked?: boolean;
 }

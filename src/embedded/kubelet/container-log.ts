@@ -19,6 +19,8 @@ export interface ContainerLogOptions {
   maxSize?: number;
   /** Rotates a file that has grown too large at the kubelet's next look at it. Default: at once. */
   rotateLater?: (rotate: () => void) => void;
+  /** Output reaches the file later, the last of it after the container's end. Default: at once. */
+  writeLater?: (write: () => void) => void;
 }
 
 /** A clock that goes back by more than this was set; by less, entries of one moment are told apart. */
@@ -38,6 +40,7 @@ export class ContainerLog implements ReadableLog {
   readonly #writers: LogWriter[] = [];
   readonly #output: LogWriter;
   #lastTime = 0n;
+  #lastWritten = 0n;
   #closed = false;
   #rotationDue = false;
   readonly #follows = new Set<Follow>();
@@ -62,9 +65,19 @@ export class ContainerLog implements ReadableLog {
 
   /** A stream with an unfinished line of its own: a process has two, and its lines are not mixed. */
   writer(): LogWriter {
+    const { writeLater } = this.#options;
     const writer: LogWriter = new LogWriter(
       (parts, endsLine, timeNs) => {
-        if (!this.#closed) this.#write(parts, endsLine, timeNs);
+        if (this.#closed) return;
+        const time = this.#stamp(timeNs);
+        if (writeLater === undefined) this.#write(parts, endsLine, time);
+        else {
+          const copy = Buffer.concat(parts);
+          writeLater(() => {
+            this.#write([copy], endsLine, time);
+            this.#notify();
+          });
+        }
       },
       () => this.#notify(),
     );
@@ -149,12 +162,18 @@ export class ContainerLog implements ReadableLog {
     return BigInt(Math.floor(new Date(sinceTime).getTime() / 1000)) * 1_000_000_000n;
   }
 
-  #write(parts: readonly Uint8Array[], endsLine: boolean, timeNs: bigint | undefined): void {
+  /** The entry's time: the node's clock, made distinct. A clock that was set back goes back here. */
+  #stamp(timeNs: bigint | undefined): bigint {
     let time = timeNs ?? this.#options.now();
-    if (timeNs === undefined && time <= this.#lastTime && this.#lastTime - time < clockStepNs)
-      time = this.#lastTime + 1n;
-    const sorted = time >= this.#lastTime;
-    if (sorted || timeNs === undefined) this.#lastTime = time;
+    const behind = this.#lastTime - time;
+    if (timeNs === undefined && behind >= 0n && behind < clockStepNs) time = this.#lastTime + 1n;
+    if (timeNs === undefined || behind <= 0n) this.#lastTime = time;
+    return time;
+  }
+
+  #write(parts: readonly Uint8Array[], endsLine: boolean, time: bigint): void {
+    const sorted = time >= this.#lastWritten;
+    if (sorted) this.#lastWritten = time;
     this.#file.write(time, parts, endsLine, sorted);
     if (this.#file.size > this.#maxSize) this.#rotateLater();
   }

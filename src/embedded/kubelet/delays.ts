@@ -30,6 +30,8 @@ export interface Delays {
   nextContainerStart: number;
   /** Container runs → its status says so. A real node takes 0.1–1.3 s; the recorded statuses came at once. */
   startNoticed: DelayRange;
+  /** Container prints → its log has it. Some runtimes tell of an exit seconds before the last lines. */
+  outputWritten: number;
   /** Container ended → the kubelet sees it. A real node takes 0.3–1.2 s. */
   exitNoticed: DelayRange;
   /** Container could not be started → its status says so. */
@@ -68,6 +70,7 @@ export const recordedDelays: Delays = {
   containerStart: 820,
   nextContainerStart: 220,
   startNoticed: 0,
+  outputWritten: 0,
   exitNoticed: 250,
   startErrorNoticed: 1200,
   podCleanup: 1150,
@@ -95,6 +98,7 @@ export const fastDelays: Delays = {
   containerStart: 2,
   nextContainerStart: 2,
   startNoticed: 0,
+  outputWritten: 0,
   exitNoticed: 2,
   startErrorNoticed: 5,
   podCleanup: 4,

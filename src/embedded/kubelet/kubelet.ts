@@ -140,10 +140,14 @@ export class Kubelet implements PodHost {
 
   createLog(): ContainerLog {
     const { clock, containerLogMaxSize: maxSize, containerLogMonitorMs: everyMs } = this.options;
-    const now = () => this.nowNs();
-    if (everyMs === 0) return new ContainerLog({ now, maxSize });
+    const { outputWritten } = this.options.delays;
     const untilNextLook = () => everyMs - ((clock.now() - this.#startedAt) % everyMs);
-    return new ContainerLog({ now, maxSize, rotateLater: (rotate) => clock.setTimeout(rotate, untilNextLook()) });
+    return new ContainerLog({
+      now: () => this.nowNs(),
+      maxSize,
+      ...(everyMs === 0 ? {} : { rotateLater: (rotate) => clock.setTimeout(rotate, untilNextLook()) }),
+      ...(outputWritten === 0 ? {} : { writeLater: (write) => clock.setTimeout(write, outputWritten) }),
+    });
   }
 
   /** A directory for the volumes and working directories of a pod's local processes. */

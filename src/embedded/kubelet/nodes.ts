@@ -38,6 +38,7 @@ export interface NodesOptions
   nodes: number | readonly NodeOptions[];
 }
 
+const lostAfterMs = 50_000;
 const unreachable: Taint = { key: "node.kubernetes.io/unreachable", effect: "NoExecute" };
 
 export class Nodes {
@@ -144,6 +145,28 @@ export class Nodes {
     clock.setTimeout(() => {
       if (kubelet.isDown) for (const pod of this.#podsOn(name)) this.#evictLost(pod, name);
     }, evictAfterMs);
+  }
+
+  /**
+   * The node is started anew: its containers end at once, and it is back after `downMs` (milliseconds of the cluster's clock),
+   * as `recover` says. The cluster takes it for lost after 50 s (`node-monitor-grace-period`). Resolves when it is back.
+   */
+  async restart(name: string, { downMs = 30_000 } = {}): Promise<void> {
+    const { clock } = this.#options;
+    const kubelet = this.#kubelet(name);
+    kubelet.stopKubelet();
+    for (const worker of kubelet.workers()) worker.crash();
+    try {
+      await clock.sleep(Math.min(downMs, lostAfterMs));
+      if (downMs > lostAfterMs) {
+        this.lose(name);
+        await clock.sleep(downMs - lostAfterMs);
+      }
+      await this.recover(name);
+    } catch (error) {
+      // The whole cluster was stopped meanwhile.
+      if (!(error instanceof SleepAbortedError)) throw error;
+    }
   }
 
   /** A lost node is back: its containers are gone, their pods Failed with ContainerStatusUnknown. */

@@ -35,3 +35,6 @@ export function parseQuantity(quantity: string | number): number {
   if (match === null) return Number.NaN;
   return Number(match[1]) * (factors[match[2] ?? ""] ?? Number.NaN);
 }
+
+/** What the API takes for a quantity. */
+export const QUANTITY = /^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(([KMGTPE]i)|[numkMGTPE]|[eE][+-]?[0-9]+)?$/;

@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { timestamp } from "../clock.ts";
-import { admit, applyDefaults, randomSuffix } from "../objects/defaults.ts";
+import { admit } from "../objects/admission.ts";
+import { applyDefaults } from "../objects/defaults.ts";
 import { cloneJson, isRecord } from "../objects/json-object.ts";
 import { withManager } from "../objects/managed-fields.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
+import { randomSuffix } from "../objects/random-suffix.ts";
 import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
 import { badRequest, notFound } from "../objects/status-error.ts";
 import { namespaceTerminating, validate } from "../objects/validation.ts";

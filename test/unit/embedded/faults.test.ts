@@ -70,6 +70,56 @@ describe("faults", () => {
       expect((await late).status).toBe(200);
     });
 
+    it.each([
+      ["end", undefined],
+      ["reset", /INTERNAL_ERROR/],
+      ["unavailable", 503],
+    ] as const)(
+      "are closed by %s for a time, and what changed meanwhile is replayed afterwards",
+      async (how, expected) => {
+        const open = await watch();
+        const from = k8s.objects.resourceVersion;
+        const closed = k8s.faults.closeWatches(undefined, { how, match: { resource: "configmaps" } });
+        await (how === "reset" ? expect(open.next()).rejects.toThrow() : expect(open.next()).resolves.toBeUndefined());
+        create("a");
+        k8s.objects.delete("configmaps", "ex", "a");
+        const again = client.watch(`${PATH}?watch=1&resourceVersion=${from}`);
+        if (expected === undefined) expect(await (await again).next()).toBeUndefined();
+        else if (expected === 503) expect((await again).status).toBe(503);
+        else await expect(again).rejects.toThrow(expected);
+        expect(closed.hits).toBe(1);
+        closed.release();
+        const replayed = await client.watch(`${PATH}?watch=1&resourceVersion=${from}`);
+        expect([(await replayed.next())?.type, (await replayed.next())?.type]).toEqual(["ADDED", "DELETED"]);
+      },
+    );
+
+    it("send no bookmarks", async () => {
+      client.close();
+      await k8s.stop();
+      await start({ timeScale: 500 });
+      const withheld = k8s.faults.withholdBookmarks();
+      const open = await client.watch(`${PATH}?watch=1&${ASKED}&resourceVersion=${k8s.objects.resourceVersion}`);
+      await expect.poll(() => withheld.hits).toBeGreaterThanOrEqual(2);
+      create("a");
+      expect((await open.next())?.type).toBe("ADDED");
+      withheld.remove();
+      expect((await open.next())?.type).toBe("BOOKMARK");
+    });
+
+    it("end a streaming list with a bookmark that does not say so", async () => {
+      create("a");
+      const unmarked = k8s.faults.delayListEnd(0, { unmarked: true });
+      const open = await client.watch(
+        `${PATH}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&${ASKED}`,
+      );
+      expect((await open.next())?.type).toBe("ADDED");
+      const bookmark = await open.next();
+      expect(bookmark).toMatchObject({ type: "BOOKMARK" });
+      expect(bookmark?.object.metadata.annotations).toBeUndefined();
+      expect(unmarked.hits).toBe(1);
+    });
+
     it("are stalled for a time", async () => {
       const open = await watch();
       const before = k8s.clock.now();
@@ -232,6 +282,14 @@ describe("faults", () => {
       expect(k8s.objects.get("secrets", "ex", "a")).toBeUndefined();
       expect((await client.call({ method: "POST", path: SECRETS, body: secret("a") })).status).toBe(201);
       expect(conflicts.hits).toBe(1);
+    });
+
+    it("of an empty list are answered with items that are null", async () => {
+      const nulls = k8s.faults.nullItems();
+      expect((await client.call({ path: PATH })).json).toMatchObject({ kind: "ConfigMapList", items: null });
+      create("a");
+      expect((await client.call({ path: PATH })).json.items).toHaveLength(1);
+      expect(nulls.hits).toBe(1);
     });
 
     it("are delayed", async () => {

@@ -102,9 +102,13 @@ describe("a podFailurePolicy", () => {
   });
 
   it("a rule for another container does not match", async () => {
-    start({ programs: { main: exits(42) } });
+    start({ programs: { main: exits(42), other: exits(0) } });
     const onExitCodes = { containerName: "other", operator: "In", values: [42] };
-    cluster.createJob({}, { backoffLimit: 0, podFailurePolicy: { rules: [{ action: "Ignore", onExitCodes }] } });
+    const containers = ["main", "other"].map((name) => ({ name, image: "app:1" }));
+    cluster.createJob(
+      { containers },
+      { backoffLimit: 0, podFailurePolicy: { rules: [{ action: "Ignore", onExitCodes }] } },
+    );
     expect((await cluster.finished()).reason).toBe("BackoffLimitExceeded");
   });
 });
@@ -131,6 +135,29 @@ describe("who else acts on Jobs and pods", () => {
     expect(cluster.podStates.some(({ status }) => status.phase === "Running")).toBe(true);
     expect(cluster.podStates.every(({ status }) => status.containerStatuses === undefined)).toBe(true);
     expect(await cluster.log().text()).toBe("exiting 0\n");
+  });
+
+  it("a node that is started anew: its containers have ended when it is back, and new pods run on it", async () => {
+    let runs = 0;
+    start({
+      programs: {
+        main: async function* (container) {
+          yield `run ${++runs}`;
+          if (runs === 1) for (;;) await container.sleep(1_000);
+          return 0;
+        },
+      },
+    });
+    cluster.createJob({}, { backoffLimit: 1 });
+    await cluster.running();
+    const back = cluster.controllers.nodes.restart("embedded-node", { downMs: 20_000 });
+    await cluster.advance(10_000);
+    expect(cluster.pod().status.phase).toBe("Running");
+    await cluster.advance(11_000);
+    await back;
+    expect(cluster.pod().status.phase).toBe("Failed");
+    expect((await cluster.finished()).type).toBe("Complete");
+    expect(runs).toBe(2);
   });
 
   it("a sidecar that waits for its restart when the pod ends is reported as lost", async () => {
@@ -193,6 +220,18 @@ describe("delays that are ranges", () => {
     cluster.controllers.rotateLogs("ns", cluster.pod().metadata.name, "main");
     await cluster.running();
     expect(await cluster.log().text()).not.toMatch(/line 1\n/);
+  });
+
+  it("the last lines may come after the container's end was told", async () => {
+    start({ programs: { main: exits(0) }, delays: { outputWritten: 2_000 } });
+    cluster.createJob({});
+    await cluster.until(
+      "it has ended",
+      () => cluster.pods()[0]?.status.containerStatuses?.[0]?.state.terminated !== undefined,
+    );
+    expect(await cluster.log().text()).toBe("");
+    await cluster.advance(2_000);
+    expect(await cluster.log().text()).toBe("exiting 0\n");
   });
 
   it("a log that has grown too large is rotated at the kubelet's next look", async () => {
