@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { ApiError, Cluster, loadKubeConfig } from "../engine/index.ts";
+import { ApiError, Cluster, KubeConfigError, loadKubeConfig } from "../engine/index.ts";
 import { UsageError } from "./command.ts";
 
 /** Which cluster and namespace: the same spelling in every command. */
@@ -30,16 +30,18 @@ export function addSelectorOption(command: Command): Command {
 
 /** @throws KubeConfigError, UsageError */
 export function targetOf({ namespace, context, kubeconfig }: TargetOptions): Target {
-  const kubeConfig = loadKubeConfig(kubeconfig);
-  if (context !== undefined) {
-    if (kubeConfig.getContextObject(context) === null) {
-      const names = kubeConfig.getContexts().map(({ name }) => name);
-      throw new UsageError(`--context: there is no context ${JSON.stringify(context)}; there are: ${names.join(", ")}`);
-    }
-    kubeConfig.setCurrentContext(context);
-  }
+  const kubeConfig = load(kubeconfig, context);
   const ofContext = kubeConfig.getContextObject(kubeConfig.getCurrentContext())?.namespace;
   return { kubeConfig, namespace: namespace ?? ofContext ?? "default" };
+}
+
+function load(kubeconfig: string | undefined, context: string | undefined): Target["kubeConfig"] {
+  try {
+    return loadKubeConfig(kubeconfig, { context, onPluginOutput: (text) => void process.stderr.write(text) });
+  } catch (error) {
+    if (context === undefined || !(error instanceof KubeConfigError) || error.field !== "current-context") throw error;
+    throw new UsageError(`--context: there is no context ${JSON.stringify(context)}; ${error.hint}`);
+  }
 }
 
 const ANSWER_MS = 2_000;

@@ -20,8 +20,6 @@ export interface ClusterOptions {
    * good. Without a `proxy-url` in it, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count, as for kubectl.
    */
   kubeConfig: KubeConfig;
-  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. Default: to nobody. */
-  onPluginOutput?: (text: string) => void;
   /** Of `json`. */
   retry?: RetryOptions;
   /** How often an HTTP/2 connection is pinged, in milliseconds. Default 15 000. */
@@ -68,7 +66,6 @@ export class Cluster {
     pingTimeoutMs = 15_000,
     connectTimeoutMs = 10_000,
     maxAnswerBytes = 256 * 1024 * 1024,
-    onPluginOutput,
   }: ClusterOptions) {
     checkKubeConfig(kubeConfig);
     const cluster = kubeConfig.getCurrentCluster();
@@ -77,7 +74,7 @@ export class Cluster {
     this.#basePath = url.pathname.replace(/\/$/, "");
     this.#retry = retry;
     this.#maxAnswerBytes = maxAnswerBytes;
-    this.#credentials = new Credentials(kubeConfig, { onPluginOutput });
+    this.#credentials = new Credentials(kubeConfig);
     this.#dispatcher = new ClusterDispatcher({
       origin: url.origin,
       proxyUrl: cluster?.proxyUrl || environmentProxy(url),

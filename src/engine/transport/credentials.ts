@@ -36,17 +36,11 @@ const READ_TIMEOUT_MS = 60_000;
 /** A user whose fresh credentials are refused too must not start an exec plugin with every request. */
 const MIN_RENEWAL_MS = 1_000;
 
-export interface CredentialsOptions {
-  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. */
-  onPluginOutput?: ((text: string) => void) | undefined;
-}
-
 /**
  * The credentials of the kubeconfig's user: tokens and token files, client certificates, basic, exec plugins, OIDC, and
  * impersonation. Concurrent requests share one reading; files are read again as they rotate; a 401 reads past every cache.
  */
 export class Credentials {
-  readonly #options: CredentialsOptions;
   readonly #closing = new AbortController();
   #kubeConfig: KubeConfig;
   #login: Login | null;
@@ -57,10 +51,9 @@ export class Credentials {
   #readAgainAt = 0;
   #renewedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(kubeConfig: KubeConfig, options: CredentialsOptions = {}) {
+  constructor(kubeConfig: KubeConfig) {
     this.#kubeConfig = kubeConfig;
-    this.#options = options;
-    this.#login = loginOf(kubeConfig, options);
+    this.#login = loginOf(kubeConfig);
   }
 
   /** Throws `ConnectionError` `CredentialsError`: plugin failed, file unreadable … */
@@ -95,7 +88,7 @@ export class Credentials {
     this.#kubeConfig = reloadKubeConfig(this.#kubeConfig) ?? this.#kubeConfig;
     // A login tool may have rewritten the file.
     const isSame = JSON.stringify(this.#kubeConfig.getCurrentUser()) === before;
-    if (!isSame) this.#login = loginOf(this.#kubeConfig, this.#options);
+    if (!isSame) this.#login = loginOf(this.#kubeConfig);
     else if (mustLogIn) this.#login?.forget();
     this.#underWay = null;
     return this.#read();
@@ -172,13 +165,13 @@ interface Login {
 }
 
 /** Null where the kubeconfig holds the credentials itself: those come first, as in client-go. */
-function loginOf(kubeConfig: KubeConfig, { onPluginOutput }: CredentialsOptions): Login | null {
+function loginOf(kubeConfig: KubeConfig): Login | null {
   const user = kubeConfig.getCurrentUser();
   if (user === null || user.token || user.tokenFile || user.username) return null;
   if (user.exec) {
     const onOutput = (text: string) => {
       try {
-        onPluginOutput?.(withoutSecrets(text, user));
+        kubeConfig.onPluginOutput?.(withoutSecrets(text, user));
       } catch (error) {
         process.emitWarning(error instanceof Error ? error : new Error(String(error)));
       }

@@ -18,7 +18,13 @@ export class KubeConfigError extends Error {
 /** A value of a kubeconfig for an error, cut; of what is no text only the type. */
 export function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
-  return value === undefined || value === null ? "nothing" : `a ${Array.isArray(value) ? "list" : typeof value}`;
+  return value === undefined || value === null
+    ? "nothing"
+    : Array.isArray(value)
+      ? "a list"
+      : typeof value === "object"
+        ? "an object"
+        : `a ${typeof value}`;
 }
 
 export function codeOf(cause: unknown): string {

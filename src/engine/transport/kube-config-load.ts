@@ -9,6 +9,8 @@ import { mergeParts, parseParts, parseText } from "./kube-config-parse.ts";
 export interface LoadOptions {
   /** Instead of the kubeconfig's `current-context`, as kubectl's `--context`. */
   context?: string | undefined;
+  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. Default: to nobody. */
+  onPluginOutput?: ((text: string) => void) | undefined;
   /** Default `process.env`: `KUBECONFIG`, `HOME`, `KUBERNETES_SERVICE_HOST` and `_PORT`. */
   env?: NodeJS.ProcessEnv;
 }
@@ -23,20 +25,17 @@ const sources = new WeakMap<KubeConfig, () => LoadedKubeConfig>();
  * (merged, the first to name an entry wins, missing ones are passed over), else `~/.kube/config`, else the pod's service account.
  * @throws KubeConfigError
  */
-export function loadKubeConfig(
-  source?: string | object,
-  { context, env = process.env }: LoadOptions = {},
-): LoadedKubeConfig {
+export function loadKubeConfig(source?: string | object, options: LoadOptions = {}): LoadedKubeConfig {
   return load(() => {
-    if (source === undefined) return loadDefault(env);
+    if (source === undefined) return loadDefault(options.env ?? process.env);
     if (typeof source === "object") return parseParts(structuredClone(source), "the object", process.cwd());
     return isText(source) ? parseParts(parseText(source, "the text"), "the text", process.cwd()) : loadFile(source);
-  }, context);
+  }, options);
 }
 
 /** The pod's service account; null outside of a pod. */
 export function loadServiceAccount(env: NodeJS.ProcessEnv = process.env): LoadedKubeConfig | null {
-  return serviceAccount(env) === null ? null : load(() => serviceAccount(env) ?? loadDefault(env), undefined);
+  return serviceAccount(env) === null ? null : load(() => serviceAccount(env) ?? loadDefault(env), {});
 }
 
 /** The same context from where `loadKubeConfig` read it; null if it was not read here or is no longer usable. */
@@ -53,9 +52,9 @@ export function reloadKubeConfig(kubeConfig: KubeConfig): KubeConfig | null {
   }
 }
 
-function load(read: () => KubeConfigParts, context: string | undefined): LoadedKubeConfig {
+function load(read: () => KubeConfigParts, { context, onPluginOutput }: LoadOptions): LoadedKubeConfig {
   const again = () => {
-    const kubeConfig = new LoadedKubeConfig(read());
+    const kubeConfig = new LoadedKubeConfig(read(), onPluginOutput);
     if (context !== undefined) kubeConfig.setCurrentContext(context);
     checkKubeConfig(kubeConfig);
     sources.set(kubeConfig, again);

@@ -49,6 +49,8 @@ export interface KubeConfig {
   getContextObject(name: string): KubeContext | null;
   getCurrentCluster(): KubeCluster | null;
   getCurrentUser(): KubeUser | null;
+  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. Default: to nobody. */
+  readonly onPluginOutput?: ((text: string) => void) | undefined;
 }
 
 export interface KubeConfigParts {
@@ -61,10 +63,12 @@ export interface KubeConfigParts {
 /** A kubeconfig that `loadKubeConfig` has read. */
 export class LoadedKubeConfig implements KubeConfig {
   readonly #parts: KubeConfigParts;
+  readonly onPluginOutput: KubeConfig["onPluginOutput"];
   #currentContext: string;
 
-  constructor(parts: KubeConfigParts) {
+  constructor(parts: KubeConfigParts, onPluginOutput?: KubeConfig["onPluginOutput"]) {
     this.#parts = parts;
+    this.onPluginOutput = onPluginOutput;
     this.#currentContext = parts.currentContext;
   }
 

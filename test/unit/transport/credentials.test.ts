@@ -140,17 +140,22 @@ async function file(name: string, content: string): Promise<string> {
   return at;
 }
 
-async function load(
+async function kubeconfigText(
   server: ApiServer,
   user: Record<string, unknown>,
   cluster: Record<string, unknown> = {},
-): Promise<KubeConfig> {
+): Promise<string> {
   const { cert } = await serverCertificate();
-  const object = kubeConfigObject(
-    { server: `https://127.0.0.1:${server.port}`, "certificate-authority-data": base64(cert), ...cluster },
-    user,
+  return JSON.stringify(
+    kubeConfigObject(
+      { server: `https://127.0.0.1:${server.port}`, "certificate-authority-data": base64(cert), ...cluster },
+      user,
+    ),
   );
-  return loadKubeConfig(await file("kubeconfig", JSON.stringify(object)));
+}
+
+async function load(...what: Parameters<typeof kubeconfigText>): Promise<KubeConfig> {
+  return loadKubeConfig(await file("kubeconfig", await kubeconfigText(...what)));
 }
 
 /** An exec plugin that prints `credential.json` and notes that it ran. */
@@ -398,6 +403,248 @@ describe("credentials", () => {
     await expect(cluster.open({ path: PODS, signal: AbortSignal.timeout(50) })).rejects.toMatchObject({
       name: "TimeoutError",
     });
+    expect(server.requests).toEqual([]);
+  });
+});
+
+/** A program that notes its pid, and then does as the script says. */
+const noting = async (script: string) => {
+  const pids = await file("pids", "");
+  return {
+    exec: {
+      apiVersion: "client.authentication.k8s.io/v1",
+      command: process.execPath,
+      args: ["-e", `require("node:fs").appendFileSync(${JSON.stringify(pids)}, process.pid + "\\n"); ${script}`],
+    },
+    pids: async () => (await fs.readFile(pids, "utf8")).split("\n").filter(Boolean).map(Number),
+  };
+};
+const printing = (status: object) =>
+  `console.log(${JSON.stringify(JSON.stringify({ kind: "ExecCredential", apiVersion: "client.authentication.k8s.io/v1", status }))})`;
+
+describe("an exec plugin", () => {
+  test("what it says is shown while it runs, without the user's secrets", async () => {
+    const server = await start();
+    let shown = "";
+    let seeCode = () => {};
+    const codeShown = new Promise<void>((resolve) => {
+      seeCode = resolve;
+    });
+    const go = path.join(directory, "go");
+    const plugin = await noting(`
+      console.error("To sign in, open https://device.sso.us-east-1.amazonaws.com/ and enter ABCD-EFGH; not eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.c2ln");
+      const wait = setInterval(() => { if (require("node:fs").existsSync(${JSON.stringify(go)})) { clearInterval(wait); ${printing({ token: "one" })} } }, 5)`);
+    const { exec } = plugin;
+    const kubeConfig = loadKubeConfig(await kubeconfigText(server, { exec }), {
+      onPluginOutput: (text) => {
+        shown += text;
+        if (shown.includes("\n")) seeCode();
+      },
+    });
+    const asked = clusterOf(kubeConfig).json({ path: PODS });
+    await codeShown;
+    expect(shown).toBe(
+      "To sign in, open https://device.sso.us-east-1.amazonaws.com/ and enter ABCD-EFGH; not [redacted]\n",
+    );
+    await file("go", "");
+    expect(await asked).toMatchObject({ authorization: "Bearer one" });
+  });
+
+  test("a listener of its words that throws harms nobody", async () => {
+    const server = await start();
+    const warned = new Promise((resolve) => process.once("warning", resolve));
+    const { exec } = await noting(`console.error("hello"); ${printing({ token: "one" })}`);
+    const kubeConfig = loadKubeConfig(await kubeconfigText(server, { exec }), {
+      onPluginOutput: () => {
+        throw new Error("no terminal");
+      },
+    });
+    expect(await clusterOf(kubeConfig).json({ path: PODS })).toMatchObject({ authorization: "Bearer one" });
+    expect(await warned).toMatchObject({ message: "no terminal" });
+  });
+
+  test("ends with the cluster", async () => {
+    const server = await start();
+    const plugin = await noting("setTimeout(() => {}, 60_000)");
+    const cluster = new Cluster({ kubeConfig: server.kubeConfig({ exec: plugin.exec }) });
+    const asked = failure(cluster.json({ path: PODS }));
+    await vi.waitFor(async () => expect(await plugin.pids()).toHaveLength(1), { timeout: 10_000, interval: 20 });
+    await cluster.close();
+    expect(await asked).toMatchObject({ reason: "ClusterClosed" });
+    const [pid = 0] = await plugin.pids();
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), { timeout: 5_000, interval: 20 });
+  });
+
+  test("a credential that runs out is asked for again before it is refused", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    cleanups.push(() => vi.useRealTimers());
+    const server = await start();
+    const plugin = await execUser({ token: "one", expirationTimestamp: new Date(Date.now() + 60_000).toISOString() });
+    const cluster = clusterOf(server.kubeConfig(plugin.user));
+    await cluster.json({ path: PODS });
+    await plugin.set({ token: "two" });
+    vi.setSystemTime(Date.now() + 50_000);
+    expect(await cluster.json({ path: PODS })).toMatchObject({ authorization: "Bearer one" });
+    vi.setSystemTime(Date.now() + 11_000);
+    expect(await cluster.json({ path: PODS })).toMatchObject({ authorization: "Bearer two" });
+    expect(await plugin.runs()).toBe(2);
+    expect(server.requests).toHaveLength(3);
+  });
+
+  test("what it leaves running in the background holds up nothing", async () => {
+    const server = await start();
+    const script = `const child = require("node:child_process").spawn(process.execPath, ["-e", "setTimeout(() => {}, 20000)"], { stdio: ["ignore", "inherit", "inherit"], detached: true });
+      require("node:fs").appendFileSync(process.env.PIDS, child.pid + "\\n"); child.unref(); ${printing({ token: "one" })}`;
+    const plugin = await noting(script);
+    const exec = { ...plugin.exec, env: [{ name: "PIDS", value: path.join(directory, "pids") }] };
+    cleanups.push(async () => {
+      const [, background] = await plugin.pids();
+      if (background !== undefined) process.kill(background);
+    });
+    const began = performance.now();
+    expect(await clusterOf(server.kubeConfig({ exec })).json({ path: PODS })).toMatchObject({
+      authorization: "Bearer one",
+    });
+    expect(performance.now() - began).toBeLessThan(10_000);
+  });
+
+  test("is told of the cluster where the kubeconfig says so, its CA from the file", async () => {
+    const server = await start();
+    const { cert } = await serverCertificate();
+    await file("ca.crt", cert);
+    const told = path.join(directory, "told");
+    const { exec } = await noting(
+      `require("node:fs").writeFileSync(${JSON.stringify(told)}, process.env.KUBERNETES_EXEC_INFO); ${printing({ token: "one" })}`,
+    );
+    const extensions = [{ name: "client.authentication.k8s.io/exec", extension: { audience: "prod" } }];
+    const kubeConfig = await load(
+      server,
+      { exec: { ...exec, provideClusterInfo: true } },
+      {
+        "certificate-authority-data": undefined,
+        "certificate-authority": "ca.crt",
+        "tls-server-name": "localhost",
+        extensions,
+      },
+    );
+    await clusterOf(kubeConfig).json({ path: PODS });
+    expect(JSON.parse(await fs.readFile(told, "utf8"))).toEqual({
+      kind: "ExecCredential",
+      apiVersion: "client.authentication.k8s.io/v1",
+      spec: {
+        interactive: false,
+        cluster: {
+          server: `https://127.0.0.1:${server.port}`,
+          "tls-server-name": "localhost",
+          "certificate-authority-data": base64(cert),
+          config: { audience: "prod" },
+        },
+      },
+    });
+  });
+});
+
+describe("files that rotate", () => {
+  test("a client certificate: new connections within ten seconds; while its halves do not fit, the former pair", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    cleanups.push(() => vi.useRealTimers());
+    const first = await certificate("first", [{ type: 2, value: "first" }]);
+    const second = await certificate("second", [{ type: 2, value: "second" }]);
+    const server = await start(() => true, `${first.cert}\n${second.cert}`);
+    await file("client.crt", first.cert);
+    await file("client.key", first.key);
+    const cluster = clusterOf(await load(server, { "client-certificate": "client.crt", "client-key": "client.key" }));
+    expect(await cluster.json({ path: PODS })).toMatchObject({ client: "first" });
+    await file("client.crt", second.cert);
+    vi.setSystemTime(Date.now() + 10_001);
+    expect(await cluster.json({ path: PODS })).toMatchObject({ client: "first" });
+    await file("client.key", second.key);
+    vi.setSystemTime(Date.now() + 1_001);
+    expect(await cluster.json({ path: PODS })).toMatchObject({ client: "second" });
+  });
+
+  test.each(["the CA's file", "the kubeconfig"])(
+    "a server with a new certificate: %s is read again at once",
+    async (where) => {
+      const server = await start();
+      const { cert } = await serverCertificate();
+      const old = await certificate("old CA", [{ type: 2, value: "x" }]);
+      await file("ca.crt", old.cert);
+      const inFile = { "certificate-authority-data": undefined, "certificate-authority": "ca.crt" };
+      const inConfig = { "certificate-authority-data": base64(old.cert) };
+      const cluster = clusterOf(await load(server, { token: "t" }, where === "the CA's file" ? inFile : inConfig));
+      expect((await failure(cluster.json({ path: PODS }))).reason).toBe("TlsError");
+      await file("ca.crt", cert);
+      if (where === "the kubeconfig") await load(server, { token: "t" });
+      // At most once a second.
+      await new Promise((resolve) => setTimeout(resolve, 1_050));
+      expect(await cluster.json({ path: PODS })).toMatchObject({ authorization: "Bearer t" });
+    },
+  );
+});
+
+describe("OIDC", () => {
+  test("a provider with a CA of its own and a client secret: by Basic, else in the body", async () => {
+    const seconds = Math.floor(Date.now() / 1_000);
+    const forms: [string | undefined, Record<string, string>][] = [];
+    const provider = await startApiServer(async (request, response) => {
+      const issuer = `https://127.0.0.1:${provider.port}/realms/one`;
+      if (request.url === "/realms/one/.well-known/openid-configuration")
+        return sendJson(response, 200, { issuer, token_endpoint: `${issuer}/token?x=1` });
+      forms.push([request.headers.authorization, Object.fromEntries(new URLSearchParams(await text(request)))]);
+      if (request.headers.authorization !== undefined) return sendJson(response, 401, { error: "invalid_client" });
+      return sendJson(response, 200, { id_token: jwt({ sub: "me", exp: seconds + 3_600 }), refresh_token: "r2" });
+    });
+    cleanups.push(() => provider.close());
+    const { cert } = await serverCertificate();
+    const config = {
+      "client-id": "a client",
+      "client-secret": "s:3cret",
+      "refresh-token": "r1",
+      "idp-issuer-url": `https://127.0.0.1:${provider.port}/realms/one`,
+      "idp-certificate-authority-data": base64(cert),
+    };
+    const server = await start();
+    // Two clusters of one login: the refresh token is used once.
+    const users = [1, 2].map(() => server.kubeConfig({ "auth-provider": { name: "oidc", config } }));
+    const answers = await Promise.all(users.map((each) => clusterOf(each).json<Seen>({ path: PODS })));
+    expect(answers.map(({ authorization }) => claimsOf(authorization).sub)).toEqual(["me", "me"]);
+    const form = { grant_type: "refresh_token", refresh_token: "r1" };
+    expect(forms).toEqual([
+      [`Basic ${base64("a%20client:s%3A3cret")}`, form],
+      [undefined, { ...form, client_id: "a client", client_secret: "s:3cret" }],
+    ]);
+  });
+
+  test.each<[string, number, unknown, RegExp]>([
+    [
+      "a spent refresh token",
+      400,
+      { error: "invalid_grant", error_description: "Session not active" },
+      /refused the refresh token \(HTTP 400, invalid_grant: Session not active\): log in anew/,
+    ],
+    ["an answer without id_token", 200, { access_token: "a" }, /holds no id_token: log in with the scope openid/],
+    ["a login page", 503, "<html>login</html>", /refused the refresh token \(HTTP 503\)/],
+  ])("%s is said in words, without the token", async (_, code, body, message) => {
+    const { cert } = await serverCertificate();
+    const provider = await startApiServer((request, response) => {
+      if (request.url.includes("well-known"))
+        return sendJson(response, 200, { token_endpoint: `https://127.0.0.1:${provider.port}/token` });
+      return sendJson(response, code, body);
+    });
+    cleanups.push(() => provider.close());
+    const server = await start();
+    const config = {
+      "client-id": "c",
+      "refresh-token": "refresh-token-0001",
+      "idp-issuer-url": `https://127.0.0.1:${provider.port}`,
+      "idp-certificate-authority-data": base64(cert),
+    };
+    const error = await failure(
+      clusterOf(server.kubeConfig({ "auth-provider": { name: "oidc", config } })).json({ path: PODS }),
+    );
+    expect(error).toMatchObject({ reason: "CredentialsError", message: expect.stringMatching(message) });
+    expect(error.message).not.toMatch(/refresh-token-0001/);
     expect(server.requests).toEqual([]);
   });
 });

@@ -56,7 +56,7 @@ function join(client: net.Socket, host: string, port: number, onConnect: () => v
 }
 
 /** An HTTP(S) proxy; `asked` holds what was asked of it, with the credentials. */
-async function startHttpProxy(tls = false, answer = 200) {
+async function startHttpProxy(tls = false, answer = 200, to?: number) {
   const asked: string[] = [];
   const server = tls ? https.createServer(await serverCertificate()) : http.createServer();
   server.on("connect", (request: http.IncomingMessage, socket: net.Socket) => {
@@ -66,7 +66,8 @@ async function startHttpProxy(tls = false, answer = 200) {
       return;
     }
     const [host = "", port] = (request.url ?? "").split(":");
-    join(socket, host, Number(port), () => socket.write("HTTP/1.1 200 Connection established\r\n\r\n"));
+    const [toHost, toPort] = to === undefined ? [host, Number(port)] : ["127.0.0.1", to];
+    join(socket, toHost, toPort, () => socket.write("HTTP/1.1 200 Connection established\r\n\r\n"));
   });
   return { asked, port: await listen(server) };
 }
@@ -177,5 +178,50 @@ describe("proxy-url", () => {
       expect(`${error.stack} ${String(error.cause)}`).not.toMatch(/secret/);
     }
     expect(server.requests).toEqual([]);
+  });
+});
+
+/** Nobody but the proxy can resolve it, and no loopback address is ever asked of a proxy. */
+const API = "https://api.prod.example:6443";
+
+describe("HTTPS_PROXY", () => {
+  const start = async () => {
+    const server = await startApiServer((request, response) =>
+      sendJson(response, 200, { version: request.httpVersion }),
+    );
+    cleanups.push(() => server.close());
+    const proxy = await startHttpProxy(false, 200, server.port);
+    return { server, proxy };
+  };
+  const ask = async (server: ApiServer, cluster: Record<string, unknown> = {}) => {
+    const kubeConfig = server.kubeConfig({}, { server: API, ...cluster });
+    const each = new Cluster({ kubeConfig, retry: { maxAttempts: 1 }, connectTimeoutMs: 1_000 });
+    cleanups.push(() => each.close());
+    return await each.json({ path: PODS });
+  };
+
+  test("is the way where the kubeconfig names none; NO_PROXY takes it away", async () => {
+    const { server, proxy } = await start();
+    vi.stubEnv("HTTPS_PROXY", `http://me:secret@127.0.0.1:${proxy.port}`);
+    expect(await ask(server)).toEqual({ version: "2.0" });
+    expect(proxy.asked).toEqual([`api.prod.example:6443 Basic ${Buffer.from("me:secret").toString("base64")}`]);
+    vi.stubEnv("NO_PROXY", "prod.example");
+    await expect(ask(server)).rejects.toMatchObject({ reason: "HostNotFound" });
+    expect(proxy.asked).toHaveLength(1);
+  });
+
+  test("is not the way where the kubeconfig has a proxy-url", async () => {
+    const { server, proxy } = await start();
+    vi.stubEnv("HTTPS_PROXY", "http://127.0.0.1:1");
+    expect(await ask(server, { "proxy-url": `http://127.0.0.1:${proxy.port}` })).toEqual({ version: "2.0" });
+    expect(proxy.asked).toHaveLength(1);
+  });
+
+  test("of a kind that is not known is refused by its name, without its password", async () => {
+    const { server } = await start();
+    vi.stubEnv("HTTPS_PROXY", "ftp://me:secret@proxy:1");
+    const error = await ask(server).catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ name: "KubeConfigError", field: "HTTPS_PROXY" });
+    expect(String(error)).not.toMatch(/secret/);
   });
 });
