@@ -38,6 +38,11 @@ export interface AdapterDefinition<Config extends BaseConfig, Verdict extends Ag
   createResultParser(): ResultParser<Verdict>;
   /** Is this the line that the agent prints last, of a run that succeeds? Saves the request that confirms the end of the log. */
   isLastLine?(line: string): boolean;
+  /**
+   * Can this line be the first that the agent prints? False of the first line that is read: those before it were rotated away, which
+   * is told as a gap. Default: that is judged by its time.
+   */
+  isFirstLine?(line: string): boolean;
   /** The host's result of a run whose Job existed. Pure; the adapter adds cancellation and continuation evidence. */
   classify(outcome: RunOutcome<Config, Verdict>): AdapterExecutionResult;
   /** May the host continue the conversation of this failed run by itself? Default: yes. No where an operator's limit ended it. */

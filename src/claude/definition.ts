@@ -5,6 +5,7 @@ import { classifyRun } from "./classify.ts";
 import { type ClaudeConfig, parseClaudeConfig } from "./config.ts";
 import { configSchema } from "./config-schema.ts";
 import { agentConfigurationDoc } from "./configuration-doc.ts";
+import { mayComeFirst } from "./event-line.ts";
 import { BUDGET_EXHAUSTED } from "./failure.ts";
 import { modelsFor } from "./models.ts";
 import { prepareClaude } from "./prepare.ts";
@@ -29,6 +30,7 @@ export function claudeDefinition(): AdapterDefinition<ClaudeConfig, ClaudeVerdic
     resumeSessionId: (ctx, config) => resumeSessionId(ctx, workingDirOf(ctx, config)),
     prepare: (input) => prepareClaude(input),
     createResultParser: () => new ClaudeResultParser(),
+    isFirstLine: mayComeFirst,
     isLastLine: isResultLine,
     classify: (outcome) => classifyRun(outcome, new Date()),
     mayContinue: ({ errorCode }) => errorCode !== BUDGET_EXHAUSTED,

@@ -18,6 +18,17 @@ export function readEvent(line: string): JsonObject | null {
   return word(field(value, "type")) === null ? null : value;
 }
 
+/**
+ * Events of the work itself: the CLI prints `system/init` before them, and hooks and plugins may print before that. A `result` can
+ * be all that there is (an unknown session).
+ */
+const OF_THE_WORK = new Set(["assistant", "user", "stream_event"]);
+
+/** Can Claude's output begin with this line? */
+export function mayComeFirst(line: string): boolean {
+  return !OF_THE_WORK.has(word(field(readEvent(line), "type")) ?? "");
+}
+
 /** One piece of what a terminal does not show: white space and controls, a byte order mark, an escape sequence. */
 const CONTROL = new RegExp(
   [

@@ -18,6 +18,7 @@ export interface FollowOptions<Verdict extends AgentVerdict> {
   readonly container: string;
   readonly log: RunLog;
   readonly parser: ResultParser<Verdict>;
+  readonly isFirstLine: ((line: string) => boolean) | undefined;
   readonly isLastLine: ((line: string) => boolean) | undefined;
   /** Before a batch of lines is taken. */
   onLines(): void;
@@ -84,11 +85,12 @@ export class OutputReader<Verdict extends AgentVerdict> {
   }
 
   async #pump(run: Run): Promise<void> {
-    const { container, isLastLine } = this.#options;
+    const { container, isFirstLine, isLastLine } = this.#options;
     try {
       const logs = run.logs({
         container,
         signal: this.#stopped.signal,
+        ...(isFirstLine === undefined ? {} : { isFirstLine }),
         ...(isLastLine === undefined ? {} : { isLastLine }),
         onGap: (gap) => this.#onGap(gap),
       });

@@ -143,7 +143,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       this.#reader === null && this.#neverRan(end) ? "never-ran" : end.exitCode === null ? "may-run" : "ended";
     const result = this.#classified(this.#kindOf(end), end);
     const { output } = this.#reader ?? {};
-    const isLogLost = output?.error != null && !this.#parser.finish().hasResult;
+    const isIncomplete = output?.error != null || output?.gaps.some(({ reason }) => reason === "unreachable");
+    const isLogLost = isIncomplete === true && !this.#parser.finish().hasResult;
     await cleanUp({ run: this.#run, site, config, log, end, isLogLost, isAdopted: this.#started.adopted });
     return result;
   }
@@ -154,6 +155,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       container: this.#container,
       log,
       parser: this.#parser,
+      isFirstLine: definition.isFirstLine?.bind(definition),
       isLastLine: definition.isLastLine?.bind(definition),
       onLines: () => {
         this.#keepalive?.touch();

@@ -596,6 +596,19 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     expect(jobsOf(agentId)).toHaveLength(1);
   });
 
+  test("a log that the node does not give any more is said in its words, and the Job is kept", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const words = "unable to retrieve container logs for containerd://4f0c";
+    const fault = world.k8s.faults.errorRate({ status: 400, message: words, match: { resource: "pods/log" } });
+    const each = run(world, adapter, { agentId });
+    await each.result;
+    expect(fault.hits).toBeGreaterThan(1);
+    fault.remove();
+    expect(each.notes().join("\n")).toContain(words);
+    expect(jobsOf(agentId)).toHaveLength(1);
+  });
+
   test("a Job that cannot be deleted afterwards is said, and the result stands", async () => {
     const agentId = fresh();
     const { adapter } = adapterOf(world);

@@ -1,6 +1,7 @@
+import { readdir, readFile } from "node:fs/promises";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readEvent } from "../../../src/claude/event-line.ts";
+import { mayComeFirst, readEvent } from "../../../src/claude/event-line.ts";
 import { formatClaudeStreamEvent } from "../../../src/claude/format-event.ts";
 import { isResultLine } from "../../../src/claude/result-event.ts";
 import { ClaudeResultParser } from "../../../src/claude/stream-json.ts";
@@ -127,4 +128,17 @@ describe("an event on a line", () => {
     readings(line);
     expect(performance.now() - began).toBeLessThan(2_000);
   });
+});
+
+test("the output begins with no event of the work: one that is read first lost what stood before it", async () => {
+  const recordings = new URL("../../fixtures/claude-stream-json/", import.meta.url);
+  const files = (await readdir(recordings)).filter((name) => name.endsWith(".jsonl"));
+  expect(files.length).toBeGreaterThan(5);
+  for (const name of files) {
+    const [first = ""] = (await readFile(new URL(name, recordings), "utf8")).split("\n");
+    expect(mayComeFirst(first), name).toBe(true);
+  }
+  expect(["npm warn old", "", `${ESC}[2J`].map(mayComeFirst)).toEqual([true, true, true]);
+  expect(mayComeFirst(`${ESC}[2J${said}`)).toBe(false);
+  expect(mayComeFirst(JSON.stringify({ type: "user", message: {} }))).toBe(false);
 });
