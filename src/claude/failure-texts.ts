@@ -102,6 +102,9 @@ export const TROUBLE = anyOf(
   /unexpected (?:end of (?:json|input|file|stream)|token\b)|is not valid json|intercepting the request|<!doctype html|<html\b/,
 );
 
+/** A request that failed without an answer, as CLIs say it that have no fields for it: no status follows. Their refusals do not pass. */
+export const FAILED_WITHOUT_STATUS = /^API Error: (?!\d{3}\b)(?!.*(?:usage policy|output token))/i;
+
 /** What the session holds makes every request fail: it is too long, or one of its messages is refused. */
 export const SESSION_UNUSABLE = anyOf(
   // Too long, in the words of the CLI, the API, and the models behind gateways.
@@ -116,7 +119,7 @@ export const SESSION_UNUSABLE = anyOf(
   /tool use concurrency|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
   /text content blocks must|thinking.{0,6} blocks?\b.{0,60}(?:cannot be modified|must|invalid)|signature.{0,6} in .{0,4}thinking/,
   /encrypted_(?:content|index|stdout)/,
-  /could not process (?:image|pdf|document)|images? (?:dimensions |in the conversation )?exceeds?|too many images/,
+  /could not process (?:image|pdf|document)|image was too large|images? (?:dimensions |in the conversation )?exceeds?|too many images/,
   /image (?:does not match|cannot be empty|file is empty)|pdf (?:specified|cannot be empty)|\d+ pdf pages/,
 );
 

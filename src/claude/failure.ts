@@ -1,5 +1,6 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import {
+  FAILED_WITHOUT_STATUS,
   LOGIN_NEEDED,
   MODEL_UNKNOWN,
   MONEY,
@@ -92,7 +93,7 @@ function kindOf(verdict: ClaudeVerdict, texts: readonly string[]): Kind | null {
   // Limits of money come as 429, 400 or 403, with any type.
   if (said(MONEY)) return "money";
   if (said(QUOTA) || (verdict.rateLimit !== null && failures.some(isRateLimit))) return "quota";
-  return first(byStatusOrWord) ?? byText(said) ?? byTerminalReason(verdict.result, failures);
+  return first(byStatusOrWord) ?? byText(said) ?? byMissingAnswer(verdict, failures);
 }
 
 /** The message about the failed request says more than the result's fields, which repeat it in part. */
@@ -200,11 +201,19 @@ function byText(said: (pattern: RegExp) => boolean): Kind | null {
   return null;
 }
 
-/** A request that failed without an answer that the CLI could read: something on the way to the API. */
-function byTerminalReason(result: ClaudeResult | null, failures: readonly ApiFailure[]): Kind | null {
-  const hasStatus = failures.some(({ status }) => status !== null);
+/**
+ * A request that failed without an answer that the CLI could read: something on the way to the API. Current CLIs say it by their
+ * `terminal_reason`, 2.0 by a result that has nothing at all, 1.0 by a text; and no CLI tries a request again that cannot succeed.
+ */
+function byMissingAnswer({ result, hasOutput }: ClaudeVerdict, failures: readonly ApiFailure[]): Kind | null {
+  if (failures.some(({ isRetried }) => isRetried)) return "trouble";
+  if (result === null) return null;
   const isRefused = failures.some(({ word, type }) => word === "invalid_request" || type !== null);
-  return result?.terminalReason === "api_error" && !hasStatus && !isRefused ? "trouble" : null;
+  if (isRefused || failures.some(({ status }) => status !== null)) return null;
+  if (result.terminalReason !== null) return result.terminalReason === "api_error" ? "trouble" : null;
+  const isBlank = !hasOutput && result.text === null && result.errors.length === 0;
+  if (result.subtype === "error_during_execution" && isBlank) return "trouble";
+  return result.isError && FAILED_WITHOUT_STATUS.test(result.text ?? "") ? "trouble" : null;
 }
 
 function isSessionUnusable(verdict: ClaudeVerdict, requestWords: readonly string[]): boolean {

@@ -11,6 +11,8 @@ export interface ApiFailure {
   /** `api_error` of current CLIs, the most exact: `connection_failed`, `usage_limit_reached`, `tool_history_mismatch`, … */
   readonly kind: string | null;
   readonly message: string | null;
+  /** The CLI said that it tries the request again. */
+  readonly isRetried: boolean;
   readonly resetsAt: Date | null;
 }
 
@@ -78,6 +80,7 @@ export function readApiFailure(event: JsonObject, message: string | null): ApiFa
     type: word(field(event, "api_error_type")),
     kind: word(field(event, "api_error")),
     message,
+    isRetried: false,
     resetsAt: instantOf(field(field(field(event, "api_error_params"), "rate_limit_info"), "resetsAt")),
   };
 }

@@ -159,6 +159,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       type: null,
       kind: null,
       message: null,
+      isRetried: true,
       resetsAt: null,
     };
     this.#apiFailure = failure;

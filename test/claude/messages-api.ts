@@ -4,7 +4,9 @@ import type { AddressInfo } from "node:net";
 /** What the stand-in answers to one request. */
 export type Answer =
   | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "tool"; readonly command: string }
+  | { readonly kind: "tool"; readonly command: string; readonly background?: boolean }
+  /** A call of a tool other than Bash. */
+  | { readonly kind: "call"; readonly tool: string; readonly input: Record<string, unknown> }
   | {
       readonly kind: "error";
       readonly status: number;
@@ -14,6 +16,8 @@ export type Answer =
     }
   /** The connection breaks in the middle of the answer. */
   | { readonly kind: "cut"; readonly text: string }
+  /** A gateway's answer in place of the API's. */
+  | { readonly kind: "foreign"; readonly contentType: string; readonly body: string }
   /** Nothing, until the client goes away. */
   | { readonly kind: "silence" };
 
@@ -73,6 +77,10 @@ export class MessagesApi {
     this.#onAsked?.();
     this.#onAsked = null;
     if (answer.kind === "silence") return;
+    if (answer.kind === "foreign") {
+      response.writeHead(200, { "content-type": answer.contentType }).end(answer.body);
+      return;
+    }
     if (answer.kind === "error") {
       const error = { type: "error", error: { type: answer.type, message: answer.message } };
       response
@@ -89,7 +97,7 @@ export class MessagesApi {
 }
 
 function* events(
-  answer: Extract<Answer, { kind: "text" | "tool" | "cut" }>,
+  answer: Extract<Answer, { kind: "text" | "tool" | "call" | "cut" }>,
   { number, model }: Asked,
 ): Generator<{ type: string } & Record<string, unknown>> {
   const usage = { input_tokens: 25, cache_creation_input_tokens: 5, cache_read_input_tokens: 11, output_tokens: 1 };
@@ -106,26 +114,37 @@ function* events(
       usage,
     },
   };
-  const isTool = answer.kind === "tool";
+  const call = callOf(answer);
   yield {
     type: "content_block_start",
     index: 0,
-    content_block: isTool
-      ? { type: "tool_use", id: `toolu_${number}`, name: "Bash", input: {} }
-      : { type: "text", text: "" },
+    content_block:
+      call === null
+        ? { type: "text", text: "" }
+        : { type: "tool_use", id: `toolu_${number}`, name: call.tool, input: {} },
   };
-  const input = isTool ? JSON.stringify({ command: answer.command, description: "run it" }) : "";
   yield {
     type: "content_block_delta",
     index: 0,
-    delta: isTool ? { type: "input_json_delta", partial_json: input } : { type: "text_delta", text: answer.text },
+    delta:
+      call === null
+        ? { type: "text_delta", text: "text" in answer ? answer.text : "" }
+        : { type: "input_json_delta", partial_json: JSON.stringify(call.input) },
   };
   if (answer.kind === "cut") return;
   yield { type: "content_block_stop", index: 0 };
   yield {
     type: "message_delta",
-    delta: { stop_reason: isTool ? "tool_use" : "end_turn", stop_sequence: null },
+    delta: { stop_reason: call !== null ? "tool_use" : "end_turn", stop_sequence: null },
     usage: { output_tokens: 17 },
   };
   yield { type: "message_stop" };
+}
+
+function callOf(answer: Answer): { tool: string; input: Record<string, unknown> } | null {
+  if (answer.kind === "call") return answer;
+  if (answer.kind !== "tool") return null;
+  const { command, background } = answer;
+  const input = { command, description: "run it", ...(background === true ? { run_in_background: true } : {}) };
+  return { tool: "Bash", input };
 }

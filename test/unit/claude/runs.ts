@@ -16,6 +16,30 @@ export function recordedEnd(name: string): { exitCode: number; stderr: string } 
   return JSON.parse(readFileSync(url, "utf8"))[name];
 }
 
+export interface Recording {
+  readonly name: string;
+  readonly lines: readonly string[];
+  readonly exitCode: number;
+  readonly stderr: string;
+  /** The session that it was to resume. */
+  readonly resumed: string | null;
+}
+
+/** All of them, of all versions. */
+export function recordings(): Recording[] {
+  return ["claude-stream-json", "claude-recordings"].flatMap((folder) => {
+    const read = (file: string) => readFileSync(new URL(`../../fixtures/${folder}/${file}`, import.meta.url), "utf8");
+    const index: Record<string, { exitCode: number; stderr: string }> = JSON.parse(read("index.json"));
+    return Object.entries(index).map(([name, { exitCode, stderr }]) => ({
+      name,
+      lines: read(`${name}.jsonl`).split("\n").slice(0, -1),
+      exitCode,
+      stderr,
+      resumed: /resumed|unknown-session/.test(name) ? "11111111-2222-3333-4444-555555555555" : null,
+    }));
+  });
+}
+
 export function verdictOf(lines: readonly (string | object)[]): ClaudeVerdict {
   const parser = new ClaudeResultParser();
   for (const line of lines) parser.push(typeof line === "string" ? line : JSON.stringify(line));
