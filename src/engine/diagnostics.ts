@@ -1,6 +1,6 @@
 import { channel } from "node:diagnostics_channel";
 import type { Bus } from "./bus.ts";
-import type { EngineStats } from "./engine.ts";
+import type { EngineStats } from "./engine-types.ts";
 import type { Freshness } from "./informer/informer.ts";
 import type { RunEvents, RunRef } from "./runs/topics.ts";
 import type { EngineTopics, WatchEvent } from "./topics.ts";

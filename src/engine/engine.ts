@@ -1,43 +1,33 @@
 import { Bus } from "./bus.ts";
 import { diagnose } from "./diagnostics.ts";
-import type { RunEngineOptions, RunOptions, StartOptions } from "./engine-options.ts";
+import type {
+  EngineEvents,
+  EngineStats,
+  EngineView,
+  LaunchOptions,
+  RunEngineOptions,
+  RunOptions,
+  StartOptions,
+} from "./engine-types.ts";
 import { anyResource, type ResourceInformerOptions } from "./informer/any-resource.ts";
-import { Informer, type InformerOptions, type InformerStats, type Resource } from "./informer/informer.ts";
+import { Informer, type InformerOptions, type Resource } from "./informer/informer.ts";
 import { listAll } from "./informer/page-request.ts";
 import { keyOf } from "./informer/store.ts";
 import { trimJob, trimPod } from "./informer/trim.ts";
 import { Keepalive } from "./keepalive/keepalive.ts";
 import type { Job, KubeObject, Pod } from "./kubernetes.ts";
-import { createJob, type JobManifest } from "./runs/launch.ts";
+import type { JobManifest } from "./runs/launch.ts";
+import { LaunchQueue } from "./runs/launch-queue.ts";
+import { Launcher } from "./runs/launcher.ts";
 import { resolvePolicy } from "./runs/policy.ts";
 import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
-import { EngineStoppedError, type RunPhase } from "./runs/types.ts";
+import { EngineStoppedError } from "./runs/types.ts";
 import { Scope } from "./scope.ts";
 import { publishProblems, ServerState } from "./server-state.ts";
-import { type ClaimTarget, claimJob, withLabels } from "./shard.ts";
+import { type ClaimTarget, claimJob } from "./shard.ts";
 import type { EngineTopics } from "./topics.ts";
-import { Cluster, LinkedAbort, type RequestCounts } from "./transport/index.ts";
-
-/** Jobs and pods of all shards, kept up to date until it is closed. */
-export interface EngineView extends AsyncDisposable {
-  readonly jobs: Informer<Job>;
-  readonly pods: Informer<Pod>;
-  close(): void;
-}
-
-/** What `engine.on` takes. */
-export type EngineEvents = Pick<EngineTopics, "problem" | "recovered" | "listenerError">;
-
-export interface EngineStats {
-  runs: number;
-  /** How many of them stand in each phase. */
-  phases: Partial<Record<RunPhase, number>>;
-  tombstones: number;
-  keepalives: number;
-  informers: InformerStats[];
-  requests: RequestCounts;
-}
+import { Cluster } from "./transport/index.ts";
 
 const JOBS: Resource<Job> = { plural: "jobs", root: "/apis/batch/v1", trim: trimJob };
 const PODS: Resource<Pod> = { plural: "pods", root: "/api/v1", trim: trimPod };
@@ -69,6 +59,8 @@ export class RunEngine {
   readonly #stopped = new AbortController();
   readonly #registry: RunRegistry;
   readonly #undiagnosed: () => void;
+  readonly #queue: LaunchQueue;
+  readonly #launcher: Launcher;
   #stopping: Promise<void> | null = null;
 
   /**
@@ -97,11 +89,14 @@ export class RunEngine {
     const { kubeConfig, policy, progressTimeoutMs, backoff, transport } = options;
     const resolved = resolvePolicy(policy);
     this.#scope = new Scope(options);
-    this.cluster = new Cluster({ ...transport, kubeConfig });
     const report = (error: unknown) => this.#report(error);
-    this.#common = { cluster: this.cluster, progressTimeoutMs, backoff, onSubscriberError: report };
     // What a listener of `listenerError` throws has no other place to go.
     this.bus = new Bus((error, topic) => (topic === "listenerError" ? warn(error) : report(error)));
+    this.#queue = new LaunchQueue(options, () => {
+      if (this.bus.hasSubscribers("queue")) this.bus.publish("queue", this.#queue.stats());
+    });
+    this.cluster = new Cluster({ ...transport, kubeConfig });
+    this.#common = { cluster: this.cluster, progressTimeoutMs, backoff, onSubscriberError: report };
     this.server = new ServerState(this.bus, this.#stopped.signal);
     const own = {
       ...this.#common,
@@ -135,6 +130,14 @@ export class RunEngine {
       policy: resolved,
       report,
     });
+    this.#launcher = new Launcher({
+      cluster: this.cluster,
+      bus: this.bus,
+      scope: this.#scope,
+      registry: this.#registry,
+      queue: this.#queue,
+      stopped: this.#stopped.signal,
+    });
     this.#undiagnosed = diagnose(this);
     this.jobs.start();
     this.pods.start();
@@ -151,27 +154,14 @@ export class RunEngine {
 
   /**
    * Creates a Job and follows it. The run is registered before the request leaves, since the watch may tell of the Job
-   * before the answer does. A run is one pod at a time, retries after each other: `completions` and `parallelism` are 1, as they
+   * before the answer does. Waits for its turn: by `priority`, and while there are more of them than `maxConcurrent`, or than the
+   * server bears at once. A run is one pod at a time, retries after each other: `completions` and `parallelism` are 1, as they
    * are where they are not given.
    * @throws TypeError for a manifest that the watches would not see or that is no run; ApiError, `AlreadyExists` when the name is taken.
    */
-  async launch(job: JobManifest, { signal, policy }: RunOptions & { signal?: AbortSignal } = {}): Promise<Run> {
+  async launch(job: JobManifest, options: LaunchOptions = {}): Promise<Run> {
     this.#throwIfStopped();
-    const namespace = job.metadata.namespace ?? this.#scope.defaultNamespace;
-    this.#scope.checkManifest(job, namespace);
-    const { run, bind } = this.#registry.expect(namespace, job.metadata.name, policy);
-    const ended = new LinkedAbort([signal, run.closed]);
-    try {
-      bind(await createJob(this.cluster, namespace, withLabels(job, this.#scope.shard), ended.signal));
-      return run;
-    } catch (error) {
-      // Closed already: by the engine's stop, which ended the request too.
-      const reason = run.closed.aborted ? run.closed.reason : error;
-      run.release();
-      throw reason;
-    } finally {
-      ended.release();
-    }
+    return await this.#launcher.launch(job, options);
   }
 
   /**
@@ -276,6 +266,7 @@ export class RunEngine {
       phases: this.#registry.phases(),
       tombstones: this.#registry.tombstones,
       keepalives: this.keepalive.size,
+      queue: this.#queue.stats(),
       informers: [...this.#informers].map((informer) => informer.stats()),
       requests: this.cluster.requests.snapshot(),
     };

@@ -1,13 +1,16 @@
 /** The library: `k8s-run-informer/engine`. */
 export type { Bus, SubscribeTo } from "./bus.ts";
 export { type DiagnosedEngine, liveEngines, type RunMessage } from "./diagnostics.ts";
-export {
-  type EngineEvents,
-  type EngineStats,
-  type EngineView,
-  RunEngine,
-} from "./engine.ts";
-export type { RunEngineOptions, RunOptions, StartOptions } from "./engine-options.ts";
+export { RunEngine } from "./engine.ts";
+export type {
+  EngineEvents,
+  EngineStats,
+  EngineView,
+  LaunchOptions,
+  RunEngineOptions,
+  RunOptions,
+  StartOptions,
+} from "./engine-types.ts";
 export * from "./facts.ts";
 export type { ResourceInformerOptions } from "./informer/any-resource.ts";
 export type { BackoffOptions } from "./informer/backoff.ts";
@@ -32,6 +35,7 @@ export { classify, type Verdict } from "./runs/classify.ts";
 export type { DeleteOptions } from "./runs/delete-job.ts";
 export { describe } from "./runs/describe.ts";
 export type { JobManifest } from "./runs/launch.ts";
+export type { LaunchLimits, QueueStats } from "./runs/launch-queue.ts";
 export { DEFAULT_POLICY, type RunPolicy } from "./runs/policy.ts";
 export { Run, type WaitOptions } from "./runs/run.ts";
 export { RunLogs } from "./runs/run-logs.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { RunEngine } from "./engine.ts";
-import type { RunEngineOptions, StartOptions } from "./engine-options.ts";
+import type { RunEngineOptions, StartOptions } from "./engine-types.ts";
 import type { KubeConfig } from "./transport/index.ts";
 
 export interface EngineLease {

@@ -1,4 +1,4 @@
-import type { RunEngineOptions } from "./engine-options.ts";
+import type { RunEngineOptions } from "./engine-types.ts";
 import { isNamespaceName } from "./informer/any-resource.ts";
 import type { JobManifest } from "./runs/launch.ts";
 import { shardLabels } from "./shard.ts";

@@ -1,5 +1,6 @@
 import type { StoreChange } from "./informer/store.ts";
 import type { Job, Pod } from "./kubernetes.ts";
+import type { QueueStats } from "./runs/launch-queue.ts";
 import type { RunTopics } from "./runs/topics.ts";
 
 /**
@@ -40,6 +41,8 @@ export interface EngineTopics extends RunTopics {
   problem: EngineProblem;
   /** The watch that had a problem is open again. */
   recovered: Omit<EngineProblem, "error">;
+  /** A launch began to wait, had its turn, was answered, or its run ended. */
+  queue: QueueStats;
   /** What a listener threw, or its promise rejected with. */
   listenerError: unknown;
 }

@@ -1,0 +1,76 @@
+import type { Bus } from "../bus.ts";
+import type { LaunchOptions } from "../engine-types.ts";
+import { jobFacts } from "../facts.ts";
+import type { Scope } from "../scope.ts";
+import { withLabels } from "../shard.ts";
+import type { EngineTopics } from "../topics.ts";
+import { type Cluster, LinkedAbort } from "../transport/index.ts";
+import { createJob, type JobManifest } from "./launch.ts";
+import type { LaunchQueue, Turn } from "./launch-queue.ts";
+import type { RunRegistry } from "./registry.ts";
+import type { Run } from "./run.ts";
+
+interface LauncherOptions {
+  cluster: Cluster;
+  bus: Bus<EngineTopics>;
+  scope: Scope;
+  registry: RunRegistry;
+  queue: LaunchQueue;
+  /** The engine's end. */
+  stopped: AbortSignal;
+}
+
+/** Creates Jobs, in their turn, and registers their runs. */
+export class Launcher {
+  readonly #options: LauncherOptions;
+
+  constructor(options: LauncherOptions) {
+    this.#options = options;
+  }
+
+  async launch(job: JobManifest, { signal, policy, priority = 0 }: LaunchOptions): Promise<Run> {
+    const { cluster, scope, registry, queue, stopped } = this.#options;
+    const namespace = job.metadata.namespace ?? scope.defaultNamespace;
+    scope.checkManifest(job, namespace);
+    if (typeof priority !== "number" || Number.isNaN(priority))
+      throw new TypeError(`priority must be a number, got ${String(priority)}`);
+    const waiting = new LinkedAbort([signal, stopped]);
+    const turn = await queue.turn(priority, waiting.signal).finally(() => waiting.release());
+    const { run, bind } = registry.expect(namespace, job.metadata.name, policy);
+    const ended = new LinkedAbort([signal, run.closed]);
+    try {
+      bind(await createJob(cluster, namespace, withLabels(job, scope.shard), ended.signal));
+      turn.created();
+      this.#endWith(run, turn);
+      return run;
+    } catch (error) {
+      turn.ended();
+      // Closed already: by the engine's stop, which ended the request too.
+      const reason = run.closed.aborted ? run.closed.reason : error;
+      run.release();
+      throw reason;
+    } finally {
+      ended.release();
+    }
+  }
+
+  /** The turn ends with the Job, or when the run is not followed any more. */
+  #endWith(run: Run, turn: Turn): void {
+    const { bus } = this.#options;
+    const ended = new AbortController();
+    const { signal } = ended;
+    const end = () => {
+      ended.abort();
+      turn.ended();
+    };
+    run.closed.addEventListener("abort", end, { once: true, signal });
+    const onJob = ({ type, object }: EngineTopics["job"]) => {
+      if (object.metadata.uid !== run.uid) return;
+      if (type === "deleted" || jobFacts(object).end?.havePodsEnded === true) end();
+    };
+    bus.subscribe("job", onJob, { key: `${run.namespace}/${run.jobName}`, signal });
+    // A Job that came and was deleted in a gap of the watch is on no other topic.
+    bus.subscribe("run.gone", end, { key: run.id, signal });
+    if (run.liveness() === "ended") end();
+  }
+}

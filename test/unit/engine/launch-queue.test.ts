@@ -1,0 +1,119 @@
+/** How many launches reach the server at a time, in which order and how fast: over the wire. */
+import { describe, expect, it, onTestFinished } from "vitest";
+import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import { EngineStoppedError, RunEngine, type RunEngineOptions } from "../../../src/engine/index.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+
+const MAIN = { container: "main" };
+
+async function start(options: Partial<RunEngineOptions> = {}) {
+  const k8s = await startKubernetes({ delays: "fast" });
+  const ends = new Map<string, () => void>();
+  k8s.addProgram("main", async function* (container) {
+    yield "started";
+    const name = container.pod.labels["job-name"] ?? "";
+    if (name.startsWith("long")) await new Promise<void>((resolve) => ends.set(name, resolve));
+  });
+  const engine = await RunEngine.start({
+    kubeConfig: kubeConfigOf(k8s),
+    namespace: NAMESPACE,
+    labels: LABELS,
+    ...options,
+  });
+  onTestFinished(() => engine.stop());
+  return { k8s, engine, end: (name: string) => ends.get(name)?.() };
+}
+
+const jobNames = (k8s: EmbeddedKubernetes) => k8s.objects.list("jobs", NAMESPACE).map(({ metadata }) => metadata.name);
+
+describe("launches", () => {
+  it("reach the server ten at a time, each once, however many there are", async () => {
+    const { k8s, engine } = await start();
+    let arrived = 0;
+    let most = 0;
+    const where = () => {
+      arrived += 1;
+      most = Math.max(most, arrived - k8s.objects.list("jobs", NAMESPACE).length);
+      return true;
+    };
+    k8s.faults.delayRequests(20, { match: { verb: "create", resource: "jobs", where } });
+    await Promise.all(Array.from({ length: 100 }, (_, index) => engine.launch(job(`job-${index}`))));
+    expect(arrived).toBe(100);
+    expect(most).toBe(10);
+    expect(k8s.requests.count("create jobs")).toBe(100);
+    expect(engine.stats().queue).toMatchObject({ waiting: 0, creating: 0, longestWaitMs: 0 });
+  });
+
+  it("wait while `maxConcurrent` runs have not ended; the one of the highest priority is next", async () => {
+    const { k8s, engine, end } = await start({ maxConcurrent: 1 });
+    const first = await engine.launch(job("long-first"));
+    await first.podReady(MAIN);
+    const lengths: number[] = [];
+    engine.bus.subscribe("queue", ({ waiting }) => lengths.push(waiting));
+    const low = engine.launch(job("low"), { priority: -1 });
+    const normal = engine.launch(job("long-normal"));
+    const high = engine.launch(job("long-high"), { priority: 10 });
+    expect(engine.stats().queue).toMatchObject({ waiting: 3, running: 1 });
+    expect(jobNames(k8s)).toEqual(["long-first"]);
+    end("long-first");
+    await (await high).podReady(MAIN);
+    expect(jobNames(k8s)).toEqual(["long-first", "long-high"]);
+    end("long-high");
+    await (await normal).podReady(MAIN);
+    end("long-normal");
+    await (await low).terminated(MAIN);
+    expect(lengths).toEqual(expect.arrayContaining([1, 2, 3, 0]));
+  });
+
+  it("have their turn when a run is deleted or released, and when a create is refused", async () => {
+    const { engine } = await start({ maxConcurrent: 1 });
+    const deleted = await engine.launch(job("long-deleted"));
+    const released = engine.launch(job("long-released"));
+    await deleted.delete();
+    (await released).release();
+    await engine.launch(job("short"));
+    await expect(engine.launch(job("short"))).rejects.toMatchObject({ reason: "AlreadyExists" });
+    await engine.launch(job("last"));
+  });
+
+  it("are no faster than `createsPerSecond`, after a burst of `createBurst`", async () => {
+    const { engine } = await start({ createsPerSecond: 20, createBurst: 5 });
+    const begin = performance.now();
+    const after: number[] = [];
+    const launch = (name: string) => engine.launch(job(name)).then(() => after.push(performance.now() - begin));
+    await Promise.all(Array.from({ length: 15 }, (_, index) => launch(`job-${index}`)));
+    // Ten more at 20 a second, less what trickled in meanwhile.
+    expect(after.at(-1)).toBeGreaterThan(450);
+    expect(after[4]).toBeLessThan(450);
+  });
+
+  it("that wait end with their signal, and with the engine", async () => {
+    const { k8s, engine } = await start({ maxConcurrent: 1 });
+    await engine.launch(job("long-first"));
+    const abort = new AbortController();
+    const aborted = expect(engine.launch(job("aborted"), { signal: abort.signal })).rejects.toThrow("enough");
+    const stopped = expect(engine.launch(job("stopped"))).rejects.toThrow(EngineStoppedError);
+    abort.abort(new Error("enough"));
+    await aborted;
+    expect(engine.stats().queue.waiting).toBe(1);
+    await engine.stop();
+    await stopped;
+    expect(jobNames(k8s)).toEqual(["long-first"]);
+  });
+
+  it.each([
+    [{ maxConcurrent: 0 }, /maxConcurrent must be a number of at least 1, got 0/],
+    [{ createBurst: 0.5 }, /createBurst must be a number of at least 1, got 0\.5/],
+    [{ createsPerSecond: 0 }, /createsPerSecond must be a number above 0, got 0/],
+    [{ createsPerSecond: "5" as unknown as number }, /createsPerSecond must be .*, got "5"/],
+  ])("with %j are refused", async (options, message) => {
+    await expect(start(options)).rejects.toThrow(message);
+  });
+
+  it("with a priority that is none are refused", async () => {
+    const { engine } = await start();
+    await expect(engine.launch(job("x"), { priority: Number.NaN })).rejects.toThrow(
+      /priority must be a number, got NaN/,
+    );
+  });
+});
