@@ -14,7 +14,7 @@ export type { RequestMatch } from "./faults/request-match.ts";
 export type { ActiveFault, FaultScope, Stall } from "./faults/rule-set.ts";
 export type { WatchFrameFault } from "./faults/targets.ts";
 export type { KubeConfigFile } from "./kubeconfig.ts";
-export type { Delays } from "./kubelet/delays.ts";
+export type { DelayRange, Delays } from "./kubelet/delays.ts";
 export type { ImageFailure } from "./kubelet/image-registry.ts";
 export type { NodeOptions } from "./kubelet/nodes.ts";
 export type {

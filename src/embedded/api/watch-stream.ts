@@ -305,6 +305,7 @@ const BOOKMARK_FIELDS: Readonly<Partial<Record<ResourceName, Record<string, unkn
   namespaces: { spec: {}, status: {} },
   nodes: { spec: {}, status: {} },
   persistentvolumeclaims: { spec: { resources: {} }, status: {} },
+  priorityclasses: { value: 0 },
 };
 
 function bookmarkJson(resource: ResourceName, resourceVersion: number, initialEventsEnd: boolean): Buffer {

@@ -14,8 +14,10 @@ import {
 } from "../objects/workloads.ts";
 import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
+import { disruptionTarget, disruptPod } from "../store/disruption.ts";
 import type { EventRecorder } from "../store/event-recorder.ts";
 import type { ObjectStore } from "../store/store.ts";
+import { type PlacedPod, victimsFor } from "./preemption.ts";
 
 export interface SchedulerOptions {
   store: ObjectStore;
@@ -42,8 +44,8 @@ export class Scheduler {
   readonly #options: SchedulerOptions;
   /** Pods that no node takes, by uid. */
   readonly #unschedulable = new Map<string, { namespace: string; name: string }>();
-  /** Unfinished pods on each node, by uid, with what they ask for. */
-  readonly #placed = new Map<string, Map<string, Record<string, number>>>();
+  /** Unfinished pods on each node, by uid. */
+  readonly #placed = new Map<string, Map<string, PlacedPod>>();
   #retryDue = false;
 
   constructor(options: SchedulerOptions) {
@@ -78,7 +80,9 @@ export class Scheduler {
       pods = new Map();
       this.#placed.set(node, pods);
     }
-    pods.set(pod.metadata.uid, this.#options.overcommit ? {} : podAmounts(pod.spec, "requests"));
+    const { namespace = "", name, uid, creationTimestamp: createdAt } = pod.metadata;
+    const requests = this.#options.overcommit ? {} : podAmounts(pod.spec, "requests");
+    pods.set(uid, { namespace, name, uid, priority: pod.spec.priority ?? 0, createdAt, requests });
   }
 
   #leave(pod: Pod): void {
@@ -106,10 +110,45 @@ export class Scheduler {
     if (node === undefined) {
       this.#unschedulable.set(uid, { namespace, name });
       if (this.#reject(pod, message)) events.record(pod, source, "Warning", "FailedScheduling", message);
+      this.#preempt(pod);
       return;
     }
     this.#bind(pod, node);
     events.record(pod, source, "Normal", "Scheduled", `Successfully assigned ${namespace}/${name} to ${node}`);
+  }
+
+  /** Makes room where the fewest less important pods have to go; the pod is scheduled when they have gone. */
+  #preempt(pod: Pod): void {
+    const { store, clock, events } = this.#options;
+    const { priority = 0, preemptionPolicy } = pod.spec;
+    if (priority <= 0 || preemptionPolicy === "Never") return;
+    const requests = podAmounts(pod.spec, "requests");
+    let best: { node: string; victims: PlacedPod[] } | undefined;
+    for (const node of store.list("nodes") as Node[]) {
+      if (this.#refuses(node, pod.spec, {}).length > 0) continue;
+      const allocatable = Object.entries(node.status.allocatable ?? {}).map(([name, text]) => [
+        name,
+        parseQuantity(text),
+      ]);
+      const placed = [...(this.#placed.get(node.metadata.name)?.values() ?? [])];
+      const victims = victimsFor(requests, priority, Object.fromEntries(allocatable), placed);
+      if (victims === undefined || victims.length === 0) continue;
+      if (best === undefined || victims.length < best.victims.length) best = { node: node.metadata.name, victims };
+    }
+    for (const { namespace, name, uid } of best?.victims ?? []) {
+      const object = store.get("pods", namespace, name);
+      if (object?.metadata.uid !== uid || object.metadata.deletionTimestamp !== undefined) continue;
+      const victim = podOf(object);
+      const message = "default-scheduler: preempting to accommodate a higher priority pod";
+      disruptPod(
+        store,
+        victim,
+        disruptionTarget("PreemptionByScheduler", message, clock.now(), victim),
+        "kube-scheduler",
+      );
+      const text = `Preempted by pod ${pod.metadata.uid} on node ${best?.node}`;
+      events.record(victim, source, "Normal", "Preempted", text);
+    }
   }
 
   #bind({ metadata }: Pod, node: string): void {
@@ -195,7 +234,7 @@ export class Scheduler {
     for (const [resource, wanted] of Object.entries(requests)) {
       if (wanted === 0) continue;
       let free = parseQuantity(allocatable[resource] ?? "0");
-      for (const other of placed?.values() ?? []) free -= other[resource] ?? 0;
+      for (const other of placed?.values() ?? []) free -= other.requests[resource] ?? 0;
       if (wanted > free) refused.push(`Insufficient ${resource}`);
     }
     return refused;

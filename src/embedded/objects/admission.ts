@@ -71,8 +71,6 @@ function admitPod(pod: NewObject & { metadata: { creationTimestamp?: string } })
       cloneJson,
     ),
   ];
-  spec.priority ??= 0;
-  spec.preemptionPolicy ??= "PreemptLowerPriority";
   pod.status = { phase: "Pending", ...gatedCondition(spec, pod.metadata.creationTimestamp), qosClass: qosClass(spec) };
 }
 

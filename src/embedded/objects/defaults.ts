@@ -25,6 +25,10 @@ export function applyDefaults(resource: ResourceName, object: NewObject): void {
     case "leases":
       object.spec = fields(object.spec);
       break;
+    case "priorityclasses":
+      object.value ??= 0;
+      object.preemptionPolicy ??= "PreemptLowerPriority";
+      break;
     case "namespaces":
       object.spec = { finalizers: ["kubernetes"], ...fields(object.spec) };
       break;

@@ -9,6 +9,7 @@ export type ResourceName =
   | "nodes"
   | "persistentvolumeclaims"
   | "pods"
+  | "priorityclasses"
   | "secrets"
   | "serviceaccounts";
 
@@ -59,6 +60,11 @@ export const RESOURCES: Readonly<Record<ResourceName, ResourceType>> = {
   nodes: type("nodes", "Node", { namespaced: false, shortNames: ["no"] }),
   persistentvolumeclaims: type("persistentvolumeclaims", "PersistentVolumeClaim", { shortNames: ["pvc"] }),
   pods: type("pods", "Pod", { shortNames: ["po"], categories: ["all"], hasGeneration: true }),
+  priorityclasses: type("priorityclasses", "PriorityClass", {
+    group: "scheduling.k8s.io",
+    namespaced: false,
+    shortNames: ["pc"],
+  }),
   secrets: type("secrets", "Secret"),
   serviceaccounts: type("serviceaccounts", "ServiceAccount", { shortNames: ["sa"] }),
 };

@@ -10,12 +10,14 @@ import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources
 import { badRequest, notFound } from "../objects/status-error.ts";
 import { namespaceTerminating, validate } from "../objects/validation.ts";
 import { sortedMap, tidy } from "./metadata.ts";
+import { admitPriority } from "./pod-priority.ts";
 import type { WriteOptions } from "./writers.ts";
 
 /** What a new object depends on. */
 export interface Surroundings {
   now(): number;
   get(resource: ResourceName, namespace: string | undefined, name: string): StoredObject | undefined;
+  list(resource: ResourceName): StoredObject[];
 }
 
 /** What is stored of a POST: with a name, metadata, defaults, admitted and valid. Throws `StatusError` 400, 403, 404, 422. */
@@ -70,6 +72,7 @@ export function prepareObject(
   const { kind: _kind, apiVersion: _apiVersion, metadata: _metadata, ...rest } = object;
   const draft = { kind: type.kind, apiVersion: apiVersionOf(resource), metadata, ...rest };
   admit(resource, draft);
+  if (resource === "pods") admitPriority(draft, store.list("priorityclasses"));
   validate(resource, draft);
   return draft;
 }

@@ -179,6 +179,51 @@ describe("who else acts on Jobs and pods", () => {
   });
 });
 
+describe("priorities", () => {
+  const node = { name: "small", cpu: "2" };
+  const pod = (name: string, cpu: string, spec: object = {}) =>
+    cluster.store.create("pods", {
+      metadata: { name, namespace: "ns" },
+      spec: { containers: [{ name: "main", image: "app:1", resources: { requests: { cpu } } }], ...spec },
+    });
+  const phase = (name: string) => (cluster.store.get("pods", "ns", name)?.status as { phase?: string })?.phase;
+
+  it("a pod takes the place of the fewest less important ones, and runs when they have gone", async () => {
+    start({ programs: { main: forever }, nodes: [node], overcommit: false });
+    cluster.store.create("priorityclasses", { metadata: { name: "high" }, value: 1000 });
+    pod("a", "500m");
+    pod("b", "1200m");
+    await cluster.advance(5_000);
+    pod("urgent", "1500m", { priorityClassName: "high" });
+    await cluster.until("it runs", () => phase("urgent") === "Running");
+    expect(phase("b")).toBeUndefined();
+    expect(phase("a")).toBe("Running");
+    expect(cluster.events("Pod")).toContainEqual(
+      expect.stringMatching(/^Preempted: Preempted by pod \S+ on node small$/),
+    );
+  });
+
+  it("a pod that may not preempt, or of no higher priority, waits", async () => {
+    start({ programs: { main: forever }, nodes: [node], overcommit: false });
+    cluster.store.create("priorityclasses", { metadata: { name: "patient" }, value: 1000, preemptionPolicy: "Never" });
+    pod("a", "1500m");
+    await cluster.advance(5_000);
+    pod("patient", "1500m", { priorityClassName: "patient" });
+    pod("same", "1500m");
+    await cluster.advance(20_000);
+    expect([phase("a"), phase("patient"), phase("same")]).toEqual(["Running", "Pending", "Pending"]);
+  });
+
+  it("a class that is not there, and a number that is not the class's, are refused", () => {
+    start();
+    expect(() => pod("a", "1", { priorityClassName: "none" })).toThrow("no PriorityClass with name none was found");
+    expect(() => pod("a", "1", { priority: 5 })).toThrow(/integer value of priority \(5\) must not be provided/);
+    expect(pod("a", "1", { priorityClassName: "system-node-critical" }).spec).toMatchObject({
+      priority: 2_000_001_000,
+    });
+  });
+});
+
 describe("delays that are ranges", () => {
   it("a container's end is seen between the least and the most after it", async () => {
     start({ programs: { "*": exits(0) }, delays: { exitNoticed: [300, 1_200] } });

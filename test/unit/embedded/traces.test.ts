@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
 import { type Controllers, startControllers } from "../../../src/embedded/controllers/controllers.ts";
+import type { NodeOptions } from "../../../src/embedded/kubelet/nodes.ts";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import type { NewObject } from "../../../src/embedded/objects/objects.ts";
 import { type JobSpec, type Pod, podOf } from "../../../src/embedded/objects/workloads.ts";
@@ -52,6 +53,8 @@ const endsSlowlyOnTerm: ScriptedProgram = async function* ({ sleep, signal }) {
 
 interface Scenario {
   programs?: Record<string, ScriptedProgram>;
+  /** Nodes on which requests are summed up. Default: one that takes everything. */
+  nodes?: NodeOptions[];
   /** Recorded on another machine in another year: its pods started faster. */
   isSecondRecording?: boolean;
   /** What was done to the pod when the frame was seen, and so many milliseconds before it. */
@@ -99,12 +102,16 @@ const scenarios: Record<string, Scenario> = {
   preempted: {
     isSecondRecording: true,
     programs: { claude: lines },
+    nodes: [{ name: "small", cpu: "2" }],
     act: {
       at: hasText("DisruptionTarget"),
-      run: (store, pod) => {
-        const message = "default-scheduler: preempting to accommodate a higher priority pod";
-        const target = disruptionTarget("PreemptionByScheduler", message, store.now(), pod);
-        disruptPod(store, pod, target, "kube-scheduler");
+      run: (store) => {
+        store.create("priorityclasses", { metadata: { name: "high" }, value: 1000 });
+        const containers = [{ name: "urgent", image: "app:1", resources: { requests: { cpu: "1200m" } } }];
+        store.create("pods", {
+          metadata: { name: "urgent", namespace: "traces" },
+          spec: { priorityClassName: "high", containers },
+        });
       },
     },
   },
@@ -170,7 +177,7 @@ function texts(states: readonly State[]): string[] {
 
 /** Runs the recording's Job, with the recording's deletions at their time, on a clock that stands still in between. */
 async function replay(recorded: readonly Frame[], scenario: Scenario): Promise<Frame[]> {
-  const { programs, missingImages, deletesPod, act, isSecondRecording } = scenario;
+  const { programs, missingImages, deletesPod, act, isSecondRecording, nodes } = scenario;
   // The recorded cluster's clock stood at about .69 s when the Jobs were made, which is why its deadline of 6 s came after 5.3.
   const clock = Clock.stepped(Date.parse("2026-11-23T10:44:33.690Z"));
   const store = new ObjectStore({ now: () => clock.now() });
@@ -179,13 +186,15 @@ async function replay(recorded: readonly Frame[], scenario: Scenario): Promise<F
     store,
     clock,
     ...(programs ? { programs } : {}),
+    ...(nodes ? { nodes, overcommit: false } : {}),
     ...(isSecondRecording ? { delays: { sandbox: 390, containerStart: 90, nextContainerStart: 90 } } : {}),
   });
   for (const image of missingImages ?? []) controllers.images.fail(image);
   const start = clock.now();
   const frames: Frame[] = [];
   store.subscribe(({ type, resource, object }) => {
-    if (resource === "jobs" || resource === "pods") frames.push({ ms: clock.now() - start, resource, type, object });
+    if (resource !== "jobs" && (resource !== "pods" || object.metadata.ownerReferences === undefined)) return;
+    frames.push({ ms: clock.now() - start, resource, type, object });
   });
   const advanceTo = (ms: number) => clock.advance(Math.max(0, start + ms - clock.now()));
   try {

@@ -68,6 +68,7 @@ const GROUPS: Readonly<Record<string, readonly DiscoveredResource[]>> = {
   ],
   "batch/v1": [...stored("batch"), subresource("jobs/status", "Job", ["get", "patch", "update"])],
   "coordination.k8s.io/v1": stored("coordination.k8s.io"),
+  "scheduling.k8s.io/v1": stored("scheduling.k8s.io"),
 };
 
 function byName(a: { name: string }, b: { name: string }): number {

@@ -89,6 +89,12 @@ const COLUMNS: Readonly<Record<ResourceName, readonly Column[]>> = {
     { name: "IP", wide: true, cell: ({ status }) => text(fields(status).podIP) || "<none>" },
     { name: "Node", wide: true, cell: ({ spec }) => text(fields(spec).nodeName) || "<none>" },
   ],
+  priorityclasses: [
+    NAME,
+    { name: "Value", cell: ({ value }) => Number(value ?? 0) },
+    { name: "Global-Default", cell: ({ globalDefault }) => String(globalDefault === true) },
+    AGE,
+  ],
   secrets: [
     NAME,
     { name: "Type", cell: ({ type }) => text(type) },
