@@ -69,7 +69,8 @@ export function errorFromResponse(request: RequestName, status: number, headers:
   const retryAfter = parseRetryAfter(headers["retry-after"]) ?? secondsToMs(answer?.details?.retryAfterSeconds);
   const reason = cut(answer?.reason, 100) || plainReason(status);
   // An admission webhook may quote the whole object.
-  const said = cut(answer?.message, 2_000) || (answer === null ? readable(body, headers) : "");
+  const said =
+    cut(answer?.message, 2_000) || redirection(status, headers) || (answer === null ? readable(body, headers) : "");
   const options: ApiErrorOptions = {
     ...request,
     status,
@@ -157,6 +158,11 @@ function parseObject(body: string): object | null {
 
 /** None of them is the reason of a Status that says what became of an object: NotFound, AlreadyExists, Conflict. */
 const PLAIN_REASONS: Record<number, string> = {
+  301: "Redirect",
+  302: "Redirect",
+  303: "Redirect",
+  307: "Redirect",
+  308: "Redirect",
   400: "BadRequest",
   401: "Unauthorized",
   403: "Forbidden",
@@ -185,6 +191,13 @@ function readable(body: string, headers: Headers): string {
   if (!isHtml) return excerpt(messageOf(body) ?? body);
   const title = /<title[^>]*>([^<]*)/i.exec(body)?.[1] ?? /<h1[^>]*>([^<]*)/i.exec(body)?.[1] ?? "";
   return `an HTML page ${JSON.stringify(excerpt(title))}, so a proxy or load balancer answered, not Kubernetes`;
+}
+
+/** The API server redirects nobody; kubectl does not follow, either. Without the query, which may hold a login's state. */
+function redirection(status: number, headers: Headers): string {
+  const to = String(headers.location ?? "");
+  if (status < 300 || status > 399 || to === "") return "";
+  return `it redirects to ${cut(to.replace(/[?#].*/, ""), 200)}, so a gateway answered that wants a login in a browser, not Kubernetes`;
 }
 
 /** Gateways answer in JSON of their own: Rancher, Cloudflare, cloud load balancers. */

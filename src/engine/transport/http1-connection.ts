@@ -64,7 +64,12 @@ export class Http1Connection implements Connection {
         agent: this.#agent,
         method,
         path: target,
-        headers: { host: this.#host, ...headers },
+        // Node itself gives no length to the body of a DELETE.
+        headers: {
+          host: this.#host,
+          ...headers,
+          ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }),
+        },
       });
     } catch (error) {
       // A header that is no header.

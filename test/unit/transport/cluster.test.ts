@@ -96,6 +96,22 @@ describe.each([
     });
   });
 
+  test.each(["POST", "PUT", "DELETE"] as const)("%s sends its body whole, twice on one connection", async (method) => {
+    const { cluster } = await connect(
+      (request, response) => {
+        let text = "";
+        request.setEncoding("utf8").on("data", (chunk: string) => {
+          text += chunk;
+        });
+        request.on("end", () => sendJson(response, 200, { method: request.method, body: JSON.parse(text) }));
+      },
+      { server: serverOptions },
+    );
+    const body = { preconditions: { uid: "ü" } };
+    for (let n = 0; n < 2; n += 1) expect(await cluster.json({ method, path: JOBS, body })).toEqual({ method, body });
+    expect(cluster.requests.snapshot().connectionsOpened).toBe(1);
+  });
+
   test("a large answer comes whole", async () => {
     const items = Array.from({ length: 20_000 }, (_, n) => ({ name: `pod-${n}`, text: "ü".repeat(50) }));
     const { cluster } = await connect((_, response) => sendJson(response, 200, { items }), { server: serverOptions });
