@@ -2,7 +2,8 @@ import { Bus, type Topic } from "../bus.ts";
 import type { KubeObject } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
 import { type Cluster, isForbidden, isUnauthorized } from "../transport/index.ts";
-import { Reflector, type ReflectorCounts, type ReflectorOptions } from "./reflector.ts";
+import { Reflector, type ReflectorOptions } from "./reflector.ts";
+import { NO_COUNTS, type ReflectorCounts } from "./reflector-status.ts";
 import { type Indexers, keyOf, Store, type StoreChange } from "./store.ts";
 import type { Trim } from "./trim.ts";
 
@@ -198,13 +199,7 @@ export class Informer<T extends KubeObject> {
       resource: this.#options.resource.plural,
       objects: this.#store.size,
       subscribers: this.#topics.changes.subscribers,
-      lists: 0,
-      watches: 0,
-      frames: 0,
-      bookmarks: 0,
-      bytes: 0,
-      badFrames: 0,
-      errors: 0,
+      ...NO_COUNTS,
     };
     for (const { counts } of this.#reflectors) {
       for (const key of Object.keys(counts) as (keyof ReflectorCounts)[]) stats[key] += counts[key];

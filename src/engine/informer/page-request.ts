@@ -49,7 +49,11 @@ export async function requestPage(
   const items = list?.items === null ? [] : list?.items;
   if (!Array.isArray(items) || typeof resourceVersion !== "string")
     throw new WatchProtocolError(`the answer to GET ${path} is not a list`);
-  return { items, resourceVersion, next: typeof next === "string" && next !== "" ? next : null };
+  if (typeof next !== "string" || next === "") return { items, resourceVersion, next: null };
+  // A proxy that passes over the query would have its first page asked for without end.
+  if (next === continueToken)
+    throw new WatchProtocolError(`the answer to GET ${path} has the continue token that was asked for`);
+  return { items, resourceVersion, next };
 }
 
 /** All items of a list, page by page. @throws ApiError, WatchProtocolError, the signal's reason */

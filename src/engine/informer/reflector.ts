@@ -12,6 +12,7 @@ import {
   type Outcome,
   type ReflectorState,
 } from "./reflector-policy.ts";
+import { NO_COUNTS, type ReflectorCounts, type ReflectorStatus } from "./reflector-status.ts";
 import { compareVersions } from "./store.ts";
 import type { Trim } from "./trim.ts";
 import { ErrorFrame, WatchProtocolError } from "./watch-errors.ts";
@@ -53,27 +54,6 @@ export interface WatchFrame {
   object?: unknown;
 }
 
-interface ReflectorStatus {
-  state: ReflectorState["name"] | "Stopped";
-  /** A watch is open now. */
-  connected: boolean;
-  /** Monotonic time (`performance.now()`) of the last byte from the server. */
-  lastProgressAt: number;
-  /** Why it is not healthy; null again when the server answers. */
-  error: Error | null;
-}
-
-export interface ReflectorCounts {
-  lists: number;
-  watches: number;
-  frames: number;
-  bookmarks: number;
-  bytes: number;
-  /** Frames whose object had no identity; they are passed over. */
-  badFrames: number;
-  errors: number;
-}
-
 /** A streaming list may pause for this long between two objects; then it is taken for one that has no end. */
 const LIST_PAUSE_MS = 60_000;
 
@@ -83,15 +63,7 @@ const LIST_PAUSE_MS = 60_000;
  */
 export class Reflector<T extends KubeObject> {
   readonly status: ReflectorStatus = { state: "InitWatch", connected: false, lastProgressAt: 0, error: null };
-  readonly counts: ReflectorCounts = {
-    lists: 0,
-    watches: 0,
-    frames: 0,
-    bookmarks: 0,
-    bytes: 0,
-    badFrames: 0,
-    errors: 0,
-  };
+  readonly counts: ReflectorCounts = { ...NO_COUNTS };
   readonly #options: ReflectorOptions<T>;
   readonly #abort = new AbortController();
   #state: ReflectorState;
@@ -252,8 +224,7 @@ export class Reflector<T extends KubeObject> {
       case "BOOKMARK": {
         this.counts.bookmarks += 1;
         const metadata = (frame.object as Partial<KubeObject> | undefined)?.metadata;
-        if (typeof metadata?.resourceVersion !== "string") return;
-        this.#bookmark(metadata.resourceVersion, metadata.annotations?.["k8s.io/initial-events-end"] === "true");
+        this.#bookmark(metadata?.resourceVersion, metadata?.annotations?.["k8s.io/initial-events-end"] === "true");
         break;
       }
       case "ERROR":
@@ -264,18 +235,19 @@ export class Reflector<T extends KubeObject> {
     told.frames += 1;
   }
 
-  #bookmark(resourceVersion: string, isListEnd: boolean): void {
+  #bookmark(resourceVersion: string | undefined, isListEnd: boolean): void {
+    const hasVersion = typeof resourceVersion === "string" && resourceVersion !== "";
     if (this.#state.name === "Watching") {
-      this.#advance(resourceVersion);
+      if (hasVersion) this.#advance(resourceVersion);
       if (!isListEnd) this.#told.bookmarks = "periodic";
-    } else if (isListEnd) {
+    } else if (isListEnd && hasVersion) {
       this.#told.bookmarks = "listEnd";
       this.#expectProgress();
       this.#listed(resourceVersion);
     } else {
-      // Kubernetes sends no bookmark before the one that ends the list.
+      // Kubernetes sends no other bookmark before the one that ends the list.
       throw new WatchProtocolError(
-        `the streaming list of ${this.#options.path} has a bookmark that does not say where it ends`,
+        `the streaming list of ${this.#options.path} has a bookmark that does not say that it ends, or at which version`,
       );
     }
   }

@@ -116,6 +116,7 @@ describe("a streaming list", () => {
       },
     ],
     ["ends after its objects", (response) => sendFrames(response, [added("a"), added("b")], true)],
+    ["has an end without a version", (response) => sendFrames(response, [added("a"), added("b"), bookmark("", true)])],
     [
       "has a bookmark without the annotation",
       (response) => sendFrames(response, [added("a"), added("b"), bookmark("9")]),
@@ -214,6 +215,18 @@ describe("a paged list", () => {
     await status(informer, () => scripted.count("list") >= 3);
     expect(informer.freshness().error?.message).toMatch(/answer to GET .*\/pods is not a list/);
     expect(names(informer)).toEqual(["a"]);
+  });
+
+  it("whose continue token never changes is asked for with growing delays, and said to be none", async () => {
+    const { scripted, informer } = await start(
+      { list: (response) => sendPage(response, [pod("a")], "same") },
+      { pageSize: 1, backoff: {} },
+    );
+    await expect(informer.whenSynced(AbortSignal.timeout(1_500))).rejects.toThrow(
+      /pods could not be listed from .*has the continue token that was asked for \(given up/,
+    );
+    expect(scripted.count("list")).toBeGreaterThanOrEqual(2);
+    expect(scripted.count("list")).toBeLessThanOrEqual(6);
   });
 
   it("of which a page fails goes on with that page", async () => {
