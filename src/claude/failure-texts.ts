@@ -54,7 +54,7 @@ export const MODEL_UNKNOWN = anyOf(
 export const QUOTA = anyOf(
   /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|fable|spend(?:ing)?|budget|credit) (?:limits?|caps?|quota)\b.{0,40}(?:reached|exceeded|hit|resets?)/,
   // A rate is no share: it comes back by itself within a minute.
-  /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget)\b/,
+  /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget)\b/,
   /reached your specified[\w\s-]*?usage limits|regain access/,
   /out of (?:extra )?usage|extra usage|usage is paused/,
   /servicequotaexceeded|too many tokens per day|daily (?:token )?limit|key limit exceeded/,
@@ -125,4 +125,4 @@ export const SESSION_UNUSABLE = anyOf(
 
 /** A 400 that names a parameter of the request first: the session is not at fault, whatever else the text says. */
 export const PARAMETER_REFUSED =
-  /^(?:api error:?\s*)?(?:\d{3}\s+)?(?:\{.{0,80}?"message":\s*")?(?:body\.)?[`'"]?(?:max_tokens|temperature|top_[pk]|stop_sequences|thinking|tool_choice|tools|system|betas?|metadata|service_tier|output_config|context_management|model)\b[`'"]?(?:[.:[\s])/i;
+  /^(?:api error:?\s*)?(?:\d{3}\s+)?(?:\{.{0,80}?"message":\s*")?(?:body\.)?[`'"]?(?:max_tokens|temperature|top_[pk]|stop_sequences|thinking|tool_choice|tools|system|betas?|metadata|service_tier|output_config|context_management|model)\b[`'"]?(?:[.:[]|\s(?:must|is|and|cannot|should)\b)/i;

@@ -1,0 +1,358 @@
+/** What CLIs, APIs, cloud providers and gateways say, and what the host makes of it. Wordings of this year, and of older versions. */
+import { describe, expect, test } from "vitest";
+import { classifyRun } from "../../../src/claude/classify.ts";
+import { outcomeOf } from "./runs.ts";
+
+const NOW = new Date("2026-11-24T12:00:00Z");
+const init = { type: "system", subtype: "init", session_id: "S-1", model: "claude-x" };
+
+type Fields = Record<string, unknown>;
+
+/** A run that ends with a failed request, as the CLI prints it: with the fields of current ones, or with none. */
+function failed(text: string, { word, ...fields }: Fields = {}) {
+  const message = { id: "m", model: "<synthetic>", content: [{ type: "text", text }] };
+  const result = { type: "result", subtype: "success", is_error: true, num_turns: 1, result: text, ...fields };
+  const lines = [init, { type: "assistant", error: word, message, ...fields }, result];
+  return classifyRun(outcomeOf(lines, { exitCode: 1, sessionId: "S-1" }), NOW);
+}
+
+const plain = (text: string) => classifyRun(outcomeOf([text], { exitCode: 1, sessionId: "S-1" }), NOW);
+
+const API_400 = {
+  word: "unknown",
+  api_error_status: 400,
+  api_error_type: "invalid_request_error",
+  terminal_reason: "api_error",
+};
+const API_429 = {
+  word: "rate_limit",
+  api_error_status: 429,
+  api_error_type: "rate_limit_error",
+  terminal_reason: "api_error",
+};
+const API_403 = { word: "authentication_failed", api_error_status: 403, terminal_reason: "api_error" };
+
+describe("trouble on the way to the model passes", () => {
+  test.each([
+    "API Error: Unable to connect to API (ECONNREFUSED)",
+    "API Error: Connection refused — a firewall or proxy may be blocking it (ECONNREFUSED)",
+    "API Error: Can't reach the API server — check your internet or DNS (ENOTFOUND)",
+    "API Error: No internet route — check your connection or VPN (EHOSTUNREACH)",
+    "API Error: Connection dropped (ECONNRESET). A VPN, firewall, or security software can cause this.",
+    "API Error: Connection to the API was lost (ECONNRESET). This is usually temporary — try again.",
+    "API Error: Connection closed before the response finished",
+    "API Error: Connection lost mid-response. The response above may be incomplete.",
+    "API Error: No response from API (waited 2m, then 5m on the retry)",
+    "API Error: The response stopped arriving. The response above may be incomplete.",
+    "API Error: The response stalled before a response was produced. Try again.",
+    "API Error: The response stream was malformed and no response was produced. Try again.",
+    "API Error: Part of the response never arrived and no response was produced. Try again.",
+    "API Error: Server error mid-response. The response above may be incomplete.",
+    "API Error: The response could not be read (ZlibError). Try again.",
+    "API Error: Couldn't connect through your proxy (ERR_PROXY_TUNNEL) — the proxy refused the tunnel",
+    "API Error: Stream idle timeout - no chunks received",
+    "API Error: Stream ended without receiving any events",
+    "API Error: Unable to connect to API: SSL certificate verification failed (UNABLE_TO_VERIFY_LEAF_SIGNATURE)",
+    "API Error: Unable to connect to API: Self-signed certificate detected (SELF_SIGNED_CERT_IN_CHAIN)",
+    "Request timed out",
+    "Request timed out. Check your internet connection and proxy settings",
+    "API Error: Repeated 529 Overloaded errors. The API is at capacity — this is usually temporary. Try again in a moment.",
+    "API Error: 500 Internal server error. This is a server-side issue, usually temporary — try again in a moment.",
+    "Opus is experiencing high load, please use /model to switch to Sonnet",
+    "API Error: Server is temporarily limiting requests (not your usage limit) · this may be a temporary capacity issue.",
+    "API Error: Connection error.",
+    "API Error: terminated",
+    "API Error: fetch failed",
+    "API Error: socket hang up",
+    "API Error: read ECONNRESET",
+    "API Error: write EPIPE",
+    "API Error: other side closed",
+    "API Error: Premature close",
+    "API Error: getaddrinfo EAI_AGAIN api.anthropic.com",
+    "API Error: connect ETIMEDOUT 10.0.0.1:443",
+    "API Error: Client network socket disconnected before secure TLS connection was established",
+    "API Error: The socket connection was closed unexpectedly. For more information, pass `verbose: true`",
+    "API Error: Unable to connect. Is the computer able to access the url?",
+    "API Error: Unexpected end of JSON input",
+    "API Error: Unexpected token '<', \"<!DOCTYPE \"... is not valid JSON",
+    "API Error: 502 <html><head><title>502 Bad Gateway</title></head></html>",
+    "API Error: 503 upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
+    "API Error: 504 Gateway Time-out",
+    'API Error: 529 {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}',
+    "API Error (us.anthropic.claude-opus-4-7): 429 Too many requests, please wait before trying again.",
+    "API Error: ThrottlingException: Too many tokens, please wait before trying again.",
+    "API Error: ModelStreamErrorException: The model produced an unexpected stream error",
+    "API Error: ServiceUnavailableException: Bedrock is unable to process your request.",
+    "API Error: 429 RESOURCE_EXHAUSTED: Quota exceeded for aiplatform.googleapis.com/online_prediction_requests_per_base_model per minute",
+    "API Error: DEADLINE_EXCEEDED",
+    "API Error: This request would exceed your organization's rate limit of 40,000 input tokens per minute",
+    "API Error: Number of request tokens has exceeded your per-minute rate limit",
+  ])("%s", (text) => {
+    expect(failed(text)).toMatchObject({
+      errorCode: "claude_transient_upstream",
+      errorFamily: "transient_upstream",
+    });
+    expect(plain(text).errorFamily).toBe("transient_upstream");
+  });
+
+  test.each(["no_response", "connection_failed", "stream_idle_timeout", "computer_slept", "empty_completion"])(
+    "the CLI's own kind %s, whatever it says",
+    (api_error) => {
+      expect(failed("API Error: words of next year", { api_error }).errorFamily).toBe("transient_upstream");
+    },
+  );
+});
+
+describe("limits of money", () => {
+  test.each([
+    [
+      "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",
+      API_400,
+      "2026-12-01T00:00:00.000Z",
+    ],
+    [
+      "API Error: 400 You have reached your specified workspace API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",
+      API_400,
+      "2026-12-01T00:00:00.000Z",
+    ],
+    ["API Error: Request rejected (429) · spend limit reached · resets Dec 1", API_429, "2026-12-01T00:00:00.000Z"],
+    [
+      "API Error: Request rejected (429) · spend limit reached · resets Dec 1, 12am (UTC)",
+      API_429,
+      "2026-12-01T00:00:00.000Z",
+    ],
+    [
+      "You've hit your org's monthly usage limit · resets Jan 1, 2027, 1am (Europe/Berlin)",
+      API_429,
+      "2027-01-01T00:00:00.000Z",
+    ],
+    ["You've hit your weekly limit · resets Nov 27, 5pm (UTC)", API_429, "2026-11-27T17:00:00.000Z"],
+    ["You're out of usage credits · resets Dec 1, 12am (UTC)", API_429, "2026-12-01T00:00:00.000Z"],
+    [
+      "Failed to authenticate. API Error: 403 Key limit exceeded (daily limit). Try again in 3 hours",
+      API_403,
+      "2026-11-24T15:00:00.000Z",
+    ],
+    ["Too many tokens per day, please wait before trying again.", { ...API_429, api_error_status: 503 }, undefined],
+    ["You've hit your monthly spend limit.", API_429, undefined],
+  ])("a share that comes back is a quota: %s", (text, fields, retryNotBefore) => {
+    const result = failed(text, fields);
+    expect(result).toMatchObject({ errorCode: "provider_quota", errorFamily: "provider_quota" });
+    expect(result.retryNotBefore).toBe(retryNotBefore);
+    expect(failed(text)).toMatchObject({ errorCode: "provider_quota" });
+  });
+
+  test.each([
+    ["Credit balance is too low", { ...API_400, word: "billing_error" }],
+    ["API Error: Request rejected (429) · Your credit balance is too low to access the Anthropic API.", API_429],
+    ["API Error: Usage credits required for 1M context · enable them in settings", API_429],
+    ["Fable 5 requires usage credits. Run /usage-credits to continue or switch models with /model.", API_429],
+    [
+      "API Error: 402 Insufficient credits. Add more using https://openrouter.ai/credits",
+      { ...API_400, api_error_status: 402 },
+    ],
+    [
+      "API Error: 429 insufficient_quota: You exceeded your current quota, please check your plan and billing details.",
+      API_429,
+    ],
+    ["API Error: 400 Budget has been exceeded! Current cost: 10.2, Max budget: 10.0", API_400],
+    ["Failed to authenticate. API Error: 403 ExceededBudget: User over budget", API_403],
+    ["Your seat type doesn't include usage credits", API_429],
+  ])("money that someone must pay is neither a rate nor a login: %s", (text, fields) => {
+    for (const result of [failed(text, fields), failed(text)]) {
+      expect(result.errorMessage).toBeTruthy();
+      expect([result.errorCode, result.errorFamily, result.clearSession]).toEqual([undefined, undefined, undefined]);
+    }
+  });
+
+  test("the end of a limit by the CLI's fields", () => {
+    const api_error_params = { rate_limit_info: { status: "rejected", resetsAt: 1_796_083_200 } };
+    expect(
+      failed("You've hit your limit", { ...API_429, api_error: "usage_limit_reached", api_error_params }),
+    ).toMatchObject({
+      errorCode: "provider_quota",
+      retryNotBefore: new Date(1_796_083_200_000).toISOString(),
+    });
+  });
+});
+
+describe("a login is needed", () => {
+  test.each([
+    // The CLI.
+    "Not logged in · Please run /login",
+    "Invalid API key · Fix external API key",
+    "Login expired · Please run /login",
+    "OAuth token revoked · Please run /login",
+    "Failed to authenticate: OAuth session expired and could not be refreshed. Run `claude auth login` to sign in again",
+    "Failed to authenticate: this login reached its time limit and cannot be renewed.",
+    "Your organization has disabled API key authentication · Unset ANTHROPIC_API_KEY to use your claude.ai account instead",
+    "Your ANTHROPIC_API_KEY belongs to a disabled organization · Update or unset the environment variable",
+    "Your apiKeyHelper script is failing · This usually means you need to re-authenticate with your provider",
+    // Bedrock.
+    "AWS credentials expired or invalid · refresh your AWS credentials (SSO sign-in, access keys, API key or proxy token) and retry · API Error: 401",
+    "AWS authentication failed · refresh your AWS credentials and retry · API Error: 403 The security token included in the request is expired",
+    "API Error: Could not load AWS credentials · Could not load credentials from any providers. Check or refresh your AWS credentials and try again.",
+    "API Error: Could not load credentials from any providers",
+    "API Error: 403 The security token included in the request is invalid.",
+    "API Error: ExpiredTokenException: The security token included in the request is expired",
+    "API Error: UnrecognizedClientException: The security token included in the request is invalid",
+    "API Error: AccessDeniedException: User: arn:aws:sts::1:assumed-role/x is not authorized to perform: bedrock:InvokeModelWithResponseStream",
+    "API Error: Failed to resolve AWS credentials from the credential provider chain.",
+    "API Error: Token is expired. To refresh this SSO session run 'aws sso login' with the corresponding profile.",
+    "API Error: The SSO session associated with this profile has expired or is otherwise invalid.",
+    // Vertex.
+    "Google Cloud credentials expired or invalid · run `gcloud auth application-default login` and retry",
+    "Google Cloud authentication failed · refresh your Google Cloud credentials and retry · API Error: 403",
+    "API Error: Could not load Google Cloud credentials · invalid_grant. Check or refresh your Google Cloud credentials and try again.",
+    "API Error: Could not load the default credentials. Browse to https://cloud.google.com/docs/authentication/getting-started for more information.",
+    "API Error: Failed to acquire Google OAuth credentials.",
+    "API Error: Could not refresh access token: invalid_rapt",
+    "API Error: 401 Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential.",
+    "API Error: 403 Permission 'aiplatform.endpoints.predict' denied on resource '//aiplatform.googleapis.com/projects/x'",
+    "API Error: PERMISSION_DENIED",
+    // Gateways.
+    "API Error: Not signed in to the Cloud gateway — run /login.",
+    "API Error: Your sign-in to your organization's gateway has expired. Signing in again needs an interactive session",
+    "Gateway refused the request · signing in again won't change this — check with your gateway administrator · API Error: 403",
+    "Authentication error · The gateway could not authenticate with its upstream provider — contact your gateway administrator",
+    "Microsoft Foundry authentication failed · refresh your Foundry credential · API Error: 401",
+    "API Error: 401 LiteLLM Virtual Key expected. Received=sk-, expected to start with 'sk-'. Invalid proxy server token passed",
+    "API Error: 401 Authentication Error, Invalid proxy server token passed",
+    "API Error: 401 No auth credentials found",
+    "API Error: 401 invalid x-api-key",
+    "API Error: 401 Unauthorized",
+    "API Error: 403 Forbidden",
+  ])("%s", (text) => {
+    const result = failed(text);
+    expect([result.errorCode, result.errorFamily]).toEqual(["claude_auth_required", undefined]);
+    expect(plain(text).errorCode).toBe("claude_auth_required");
+  });
+
+  test.each([
+    ["authentication_failed", {}],
+    ["oauth_org_not_allowed", {}],
+    ["account_on_hold", {}],
+    ["verification_required", {}],
+    ["cloud_credential_error", {}],
+    ["unknown", { api_error: "gateway_signin_required" }],
+    ["unknown", { api_error: "gateway_session_expired" }],
+    ["invalid_request", { api_error: "org_disabled_credential" }],
+    ["invalid_request", { api_error: "invalid_credential_header" }],
+    ["unknown", { api_error: "provider_credentials" }],
+  ])("the CLI's own word %s %j, whatever it says", (word, fields) => {
+    expect(failed("Words of next year", { word, terminal_reason: "api_error", ...fields }).errorCode).toBe(
+      "claude_auth_required",
+    );
+  });
+
+  test("a network that is not allowed is no matter of a login", () => {
+    const fields = { word: "invalid_request", api_error_status: 403, api_error: "network_edge_blocked" };
+    expect(
+      failed("API Error: Request blocked before it reached Anthropic's API (HTTP 403)", fields).errorCode,
+    ).toBeUndefined();
+  });
+});
+
+describe("a session that no request fits into is cleared", () => {
+  test.each([
+    ["Prompt is too long", {}],
+    ["Prompt is too long · automatic compaction failed: no summary", { ...API_400, terminal_reason: "blocking_limit" }],
+    ["Words of next year", { terminal_reason: "rapid_refill_breaker" }],
+    ["Words of next year", { terminal_reason: "prompt_too_long", api_error_status: 400 }],
+    ["Words of next year", { ...API_400, api_error_status: 413 }],
+    ["Words of next year", { ...API_400, api_error: "tool_history_mismatch" }],
+    ["API Error: 400 due to tool use concurrency issues.", {}],
+    ["API Error: 400 orphaned tool_result in conversation history.", {}],
+    ["API Error: 400 messages.3.content.1.image.source.base64: image exceeds 5 MB maximum", API_400],
+    ["API Error: 400 messages.1.content.0.thinking.signature: Field required", API_400],
+    [
+      "API Error: 400 messages.5: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1",
+      API_400,
+    ],
+    ["API Error: 400 messages: text content blocks must be non-empty", API_400],
+    ['API Error: 400 messages: roles must alternate between "user" and "assistant"', API_400],
+    ["API Error: 400 input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000", API_400],
+    [
+      'API Error: 400 {"type":"error","error":{"type":"invalid_request_error","message":"messages.7.content.0: unexpected `tool_use_id` found in `tool_result` blocks: toolu_2"}}',
+      {},
+    ],
+    [
+      "API Error: 400 `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.",
+      API_400,
+    ],
+    [
+      "API Error: 400 This model's maximum context length is 200000 tokens. However, your messages resulted in 210000 tokens.",
+      API_400,
+    ],
+    ["API Error: 400 Input is too long for requested model.", API_400],
+    [
+      "Image was too large. Try resizing the image or using a different approach.",
+      { ...API_400, terminal_reason: "image_error" },
+    ],
+    ["API Error: 400 Could not process image", API_400],
+  ])("%s %j", (text, fields) => {
+    const result = failed(text, fields);
+    expect(result.errorMessage).toBeTruthy();
+    expect([result.clearSession, result.errorFamily]).toEqual([true, undefined]);
+  });
+
+  test.each([
+    "API Error: 400 max_tokens: 64001 > 32000, which is the maximum allowed number of output tokens for claude-x",
+    "API Error: 400 temperature: range: 0..1",
+    "API Error: 400 tools.0.custom.input_schema: JSON schema is invalid",
+    "API Error: 400 tools: Tool names must be unique.",
+    "API Error: 400 thinking.budget_tokens: Input should be greater than or equal to 1024",
+    "API Error: 400 system: text content blocks must be non-empty",
+    "API Error: 400 output_config.effort: Extra inputs are not permitted",
+    "API Error: 400 Unexpected value(s) `context-1m-2025-08-07` for the `anthropic-beta` header",
+    '{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: must be at least 1"}}',
+    "API Error: Effort 'max' isn't available with thinking turned off on this model",
+  ])("a parameter that is refused keeps it: %s", (text) => {
+    const result = failed(text, API_400);
+    expect(result.errorMessage).toBeTruthy();
+    expect([result.clearSession, result.errorFamily]).toEqual([undefined, undefined]);
+  });
+
+  test("a prompt that is too long by itself did not become a part of it", () => {
+    const fields = { terminal_reason: "prompt_too_long", api_error: "message_over_context_limit" };
+    expect(failed("Prompt is too long", fields).clearSession).toBeUndefined();
+  });
+});
+
+test("the operator's budget: a code of its own, the session is kept", () => {
+  const result = {
+    type: "result",
+    subtype: "error_max_budget_usd",
+    is_error: true,
+    num_turns: 4,
+    errors: ["Reached maximum budget ($5)"],
+  };
+  const got = classifyRun(outcomeOf([init, result], { exitCode: 1 }), NOW);
+  expect(got).toMatchObject({
+    errorCode: "budget_exhausted",
+    errorMessage: "Claude run failed: subtype=error_max_budget_usd: Reached maximum budget ($5)",
+    resultJson: { stopReason: "budget_exhausted" },
+    sessionId: "S-1",
+  });
+  expect([got.clearSession, got.errorFamily]).toEqual([undefined, undefined]);
+});
+
+test("a version that the API does not take any more", () => {
+  const fields = { ...API_400, api_error: "claude_code_version_too_old" };
+  expect(failed("API Error: Claude Code 2.0.1 does not support this model", fields).errorCode).toBe(
+    "claude_cli_version_incompatible",
+  );
+});
+
+describe("the texts of failed requests are no answer of the agent", () => {
+  test("no summary, also of what it says beside the result", () => {
+    expect(failed("Invalid API key · Please run /login").summary ?? null).toBeNull();
+    expect(failed("Connection error.", API_429).summary ?? null).toBeNull();
+  });
+
+  test("what it had said before a limit of turns is its answer", () => {
+    const said = { type: "assistant", message: { id: "m", content: [{ type: "text", text: "Half of it is done." }] } };
+    const result = { type: "result", subtype: "error_max_turns", is_error: true, num_turns: 9 };
+    expect(classifyRun(outcomeOf([init, said, result], { exitCode: 1 }), NOW).summary).toBe("Half of it is done.");
+  });
+});
