@@ -31,13 +31,11 @@ export interface Outcome {
   openMs: number;
   /** From the request to its end. */
   tookMs: number;
-  /** Which bookmarks came: none, the one that ends a streaming list, or one in the course of a watch. */
-  bookmarks: Bookmarks;
+  /** A bookmark came in the course of the watch; the one that ends a streaming list does not count. */
+  hadBookmark: boolean;
   /** Null: the stream ended cleanly. */
   error: Error | null;
 }
-
-export type Bookmarks = "none" | "listEnd" | "periodic";
 
 /** What is remembered of earlier requests. All counts are in a row; a watch that was open for two minutes ends each row. */
 export interface History {
@@ -50,8 +48,8 @@ export interface History {
   brokenLists: number;
   /** The server does not speak the streaming list. */
   pagesOnly: boolean;
-  /** The bookmarks that this server was seen to send: whether silence means anything. */
-  bookmarks: Bookmarks;
+  /** This server was seen to send bookmarks, so its silence means something. */
+  hasBookmarks: boolean;
 }
 
 export interface Timing extends BackoffOptions {
@@ -74,7 +72,7 @@ export const NO_HISTORY: History = {
   barren: 0,
   brokenLists: 0,
   pagesOnly: false,
-  bookmarks: "none",
+  hasBookmarks: false,
 };
 
 /** Health is proven by time, as in client-go: one frame proves nothing, since the next watch may break after its first, too. */
@@ -107,11 +105,11 @@ export function decide(state: ReflectorState, outcome: Outcome, before: History,
   }
 }
 
-function remember(history: History, { opened, openMs, frames, bookmarks }: Outcome): History {
+function remember(history: History, { opened, openMs, frames, hadBookmark }: Outcome): History {
   const { pagesOnly } = history;
-  const seen = bookmarks === "none" || history.bookmarks === "periodic" ? history.bookmarks : bookmarks;
-  if (opened && openMs >= HEALTHY_MS) return { ...NO_HISTORY, pagesOnly, bookmarks: seen };
-  return { ...history, barren: frames > 0 ? 0 : history.barren, bookmarks: seen };
+  const hasBookmarks = history.hasBookmarks || hadBookmark;
+  if (opened && openMs >= HEALTHY_MS) return { ...NO_HISTORY, pagesOnly, hasBookmarks };
+  return { ...history, barren: frames > 0 ? 0 : history.barren, hasBookmarks };
 }
 
 function afterStreamingList(outcome: Outcome, history: History, timing: Timing): Decision {
@@ -163,11 +161,10 @@ function afterWatch(state: ReflectorState, outcome: Outcome, history: History, t
 function afterSilence(state: ReflectorState, { opened, frames }: Outcome, history: History, timing: Timing): Decision {
   const again = { state, waitMs: 0, history, isProblem: true };
   if (!opened) return again;
-  if (history.bookmarks === "none") return { ...again, isProblem: false };
-  if (history.bookmarks === "listEnd") return { ...again, history: { ...history, bookmarks: "none" } };
+  if (!history.hasBookmarks) return { ...again, isProblem: false };
   const barren = history.barren + (frames === 0 ? 1 : 0);
   if (barren < SILENT_LIMIT) return { ...again, history: { ...history, barren } };
-  return relist({ ...history, bookmarks: "none" }, timing);
+  return relist({ ...history, hasBookmarks: false }, timing);
 }
 
 /** The first list is due at once, those after it wait longer and longer: a list is the dearest request there is. */

@@ -4,14 +4,7 @@ import type { WatchEvent } from "../topics.ts";
 import type { Cluster } from "../transport/index.ts";
 import type { BackoffOptions } from "./backoff.ts";
 import { requestPage, type Selectors } from "./page-request.ts";
-import {
-  type Bookmarks,
-  beginList,
-  decide,
-  NO_HISTORY,
-  type Outcome,
-  type ReflectorState,
-} from "./reflector-policy.ts";
+import { beginList, decide, NO_HISTORY, type Outcome, type ReflectorState } from "./reflector-policy.ts";
 import { NO_COUNTS, type ReflectorCounts, type ReflectorStatus } from "./reflector-status.ts";
 import { compareVersions } from "./store.ts";
 import type { Trim } from "./trim.ts";
@@ -108,8 +101,10 @@ export class Reflector<T extends KubeObject> {
       const { state, waitMs, history, isProblem } = decide(this.#state, outcome, this.#history, timing);
       this.#history = history;
       this.#enter(state);
-      if (isProblem) this.#fail(outcome.error ?? new WatchProtocolError(`the watch of ${path} ended at once`));
-      else if (wasOpen) handler.watch("lost", null);
+      if (isProblem) this.counts.errors += 1;
+      const error = outcome.error ?? (isProblem ? new WatchProtocolError(`the watch of ${path} ended at once`) : null);
+      this.status.error = error;
+      if (isProblem || wasOpen) handler.watch("lost", isProblem ? error : null);
       // Aborted while waiting: the loop's condition ends it.
       if (waitMs > 0) await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
@@ -143,7 +138,7 @@ export class Reflector<T extends KubeObject> {
       return null;
     } catch (error) {
       const tookMs = performance.now() - askedAt;
-      return { opened: false, frames: 0, openMs: 0, tookMs, bookmarks: "none", error: asError(error) };
+      return { opened: false, frames: 0, openMs: 0, tookMs, hadBookmark: false, error: asError(error) };
     }
   }
 
@@ -194,10 +189,10 @@ export class Reflector<T extends KubeObject> {
       error = asError(thrown);
     }
     this.status.connected = false;
-    const { frames, bookmarks } = told;
+    const { frames, hadBookmark } = told;
     const now = performance.now();
     const openMs = openedAt === null ? 0 : now - openedAt;
-    return { opened: openedAt !== null, frames, openMs, tookMs: now - askedAt, bookmarks, error };
+    return { opened: openedAt !== null, frames, openMs, tookMs: now - askedAt, hadBookmark, error };
   }
 
   #frame(frame: WatchFrame | null): void {
@@ -239,9 +234,8 @@ export class Reflector<T extends KubeObject> {
     const hasVersion = typeof resourceVersion === "string" && resourceVersion !== "";
     if (this.#state.name === "Watching") {
       if (hasVersion) this.#advance(resourceVersion);
-      if (!isListEnd) this.#told.bookmarks = "periodic";
+      this.#told.hadBookmark ||= !isListEnd;
     } else if (isListEnd && hasVersion) {
-      this.#told.bookmarks = "listEnd";
       this.#expectProgress();
       this.#listed(resourceVersion);
     } else {
@@ -303,12 +297,6 @@ export class Reflector<T extends KubeObject> {
     this.status.lastProgressAt = performance.now();
     this.status.error = null;
   }
-
-  #fail(error: Error): void {
-    this.counts.errors += 1;
-    this.status.error = error;
-    this.#options.handler.watch("lost", error);
-  }
 }
 
 const STREAMING_LIST = { sendInitialEvents: true, resourceVersionMatch: "NotOlderThan" };
@@ -321,7 +309,7 @@ function nothingTold() {
     silence: new Silence(),
     /** Frames with something in them. */
     frames: 0,
-    bookmarks: "none" as Bookmarks,
+    hadBookmark: false,
     /** Changes follow already, so all objects of its list have come. */
     isListSent: false,
   };

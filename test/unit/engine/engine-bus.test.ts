@@ -114,6 +114,24 @@ describe("the engine's bus", () => {
     expect(await recovered).toEqual({ resource: "pods", namespace: NAMESPACE });
   });
 
+  it("says nothing of silence where no bookmarks come, and opens another watch without a list", async () => {
+    // A bookmark would come every 100 ms.
+    const k8s = await startKubernetes({ timeScale: 600 });
+    const withheld = k8s.faults.withholdBookmarks();
+    const engine = await startEngine(k8s, { progressTimeoutMs: 250 });
+    await engine.synced();
+    const problems: unknown[] = [];
+    engine.on("problem", (problem) => problems.push(problem));
+    const watches = () => engine.stats().informers.map((each) => each.watches);
+    await next(engine, "watch", ({ type }) => type === "open" && Math.min(...watches()) >= 5);
+    expect(engine.stats().informers.map(({ lists, errors }) => ({ lists, errors }))).toEqual([
+      { lists: 1, errors: 0 },
+      { lists: 1, errors: 0 },
+    ]);
+    expect(problems).toEqual([]);
+    expect(withheld.hits).toBeGreaterThan(0);
+  });
+
   it("reports what a listener throws to listenerError; what that listener throws is a process warning", async () => {
     const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
     onTestFinished(() => warned.mockRestore());

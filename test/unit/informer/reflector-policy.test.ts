@@ -38,9 +38,9 @@ const protocol = new WatchProtocolError("no watch");
 const bad = (kind: FrameError["kind"]) => new FrameError(kind, 1, "x", "bad");
 
 /** A request that was never answered, after ten seconds. */
-const unanswered: Outcome = { opened: false, frames: 0, openMs: 0, tookMs: 10_000, bookmarks: "none", error: refused };
+const unanswered: Outcome = { opened: false, frames: 0, openMs: 0, tookMs: 10_000, hadBookmark: false, error: refused };
 /** A watch that was open for ten seconds and told something. */
-const open: Outcome = { opened: true, frames: 3, openMs: 10_000, tookMs: 10_000, bookmarks: "none", error: null };
+const open: Outcome = { opened: true, frames: 3, openMs: 10_000, tookMs: 10_000, hadBookmark: false, error: null };
 const barren: Outcome = { ...open, frames: 0, error: protocol };
 /** Half of each ceiling: 500, 1 000, 2 000, 4 000, 8 000, 8 000 … */
 const timing = { baseMs: 1_000, maxMs: 16_000, minIntervalMs: 1_000, pageSize: 500, random: 0.5 };
@@ -190,7 +190,7 @@ describe("a watch that cannot be opened", () => {
     "is asked again at once when no answer came for as long as silence lasts": {
       state: Watching,
       outcome: { ...unanswered, error: silent },
-      history: { bookmarks: "periodic", barren: 1 },
+      history: { hasBookmarks: true, barren: 1 },
       decision: {},
     },
   });
@@ -292,9 +292,9 @@ describe("health", () => {
     },
     "keeps what is known of the server's bookmarks": {
       state: Watching,
-      outcome: { ...healthy, bookmarks: "periodic" },
-      history: { bookmarks: "listEnd", failures: 3 },
-      decision: { isProblem: false, history: { failures: 0, bookmarks: "periodic" } },
+      outcome: { ...healthy, hadBookmark: true },
+      history: { failures: 3 },
+      decision: { isProblem: false, history: { failures: 0, hasBookmarks: true } },
     },
   });
 });
@@ -308,46 +308,28 @@ describe("silence", () => {
       history: { barren: 2, failures: 3 },
       decision: { isProblem: false },
     },
-    "where one bookmark ended the list may be a lost connection; after that it is how the server is": {
-      state: Watching,
-      outcome: silence,
-      history: { bookmarks: "listEnd" },
-      decision: { history: { bookmarks: "none" } },
-    },
-    "in the watch of a streaming list: the same": {
-      state: Watching,
-      outcome: { ...silence, frames: 2, bookmarks: "listEnd" },
-      decision: { history: { bookmarks: "none" } },
-    },
     "where bookmarks came: another watch": {
       state: Watching,
       outcome: silence,
-      history: { bookmarks: "periodic" },
+      history: { hasBookmarks: true },
       decision: { history: { barren: 1 } },
     },
     "where bookmarks came, after frames: does not count": {
       state: Watching,
       outcome: { ...silence, frames: 1 },
-      history: { bookmarks: "periodic", barren: 1 },
+      history: { hasBookmarks: true, barren: 1 },
       decision: { history: { barren: 0 } },
     },
     "where bookmarks came, for the second time: a list, and no more of them before the next bookmark": {
       state: Watching,
       outcome: silence,
-      history: { bookmarks: "periodic", barren: 1 },
-      decision: { state: InitWatch, history: { barren: 0, bookmarks: "none", relists: 1 } },
+      history: { hasBookmarks: true, barren: 1 },
+      decision: { state: InitWatch, history: { barren: 0, hasBookmarks: false, relists: 1 } },
     },
     "after a bookmark in this watch: bookmarks come": {
       state: Watching,
-      outcome: { ...silence, frames: 1, bookmarks: "periodic" },
-      history: { bookmarks: "none" },
-      decision: { history: { bookmarks: "periodic" } },
-    },
-    "does not make a server that sends bookmarks one that only ends lists": {
-      state: Watching,
-      outcome: { ...silence, frames: 1, bookmarks: "listEnd" },
-      history: { bookmarks: "periodic" },
-      decision: {},
+      outcome: { ...silence, frames: 1, hadBookmark: true },
+      decision: { history: { hasBookmarks: true } },
     },
     "that was shorter than a second (a test's): the next watch waits": {
       state: Watching,
