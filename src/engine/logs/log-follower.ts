@@ -34,6 +34,8 @@ export class LogFollower {
   /** Of the container instance that is followed, as are position and history. */
   #restartCount: number;
   #position: LogPosition;
+  /** When it ended, once the pod told. */
+  #finishedAt: string | null = null;
   #history: FollowHistory = NEW_HISTORY;
   /** The rest of an instance that was started again is being read. */
   #previous = false;
@@ -133,6 +135,7 @@ export class LogFollower {
 
   #view(): ContainerView {
     const view = this.#source.view();
+    if (view.restartCount === this.#restartCount) this.#finishedAt = view.finishedAt ?? this.#finishedAt;
     // The rest of an earlier instance is read as of a container that has ended, and so is one that is not to be followed.
     const isTaken = this.#previous ? view.phase !== "gone" : this.#options.follow === false && view.phase === "running";
     const seen = isTaken ? ({ ...view, phase: "ended" } as const) : view;
@@ -266,10 +269,12 @@ export class LogFollower {
   /** The container has been started again: go for the rest of the earlier instance first. */
   #leaveInstance(view: ContainerView): void {
     const { first } = this.#delivery;
-    const startedAt = view.startedAt === null ? Number.NaN : Date.parse(view.startedAt) / 1000;
-    if (first !== null && first.seconds >= startedAt) {
+    // Times of the pod are cut to the second, in which a container can end and be started again.
+    const isOfEarlier = first !== null && first.seconds <= secondsOf(this.#finishedAt);
+    if (first !== null && first.seconds >= secondsOf(view.startedAt) && !isOfEarlier) {
       // The pod told late: what was read is the new instance already, and nothing of the one before it.
       this.#restartCount = view.restartCount;
+      this.#finishedAt = null;
       this.#delivery.instanceIs(view.restartCount);
       this.#delivery.gap("restarted", { after: first.after, before: first.time });
       return;
@@ -284,11 +289,17 @@ export class LogFollower {
     await this.#deliverRest();
     if (lost || skipped) this.#delivery.gap("restarted");
     this.#previous = false;
+    this.#finishedAt = null;
     this.#restartCount = restartCount;
     this.#position = new LogPosition("beginning");
     this.#history = nextInstance(this.#history);
     this.#delivery.restart(restartCount);
   }
+}
+
+/** NaN: unknown. */
+function secondsOf(time: string | null): number {
+  return time === null ? Number.NaN : Date.parse(time) / 1000;
 }
 
 /** Default of `lateLinesMs`. */

@@ -47,11 +47,18 @@ export class LogStream implements AsyncIterable<LogLine>, Disposable, AsyncDispo
 
   /** The lines as they arrive, as many at once as there are: one promise a chunk instead of one a line. */
   batches(): AsyncGenerator<readonly LogLine[], void> {
-    return endedByLeaving(this.#batches(), () => this.close());
+    const handoff: Handoff<readonly LogLine[]> = new Handoff(
+      () => {
+        const onEnd = (ended: Ended, discard: boolean) => handoff.end(ended, discard);
+        this.#start((lines) => handoff.put(lines), onEnd);
+      },
+      () => this.close(),
+    );
+    return handoff;
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<LogLine, void> {
-    return endedByLeaving(linesOf(this.#batches()), () => this.close());
+    return endedByLeaving(linesOf(this.batches()), () => this.close());
   }
 
   /**
@@ -93,19 +100,6 @@ export class LogStream implements AsyncIterable<LogLine>, Disposable, AsyncDispo
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.#run;
-  }
-
-  async *#batches(): AsyncGenerator<readonly LogLine[], void> {
-    const handoff = new Handoff<readonly LogLine[]>();
-    this.#start(
-      (lines) => handoff.put(lines),
-      (ended, discard) => handoff.end(ended, discard),
-    );
-    try {
-      for (let lines = await handoff.take(); lines !== undefined; lines = await handoff.take()) yield lines;
-    } finally {
-      this.close();
-    }
   }
 
   #start(lines: LogSink["lines"], onEnd: (ended: Ended, discard: boolean) => void): void {
