@@ -27,8 +27,9 @@ import { Scope } from "./scope.ts";
 import { publishProblems, ServerState } from "./server-state.ts";
 import { type ClaimTarget, claimJob } from "./shard.ts";
 import type { EngineTopics } from "./topics.ts";
-import { Cluster } from "./transport/index.ts";
+import { abortable, Cluster, LinkedAbort } from "./transport/index.ts";
 
+const STOP_HOOK_TIMEOUT_MS = 5_000;
 const JOBS: Resource<Job> = { plural: "jobs", root: "/apis/batch/v1", trim: trimJob };
 const PODS: Resource<Pod> = { plural: "pods", root: "/api/v1", trim: trimPod };
 
@@ -57,6 +58,7 @@ export class RunEngine {
   >;
   readonly #informers = new Set<Pick<Informer<KubeObject>, "stop" | "stats">>();
   readonly #stopped = new AbortController();
+  readonly #stopHooks: (() => Promise<void>)[] = [];
   readonly #registry: RunRegistry;
   readonly #undiagnosed: () => void;
   readonly #queue: LaunchQueue;
@@ -295,12 +297,22 @@ export class RunEngine {
     return this.#stopping;
   }
 
+  /** `hook` is called by `stop`, once runs and timers have ended, and awaited before the connections close, for five seconds at most. */
+  beforeStop(hook: () => Promise<void>): void {
+    this.#stopHooks.push(hook);
+  }
+
   async #stop(): Promise<void> {
     const stopped = new EngineStoppedError();
     this.#stopped.abort(stopped);
     this.#undiagnosed();
     this.#registry.stop(stopped);
     this.keepalive.stop();
+    const late = new LinkedAbort([], { ms: STOP_HOOK_TIMEOUT_MS, reason: () => new Error("stop hooks are late") });
+    await abortable(Promise.allSettled(this.#stopHooks.map(async (hook) => await hook())), late.signal).catch(
+      () => undefined,
+    );
+    late.release();
     await Promise.all([...this.#informers].map((informer) => informer.stop()));
     await this.cluster.close();
     this.bus.close();

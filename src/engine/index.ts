@@ -1,5 +1,6 @@
 /** The library: `k8s-run-informer/engine`. */
 export type { Bus, SubscribeTo } from "./bus.ts";
+export { createOnce, LAUNCH_ID_ANNOTATION } from "./create-once.ts";
 export { type DiagnosedEngine, liveEngines, type RunMessage } from "./diagnostics.ts";
 export { RunEngine } from "./engine.ts";
 export type {

@@ -11,6 +11,7 @@ import { proxyFromEnvironment } from "./proxy-from-env.ts";
 import { published } from "./request-channel.ts";
 import { RequestCounter } from "./request-counter.ts";
 import { type RetryOptions, withRetries } from "./retry.ts";
+import { ServerClock } from "./server-clock.ts";
 import { type ApiConstructor, createTypedApi, type TypedRequest, type TypedResponse } from "./typed-api.ts";
 import type { ApiRequest, ApiStream, Query } from "./types.ts";
 
@@ -50,6 +51,7 @@ const ERROR_BODY_LIMIT = 64 * 1024;
 export class Cluster {
   readonly server: string;
   readonly requests = new RequestCounter();
+  readonly clock = new ServerClock();
   readonly #credentials: Credentials;
   readonly #dispatcher: ClusterDispatcher;
   readonly #retry: RetryOptions;
@@ -189,6 +191,7 @@ export class Cluster {
         signal: abort.signal,
         sendTimeoutMs: timeoutMs,
       });
+      this.clock.saw(headers.date);
       const whole = await readAll(body, this.#maxAnswerBytes + 1);
       if (whole.length > this.#maxAnswerBytes) {
         const message = `${name.method} ${name.path}: AnswerTooLarge: the answer is larger than ${this.#maxAnswerBytes} bytes`;

@@ -1,0 +1,73 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import { Backoff } from "./informer/backoff.ts";
+import { type Cluster, isAlreadyExists, isAmbiguous, isNotFound, retryAfterMs } from "./transport/index.ts";
+
+/**
+ * Marks a create request on the object, so that one whose answer was lost is told from another process's object of the same name.
+ * A manifest that has it already keeps its own.
+ */
+export const LAUNCH_ID_ANNOTATION = "k8s-run-informer/launch-id";
+
+/** About ten seconds in all: an API server that was killed is back after two or three. */
+const ATTEMPTS = 9;
+const MAX_DELAY_MS = 3_000;
+
+interface Manifest {
+  readonly metadata: {
+    readonly name: string;
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly [field: string]: unknown;
+  };
+  readonly [field: string]: unknown;
+}
+
+/**
+ * Creates an object exactly once, though answers may get lost: after an ambiguous failure the server is asked whether the object
+ * stands there before it is sent again. `signal` is honoured until the request has left and between attempts.
+ * @param collection path of its kind in its namespace
+ * @returns the server's object
+ * @throws ApiError; `AlreadyExists` when another process created an object of that name
+ */
+export async function createOnce<T>(
+  cluster: Cluster,
+  collection: string,
+  manifest: Manifest,
+  signal?: AbortSignal,
+): Promise<T> {
+  const { name, annotations } = manifest.metadata;
+  const launchId = annotations?.[LAUNCH_ID_ANNOTATION] ?? randomUUID();
+  const body = {
+    ...manifest,
+    metadata: { ...manifest.metadata, annotations: { ...annotations, [LAUNCH_ID_ANNOTATION]: launchId } },
+  };
+  const path = `${collection}/${encodeURIComponent(name)}`;
+  const backoff = new Backoff({ maxMs: MAX_DELAY_MS });
+  for (let attempt = 1; ; attempt += 1) {
+    signal?.throwIfAborted();
+    try {
+      return await cluster.json<T>({ method: "POST", path: collection, body });
+    } catch (error) {
+      const isLost = isAmbiguous(error) || (attempt > 1 && isAlreadyExists(error));
+      if (!isLost) throw error;
+      const found = await find(error);
+      if (found !== null) return found;
+      if (attempt >= ATTEMPTS) throw error;
+      await delay(backoff.next(retryAfterMs(error) ?? 0), undefined, signal === undefined ? {} : { signal }).catch(
+        () => undefined,
+      );
+    }
+  }
+
+  async function find(cause: unknown): Promise<T | null> {
+    try {
+      const object = await cluster.json<Partial<Manifest>>({ path });
+      if (object.metadata?.annotations?.[LAUNCH_ID_ANNOTATION] === launchId) return object as T;
+      throw cause;
+    } catch (error) {
+      if (isNotFound(error)) return null;
+      // What is not known, for any reason, is whether the object stands there.
+      throw cause;
+    }
+  }
+}
