@@ -55,8 +55,8 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     type: "number",
     key: "ttlSecondsAfterFinished",
     label: "Keep ended Jobs (s)",
-    default: 300,
-    hint: "After that many seconds Kubernetes deletes a Job that nobody deleted.",
+    default: 86_400,
+    hint: "After that many seconds Kubernetes deletes an ended Job that no run has collected and deleted.",
   },
   {
     type: "toggle",

@@ -26,7 +26,7 @@ Job:
   Defaults 1000m, 2Gi; 4000m, 8Gi
 - nodeSelector, labels: key=value lines, JSON text or object; tolerations: JSON text or array
 - timeoutSec (number): the Job's deadline; 0: none. graceSec (number, default 60): beyond it
-- ttlSecondsAfterFinished (number, default 300): Kubernetes deletes an ended Job that nobody deleted after so many seconds;
+- ttlSecondsAfterFinished (number, default 86400): Kubernetes deletes an ended Job that no run has deleted after so many seconds;
   retainJobs (boolean, default false): ended Jobs are left to that, so raise it too
 - enableDocker (boolean), dockerImage, dockerCpuLimit, dockerMemoryLimit: a Docker daemon beside Claude
 - workspaceVolumeClaim, workspaceMountPath (strings): a further volume, at /workspace unless told otherwise

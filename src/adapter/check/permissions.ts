@@ -27,6 +27,16 @@ const core = (name: string, resource: string, verb: string, why: string): Permis
   why,
 });
 
+/** Without them a server cannot tell whether the server that began a run lives. */
+const lease = (verb: string, does: string): Permission => ({
+  code: `k8s_rbac_lease_${verb}`,
+  group: "coordination.k8s.io",
+  resource: "leases",
+  verb,
+  why: `${does}: without it, several servers in one namespace may take over each other's live runs`,
+  optional: true,
+});
+
 export const PERMISSIONS: readonly Permission[] = [
   job("create", "runs are Jobs"),
   job("delete", "a run's Job is deleted after its result was taken, and when the run is cancelled"),
@@ -34,6 +44,11 @@ export const PERMISSIONS: readonly Permission[] = [
   job("list", "what runs is listed before a run starts"),
   job("watch", "the end of a run is seen by a watch, not by polling"),
   { ...job("patch", "a run that an earlier process began is relabelled when it is adopted"), optional: true },
+  lease("create", "a server says by a Lease that it lives"),
+  lease("get", "whether the owner of a run lives is read from its Lease"),
+  lease("patch", "a server renews its Lease"),
+  lease("delete", "the Lease of a server that has ended is deleted"),
+  lease("list", "Leases that servers left behind are found"),
   core("pod", "pods", "list", "pods are what tells that a run has started and ended"),
   core("pod", "pods", "watch", "pods are what tells that a run has started and ended"),
   {
@@ -52,15 +67,12 @@ export const PERMISSIONS: readonly Permission[] = [
     "the Secret of a run that is kept (retainJobs) is deleted; others go with their Job",
   ),
   { ...core("secret", "secrets", "list", "Secrets that older versions left behind are found"), optional: true },
-  {
-    ...core(
-      "secret",
-      "secrets",
-      "get",
-      "this test looks for the Secret named in secretRef; Jobs that a process left without theirs are found",
-    ),
-    optional: true,
-  },
+  core(
+    "secret",
+    "secrets",
+    "get",
+    "a Secret whose creation was not answered is looked for, and what is deleted is looked at before; Jobs that a process left without theirs are found; this test looks for the one in secretRef",
+  ),
   {
     ...core("pvc", "persistentvolumeclaims", "get", "this test looks at the access mode of the shared volume"),
     optional: true,

@@ -62,7 +62,8 @@ export interface Toleration {
   readonly tolerationSeconds?: number;
 }
 
-const DEFAULT_TTL_SECONDS = 300;
+/** Only Jobs that no process deletes live so long: their results wait to be collected by the next run. */
+const DEFAULT_TTL_SECONDS = 86_400;
 const DEFAULT_GRACE_SECONDS = 60;
 
 /**

@@ -25,7 +25,9 @@ export const AnnotationKey = {
   workingDir: "paperclip.io/working-dir",
   /** JSON of the definition's `carry`. */
   carry: "paperclip.io/carry",
-  /** When a later process took the run over, RFC 3339. */
+  /** Name of the Lease of the process that follows the run. */
+  owner: "paperclip.io/owner-lease",
+  /** When a later process took the run over, RFC 3339, by the server's clock. */
   adoptedAt: "paperclip.io/adopted-at",
   /** Set on a Job that is kept after its result was taken: no later run shall take it again. */
   collectedAt: "paperclip.io/collected-at",

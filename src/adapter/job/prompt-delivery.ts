@@ -1,4 +1,4 @@
-import { type Cluster, isAlreadyExists, isNotFound } from "../../engine/index.ts";
+import { abortable, type Cluster, createOnce, isAlreadyExists, isConflict, isNotFound } from "../../engine/index.ts";
 import { LabelKey } from "./names.ts";
 
 /**
@@ -24,9 +24,22 @@ export interface SecretOwner {
 
 export const secretsPath = (namespace: string) => `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets`;
 
+export function secretPath(namespace: string, name: string): string {
+  return `${secretsPath(namespace)}/${encodeURIComponent(name)}`;
+}
+
+/** A run Secret as the server has it. */
+interface StoredSecret {
+  readonly metadata: {
+    readonly uid: string;
+    readonly resourceVersion: string;
+    readonly ownerReferences?: readonly { readonly uid: string }[];
+  };
+}
+
 /**
- * Creates the Secret of a Job. One of that name that stands already belongs to an earlier Job of the same name, whose
- * collection is under way, or to a request of ours whose answer was lost: it is replaced.
+ * Creates the Secret of a Job exactly once. One of that name that stands already and is another Job's, of an earlier run of this
+ * name whose collection is under way, is replaced.
  * @throws ApiError
  */
 export async function createRunSecret(
@@ -35,36 +48,41 @@ export async function createRunSecret(
   owner: SecretOwner,
   signal: AbortSignal,
 ): Promise<void> {
-  const path = secretsPath(owner.namespace);
-  const create = () => cluster.json({ method: "POST", path, body: manifestOf(secret, owner), signal });
+  // One that comes to stand though it was not waited for is collected with its Job.
+  const create = () =>
+    abortable(createOnce(cluster, secretsPath(owner.namespace), manifestOf(secret, owner), signal), signal);
   try {
     await create();
   } catch (error) {
     if (!isAlreadyExists(error)) throw error;
-    await deleteRunSecret(cluster, owner.namespace, secret.name, signal);
+    const isOther = ({ metadata }: StoredSecret) => !metadata.ownerReferences?.some(({ uid }) => uid === owner.uid);
+    await deleteRunSecret(cluster, { namespace: owner.namespace, name: secret.name }, signal, isOther);
     await create();
   }
 }
 
-/** One that is already gone is success. @throws ApiError */
+/**
+ * Deletes by uid what `isMeant` says is meant, and nothing else of that name. One that is deleted already is success.
+ * @throws ApiError
+ */
 export async function deleteRunSecret(
   cluster: Cluster,
-  namespace: string,
-  name: string,
-  signal?: AbortSignal,
+  { namespace, name }: { namespace: string; name: string },
+  signal: AbortSignal,
+  isMeant: (secret: StoredSecret) => boolean,
 ): Promise<void> {
+  const path = secretPath(namespace, name);
   try {
-    await cluster.json({
-      method: "DELETE",
-      path: `${secretsPath(namespace)}/${encodeURIComponent(name)}`,
-      ...(signal === undefined ? {} : { signal }),
-    });
+    const secret = await cluster.json<StoredSecret>({ path, signal });
+    if (!isMeant(secret)) return;
+    const body = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid: secret.metadata.uid } };
+    await cluster.json({ method: "DELETE", path, body, signal });
   } catch (error) {
-    if (!isNotFound(error)) throw error;
+    if (!isNotFound(error) && !isConflict(error)) throw error;
   }
 }
 
-function manifestOf({ name, data }: RunSecret, owner: SecretOwner): Record<string, unknown> {
+function manifestOf({ name, data }: RunSecret, owner: SecretOwner) {
   const encoded: Record<string, string> = {};
   for (const [key, value] of Object.entries(data)) encoded[key] = Buffer.from(value, "utf8").toString("base64");
   return {

@@ -7,6 +7,7 @@ import { DATA_DIRECTORY } from "../definition.ts";
 export interface SelfPod {
   readonly name: string;
   readonly namespace: string;
+  readonly uid: string | null;
   readonly image: string;
   readonly imagePullSecrets: readonly { readonly name: string }[];
   readonly dnsConfig: Record<string, unknown> | null;
@@ -116,7 +117,7 @@ export function forgetSelfPods(): void {
 
 /** Wire shapes, only as deep as they are read. */
 interface RawPod {
-  metadata: { name: string; namespace: string };
+  metadata: { name: string; namespace: string; uid?: string };
   spec: {
     containers: RawContainer[];
     volumes?: RawVolume[];
@@ -177,6 +178,7 @@ export function parseSelfPod(raw: unknown): SelfPod {
   return {
     name: metadata.name,
     namespace: metadata.namespace,
+    uid: metadata.uid ?? null,
     image: container.image,
     imagePullSecrets: (spec.imagePullSecrets ?? []).map(({ name }) => ({ name })),
     dnsConfig: spec.dnsConfig ?? null,

@@ -78,7 +78,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     log.say("stderr", failure.message);
     return bootstrapResult(failure, redactor);
   } finally {
-    site?.close();
+    await site?.close(signal.aborted && isLeaseLoss(signal));
     await log.settled();
   }
 }

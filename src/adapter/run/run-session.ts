@@ -1,7 +1,6 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import {
   isForbidden,
-  jobFacts,
   type KeepaliveHandle,
   LinkedAbort,
   podFacts,
@@ -9,7 +8,6 @@ import {
   type RunEnd,
   RunGoneError,
   StartFailedError,
-  type StartFailure,
 } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict, OutcomeKind, ResultParser } from "../definition.ts";
@@ -17,7 +15,6 @@ import { type AgentState, reasonOf } from "../errors.ts";
 import { eventTo, type TellEvent } from "../host/callbacks.ts";
 import { withEvidence } from "../host/evidence.ts";
 import { cancelledResult, isLeaseLoss, isStopped } from "../host/stop.ts";
-import { secretNameFor } from "../job/names.ts";
 import { processState } from "../start/process-state.ts";
 import type { RunInput, Started } from "../start/run-input.ts";
 import { GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
@@ -27,9 +24,10 @@ import { bounded, settlesWithin } from "../wait.ts";
 import { hasStarted, surelyNeverRan } from "./agent.ts";
 import { Deadline } from "./deadline.ts";
 import { noOutput, OutputReader } from "./follow.ts";
+import { Hold } from "./hold.ts";
 import { Lingering } from "./lingering.ts";
 import { tellProgress } from "./progress.ts";
-import { countsNoPod, explainStartFailure, isTransientStart } from "./start-failure.ts";
+import { countsNoPod, explainStartFailure, hasStartEnded, startFailedResult } from "./start-failure.ts";
 
 /** The host waits 60 s for a run that was told to stop: the pod's grace may take most of it. */
 const MAX_GONE_TIMEOUT_MS = 50_000;
@@ -48,6 +46,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   readonly #startedAt = performance.now();
   readonly #event: TellEvent;
   readonly #lingering: Lingering;
+  readonly #hold: Hold;
   #reader: OutputReader<Verdict> | null = null;
   #agent: AgentState = "may-run";
   #keepalive: KeepaliveHandle | null = null;
@@ -70,6 +69,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     this.#parser = parser;
     this.#event = eventTo(input.ctx, input.redactor);
     this.#lingering = new Lingering(input.config.resultGraceSec * 1000, () => started.run.liveness() !== "unknown");
+    this.#hold = new Hold(started, input.site.ownership);
   }
 
   /** Never rejects. */
@@ -79,6 +79,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const sweeping = sweep({
       engine: site.engine,
       namespace: site.namespace,
+      ownership: site.ownership,
       adapterType: definition.type,
       containerName: this.#container,
       signal: tidying.signal,
@@ -95,6 +96,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     } finally {
       this.#keepalive?.stop();
       await this.#reader?.stop();
+      this.#hold.close();
       if (this.#run.uid !== null) processState().active.delete(this.#run.uid);
       this.#run.release();
       await settlesWithin(sweeping, 1_000);
@@ -108,8 +110,9 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
 
   async #follow(): Promise<AdapterExecutionResult> {
     const { signal, log, site, config } = this.#input;
-    const deadline = new Deadline(config, this.#started.adopted ? this.#run.job() : null);
-    const stop = new LinkedAbort([signal, deadline.signal, this.#lingering.signal]);
+    const now = site.engine.cluster.clock.now();
+    const deadline = new Deadline(config, this.#started.adopted ? this.#run.job() : null, now);
+    const stop = new LinkedAbort([signal, deadline.signal, this.#lingering.signal, this.#hold.lost]);
     let end: RunEnd;
     try {
       const pod = await this.#run.podReady({ container: this.#container, signal: stop.signal });
@@ -121,6 +124,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       end = await this.#run.terminated({ container: this.#container, signal: stop.signal });
     } catch (error) {
       if (signal.aborted) return await this.#cancelled();
+      if (this.#hold.lost.aborted) return this.#takenOver();
       if (deadline.signal.aborted) return await this.#timedOut();
       if (this.#lingering.signal.aborted) return await this.#lingered();
       if (error instanceof StartFailedError) return await this.#startFailed(error);
@@ -137,8 +141,10 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     if (this.#reader === null) await this.#podsLastWord();
     // Also of a pod that came and was deleted while its watch was down: what cannot be read any more is said.
     if (hasStarted(this.#run, this.#container, end)) this.#reader ??= this.#read();
-    await this.#reader?.drained(signal);
+    await this.#drained();
     if (signal.aborted) return await this.#cancelled();
+    // One result is handed out once: who has taken over the Job hands it out.
+    if (!(await this.#hold.confirm())) return this.#takenOver();
     this.#agent =
       this.#reader === null && this.#neverRan(end) ? "never-ran" : end.exitCode === null ? "may-run" : "ended";
     const result = this.#classified(this.#kindOf(end), end);
@@ -147,6 +153,19 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const isLogLost = isIncomplete === true && !this.#parser.finish().hasResult;
     await cleanUp({ run: this.#run, site, config, log, end, isLogLost, isAdopted: this.#started.adopted });
     return result;
+  }
+
+  async #drained(): Promise<void> {
+    const stop = new LinkedAbort([this.#input.signal, this.#hold.lost]);
+    await this.#reader?.drained(stop.signal);
+    stop.release();
+  }
+
+  #takenOver(): AdapterExecutionResult {
+    const { namespace, jobName } = this.#run;
+    const message = `This server did not renew its Lease in time, or ends: Job ${namespace}/${jobName} goes on without it`;
+    this.#input.log.say("stderr", `${message}, and another server hands out its result`);
+    return failed(message, "k8s_run_lost");
   }
 
   #read(): OutputReader<Verdict> {
@@ -268,11 +287,13 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     if (isLeaseLoss(signal)) {
       const message = `The host lost its hold on this run; Job ${jobName} goes on`;
       log.say("stderr", `${message}, the next run of the task adopts it`);
+      await this.#hold.giveUp();
       return { ...cancelledResult(signal.reason), errorMessage: message };
     }
+    const cancelled = cancelledResult(signal.reason);
+    if (!(await this.#hold.confirm())) return { ...this.#takenOver(), ...cancelled };
     log.say("stdout", `Run cancelled: deleting Job ${namespace}/${jobName}`);
     const end = await this.#stopped();
-    const cancelled = cancelledResult(signal.reason);
     if (this.#agent === "never-ran") return cancelled;
     const { errorFamily: _, executionRecovery: __, ...kept } = this.#classified("cancelled", end);
     if (this.#agent === "may-run") cancelled.errorMessage += `; Job ${jobName} could not be seen to stop`;
@@ -281,6 +302,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
 
   async #timedOut(): Promise<AdapterExecutionResult> {
     const { log } = this.#input;
+    if (!(await this.#hold.confirm())) return this.#takenOver();
     log.say("stderr", `Job ${this.#run.namespace}/${this.#run.jobName} is over its time and did not end: deleting it`);
     const end = await this.#stopped();
     return this.#classified(this.#parser.finish().hasResult ? "ended" : "timed_out", end);
@@ -288,6 +310,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
 
   /** It said its result, and what it left running holds it: the run has ended as it said. */
   async #lingered(): Promise<AdapterExecutionResult> {
+    if (!(await this.#hold.confirm())) return this.#takenOver();
     const { namespace, jobName } = this.#run;
     this.#input.log.say(
       "stdout",
@@ -300,26 +323,15 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     return await this.#run.terminated({ container: this.#container, timeoutMs: 500 }).catch(() => null);
   }
 
-  /** Its first process died after the Job's creation and before its Secret's: a fresh run will start. */
-  #isHalfCreated({ code, message }: StartFailure): boolean {
-    const { adopted, run } = this.#started;
-    return adopted && code === "container_config" && message.includes(secretNameFor(run.jobName));
-  }
-
   async #startFailed({ failure }: StartFailedError): Promise<AdapterExecutionResult> {
     const { site, log, signal, config } = this.#input;
     const { cluster } = site.engine;
     const why = await explainStartFailure(cluster, this.#run, failure, signal);
     log.say("stderr", why);
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
-    const job = this.#run.job();
-    // Kept only when it has ended: one that still tries might start an agent whose output is never read.
-    const pod = this.#run.pod();
-    const hasEnded =
-      failure.code === "init_failed" ||
-      (job !== null && jobFacts(job).end?.havePodsEnded === true) ||
-      (pod !== null && podFacts(pod).hasEnded);
-    const hadNoPod = pod === null && (await countsNoPod(cluster, this.#run));
+    const hasEnded = hasStartEnded(this.#run, failure);
+    if (!(await this.#hold.confirm())) return this.#takenOver();
+    const hadNoPod = this.#run.pod() === null && (await countsNoPod(cluster, this.#run));
     const isKept = config.retainJobs && hasEnded;
     if (isKept) {
       const end = { kind: "start_failed", exitCode: null } as const;
@@ -330,17 +342,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const neverRan = (hadNoPod && this.#run.pod() === null) || this.#neverRan(null);
     this.#agent = !isDeleted && !hasEnded ? "may-run" : neverRan ? "never-ran" : "ended";
     if (signal.aborted) return cancelledResult(signal.reason);
-    const isTimeout = failure.code === "deadline";
-    return {
-      ...failed(
-        why,
-        isTimeout ? "timeout" : this.#started.adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
-      ),
-      timedOut: isTimeout,
-      ...(isTransientStart(failure) || this.#isHalfCreated(failure)
-        ? { errorFamily: "transient_upstream" as const }
-        : {}),
-    };
+    return startFailedResult(why, failure, this.#started);
   }
 }
 

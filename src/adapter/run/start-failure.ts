@@ -1,4 +1,14 @@
-import { type Cluster, type Job, jobFacts, jobPath, type Run, type StartFailure } from "../../engine/index.ts";
+import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import {
+  type Cluster,
+  type Job,
+  jobFacts,
+  jobPath,
+  podFacts,
+  type Run,
+  type StartFailure,
+} from "../../engine/index.ts";
+import { secretNameFor } from "../job/names.ts";
 
 interface RawEvent {
   type?: string;
@@ -56,7 +66,7 @@ function timeOf({ lastTimestamp, eventTime, metadata }: RawEvent): number {
 }
 
 /** May the same run start later without anyone changing something? */
-export function isTransientStart({ code, reason }: StartFailure): boolean {
+function isTransientStart({ code, reason }: StartFailure): boolean {
   if (reason === "InvalidImageName" || reason === "ErrImageNeverPull") return false;
   return code === "image_pull" || code === "unschedulable" || code === "volume" || code === "start_timeout";
 }
@@ -69,4 +79,35 @@ export async function countsNoPod(cluster: Cluster, { namespace, jobName, uid }:
   } catch {
     return false;
   }
+}
+
+/** Will no pod of the run start any more? One that has ended may be kept; one that still tries might start an unheard agent. */
+export function hasStartEnded(run: Run, { code }: StartFailure): boolean {
+  const job = run.job();
+  const pod = run.pod();
+  return (
+    code === "init_failed" ||
+    (job !== null && jobFacts(job).end?.havePodsEnded === true) ||
+    (pod !== null && podFacts(pod).hasEnded)
+  );
+}
+
+/** The host's result of a run that could not start, but for what is certain of its agent. */
+export function startFailedResult(
+  why: string,
+  failure: StartFailure,
+  { adopted, run }: { adopted: boolean; run: Run },
+): AdapterExecutionResult {
+  const isTimeout = failure.code === "deadline";
+  // The process that began it died after the Job's creation and before its Secret's: a fresh run will start.
+  const isHalfCreated =
+    adopted && failure.code === "container_config" && failure.message.includes(secretNameFor(run.jobName));
+  return {
+    exitCode: null,
+    signal: null,
+    timedOut: isTimeout,
+    errorMessage: why,
+    errorCode: isTimeout ? "timeout" : adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
+    ...(isTransientStart(failure) || isHalfCreated ? { errorFamily: "transient_upstream" as const } : {}),
+  };
 }

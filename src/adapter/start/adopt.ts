@@ -5,6 +5,7 @@ import { eventTo, tell } from "../host/callbacks.ts";
 import { workingDirOf } from "../job/manifest.ts";
 import type { GuardInput } from "./guard.ts";
 import type { Adoption } from "./orphans.ts";
+import { ownerNameOf } from "./ownership.ts";
 import { AdoptedElsewhereError, isJustAdopted, readLeftBehind, relabel } from "./reattach.ts";
 import { type RunInput, type Started, timeoutNote } from "./run-input.ts";
 import { policyOf } from "./site.ts";
@@ -22,16 +23,14 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
   const { name: jobName, uid } = job.metadata;
   const left = readLeftBehind(job);
   const prior = left.runId ?? "unknown";
-  if (!isOwnRun) {
+  const owner = site.ownership.lease?.name ?? null;
+  if (!isOwnRun || owner !== null) {
     // An ended one as well: its adopter hands out its result, and that is to happen once.
-    if (isJustAdopted(job)) throw new AdoptedElsewhereError(jobName);
+    if (!isOwnRun && ownerNameOf(job) === null && isJustAdopted(job, engine.cluster.clock.now()))
+      throw new AdoptedElsewhereError(jobName);
     try {
-      await relabel(
-        engine.cluster,
-        job,
-        { runId: ctx.runId, runIdLabel: runLabel, sessionId: newcomer.sessionId },
-        signal,
-      );
+      const run = { runId: ctx.runId, runIdLabel: runLabel, sessionId: newcomer.sessionId, owner };
+      await relabel(engine.cluster, job, run, signal);
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof AdoptedElsewhereError) throw error;
@@ -71,6 +70,7 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
   return {
     run: engine.attach({ namespace, jobName, uid, policy: policyOf(config) }),
     adopted: true,
+    owner,
     launchedAt: null,
     sessionId: left.sessionId,
     workingDir: left.workingDir ?? workingDirOf(ctx, config),

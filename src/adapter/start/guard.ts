@@ -5,6 +5,7 @@ import { BootstrapError, reasonOf } from "../errors.ts";
 import { LabelKey } from "../job/names.ts";
 import { bounded } from "../wait.ts";
 import { type Adoption, type Blocker, decide, type Newcomer, type Situation } from "./orphans.ts";
+import { type OwnerState, type Ownership, ownerNameOf } from "./ownership.ts";
 import { processState } from "./process-state.ts";
 import { stopJob } from "./stop-job.ts";
 
@@ -15,6 +16,9 @@ export interface GuardInput {
   readonly namespace: string;
   readonly containerName: string;
   readonly newcomer: Newcomer;
+  readonly ownership: Ownership;
+  /** What is known of the processes that own the agent's Jobs, by their Leases' names. */
+  readonly owners: Map<string, OwnerState>;
   readonly config: BaseConfig;
   readonly signal: AbortSignal;
   /** When the run asked to start, on the monotonic clock: the place in the queue counts as waiting, too. */
@@ -73,8 +77,14 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
     }
     leavingSince = null;
     const { deleteMismatchedOrphans, concurrencyPolicy } = input.config;
-    const orphans = decision.blockers.filter((each) => !each.isActiveHere);
-    // Not for nothing: what a run of this process blocks is refused all the same, unless it waits.
+    // By the server's clock its owner is dead, and that is certain in a moment.
+    const unsureMs = ownerMs(input, decision.blockers, "unsure");
+    if (unsureMs !== null) {
+      await pause(unsureMs, input.signal);
+      continue;
+    }
+    const orphans = decision.blockers.filter((each) => !each.isActiveHere && !each.isLiveElsewhere);
+    // Not for nothing: what a live run blocks is refused all the same, unless it waits.
     const mayHelp = concurrencyPolicy === "wait" || orphans.length === decision.blockers.length;
     if (deleteMismatchedOrphans && mayHelp && orphans.length > 0) {
       await deleteOrphans(input, orphans);
@@ -116,6 +126,7 @@ async function look(input: GuardInput): Promise<Situation> {
   try {
     return await bounded({ signal, ms: input.listTimeoutMs }, async (limited) => {
       const jobs = await engine.listJobs(namespace, labels, limited);
+      await askOwners(input, jobs, limited);
       const { synced, connected, ageMs } = view.pods.freshness();
       const isCurrent = synced && connected && ageMs < input.cacheMaxAgeMs;
       const pods = isCurrent ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
@@ -136,8 +147,26 @@ function unreachable(namespace: string, error: unknown): BootstrapError {
   });
 }
 
+/** Once for each process that owns a Job which is not followed here. @throws ApiError; the signal's reason */
+async function askOwners({ ownership, owners }: GuardInput, jobs: readonly Job[], signal: AbortSignal): Promise<void> {
+  const { active } = processState();
+  const foreign = jobs.filter(({ metadata }) => !active.has(metadata.uid)).map(ownerNameOf);
+  const names = new Set(foreign.filter((name) => name !== null && !ownership.isHere(name)) as string[]);
+  await Promise.all([...names].map(async (name) => owners.set(name, await ownership.stateOf(name, signal))));
+}
+
+/** When an owner in this state is to be asked again, in milliseconds. Null: no blocker has one. */
+function ownerMs({ owners }: GuardInput, blockers: readonly Blocker[], state: "live" | "unsure"): number | null {
+  let least: number | null = null;
+  for (const { job } of blockers) {
+    const owner = owners.get(ownerNameOf(job) ?? "");
+    if (owner?.state === state) least = Math.min(least ?? owner.ms, owner.ms);
+  }
+  return least;
+}
+
 export function situationOf(
-  { newcomer, containerName, config }: GuardInput,
+  { newcomer, containerName, config, ownership, owners }: GuardInput,
   jobs: readonly Job[],
   pods: readonly Pod[],
 ): Situation {
@@ -149,6 +178,10 @@ export function situationOf(
     containerName,
     config,
     isActiveHere: (uid) => active.has(uid),
+    isLiveElsewhere: (job) => {
+      const name = ownerNameOf(job);
+      return name !== null && !ownership.isHere(name) && owners.get(name)?.state !== "over";
+    },
     isCollected: (uid) => collected.has(uid),
   };
 }
@@ -181,9 +214,25 @@ async function settle(input: GuardInput, names: string, ms: number, blockers: re
   try {
     // What was true of the list may have passed since: the cache may know it already.
     check();
-    await bounded({ signal, ms: Math.max(0, ms), late }, () => promise);
+    await bounded({ signal, ms: Math.max(0, ms), late }, async (limited) => {
+      await Promise.race([promise, ownersEnd(input, blockers, limited)]);
+    });
   } finally {
     for (const unsubscribe of subscriptions) unsubscribe();
+  }
+}
+
+/** A Lease that runs out makes no event: asked again when it may have. Resolves when one of the owners may be dead. */
+async function ownersEnd(input: GuardInput, blockers: readonly Blocker[], signal: AbortSignal): Promise<void> {
+  const names = blockers.filter((each) => each.isLiveElsewhere).map(({ job }) => ownerNameOf(job) ?? "");
+  if (names.length === 0) await new Promise(() => undefined);
+  while (true) {
+    await sleep(ownerMs(input, blockers, "live") ?? LOOK_AGAIN_MS, undefined, { signal, ref: false });
+    for (const name of new Set(names)) {
+      const state = await input.ownership.stateOf(name, signal);
+      input.owners.set(name, state);
+      if (state.state !== "live") return;
+    }
   }
 }
 
@@ -219,6 +268,7 @@ function blockedBy(blockers: readonly Blocker[]): BootstrapError {
   const [first] = blockers;
   const code = first?.code ?? "k8s_concurrent_run_blocked";
   const names = blockers.map(({ job }) => job.metadata.name).join(", ");
+  const elsewhere = first?.isLiveElsewhere === true ? " in another server" : "";
   const why = {
     k8s_concurrent_run_blocked: "Another run of this agent is live",
     k8s_orphan_task_unknown: "A run of this agent is live, and it cannot be told whether it is about the same task",
@@ -226,7 +276,7 @@ function blockedBy(blockers: readonly Blocker[]): BootstrapError {
   }[code];
   return new BootstrapError({
     code,
-    message: `${why}: Job ${names}. Wait for it, delete the Job, or set concurrencyPolicy to wait or parallel.`,
+    message: `${why}${elsewhere}: Job ${names}. Wait for it, delete the Job, or set concurrencyPolicy to wait or parallel.`,
     family: "transient_upstream",
   });
 }

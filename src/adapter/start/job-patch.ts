@@ -1,14 +1,16 @@
 import { type Cluster, jobPath, type ObjectMeta } from "../../engine/index.ts";
 
 /** RFC 6902. `add` and not `replace`: the latter fails where there was no such label or annotation. */
-export interface PatchOperation {
-  op: "add" | "test";
-  path: string;
-  value: unknown;
-}
+export type PatchOperation =
+  | { readonly op: "add" | "test"; readonly path: string; readonly value: unknown }
+  | { readonly op: "remove"; readonly path: string };
 
 export function labelPath(key: string): string {
   return `/metadata/labels/${escapePointer(key)}`;
+}
+
+export function annotationPath(key: string): string {
+  return `/metadata/annotations/${escapePointer(key)}`;
 }
 
 /** Operations for a Job with this uid and no other of its name. */
@@ -19,7 +21,7 @@ export function annotate(
   const operations: PatchOperation[] = [{ op: "test", path: "/metadata/uid", value: uid }];
   if (annotations === undefined) operations.push({ op: "add", path: "/metadata/annotations", value: {} });
   for (const [key, value] of Object.entries(added)) {
-    operations.push({ op: "add", path: `/metadata/annotations/${escapePointer(key)}`, value });
+    operations.push({ op: "add", path: annotationPath(key), value });
   }
   return operations;
 }

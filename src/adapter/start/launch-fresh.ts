@@ -70,8 +70,9 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
   signal.throwIfAborted();
   await tell(() => ctx.onDispatch?.());
   const launchedAt = performance.now();
-  const run = await launchRun(guard, manifest, definition.type);
-  if (run === null) return null;
+  const launched = await launchRun(guard, manifest, definition.type);
+  if (launched === null) return null;
+  const { run, owner } = launched;
   log.say(
     "stdout",
     `Created Job ${namespace}/${jobName} (image ${image}, deadline ${config.timeoutSec > 0 ? `${config.timeoutSec}s` : "none"})`,
@@ -80,6 +81,7 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
   return {
     run,
     adopted: false,
+    owner,
     launchedAt,
     sessionId,
     workingDir,

@@ -1,26 +1,34 @@
+import { randomUUID } from "node:crypto";
 import {
   ApiError,
   isAlreadyExists,
   isAmbiguous,
   isForbidden,
   isNotFound,
-  jobPath,
+  LAUNCH_ID_ANNOTATION,
   type Run,
 } from "../../engine/index.ts";
 import { type AgentState, BootstrapError, reasonOf } from "../errors.ts";
 import { isLeaseLoss } from "../host/stop.ts";
 import type { RunManifest } from "../job/manifest.ts";
-import { LabelKey } from "../job/names.ts";
+import { AnnotationKey, LabelKey } from "../job/names.ts";
 import { createRunSecret } from "../job/prompt-delivery.ts";
-import { settlesWithin } from "../wait.ts";
+import { bounded, settlesWithin } from "../wait.ts";
 import type { GuardInput } from "./guard.ts";
-import { keepInMind } from "./left-jobs.ts";
+import { deleteIf, keepInMind } from "./left-jobs.ts";
 import { RivalWatch } from "./rivals.ts";
 import { policyOf } from "./site.ts";
 import { stopJob } from "./stop-job.ts";
 
 /** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
 const WITHDRAW_TIMEOUT_MS = 20_000;
+
+/** A Job of this process. */
+export interface Launched {
+  readonly run: Run;
+  /** Name of the Lease that stands on it. */
+  readonly owner: string | null;
+}
 
 /**
  * Creates the Job, makes sure that it is the agent's only one, and gives it its Secret. Until the last step the agent
@@ -30,13 +38,19 @@ const WITHDRAW_TIMEOUT_MS = 20_000;
  * it is, for its session to stop it.
  * @throws BootstrapError; the signal's reason when there is no Job yet
  */
-export async function launchRun(guard: GuardInput, manifest: RunManifest, adapterType: string): Promise<Run | null> {
-  const { signal, config } = guard;
+export async function launchRun(
+  guard: GuardInput,
+  manifest: RunManifest,
+  adapterType: string,
+): Promise<Launched | null> {
+  const { signal, config, ownership } = guard;
+  await ownership.ensure(signal);
+  const owner = ownership.lease?.name ?? null;
   const rivals = config.concurrencyPolicy === "parallel" ? null : new RivalWatch(guard, manifest.jobName);
   let run: Run | null = null;
   let isAlone = false;
   try {
-    run = await createJob(guard, manifest);
+    run = await createJob(guard, manifest, owner);
     const before = rivals === null ? [] : await rivals.before(run);
     if (before.length > 0) {
       const names = before.map(({ metadata }) => metadata.name).join(", ");
@@ -48,12 +62,15 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
       return null;
     }
     isAlone = true;
-    await giveSecret(guard, manifest, run, adapterType);
-    return run;
+    return { run, owner: await giveSecret(guard, manifest, { run, owner }, adapterType) };
   } catch (error) {
     if (run === null) throw error;
+    if (error instanceof TakenOverError) {
+      run.release();
+      throw error;
+    }
     if (signal.aborted) {
-      if (!isLeaseLoss(signal) || manifest.secret === null) return run;
+      if (!isLeaseLoss(signal) || manifest.secret === null) return { run, owner };
       // It cannot go on: no process would give it its Secret, and until it is deleted it blocks the agent.
       await withdraw(guard, run);
       throw signal.reason;
@@ -68,17 +85,30 @@ export async function launchRun(guard: GuardInput, manifest: RunManifest, adapte
   }
 }
 
+/** This process was stopped for so long that another one may have adopted the Job, whose agent it must not start now. */
+class TakenOverError extends BootstrapError {
+  constructor(jobName: string) {
+    const message = `This process did not renew its Lease in time, so that Job ${jobName} may be another's by now; its agent was not started.`;
+    super({ code: "k8s_concurrent_run_blocked", message, family: "transient_upstream" });
+  }
+}
+
+/** @returns the owner that stands on the Job then */
 async function giveSecret(
-  { engine, namespace, signal }: GuardInput,
+  { engine, namespace, signal, ownership }: GuardInput,
   { secret, jobName, job }: RunManifest,
-  run: Run,
+  { run, owner }: Launched,
   adapterType: string,
-): Promise<void> {
-  if (secret === null || run.uid === null) return;
+): Promise<string | null> {
+  const { uid } = run;
+  if (secret === null || uid === null) return owner;
+  const confirmed = await ownership.confirm({ name: jobName, uid }, owner);
+  if (confirmed === false) throw new TakenOverError(jobName);
   const runIdLabel = job.metadata.labels[LabelKey.runId] ?? null;
-  await createRunSecret(engine.cluster, secret, { namespace, jobName, uid: run.uid, adapterType, runIdLabel }, signal);
+  await createRunSecret(engine.cluster, secret, { namespace, jobName, uid, adapterType, runIdLabel }, signal);
   // Until now it was not there because of us, however long the rival watch and the server took.
   run.configProvided();
+  return confirmed;
 }
 
 function rivalFailure({ jobName }: RunManifest, error: unknown, agent: AgentState): BootstrapError {
@@ -101,21 +131,30 @@ function secretFailure({ secret }: RunManifest, error: unknown, agent: AgentStat
   });
 }
 
-async function createJob(guard: GuardInput, { job, jobName, namespace, secret }: RunManifest): Promise<Run> {
-  const { engine, signal, config } = guard;
+async function createJob(
+  guard: GuardInput,
+  { job, jobName, namespace, secret }: RunManifest,
+  owner: string | null,
+): Promise<Run> {
+  const { engine, signal, config, ownership } = guard;
+  const launchId = randomUUID();
+  const marks = { [LAUNCH_ID_ANNOTATION]: launchId, ...(owner === null ? {} : { [AnnotationKey.owner]: owner }) };
+  const { metadata } = job;
+  const marked = { ...job, metadata: { ...metadata, annotations: { ...metadata.annotations, ...marks } } };
   try {
-    return await engine.launch(job, { signal, policy: policyOf(config) });
+    return await engine.launch(marked, { signal, policy: policyOf(config) });
   } catch (error) {
     const isLost = isAmbiguous(error);
     if (isLost) {
       // It may have been carried out all the same: leave no Job behind that waits for a Secret.
-      const deleted = engine.cluster.json({
-        method: "DELETE",
-        path: jobPath(namespace, jobName),
-        query: { propagationPolicy: "Foreground" },
-        timeoutMs: 5_000,
-      });
-      if (!(await isDone(deleted, 5_000))) keepInMind(guard, jobName, null);
+      const deletion = bounded({ ms: 5_000 }, (limited) =>
+        deleteIf({ name: jobName, launchId }, { engine, namespace, ownership, signal: limited }, () => true),
+      );
+      const isAnswered = await deletion.then(
+        () => true,
+        () => false,
+      );
+      if (!isAnswered) keepInMind(guard, jobName, { launchId });
     }
     // Without a Secret to wait for, a Job that was created after all runs.
     const mayRun = isLost && secret === null;
@@ -150,7 +189,7 @@ function isPermanent(error: unknown): boolean {
 /** False when it cannot be told whether Job and pod are deleted. */
 async function withdraw(guard: GuardInput, run: Run): Promise<boolean> {
   const isDeleted = await isDone(stopJob(run, { timeoutMs: WITHDRAW_TIMEOUT_MS }), WITHDRAW_TIMEOUT_MS);
-  if (!isDeleted) keepInMind(guard, run.jobName, run.uid);
+  if (!isDeleted && run.uid !== null) keepInMind(guard, run.jobName, { uid: run.uid });
   run.release();
   return isDeleted;
 }

@@ -1,20 +1,26 @@
-import { isConflict, isNotFound, type Job, jobFacts, jobPath, type RunEngine } from "../../engine/index.ts";
+import {
+  isConflict,
+  isNotFound,
+  type Job,
+  jobFacts,
+  jobPath,
+  LAUNCH_ID_ANNOTATION,
+  type RunEngine,
+} from "../../engine/index.ts";
 import { AnnotationKey, secretNameFor } from "../job/names.ts";
-import { secretsPath } from "../job/prompt-delivery.ts";
+import { secretPath } from "../job/prompt-delivery.ts";
 import type { GuardInput } from "./guard.ts";
-import { agentKeyOf, processState } from "./process-state.ts";
+import { type Ownership, ownerNameOf } from "./ownership.ts";
+import { agentKeyOf, type JobIdentity, processState } from "./process-state.ts";
 
 export interface DeletionInput {
   readonly engine: RunEngine;
   readonly namespace: string;
+  readonly ownership: Ownership;
   readonly signal: AbortSignal;
 }
 
-export interface Target {
-  readonly name: string;
-  /** Null: whatever has that name. */
-  readonly uid: string | null;
-}
+export type Target = { readonly name: string } & JobIdentity;
 
 /** A Job as the server has it: the cache keeps no volumes and no environment. */
 export interface FullJob extends Job {
@@ -33,20 +39,20 @@ export interface FullJob extends Job {
 
 /**
  * Far longer than any process takes to give its Job the Secret, or to collect a result, all repetitions of requests included.
- * Clocks of the cluster made the times; a few minutes of difference to ours do not matter.
  */
 export const LEFT_AGE_MS = 15 * 60_000;
 
-export function isOld(time: string): boolean {
-  return Date.now() - Date.parse(time) >= LEFT_AGE_MS;
+/** @param now by the server's clock, as is `time` */
+export function isOld(time: string, now: number): boolean {
+  return now - Date.parse(time) >= LEFT_AGE_MS;
 }
 
 /** Notes a Job that this process created, gave up and could not delete: the agent's next start in this process deletes it. */
-export function keepInMind({ engine, namespace, newcomer }: GuardInput, jobName: string, uid: string | null): void {
+export function keepInMind({ engine, namespace, newcomer }: GuardInput, jobName: string, identity: JobIdentity): void {
   const { undeleted } = processState();
   const key = agentKeyOf(engine.cluster.server, namespace, newcomer.agentId);
-  const jobs = undeleted.get(key) ?? new Map<string, string | null>();
-  undeleted.set(key, jobs.set(jobName, uid));
+  const jobs = undeleted.get(key) ?? new Map<string, JobIdentity>();
+  undeleted.set(key, jobs.set(jobName, identity));
 }
 
 /**
@@ -60,9 +66,9 @@ export async function deleteUndeleted(
   const { undeleted } = processState();
   const jobs = undeleted.get(agentKey);
   if (jobs === undefined) return;
-  for (const [name, uid] of jobs) {
+  for (const [name, identity] of jobs) {
     try {
-      if (await deleteHalfCreated({ name, uid }, input)) {
+      if (await deleteHalfCreated({ name, ...identity }, input)) {
         input.say(`Deleted Job ${name}, which was created for a start that failed`);
       }
       jobs.delete(name);
@@ -91,17 +97,28 @@ function needsSecret({ spec }: FullJob, name: string): boolean {
   );
 }
 
-/** Asks the server first, and deletes nothing that was changed since (adopted, for example). @throws ApiError */
+/** Asks the server first, and deletes nothing that a live process owns or that was changed since (adopted, for example). @throws ApiError */
 export async function deleteIf(
-  { name, uid }: Target,
-  { engine, namespace, signal }: DeletionInput,
+  target: Target,
+  { engine, namespace, ownership, signal }: DeletionInput,
   isLeft: (job: FullJob) => boolean | Promise<boolean>,
 ): Promise<boolean> {
-  const path = jobPath(namespace, name);
+  const path = jobPath(namespace, target.name);
   const job = await find<FullJob>(engine, path, signal);
-  if (job === null || (uid !== null && job.metadata.uid !== uid)) return false;
-  if (!mayBeLeft(job) || !(await isLeft(job))) return false;
+  if (job === null || !isJob(job, target)) return false;
+  const now = engine.cluster.clock.now();
+  if (!mayBeLeft(job, now) || !(await isLeft(job))) return false;
+  const owner = ownerNameOf(job);
+  if (owner !== null && !ownership.isHere(owner) && (await ownership.stateOf(owner, signal)).state !== "over")
+    return false;
   return await deleteUnchanged(engine, path, job.metadata, { propagationPolicy: "Foreground" }, signal);
+}
+
+/** By what identifies it, never by name alone: another process's Job of the same run has the same name. */
+export function isJob({ metadata }: Job, identity: JobIdentity): boolean {
+  return "uid" in identity
+    ? metadata.uid === identity.uid
+    : metadata.annotations?.[LAUNCH_ID_ANNOTATION] === identity.launchId;
 }
 
 /** False when the object was changed or deleted since it was looked at: then it is not ours to delete. @throws ApiError */
@@ -123,9 +140,9 @@ export async function deleteUnchanged(
 }
 
 /** Neither ended, nor being deleted, nor adopted a moment ago. */
-export function mayBeLeft(job: Job): boolean {
+export function mayBeLeft(job: Job, now: number): boolean {
   const adoptedAt = job.metadata.annotations?.[AnnotationKey.adoptedAt];
-  if (adoptedAt !== undefined && !isOld(adoptedAt)) return false;
+  if (adoptedAt !== undefined && !isOld(adoptedAt, now)) return false;
   const { end, isDeleting } = jobFacts(job);
   return end === null && !isDeleting;
 }
@@ -138,8 +155,4 @@ export async function find<T>({ cluster }: RunEngine, path: string, signal: Abor
     if (isNotFound(error)) return null;
     throw error;
   }
-}
-
-export function secretPath(namespace: string, name: string): string {
-  return `${secretsPath(namespace)}/${encodeURIComponent(name)}`;
 }

@@ -33,6 +33,8 @@ export interface Blocker {
   readonly code: BlockCode;
   /** Followed by a run of this process, so not an orphan. */
   readonly isActiveHere: boolean;
+  /** Owned by another process that lives, so not an orphan either. */
+  readonly isLiveElsewhere: boolean;
 }
 
 export interface Adoption {
@@ -57,6 +59,7 @@ export interface Situation {
   readonly containerName: string;
   readonly config: Pick<BaseConfig, "reattachOrphanedJobs" | "concurrencyPolicy" | "retainJobs">;
   isActiveHere(uid: string): boolean;
+  isLiveElsewhere(job: Job): boolean;
   isCollected(uid: string): boolean;
 }
 
@@ -68,12 +71,12 @@ export interface Situation {
  * competitor.
  */
 export function decide(situation: Situation): Decision {
-  const { newcomer, config, isActiveHere } = situation;
+  const { newcomer, config, isActiveHere, isLiveElsewhere } = situation;
   const jobs = [...situation.jobs].sort(newestFirst);
   const own = jobs.find((job) => isOwnRun(job, newcomer));
   if (own !== undefined) {
-    const blocker: Blocker = { job: own, code: "k8s_concurrent_run_blocked", isActiveHere: true };
-    if (isActiveHere(own.metadata.uid)) return { kind: "blocked", blockers: [blocker] };
+    const blocker = blockerOf(own, "k8s_concurrent_run_blocked", situation);
+    if (blocker.isActiveHere || blocker.isLiveElsewhere) return { kind: "blocked", blockers: [blocker] };
     if (jobFacts(own).isDeleting) return { kind: "leaving", names: [own.metadata.name] };
     return { kind: "adopt", job: own, isOwnRun: true, isEnded: isEnded(own, situation) };
   }
@@ -95,15 +98,15 @@ export function decide(situation: Situation): Decision {
     const orphan = classifyOrphan(job, newcomer);
     if (isEnded(job, situation)) {
       if (orphan === "reattach" && mayCollect(job, situation)) endedTarget ??= job;
-    } else if (isActiveHere(job.metadata.uid)) {
-      blockers.push({ job, code: "k8s_concurrent_run_blocked", isActiveHere: true });
+    } else if (isActiveHere(job.metadata.uid) || isLiveElsewhere(job)) {
+      blockers.push(blockerOf(job, "k8s_concurrent_run_blocked", situation));
     } else if (!config.reattachOrphanedJobs || orphan === "block_task_mismatch") {
-      blockers.push({ job, code: "k8s_concurrent_run_blocked", isActiveHere: false });
+      blockers.push(blockerOf(job, "k8s_concurrent_run_blocked", situation));
     } else if (orphan === "reattach") {
       target ??= job;
     } else {
       const code = orphan === "block_task_unknown" ? "k8s_orphan_task_unknown" : "k8s_orphan_session_mismatch";
-      blockers.push({ job, code, isActiveHere: false });
+      blockers.push(blockerOf(job, code, situation));
     }
   }
   if (config.concurrencyPolicy !== "parallel") {
@@ -113,6 +116,10 @@ export function decide(situation: Situation): Decision {
   if (target !== null) return { kind: "adopt", job: target, isOwnRun: false, isEnded: false };
   if (endedTarget !== null) return { kind: "adopt", job: endedTarget, isOwnRun: false, isEnded: true };
   return { kind: "start" };
+}
+
+function blockerOf(job: Job, code: BlockCode, { isActiveHere, isLiveElsewhere }: Situation): Blocker {
+  return { job, code, isActiveHere: isActiveHere(job.metadata.uid), isLiveElsewhere: isLiveElsewhere(job) };
 }
 
 /** By label: that is what the former adapter left too. */
@@ -168,9 +175,9 @@ function isEnded(job: Job, situation: Situation): boolean {
  * that, so where Jobs are retained its ended ones are left alone.
  */
 function mayCollect(job: Job, situation: Situation): boolean {
-  const { config, isActiveHere, isCollected } = situation;
+  const { config, isActiveHere, isLiveElsewhere, isCollected } = situation;
   const { uid, annotations = {} } = job.metadata;
-  if (!config.reattachOrphanedJobs || isActiveHere(uid) || isCollected(uid)) return false;
+  if (!config.reattachOrphanedJobs || isActiveHere(uid) || isLiveElsewhere(job) || isCollected(uid)) return false;
   // Where Jobs are retained, one without the mark may have been taken all the same: without the right to patch there is none.
   if (config.retainJobs || annotations[AnnotationKey.collectedAt] !== undefined) return false;
   if (jobFacts(job).state === "failed") return false;

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { abortable } from "../../engine/index.ts";
+import type { ProcessLease } from "./lease.ts";
 
 /**
  * What must exist once per process. The host reloads an adapter by importing its file again, and the old copy's runs go on:
@@ -12,8 +13,10 @@ interface ProcessState {
   readonly locks: Map<string, Promise<void>>;
   /** Uids of Jobs whose result was handed to the host, should their deletion have failed. */
   readonly collected: LRUCache<string, true>;
-  /** Jobs that were created for nothing and could not be deleted, by agent: uid by name, null where the creation's answer was lost. */
-  readonly undeleted: LRUCache<string, Map<string, string | null>>;
+  /** Jobs that were created for nothing and could not be deleted, by agent and name. */
+  readonly undeleted: LRUCache<string, Map<string, JobIdentity>>;
+  /** Leases that this process holds. */
+  readonly leases: Set<ProcessLease>;
   /** When orphaned Secrets were last looked for, by cluster and namespace, on the monotonic clock. */
   readonly swept: LRUCache<string, number>;
 }
@@ -22,15 +25,23 @@ const KEY = Symbol.for("k8s-run-informer.adapter.v1");
 
 export function processState(): ProcessState {
   const holder = globalThis as { [KEY]?: ProcessState };
-  holder[KEY] ??= {
+  const state = holder[KEY];
+  // An older copy of this file may have made it, without what came later.
+  if (state?.leases !== undefined) return state;
+  holder[KEY] = {
     active: new Set(),
     locks: new Map(),
     collected: new LRUCache({ max: 10_000 }),
     undeleted: new LRUCache({ max: 1_000 }),
     swept: new LRUCache({ max: 1_000 }),
+    leases: new Set(),
+    ...state,
   };
   return holder[KEY];
 }
+
+/** A Job by its uid; by the mark of its create request where that was not answered. */
+export type JobIdentity = { readonly uid: string } | { readonly launchId: string };
 
 /** Names an agent of one cluster and namespace. */
 export function agentKeyOf(server: string, namespace: string, agentLabel: string): string {

@@ -2,7 +2,8 @@ import { ApiError, type Cluster, type Job, jobPath } from "../../engine/index.ts
 import { isObject } from "../config/config-reader.ts";
 import { BootstrapError } from "../errors.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
-import { annotate, labelPath, type PatchOperation, patchJob } from "./job-patch.ts";
+import { annotate, annotationPath, labelPath, type PatchOperation, patchJob } from "./job-patch.ts";
+import { ownerNameOf } from "./ownership.ts";
 
 /** What a Job says about the run that an earlier process began. Jobs of the former adapter say less. */
 export interface LeftBehind {
@@ -39,10 +40,13 @@ function readCarry(text: string | undefined): Record<string, string> {
 /** So long a run that was adopted is left to whoever adopted it; if that died too, the next try takes it. */
 const ADOPTION_MS = 10_000;
 
-/** Has another process taken the run over just now? Its clock may differ from ours a little. */
-export function isJustAdopted({ metadata }: Job): boolean {
+/**
+ * Has another process taken the run over just now? Only asked where the Job names no owner.
+ * @param now by the clock of the server, as is what stands on the Job
+ */
+export function isJustAdopted({ metadata }: Job, now: number): boolean {
   const at = Date.parse(metadata.annotations?.[AnnotationKey.adoptedAt] ?? "");
-  return Math.abs(Date.now() - at) < ADOPTION_MS;
+  return Math.abs(now - at) < ADOPTION_MS;
 }
 
 /** Another process has taken the run over at the same moment. */
@@ -53,39 +57,51 @@ export class AdoptedElsewhereError extends BootstrapError {
   }
 }
 
+export interface NewRun {
+  readonly runId: string;
+  readonly runIdLabel: string;
+  readonly sessionId: string | null;
+  /** Name of this process's Lease. */
+  readonly owner: string | null;
+}
+
 /**
- * Writes the new run on the Job, so that whoever looks for the run finds it. The pod keeps its old labels; it is found by its owner.
+ * Writes the new run and its owner on the Job. The pod keeps its old labels; it is found by its owner.
  *
- * Of several processes that want to adopt the run at once, the first one's patch holds: those of the others fail, since the
- * label no longer is what they have seen.
+ * Of several processes that want to adopt the run at once, the first one's patch holds: those of the others fail, since run and
+ * owner no longer are what they have seen.
  * @throws AdoptedElsewhereError, ApiError
  */
-export async function relabel(
-  cluster: Cluster,
-  { metadata }: Job,
-  run: { runId: string; runIdLabel: string; sessionId: string | null },
-  signal: AbortSignal,
-): Promise<void> {
+export async function relabel(cluster: Cluster, { metadata }: Job, run: NewRun, signal: AbortSignal): Promise<void> {
   const { uid, labels = {}, namespace, name } = metadata;
-  const before = labels[LabelKey.runId];
-  const path = labelPath(LabelKey.runId);
-  const operations: PatchOperation[] = before === undefined ? [] : [{ op: "test", path, value: before }];
-  operations.push({ op: "add", path, value: run.runIdLabel });
+  const before = { run: labels[LabelKey.runId], owner: ownerNameOf({ metadata }) };
+  const operations: PatchOperation[] = [];
+  if (before.run !== undefined) operations.push({ op: "test", path: labelPath(LabelKey.runId), value: before.run });
+  if (before.owner !== null) {
+    operations.push({ op: "test", path: annotationPath(AnnotationKey.owner), value: before.owner });
+  }
+  operations.push({ op: "add", path: labelPath(LabelKey.runId), value: run.runIdLabel });
   if (run.sessionId !== null) {
     operations.push({ op: "add", path: labelPath(LabelKey.sessionId), value: run.sessionId });
   }
-  const adoptedAt = new Date().toISOString();
-  operations.push(...annotate(metadata, { [AnnotationKey.runId]: run.runId, [AnnotationKey.adoptedAt]: adoptedAt }));
+  operations.push(
+    ...annotate(metadata, {
+      [AnnotationKey.runId]: run.runId,
+      [AnnotationKey.adoptedAt]: new Date(cluster.clock.now()).toISOString(),
+      ...(run.owner === null ? {} : { [AnnotationKey.owner]: run.owner }),
+    }),
+  );
   try {
     await patchJob(cluster, metadata, operations, signal);
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 422) throw error;
-    const current = (await cluster.json<Job>({ path: jobPath(namespace, name), signal })).metadata;
-    const label = current?.labels?.[LabelKey.runId];
+    const current = await cluster.json<Job>({ path: jobPath(namespace, name), signal });
+    const label = current.metadata?.labels?.[LabelKey.runId];
+    const owner = ownerNameOf(current);
     // Ours, whose answer was lost.
-    if (label === run.runIdLabel) return;
+    if (label === run.runIdLabel && owner === run.owner) return;
     // No process came between: the server refuses the change itself.
-    if (label === before && current?.uid === uid) throw error;
+    if (label === before.run && owner === before.owner && current.metadata?.uid === uid) throw error;
     throw new AdoptedElsewhereError(name);
   }
 }

@@ -26,6 +26,8 @@ export interface Started {
   readonly run: Run;
   /** Begun by an earlier process. */
   readonly adopted: boolean;
+  /** Name of this process's Lease, as it stands on the Job. Null: without the right to Leases. */
+  readonly owner: string | null;
   /** On the monotonic clock, before the Job was created. Null: by an earlier process. */
   readonly launchedAt: number | null;
   readonly sessionId: string | null;

@@ -13,6 +13,7 @@ import { BootstrapError, ConfigError } from "../errors.ts";
 import { LabelKey } from "../job/names.ts";
 import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../job/self-pod.ts";
 import { bounded } from "../wait.ts";
+import { Ownership } from "./ownership.ts";
 
 /** Where a run takes place: cluster, namespace, image, and what is inherited from the server's own pod. */
 export interface Site {
@@ -20,8 +21,12 @@ export interface Site {
   readonly namespace: string;
   readonly image: string;
   readonly selfPod: SelfPod | null;
-  /** Gives the shared engine back. */
-  close(): void;
+  readonly ownership: Ownership;
+  /**
+   * Gives the shared engine back. Never rejects.
+   * @param isLast the host takes its runs from this server: with the last one its Lease ends
+   */
+  close(isLast: boolean): Promise<void>;
 }
 
 /**
@@ -87,7 +92,13 @@ export async function openSite(input: {
     const selfPod = await readSelfPod(engine.cluster, config, env, signal);
     const image = config.image ?? selfPod?.image;
     if (image === undefined) throw new SelfPodError("No image is known for the Job.", ["image"]);
-    return { engine, namespace, image, selfPod, close: () => lease.release() };
+    const ownership = await Ownership.of(engine, { namespace, env, selfPod, signal });
+    const endUse = ownership.use();
+    const close = async (isLast: boolean) => {
+      await endUse(isLast);
+      lease.release();
+    };
+    return { engine, namespace, image, selfPod, ownership, close };
   } catch (error) {
     lease.release();
     throw error;

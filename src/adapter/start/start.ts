@@ -48,13 +48,16 @@ export async function start<Config extends BaseConfig, Verdict extends AgentVerd
         taskId: taskId === null ? null : sanitizeLabelValue(taskId),
         sessionId: sessionId === null ? null : sanitizeLabelValue(sessionId),
       },
+      ownership: site.ownership,
+      owners: new Map(),
       config,
       signal,
       askedAt,
       say: (stream, text) => log.say(stream, text),
     };
     while (true) {
-      await deleteUndeleted({ engine, namespace, signal, say: (text) => log.say("stdout", text) }, agentKey);
+      const say = (text: string) => log.say("stdout", text);
+      await deleteUndeleted({ engine, namespace, ownership: site.ownership, signal, say }, agentKey);
       const passage = await passGuard(guard);
       const started =
         passage.kind === "adopt" ? await adopt(input, guard, passage) : await launchFresh(input, guard, sessionId);

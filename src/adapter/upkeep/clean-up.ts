@@ -5,6 +5,7 @@ import type { RunLog } from "../host/run-log.ts";
 import { AnnotationKey, LabelKey, secretNameFor } from "../job/names.ts";
 import { deleteRunSecret } from "../job/prompt-delivery.ts";
 import { annotate, patchJob } from "../start/job-patch.ts";
+import { ownerNameOf } from "../start/ownership.ts";
 import { processState } from "../start/process-state.ts";
 import type { Site } from "../start/site.ts";
 import { GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
@@ -22,13 +23,19 @@ export function earlierTries({ engine, namespace }: Site, runLabel: string): rea
   );
 }
 
-/** Stops them all. @returns what is then certain of this run's agent. Never rejects. */
+/** Stops them all, but what another process owns that lives. @returns what is then certain of this run's agent. Never rejects. */
 export async function stopEarlierTries(site: Site, runLabel: string): Promise<AgentState> {
-  const { engine, namespace } = site;
+  const { engine, namespace, ownership } = site;
   const tries = earlierTries(site, runLabel);
   if (tries.length === 0) return "never-ran";
   const stopped = await Promise.allSettled(
-    tries.map(async ({ metadata: { name: jobName, uid } }) => {
+    tries.map(async (job) => {
+      const { name: jobName, uid } = job.metadata;
+      const owner = ownerNameOf(job);
+      const state =
+        owner === null ? null : await bounded({ ms: GONE_TIMEOUT_MS }, (signal) => ownership.stateOf(owner, signal));
+      if (owner !== null && !ownership.isHere(owner) && state?.state !== "over")
+        throw new Error("another server follows it");
       const run = engine.attach({ namespace, jobName, uid });
       try {
         await bounded({ ms: GONE_TIMEOUT_MS }, (signal) => stopJob(run, { signal }));
@@ -55,18 +62,20 @@ export async function cleanUp(input: {
   const { cluster } = site.engine;
   if (uid !== null) processState().collected.set(uid, true);
   const job = run.job();
+  /** This Job's, or one without an owner, as the former adapter makes them. */
+  const deleteSecret = (signal: AbortSignal) =>
+    deleteRunSecret(cluster, { namespace, name: secretNameFor(jobName) }, signal, ({ metadata }) =>
+      (metadata.ownerReferences ?? []).every((owner) => owner.uid === uid),
+    );
   const tidy = async (signal: AbortSignal) => {
-    if (isLogLost) {
+    if (isLogLost || config.retainJobs) {
       const command = `kubectl logs -n ${namespace} job/${jobName}`;
-      log.say("stderr", `Job ${namespace}/${jobName} is kept: its log was not read to its end (${command})`);
-      return;
-    }
-    if (config.retainJobs) {
-      log.say("stdout", `Job ${namespace}/${jobName} is kept (retainJobs)`);
-      await deleteRunSecret(cluster, namespace, secretNameFor(jobName), signal);
+      const why = isLogLost ? `: its log was not read to its end (${command})` : " (retainJobs)";
+      log.say(isLogLost ? "stderr" : "stdout", `Job ${namespace}/${jobName} is kept${why}`);
+      if (!isLogLost) await deleteSecret(signal);
       if (job === null || end.kind === "job_deleted") return;
       // Its result was taken: no later run shall take it again.
-      const at = { [AnnotationKey.collectedAt]: new Date().toISOString() };
+      const at = { [AnnotationKey.collectedAt]: new Date(cluster.clock.now()).toISOString() };
       await patchJob(cluster, job.metadata, annotate(job.metadata, at), signal);
       return;
     }
@@ -75,7 +84,7 @@ export async function cleanUp(input: {
     if (end.kind !== "job_deleted") await run.delete({ propagationPolicy, signal });
     // The Secrets of the adapter that this one replaces have no owner.
     const isForeign = isAdopted && job?.metadata.annotations?.[AnnotationKey.workingDir] === undefined;
-    if (isForeign) await deleteRunSecret(cluster, namespace, secretNameFor(jobName), signal);
+    if (isForeign) await deleteSecret(signal);
   };
   try {
     await bounded({ ms: CLEANUP_TIMEOUT_MS }, tidy);

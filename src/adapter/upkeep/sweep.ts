@@ -1,6 +1,15 @@
-import { containerFacts, type Job, jobFacts, jobPath, type Pod, type RunEngine } from "../../engine/index.ts";
+import {
+  type Cluster,
+  containerFacts,
+  type Job,
+  jobFacts,
+  jobPath,
+  type Pod,
+  type RunEngine,
+} from "../../engine/index.ts";
 import { AnnotationKey, LabelKey, secretNameFor } from "../job/names.ts";
-import { secretsPath } from "../job/prompt-delivery.ts";
+import { secretPath, secretsPath } from "../job/prompt-delivery.ts";
+import { deleteLease, LEASE_LABELS, type LeaseObject, leasesPath, writtenAt } from "../start/lease.ts";
 import {
   type DeletionInput,
   deleteHalfCreated,
@@ -10,7 +19,6 @@ import {
   isOld,
   LEFT_AGE_MS,
   mayBeLeft,
-  secretPath,
 } from "../start/left-jobs.ts";
 import { processState } from "../start/process-state.ts";
 
@@ -26,7 +34,7 @@ const SWEEP_EVERY_MS = 5 * 60_000;
 
 /**
  * Ends what processes left behind that died: Jobs without their Secret, Jobs whose agent has ended but not their pod, Secrets of the
- * former adapter without their Job. At most every five minutes per namespace, whatever the number of runs.
+ * former adapter without their Job, Leases. At most every five minutes per namespace, whatever the number of runs.
  *
  * @throws ApiError
  */
@@ -40,6 +48,7 @@ export async function sweep(input: SweepInput): Promise<void> {
   await sweepHalfCreatedJobs(input);
   await sweepEndedJobs(input);
   await sweepOrphanedSecrets(input);
+  await sweepLeases(input);
 }
 
 /**
@@ -55,7 +64,7 @@ async function sweepHalfCreatedJobs(input: SweepInput): Promise<void> {
     const { podsCounted, podsAlive } = jobFacts(job);
     // One that is kept has lost its Secret after its end.
     if (metadata.annotations?.[AnnotationKey.collectedAt] !== undefined || podsCounted > podsAlive) return false;
-    return isOld(metadata.creationTimestamp) && !begun.has(metadata.uid);
+    return isOld(metadata.creationTimestamp, engine.cluster.clock.now()) && !begun.has(metadata.uid);
   });
   for (const { metadata } of found) {
     if (!(await deleteHalfCreated(metadata, input))) continue;
@@ -78,7 +87,7 @@ async function sweepEndedJobs(input: SweepInput): Promise<void> {
     const at = Date.parse((agent.state === "ended" && !agent.isRestarted && agent.finishedAt) || "");
     for (const uid of ownersOf(pod)) endedAt.set(uid, Math.max(at, endedAt.get(uid) ?? at));
   }
-  const endedMsAgo = ({ uid }: { uid: string }) => Date.now() - (endedAt.get(uid) ?? Number.NaN);
+  const endedMsAgo = ({ uid }: { uid: string }) => engine.cluster.clock.now() - (endedAt.get(uid) ?? Number.NaN);
   for (const { metadata } of leftJobs(input, (job) => endedMsAgo(job.metadata) >= LEFT_AGE_MS)) {
     const isDeleted = await deleteIf(metadata, input, ({ spec }) => {
       // Without one it is to be kept.
@@ -101,7 +110,9 @@ function leftJobs({ engine, namespace }: SweepInput, isLeft: (job: Job) => boole
     const { uid, annotations = {} } = job.metadata;
     if (job.metadata.namespace !== namespace || active.has(uid)) return false;
     // The former adapter creates the Secret first, and waits for the Job's end.
-    return annotations[AnnotationKey.workingDir] !== undefined && mayBeLeft(job) && isLeft(job);
+    return (
+      annotations[AnnotationKey.workingDir] !== undefined && mayBeLeft(job, engine.cluster.clock.now()) && isLeft(job)
+    );
   });
 }
 
@@ -128,27 +139,46 @@ interface ListedSecret {
  */
 async function sweepOrphanedSecrets({ engine, namespace, adapterType, signal }: SweepInput): Promise<void> {
   const { cluster } = engine;
-  let next: string | undefined;
-  do {
-    const page = await cluster.json<{ items?: ListedSecret[]; metadata?: { continue?: string } }>({
-      path: secretsPath(namespace),
-      query: {
-        labelSelector: `${LabelKey.managedBy}=paperclip,${LabelKey.adapterType}=${adapterType}`,
-        limit: 100,
-        continue: next,
-      },
-      signal,
-    });
-    for (const { metadata } of page.items ?? []) {
-      if (!isOrphan(metadata) || !(await hasNoJob(metadata.name, engine, namespace, signal))) continue;
-      await deleteUnchanged(engine, secretPath(namespace, metadata.name), metadata, {}, signal);
-    }
-    next = page.metadata?.continue || undefined;
-  } while (next !== undefined);
+  const labels = { [LabelKey.managedBy]: "paperclip", [LabelKey.adapterType]: adapterType };
+  for await (const { metadata } of listed<ListedSecret>(cluster, secretsPath(namespace), labels, signal)) {
+    if (!isOrphan(metadata, cluster.clock.now()) || !(await hasNoJob(metadata.name, engine, namespace, signal)))
+      continue;
+    await deleteUnchanged(engine, secretPath(namespace, metadata.name), metadata, {}, signal);
+  }
 }
 
-function isOrphan({ name, creationTimestamp, ownerReferences = [] }: ListedSecret["metadata"]): boolean {
-  return ownerReferences.length === 0 && name.endsWith("-prompt") && isOld(creationTimestamp);
+function isOrphan({ name, creationTimestamp, ownerReferences = [] }: ListedSecret["metadata"], now: number): boolean {
+  return ownerReferences.length === 0 && name.endsWith("-prompt") && isOld(creationTimestamp, now);
+}
+
+/** Leases of servers that died, and whose runs no other server has asked after: not renewed for a quarter of an hour. */
+async function sweepLeases({ engine, namespace, ownership, signal }: SweepInput): Promise<void> {
+  if (ownership.lease === null) return;
+  const { cluster } = engine;
+  for await (const lease of listed<LeaseObject>(cluster, leasesPath(namespace), LEASE_LABELS, signal)) {
+    const at = writtenAt(lease);
+    if (at === null || cluster.clock.now() - at < LEFT_AGE_MS || ownership.isHere(lease.metadata.name)) continue;
+    await deleteLease(cluster, namespace, lease, signal);
+  }
+}
+
+/** Page by page. @throws ApiError */
+async function* listed<T>(
+  cluster: Cluster,
+  path: string,
+  labels: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): AsyncGenerator<T> {
+  const labelSelector = Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(",");
+  let next: string | undefined;
+  do {
+    const query = { labelSelector, limit: 100, continue: next };
+    const page = await cluster.json<{ items?: T[]; metadata?: { continue?: string } }>({ path, query, signal });
+    yield* page.items ?? [];
+    next = page.metadata?.continue || undefined;
+  } while (next !== undefined);
 }
 
 /** The cache knows the Jobs of this shard; the server is asked before a Secret goes. */

@@ -24,7 +24,7 @@ describe("defaults", () => {
       cwd: null,
       timeoutSec: 0,
       graceSec: 60,
-      ttlSecondsAfterFinished: 300,
+      ttlSecondsAfterFinished: 86_400,
       retainJobs: false,
       reattachOrphanedJobs: true,
       resources: { requests: { cpu: "1000m", memory: "2Gi" }, limits: { cpu: "4000m", memory: "8Gi" } },

@@ -261,7 +261,7 @@ describe("a run that has ended and that another process has adopted just now", (
   function adopted(agoMs: number): void {
     world.k8s.objects.update("jobs", NAMESPACE, jobs()[0]?.metadata.name ?? "", ({ metadata }) => {
       metadata.labels = { ...metadata.labels, "paperclip.io/run-id": elsewhere.runId };
-      const adoptedAt = new Date(Date.now() - agoMs).toISOString();
+      const adoptedAt = new Date(world.k8s.clock.now() - agoMs).toISOString();
       metadata.annotations = { ...metadata.annotations, "paperclip.io/adopted-at": adoptedAt };
     });
   }
@@ -275,7 +275,7 @@ describe("a run that has ended and that another process has adopted just now", (
     });
     expect(jobs().map(({ metadata }) => metadata.deletionTimestamp)).toEqual([undefined]);
     // The other one died before it took it.
-    adopted(11_000);
+    adopted(60_000);
     const next = run(world, adapter, { agentId });
     expect(await next.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });
     expect(next.notes().join("\n")).toContain("whose result nobody took");

@@ -78,7 +78,7 @@ describe("labels and annotations", () => {
 
 describe("job and pod", () => {
   test("never retried, cleaned up by the cluster, limited only when asked", () => {
-    expect(buildManifest(manifestInput()).job.spec).toMatchObject({ backoffLimit: 0, ttlSecondsAfterFinished: 300 });
+    expect(buildManifest(manifestInput()).job.spec).toMatchObject({ backoffLimit: 0, ttlSecondsAfterFinished: 86_400 });
     expect(buildManifest(manifestInput()).job.spec).not.toHaveProperty("activeDeadlineSeconds");
     expect(buildManifest(manifestInput({ raw: { timeoutSec: 90 } })).job.spec.activeDeadlineSeconds).toBe(90);
   });

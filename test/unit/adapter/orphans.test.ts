@@ -80,6 +80,7 @@ function situation(
     containerName: "agent",
     config: { reattachOrphanedJobs: true, concurrencyPolicy: "block", retainJobs: false, ...config },
     isActiveHere: (uid) => active.includes(uid),
+    isLiveElsewhere: () => false,
     isCollected: () => false,
     ...rest,
   };

@@ -3,22 +3,36 @@ import { createInterface } from "node:readline";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { contextOf } from "./fixtures.ts";
+import type { Answer, Order } from "./server-process.ts";
 import { testDefinition } from "./world.ts";
 
 const [kubeconfig = "", env = "{}"] = process.argv.slice(2);
 const adapter = createK8sAdapter(testDefinition().definition, { env: JSON.parse(env) });
 const base = contextOf();
+const running = new Set<Promise<void>>();
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { agentId, runId, taskId, config } = JSON.parse(line);
-  const { errorCode = null, exitCode } = await adapter.execute({
+  const each = run(JSON.parse(line));
+  running.add(each);
+  void each.finally(() => running.delete(each));
+}
+await Promise.all(running);
+await stopSharedEngines();
+
+async function run({ agentId, runId, taskId, prompt, config }: Order): Promise<void> {
+  let notes = "";
+  const result = await adapter.execute({
     ...base,
     runId,
     agent: { ...base.agent, id: agentId },
-    context: { taskId },
+    context: { taskId, ...(prompt === undefined ? {} : { prompt }) },
     authToken: "race-token-0001",
     config: { kubeconfig, nodeSelector: "{}", tolerations: "[]", ...config },
+    onLog: async (_, chunk) => {
+      if (chunk.startsWith("[paperclip]")) notes += chunk;
+    },
   });
-  process.stdout.write(`${JSON.stringify({ errorCode, exitCode })}\n`);
+  const { errorCode = null, errorMessage = null, exitCode } = result;
+  const answer: Answer = { runId, errorCode, errorMessage, exitCode, notes };
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
-await stopSharedEngines();

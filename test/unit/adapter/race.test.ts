@@ -1,47 +1,11 @@
 /** Two server processes that start the same agent at the same moment. */
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SHARD_VARIABLE } from "../../../src/adapter/start/site.ts";
+import { ServerProcess } from "./server-process.ts";
 import { adapterOf, NAMESPACE, run, SHARD_RULES, startWorld, type World } from "./world.ts";
 
-interface Answer {
-  errorCode: string | null;
-  exitCode: number | null;
-}
-
-class Child {
-  readonly #process: ChildProcessWithoutNullStreams;
-  readonly #lines: AsyncIterator<string>;
-  #errors = "";
-
-  constructor(world: World, env: Record<string, string>) {
-    const script = fileURLToPath(new URL("./race-child.ts", import.meta.url));
-    this.#process = spawn(process.execPath, [script, world.kubeconfig, JSON.stringify({ ...world.env, ...env })]);
-    this.#process.stderr.on("data", (text) => {
-      this.#errors += text;
-    });
-    this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
-  }
-
-  async run(order: object): Promise<Answer> {
-    this.#process.stdin.write(`${JSON.stringify(order)}\n`);
-    const { value, done } = await this.#lines.next();
-    if (done === true) throw new Error(`the child ended: ${this.#errors}`);
-    return JSON.parse(value) as Answer;
-  }
-
-  async end(): Promise<number | null> {
-    this.#process.stdin.end();
-    const [code] = await once(this.#process, "exit");
-    return code as number | null;
-  }
-}
-
 let world: World;
-let children: Child[];
+let children: ServerProcess[];
 let name = "";
 let live = 0;
 let most = 0;
@@ -74,7 +38,7 @@ describe.each([
 ])("two servers %s", (title, envs: Record<string, string>[]) => {
   beforeAll(async () => {
     name = title.includes("shard") ? "shard" : "all";
-    children = envs.map((env) => new Child(world, env));
+    children = envs.map((env) => new ServerProcess(world, env));
     // Their engines are warm: from here on only the race counts.
     await Promise.all(
       children.map((child, i) => child.run({ agentId: `warm-${name}-${i}`, runId: `warm-${name}-${i}`, taskId: "t" })),

@@ -59,8 +59,13 @@ describe("a Job that nobody follows", () => {
     // In the template too, where the Secret is named.
     const copy = JSON.parse(JSON.stringify(manifest).replaceAll(metadata.name, name)) as StoredObject;
     const labels = { ...metadata.labels, "paperclip.io/agent-id": name, "paperclip.io/run-id": name };
-    const spec = copy.spec as { selector?: unknown; template: { metadata: { labels: unknown } } };
+    const spec = copy.spec as {
+      selector?: unknown;
+      ttlSecondsAfterFinished: number;
+      template: { metadata: { labels: unknown } };
+    };
     delete spec.selector;
+    spec.ttlSecondsAfterFinished = 300;
     spec.template.metadata.labels = labels;
     const annotations = { ...metadata.annotations };
     const draft = {

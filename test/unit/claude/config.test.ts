@@ -59,7 +59,7 @@ describe("config", () => {
       image: "",
       imagePullPolicy: "IfNotPresent",
       kubeconfig: "",
-      ttlSecondsAfterFinished: 300,
+      ttlSecondsAfterFinished: 86_400,
       retainJobs: false,
       reattachOrphanedJobs: true,
       "resources.requests.cpu": "500m",

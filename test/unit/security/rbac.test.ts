@@ -4,9 +4,18 @@
  */
 import { readFile } from "node:fs/promises";
 import { loadAllYaml } from "@kubernetes/client-node";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
-import { adapterOf, documentedRules, run, startWorld, TYPE, type World } from "../adapter/world.ts";
+import {
+  adapterOf,
+  documentedRules,
+  NAMESPACE,
+  objectsOf,
+  run,
+  startWorld,
+  TYPE,
+  type World,
+} from "../adapter/world.ts";
 
 interface RoleDocument {
   kind: string;
@@ -83,6 +92,10 @@ describe("deploy/rbac.yaml", () => {
     await left.logged("works");
     left.abort.abort(new Error("Legacy controller lease lost"));
     await left.result;
+    const [job] = objectsOf(world, "jobs", "adopted");
+    world.k8s.objects.update("jobs", NAMESPACE, job?.metadata.name ?? "", ({ metadata: { annotations = {} } }) => {
+      annotations["paperclip.io/owner-lease"] = "of-a-process-that-died";
+    });
     const adopter = start("adopted");
     expect(await adopter.result).toMatchObject({ exitCode: 0 });
     expect(adopter.events.map(({ eventType }) => eventType)).toContain("k8s.job_adopted");
@@ -99,6 +112,8 @@ describe("deploy/rbac.yaml", () => {
     expect(checks.filter(({ level }) => level !== "info")).toEqual([]);
     expect(status).toBe("pass");
 
+    // A server that runs renews its Lease.
+    await vi.waitFor(() => expect(world.k8s.requests.count("patch leases")).toBeGreaterThan(0), { timeout: 10_000 });
     const used = Object.keys(world.k8s.requests.byVerb).filter((each) => !PUBLIC.test(each));
     expect(granted.filter((each) => !used.includes(each))).toEqual([]);
     // `get namespaces` is a cluster's object: the environment test asks, and says so when it may not.

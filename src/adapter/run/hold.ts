@@ -1,0 +1,79 @@
+import type { Run } from "../../engine/index.ts";
+import { type Ownership, ownerNameOf } from "../start/ownership.ts";
+import type { Started } from "../start/run-input.ts";
+
+/** This process's hold on one run's Job: whether the Job is still its own, as long as it follows the run. */
+export class Hold {
+  readonly #run: Run;
+  readonly #ownership: Ownership;
+  readonly #lost = new AbortController();
+  #owner: string | null;
+  /** The watch may be behind: until it has shown the Job with the own name, another name is an earlier one. */
+  #wasSeen = false;
+  #leaseEnded: AbortSignal | null = null;
+
+  constructor({ run, owner }: Started, ownership: Ownership) {
+    this.#run = run;
+    this.#ownership = ownership;
+    this.#owner = owner;
+    if (owner === null) return;
+    run.on("change", this.#onChange);
+    this.#followLease();
+    this.#onChange();
+  }
+
+  /** Aborts when another process has taken over the Job, or this one has given up its Lease. */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /** Asked before each act that would harm another owner. Without a request while the Lease is held. */
+  async confirm(): Promise<boolean> {
+    if (this.#lost.signal.aborted) return false;
+    const { jobName: name, uid } = this.#run;
+    const owner = await this.#ownership.confirm({ name, uid }, this.#owner);
+    if (owner === false) this.#lose();
+    else if (owner !== this.#owner) {
+      this.#owner = owner;
+      this.#wasSeen = false;
+      this.#followLease();
+    }
+    return owner !== false;
+  }
+
+  /** The Job goes on without this process: the next run of the task may adopt it at once. Never rejects. */
+  async giveUp(): Promise<void> {
+    await this.#ownership.giveUp(this.#run.job(), this.#owner);
+  }
+
+  close(): void {
+    this.#run.off("change", this.#onChange);
+    this.#leaseEnded?.removeEventListener("abort", this.#onLeaseEnd);
+  }
+
+  /** An adopter writes its own name on the Job. */
+  readonly #onChange = () => {
+    const job = this.#run.job();
+    if (job === null) return;
+    const owner = ownerNameOf(job);
+    if (owner === this.#owner) this.#wasSeen = true;
+    else if (owner !== null && this.#wasSeen) this.#lose();
+  };
+
+  #followLease(): void {
+    this.#leaseEnded?.removeEventListener("abort", this.#onLeaseEnd);
+    const { lease } = this.#ownership;
+    this.#leaseEnded = lease?.ended ?? null;
+    if (lease === null || lease.name !== this.#owner || lease.ended.aborted) this.#onLeaseEnd();
+    else lease.ended.addEventListener("abort", this.#onLeaseEnd, { once: true });
+  }
+
+  /** Another process took it for dead; the Job may still be had back. */
+  readonly #onLeaseEnd = () => {
+    void this.confirm();
+  };
+
+  #lose(): void {
+    this.#lost.abort(new Error(`Job ${this.#run.jobName} is no longer this process's`));
+  }
+}

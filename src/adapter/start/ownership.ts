@@ -1,0 +1,226 @@
+import { type Cluster, isForbidden, isNotFound, type Job, jobPath, type RunEngine } from "../../engine/index.ts";
+import { AnnotationKey } from "../job/names.ts";
+import { ownPodName, type SelfPod } from "../job/self-pod.ts";
+import { bounded } from "../wait.ts";
+import { type Holder, type Life, lifeOf, thisProcess } from "./holder.ts";
+import { annotate, annotationPath, patchJob } from "./job-patch.ts";
+import { deleteLease, holderOf, LEASE_SECONDS, type LeaseObject, leasePath, ProcessLease, writtenAt } from "./lease.ts";
+import { processState } from "./process-state.ts";
+
+/**
+ * Whether the process that a Job names as its owner lives.
+ * - `live`: its Lease may run out in `ms`, should it not be renewed;
+ * - `unsure`: its Lease has run out by the server's clock; it was seen unchanged for too short a time yet, ask again in `ms`;
+ * - `over`: its Lease is deleted, so it cannot own anything any more.
+ */
+export type OwnerState = { readonly state: "live" | "unsure"; readonly ms: number } | { readonly state: "over" };
+
+/** A process that lives renews within this time, on any clock. It guards against a server's clock that is set forward. */
+const CONFIRM_MS = 15_000;
+/** Without the right to Leases, it is asked again after this. */
+const DENIED_MS = 5 * 60_000;
+const REQUEST_TIMEOUT_MS = 5_000;
+const MAX_REMEMBERED = 10_000;
+
+/** The name of the owner's Lease, where the Job has one. */
+export function ownerNameOf({ metadata }: Pick<Job, "metadata">): string | null {
+  return metadata.annotations?.[AnnotationKey.owner] ?? null;
+}
+
+/** A Lease's version, and when this process saw it first. */
+interface Sight {
+  readonly version: string;
+  readonly firstAt: number;
+  lastAt: number;
+}
+
+/**
+ * Who owns which Job, among processes that share a namespace: whose Lease's name stands on it. Without the right to Leases no Job
+ * is given an owner, and processes know of their own runs only.
+ */
+export class Ownership {
+  readonly #cluster: Cluster;
+  readonly #namespace: string;
+  readonly #holder: Holder;
+  readonly #selfPod: SelfPod | null;
+  readonly #sights = new Map<string, Sight>();
+  #lease: ProcessLease | null = null;
+  #users = 0;
+  #taking: Promise<void> | null = null;
+  #deniedUntil = Number.NEGATIVE_INFINITY;
+
+  /** The engine's; it takes a Lease with its first run, and ends it with the engine. @throws ApiError; the signal's reason */
+  static async of(
+    engine: RunEngine,
+    place: { namespace: string; env: NodeJS.ProcessEnv; selfPod: SelfPod | null; signal: AbortSignal },
+  ): Promise<Ownership> {
+    let ownership = known.get(engine);
+    if (ownership === undefined) {
+      const pod = await ownPodName(place.env);
+      const holder = await thisProcess(pod.name === null ? null : `${pod.namespace}/${pod.name}`);
+      ownership = known.get(engine) ?? new Ownership(engine, place, holder);
+      known.set(engine, ownership);
+    }
+    await ownership.ensure(place.signal);
+    return ownership;
+  }
+
+  private constructor(
+    engine: RunEngine,
+    { namespace, selfPod }: { namespace: string; selfPod: SelfPod | null },
+    holder: Holder,
+  ) {
+    this.#cluster = engine.cluster;
+    this.#namespace = namespace;
+    this.#holder = holder;
+    this.#selfPod = selfPod;
+    engine.beforeStop(async () => {
+      await this.#lease?.end();
+    });
+  }
+
+  /** The Lease whose name is written on Jobs; null without the right to Leases. */
+  get lease(): ProcessLease | null {
+    return this.#lease;
+  }
+
+  /** A run begins that needs a Lease. Returns the function that ends its need; `isLast`: the host takes its runs from this server. */
+  use(): (isLast: boolean) => Promise<void> {
+    this.#users += 1;
+    return async (isLast) => {
+      this.#users -= 1;
+      // A server that shuts down: its Lease is not to be waited for, nor left behind.
+      if (isLast && this.#users === 0) await this.#lease?.end();
+    };
+  }
+
+  /** Takes a Lease where there is none, or where it was lost. @throws ApiError; the signal's reason */
+  async ensure(signal: AbortSignal): Promise<void> {
+    if (this.#lease !== null && (await this.#lease.hold())) return;
+    if (this.#lease !== null && !this.#lease.ended.aborted) return;
+    if (performance.now() < this.#deniedUntil) return;
+    this.#taking ??= this.#take(signal).finally(() => {
+      this.#taking = null;
+    });
+    await this.#taking;
+  }
+
+  async #take(signal: AbortSignal): Promise<void> {
+    this.#lease = null;
+    try {
+      const place = { holder: this.#holder, selfPod: this.#selfPod, signal };
+      const lease = await ProcessLease.create(this.#cluster, this.#namespace, place);
+      this.#lease = lease;
+      const { leases } = processState();
+      leases.add(lease);
+      lease.ended.addEventListener("abort", () => leases.delete(lease), { once: true });
+    } catch (error) {
+      // 404: an API server without coordination.k8s.io.
+      if (!isForbidden(error) && !isNotFound(error)) throw error;
+      this.#deniedUntil = performance.now() + DENIED_MS;
+    }
+  }
+
+  /** Asks the server for the Lease. One that has certainly run out is deleted. @throws ApiError; the signal's reason */
+  async stateOf(name: string, signal: AbortSignal): Promise<OwnerState> {
+    if (this.isHere(name)) return { state: "live", ms: LEASE_SECONDS * 1_000 };
+    let lease: LeaseObject;
+    try {
+      lease = await this.#cluster.json<LeaseObject>({ path: leasePath(this.#namespace, name), signal });
+    } catch (error) {
+      if (isNotFound(error)) return { state: "over" };
+      // Whoever wrote its name had the right. That it lives cannot be ruled out.
+      if (isForbidden(error)) return { state: "live", ms: DENIED_MS };
+      throw error;
+    }
+    const life = await lifeOf(holderOf(lease), this.#holder);
+    const state = this.#judge(name, lease, life);
+    if (state.state !== "over") return state;
+    const isDeleted = await deleteLease(this.#cluster, this.#namespace, lease, signal);
+    return isDeleted ? { state: "over" } : { state: "live", ms: LEASE_SECONDS * 1_000 };
+  }
+
+  /** By the server's clock alone, or by the time for which this process saw it unchanged, where the holder is known to run. */
+  #judge(name: string, lease: LeaseObject, life: Life): OwnerState {
+    if (life === "dead") return { state: "over" };
+    const { metadata, spec } = lease;
+    const now = performance.now();
+    const limitMs = (spec?.leaseDurationSeconds ?? LEASE_SECONDS) * 1_000;
+    const sight = this.#sights.get(name);
+    const isSame = sight?.version === metadata.resourceVersion;
+    const wasRenewed = sight !== undefined && !isSame && now - sight.lastAt < limitMs;
+    const firstAt = isSame ? sight.firstAt : now;
+    if (this.#sights.size >= MAX_REMEMBERED) this.#sights.clear();
+    this.#sights.set(name, { version: metadata.resourceVersion, firstAt, lastAt: now });
+    const seenMs = now - firstAt;
+    const written = life === "unknown" ? writtenAt(lease) : null;
+    const ageMs = written === null ? seenMs : Math.max(seenMs, this.#cluster.clock.now() - written);
+    if (wasRenewed || ageMs < limitMs) return { state: "live", ms: Math.max(1_000, limitMs - ageMs) };
+    return seenMs < CONFIRM_MS ? { state: "unsure", ms: CONFIRM_MS - seenMs } : { state: "over" };
+  }
+
+  /**
+   * Is a Job whose owner this process was still its own? Without a request while the Lease is held. Asked before each act that
+   * would harm another owner: a process that was stopped for a while does not know what happened meanwhile.
+   * @param owner the Lease that stands on the Job; null: it has none
+   * @returns the Lease that stands on it now, or false
+   */
+  async confirm(job: { name: string; uid: string | null }, owner: string | null): Promise<string | null | false> {
+    if (owner === null) return null;
+    const lease = this.#lease;
+    if (lease?.name === owner && lease.wasGivenUp) return false;
+    // The renewal says that no process has deleted the Lease, and that is what comes before each adoption.
+    if (lease?.name === owner && (await lease.hold())) return owner;
+    return await bounded({ ms: CONFIRM_LIMIT_MS }, (signal) => this.#reclaim(job, owner, signal)).catch(
+      () => false as const,
+    );
+  }
+
+  async #reclaim(
+    job: { name: string; uid: string | null },
+    owner: string,
+    signal: AbortSignal,
+  ): Promise<string | false> {
+    await this.ensure(signal);
+    const path = jobPath(this.#namespace, job.name);
+    const { metadata } = await this.#cluster.json<Job>({ path, signal });
+    if (metadata.uid !== job.uid || ownerNameOf({ metadata }) !== owner) return false;
+    const lease = this.#lease;
+    if (lease === null || lease.name === owner) return owner;
+    const isOwner = { op: "test", path: annotationPath(AnnotationKey.owner), value: owner } as const;
+    await patchJob(
+      this.#cluster,
+      metadata,
+      [isOwner, ...annotate(metadata, { [AnnotationKey.owner]: lease.name })],
+      signal,
+    );
+    return lease.name;
+  }
+
+  /**
+   * Takes the owner off a Job that goes on without this process, so that the next run may adopt it at once. Never rejects. When a
+   * server shuts down, its host takes the hold on each run from it: so others need not wait for its Lease to run out.
+   */
+  async giveUp(job: Job | null, owner: string | null): Promise<void> {
+    if (job === null || owner === null) return;
+    const path = annotationPath(AnnotationKey.owner);
+    const operations = [
+      { op: "test", path: "/metadata/uid", value: job.metadata.uid },
+      { op: "test", path, value: owner },
+      { op: "remove", path },
+    ] as const;
+    await bounded({ ms: REQUEST_TIMEOUT_MS }, (signal) =>
+      patchJob(this.#cluster, job.metadata, operations, signal),
+    ).catch(() => undefined);
+  }
+
+  /** Is it a Lease of this process? */
+  isHere(name: string): boolean {
+    return this.#lease?.name === name || [...processState().leases].some((lease) => lease.name === name);
+  }
+}
+
+/** A server that is away is asked for so long whether a Job is still this process's. */
+const CONFIRM_LIMIT_MS = 60_000;
+
+const known = new WeakMap<RunEngine, Ownership>();

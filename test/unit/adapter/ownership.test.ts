@@ -1,0 +1,316 @@
+/** Several servers, one cluster: who owns a run is a fact of the cluster. The servers are processes of their own. */
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { stopSharedEngines } from "../../../src/engine/index.ts";
+import { ServerProcess } from "./server-process.ts";
+import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
+
+const OWNER = "paperclip.io/owner-lease";
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+}, 60_000);
+afterAll(() => world.stop());
+
+const servers: ServerProcess[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.kill();
+});
+
+function server(env: Record<string, string> = {}): ServerProcess {
+  const each = new ServerProcess(world, env);
+  servers.push(each);
+  return each;
+}
+
+let agents = 0;
+const fresh = () => `owned-${++agents}`;
+const leases = () => world.k8s.objects.list("leases", NAMESPACE);
+const jobOf = (agentId: string) => objectsOf(world, "jobs", agentId)[0];
+
+/** Works until it is let go. Counts how many of the agent run at once, and how often it ran. */
+function agentOf(agentId: string) {
+  const go = Promise.withResolvers<void>();
+  const counts = { live: 0, most: 0, runs: 0, letGo: go.resolve };
+  world.agents.set(agentId, async function* (container) {
+    counts.live += 1;
+    counts.runs += 1;
+    counts.most = Math.max(counts.most, counts.live);
+    try {
+      yield '{"session":"S-1"}';
+      await Promise.race([go.promise, container.sleep(24 * 3_600_000)]);
+    } finally {
+      counts.live -= 1;
+    }
+    yield '{"done":true,"ok":true}';
+  });
+  return counts;
+}
+
+/** Resolves when the agent runs; rejects with what its run came to, should that end before. */
+async function running(agent: { live: number }, run: Promise<unknown> = new Promise(() => undefined)): Promise<void> {
+  const early = run.then((answer) => {
+    throw new Error(`ended before its agent ran: ${JSON.stringify(answer)}`);
+  });
+  await Promise.race([early, vi.waitFor(() => expect(agent.live).toBe(1), { timeout: 25_000, interval: 10 })]);
+}
+
+describe("a live run of another server", () => {
+  test("is not taken over by a run of the same agent and task: that is refused, and may be tried again", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const first = server().run({ agentId, runId: `${agentId}-a`, taskId: "t" });
+    await running(agent, first);
+    const second = await server().run({ agentId, runId: `${agentId}-b`, taskId: "t" });
+    expect(second).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
+    expect(second.errorMessage).toContain("in another server");
+    agent.letGo();
+    expect(await first).toMatchObject({ exitCode: 0, errorCode: null });
+    expect(agent).toMatchObject({ most: 1, runs: 1 });
+  });
+
+  test("wait: the next begins when it has ended, with its own prompt", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const first = server().run({ agentId, runId: `${agentId}-a`, taskId: "t" });
+    await running(agent, first);
+    const second = server().run({
+      agentId,
+      runId: `${agentId}-b`,
+      taskId: "t",
+      config: { concurrencyPolicy: "wait" },
+    });
+    await vi.waitFor(() => expect(world.k8s.requests.count("get leases")).toBeGreaterThan(0), { timeout: 20_000 });
+    agent.letGo();
+    expect(await first).toMatchObject({ exitCode: 0 });
+    expect(await second).toMatchObject({ exitCode: 0 });
+    expect(agent).toMatchObject({ most: 1, runs: 2 });
+  });
+
+  test("is not deleted by deleteMismatchedOrphans", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const first = server().run({ agentId, runId: `${agentId}-a`, taskId: "t-1" });
+    await running(agent);
+    const config = { deleteMismatchedOrphans: true };
+    const second = await server().run({ agentId, runId: `${agentId}-b`, taskId: "t-2", config });
+    expect(second).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
+    agent.letGo();
+    expect(await first).toMatchObject({ exitCode: 0 });
+  });
+
+  test("nor ended by a Stop of the same run here", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const first = server().run({ agentId, runId: `${agentId}-same`, taskId: "t" });
+    await running(agent, first);
+    const here = run(world, adapterOf(world).adapter, {
+      agentId,
+      taskId: "t",
+      overrides: { runId: `${agentId}-same` },
+      config: { concurrencyPolicy: "wait" },
+    });
+    await here.logged("Waiting for the agent's other run");
+    here.abort.abort();
+    const result = await here.result;
+    expect(result).toMatchObject({ errorCode: "cancelled" });
+    // Its agent runs on, which is not acknowledged.
+    expect(result.resultJson ?? {}).not.toHaveProperty("executionCancellation");
+    expect(agent.live).toBe(1);
+    agent.letGo();
+    expect(await first).toMatchObject({ exitCode: 0 });
+  });
+});
+
+describe("a run whose server has ended", () => {
+  test("SIGKILL: a server in the same place knows, and adopts it at once", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const dead = server();
+    const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
+    await running(agent, left);
+    await dead.kill();
+    const heir = server().run({ agentId, runId: `${agentId}-b`, taskId: "t" });
+    await vi.waitFor(() => expect(jobOf(agentId)?.metadata.labels?.["paperclip.io/run-id"]).toBe(`${agentId}-b`), {
+      timeout: 20_000,
+    });
+    agent.letGo();
+    expect(await heir).toMatchObject({ exitCode: 0 });
+    expect(agent).toMatchObject({ most: 1, runs: 1 });
+  });
+
+  test("an orderly stop of all engines deletes the Lease, and the runs are adopted", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const left = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await left.logged("S-1");
+    const name = jobOf(agentId)?.metadata.annotations?.[OWNER];
+    expect(leases().map(({ metadata }) => metadata.name)).toContain(name);
+    await stopSharedEngines();
+    expect(leases().map(({ metadata }) => metadata.name)).not.toContain(name);
+    expect(await left.result).toMatchObject({ errorCode: "k8s_run_lost" });
+    const heir = server().run({ agentId, runId: `${agentId}-b`, taskId: "t" });
+    await vi.waitFor(() => expect(jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name), { timeout: 20_000 });
+    agent.letGo();
+    expect(await heir).toMatchObject({ exitCode: 0 });
+    expect(agent).toMatchObject({ most: 1, runs: 1 });
+  });
+
+  test("another server's Lease that is deleted under it: it takes a new one, and its runs go on", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await each.logged("S-1");
+    const name = jobOf(agentId)?.metadata.annotations?.[OWNER] ?? "";
+    world.k8s.objects.delete("leases", NAMESPACE, name);
+    await vi.waitFor(() => expect(jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name), { timeout: 20_000 });
+    agent.letGo();
+    expect(await each.result).toMatchObject({ exitCode: 0 });
+  });
+
+  test("an owner that no one knows is dead", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const dead = server();
+    const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
+    await running(agent, left);
+    await dead.kill();
+    const job = jobOf(agentId);
+    world.k8s.objects.update("jobs", NAMESPACE, job?.metadata.name ?? "", ({ metadata: { annotations = {} } }) => {
+      annotations[OWNER] = "k8s-run-informer-none";
+    });
+    const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await heir.logged("Reattaching");
+    agent.letGo();
+    expect(await heir.result).toMatchObject({ exitCode: 0 });
+  });
+});
+
+describe("without the right to Leases", () => {
+  test("runs go on as before, and Jobs have no owner", async () => {
+    await stopSharedEngines();
+    const revoked = world.k8s.authorization.revoke({
+      apiGroups: ["coordination.k8s.io"],
+      resources: ["leases"],
+      verbs: ["*"],
+    });
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await each.logged("S-1");
+    expect(jobOf(agentId)?.metadata.annotations).not.toHaveProperty([OWNER]);
+    agent.letGo();
+    expect(await each.result).toMatchObject({ exitCode: 0 });
+    revoked.remove();
+    await stopSharedEngines();
+  });
+
+  test("revoked while a run goes on: it is this server's all the same", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await each.logged("S-1");
+    const revoked = world.k8s.authorization.revoke({
+      apiGroups: ["coordination.k8s.io"],
+      resources: ["leases"],
+      verbs: ["*"],
+    });
+    await vi.waitFor(() => expect(revoked.hits).toBeGreaterThan(0), { timeout: 20_000 });
+    agent.letGo();
+    expect(await each.result).toMatchObject({ exitCode: 0 });
+    revoked.remove();
+    await stopSharedEngines();
+  });
+});
+
+describe("one lost write at any step of a start costs nothing but a retry", () => {
+  const steps = [
+    ["the Lease", { verb: "create", resource: "leases" }],
+    ["the Job", { verb: "create", resource: "jobs" }],
+    ["the Secret", { verb: "create", resource: "secrets" }],
+  ] as const;
+  const faults = [
+    ["its answer is lost", (match: object) => world.k8s.faults.loseAnswers({ match, count: 1 })],
+    ["it is answered with a 500", (match: object) => world.k8s.faults.errorRate({ status: 500, match, count: 1 })],
+    ["its stream is reset", (match: object) => world.k8s.faults.resetRequests({ match, count: 1 })],
+    ["it meets a quota conflict", (match: object) => world.k8s.faults.quotaConflicts({ match, count: 1 })],
+  ] as const;
+  test.each(steps.flatMap(([step, match]) => faults.map(([what, inject]) => ({ step, what, match, inject }))))(
+    "$step: $what",
+    async ({ match, inject }) => {
+      await stopSharedEngines();
+      const agentId = fresh();
+      const agent = agentOf(agentId);
+      agent.letGo();
+      const fault = inject(match);
+      const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+      expect(await each.result).toMatchObject({ exitCode: 0 });
+      fault.remove();
+      expect(fault.hits).toBe(1);
+      expect(agent.runs).toBe(1);
+      expect(objectsOf(world, "jobs", agentId)).toEqual([]);
+      const holders = leases().map(({ metadata }) => JSON.parse(metadata.annotations?.["paperclip.io/holder"] ?? "{}"));
+      expect(holders.filter(({ pid }) => pid === process.pid)).toHaveLength(1);
+    },
+  );
+
+  test("an adoption: its answer is lost", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const dead = server();
+    const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
+    await running(agent, left);
+    await dead.kill();
+    const fault = world.k8s.faults.loseAnswers({ match: { verb: "patch", resource: "jobs" }, count: 1 });
+    const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await heir.logged("Reattaching");
+    expect(fault.hits).toBe(1);
+    agent.letGo();
+    expect(await heir.result).toMatchObject({ exitCode: 0 });
+  });
+});
+
+test("a Job of another server under the run's name is never deleted, whatever becomes of one's own create", async () => {
+  const agentId = fresh();
+  const agent = agentOf(agentId);
+  const first = server().run({ agentId, runId: `${agentId}-same`, taskId: "t" });
+  await running(agent, first);
+  const before = jobOf(agentId)?.metadata.uid;
+  // The guard sees nothing of it, and the create is not answered.
+  const list = world.k8s.faults.errorRate({ status: 504, match: { verb: "create", resource: "jobs" }, count: 20 });
+  const here = await run(world, adapterOf(world).adapter, {
+    agentId,
+    taskId: "t",
+    overrides: { runId: `${agentId}-same` },
+    config: { concurrencyPolicy: "parallel", reattachOrphanedJobs: false },
+  }).result;
+  list.remove();
+  expect(here.exitCode).toBeNull();
+  expect(jobOf(agentId)?.metadata).toMatchObject({ uid: before });
+  expect(jobOf(agentId)?.metadata).not.toHaveProperty("deletionTimestamp");
+  agent.letGo();
+  expect(await first).toMatchObject({ exitCode: 0 });
+});
+
+test("this machine's clock an hour ahead of the server's: a run that is adopted has its time, and its Lease holds", async () => {
+  const agentId = fresh();
+  const agent = agentOf(agentId);
+  const dead = server();
+  const config = { timeoutSec: 3_000 };
+  const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t", config });
+  await running(agent, left);
+  await dead.kill();
+  const now = Date.now;
+  const ahead = vi.spyOn(Date, "now").mockImplementation(() => now() + 3_600_000);
+  try {
+    const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t", config });
+    await heir.logged("Reattaching");
+    // Longer than the least that a run is given.
+    await vi.waitFor(() => expect(agent.live).toBe(1));
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    agent.letGo();
+    expect(await heir.result).toMatchObject({ exitCode: 0, timedOut: false });
+  } finally {
+    ahead.mockRestore();
+  }
+});
