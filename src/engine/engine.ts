@@ -180,7 +180,7 @@ export class RunEngine {
 
   /**
    * Makes a Job of another shard this process's own, with its pods, so that `attach` can follow it. For Jobs that their owner
-   * has left behind: one that still follows it is told that it was deleted. Nothing happens without shards.
+   * has left behind: a process that still follows it sees it deleted. Nothing happens without shards.
    * @throws ShardClaimError when another process was faster; ApiError
    */
   async claim(target: Omit<ClaimTarget, "namespace"> & { namespace?: string }, signal?: AbortSignal): Promise<void> {

@@ -24,7 +24,7 @@ export class ServerState {
     bus.subscribe("watch", (event) => {
       if (event.type === "listed") return;
       const watch = keyOf(event);
-      // Set anew, so that the newest is the last.
+      // Set again, so that the newest is the last.
       this.#watches.delete(watch);
       this.#watches.set(watch, event);
     });

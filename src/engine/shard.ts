@@ -4,8 +4,8 @@ import type { JobManifest } from "./runs/launch.ts";
 import { type Cluster, isConflict, isNotFound } from "./transport/index.ts";
 
 /**
- * One of several processes that share a namespace, each watching only the Jobs that it owns. Without shards every process is
- * told of every run; with them the bytes that the API server sends do not grow with the number of processes.
+ * One of several processes that share a namespace, each watching only the Jobs that it owns. Without shards every process gets
+ * the events of every run; with them the bytes that the API server sends do not grow with the number of processes.
  *
  * The value stands as a label on Job and pods: `launch` sets it, the watches select by it, `claim` changes it. It has to
  * outlive the process if what it left behind is to be found by the same name: a StatefulSet's pod name is a good one.

@@ -61,7 +61,7 @@ function identified<T extends KubeObject>(trim: Trim<T>, report: (error: unknown
   };
 }
 
-/** A frame's object is nobody else's, so it is changed in place. */
+/** The object was parsed for this cache alone, so it is changed in place. */
 function whole<T extends KubeObject>(raw: unknown): T | null {
   const object = raw as (T & { metadata?: { managedFields?: unknown } }) | null;
   if (typeof object !== "object" || typeof object?.metadata !== "object") return null;

@@ -57,9 +57,9 @@ export interface InformerStats extends ReflectorCounts {
 }
 
 export interface SubscribeOptions<T> {
-  /** Only these; an object that begins or ceases to match is told as added or deleted. */
+  /** Only these; an object that begins or ceases to match comes as added or deleted. */
   filter?: (object: T) => boolean;
-  /** First tell of everything there is, as added. Default true. */
+  /** First everything that the cache holds, as added. Default true. */
   replay?: boolean;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Where `managedFields` stand in a frame, to be left out before it is parsed: they are a third of a pod's JSON and nobody reads
+ * Where `managedFields` stand in a frame, to be left out before it is parsed: they are a third of a pod's JSON and nothing reads
  * them (nor those of a pod template), and parsing is most of what a frame costs. Null: parse it all.
  *
  * Found by bytes alone. The API server writes them last in `metadata`, `spec` follows, and they hold no array of their own, so

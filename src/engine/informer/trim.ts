@@ -256,7 +256,7 @@ function asRecord(value: unknown): Record<string, unknown> | null {
 
 /** Of a label's value. Longer ones are mostly ids, each another, which would only push the others out. */
 const MAX_INTERNED = 24;
-/** One copy of each string that recurs. Bounded: when full it starts anew, and objects that hold an older copy keep it. */
+/** One copy of each string that recurs. Bounded: when full it is emptied, and objects that hold an older copy keep it. */
 const MAX_STRINGS = 4096;
 const strings = new Map<string, string>();
 
