@@ -2,11 +2,10 @@
  * The engine in a program of your own: `node examples/engine.ts`
  *
  * Runs two Jobs on an embedded Kubernetes. Installed, the imports are "k8s-run-informer/engine" and
- * "k8s-run-informer/embedded"; on a real cluster, `kubeConfig.loadFromDefault()` takes the place of the embedded one.
+ * "k8s-run-informer/embedded"; on a real cluster, `loadKubeConfig()` takes the place of the embedded one.
  */
-import { KubeConfig } from "@kubernetes/client-node";
 import { EmbeddedKubernetes } from "../src/embedded/index.ts";
-import { type JobManifest, RunEngine, StartFailedError } from "../src/engine/index.ts";
+import { type JobManifest, loadKubeConfig, RunEngine, StartFailedError } from "../src/engine/index.ts";
 
 const LABELS = { app: "example-agent" };
 const AGENT = { container: "agent" };
@@ -17,8 +16,7 @@ k8s.addProgram("agent", async function* (container) {
   if (container.args[0] === "forever") await container.sleep(3_600_000, { interruptible: true });
   yield "done";
 });
-const kubeConfig = new KubeConfig();
-kubeConfig.loadFromString(JSON.stringify(k8s.kubeconfig));
+const kubeConfig = loadKubeConfig(k8s.kubeconfig);
 
 const engine = await RunEngine.start({ kubeConfig, namespace: "agents", labels: LABELS });
 // A watch that has trouble goes on trying; this is how to hear of it.

@@ -91,7 +91,11 @@ export class Credentials {
     if (!isSame) this.#login = loginOf(this.#kubeConfig);
     else if (mustLogIn) this.#login?.forget();
     this.#underWay = null;
-    return this.#read();
+    try {
+      return await this.#read();
+    } finally {
+      this.#renewedAt = performance.now();
+    }
   }
 
   #read(): Promise<Credential> {
@@ -244,7 +248,8 @@ async function readCredential(
   if (clientCert !== undefined) tls.cert = clientCert;
   if (clientKey !== undefined) tls.key = clientKey;
   if (cluster?.tlsServerName) tls.servername = cluster.tlsServerName;
-  if (cluster?.skipTLSVerify) tls.rejectUnauthorized = false;
+  // Said in any case: NODE_TLS_REJECT_UNAUTHORIZED of the host's environment is not followed.
+  tls.rejectUnauthorized = !cluster?.skipTLSVerify;
   const now = Date.now();
   const hasFiles = [cluster?.caFile, user?.certFile, user?.keyFile, tokenFileOf(user)].some(Boolean);
   // Not sooner than in a moment: a login may give what has run out already.
