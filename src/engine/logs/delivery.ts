@@ -41,6 +41,8 @@ export class Delivery {
   last: TimedLine | null = null;
   /** A line of this instance that was cut off before its newline. */
   unfinished: TimedLine | null = null;
+  #batch: LogLine[] = [];
+  #hasToldLimit = false;
   #lastTime: string | null = null;
   #restartCount: number;
   /** Of the last line: which of the lines of its time it is, and what its position begins with. */
@@ -58,16 +60,20 @@ export class Delivery {
     this.#ordinal = after.ordinal;
   }
 
-  /** Whole lines, in order. A promise holds the follow back. */
-  lines(lines: readonly TimedLine[]): Promise<void> | undefined {
+  /** A whole line. `flush` hands it over, with those before it. */
+  line(line: TimedLine): void {
     this.unfinished = null;
-    const batch: LogLine[] = [];
-    for (const line of lines) {
-      if (this.#reachesLimit(line)) break;
-      batch.push(this.#toLine(line, true));
-    }
-    const room = batch.length > 0 ? this.#sink.lines(batch) : undefined;
-    if (!this.isLimited) return room;
+    if (!this.isLimited && !this.#reachesLimit(line)) this.#batch.push(this.#toLine(line, true));
+  }
+
+  /** A promise holds the follow back. */
+  flush(): Promise<void> | undefined {
+    const batch = this.#batch;
+    const isEmpty = batch.length === 0;
+    if (!isEmpty) this.#batch = [];
+    const room = isEmpty ? undefined : this.#sink.lines(batch);
+    if (!this.isLimited || this.#hasToldLimit) return room;
+    this.#hasToldLimit = true;
     const tell = () => this.gap("limit_reached", { certain: true });
     return room ? room.then(tell) : void tell();
   }

@@ -53,10 +53,7 @@ export function headGap(first: TimedLine, { isFirstLine, startedAt, serverTime }
     : null;
 }
 
-/**
- * A read ended cleanly behind `last`, and the next one begins with `next` in another file: so close together, nothing was lost
- * between them. A kubelet that restarts takes longer to serve again.
- */
+/** A read ended behind `last`, and the next one begins with `next` in another file: so close together, no file was lost between. */
 export function isAdjacent(last: TimedLine, next: TimedLine): boolean {
   const ms = (next.seconds - last.seconds) * 1000 + (next.nanos - last.nanos) / 1e6;
   return ms >= 0 && ms <= ADJACENT_MS;
@@ -66,4 +63,4 @@ export function isAdjacent(last: TimedLine, next: TimedLine): boolean {
 const CLOCK_SKEW_SECONDS = 2;
 /** A container that says nothing for so long after its start is unusual. */
 const SILENT_START_SECONDS = 60;
-const ADJACENT_MS = 500;
+const ADJACENT_MS = 50;

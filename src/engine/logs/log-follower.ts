@@ -183,9 +183,12 @@ export class LogFollower {
       request,
       this.#position,
       {
-        lines: (lines) => {
-          if (this.#delivery.first === null) this.#checkHead(lines[0] as TimedLine, serverTime);
-          const room = this.#delivery.lines(lines);
+        line: (line) => {
+          if (this.#delivery.first === null) this.#checkHead(line, serverTime);
+          this.#delivery.line(line);
+        },
+        flush: () => {
+          const room = this.#delivery.flush();
           if (this.#delivery.isLimited) abort.abort();
           return room;
         },
@@ -254,8 +257,9 @@ export class LogFollower {
     const isCut = unfinished !== null;
     await this.#deliverRest();
     if (this.#delivery.isLimited) return false;
-    // The file was rotated just behind the last line of a read that had shown all of it.
-    if (last !== null && this.#history.cleanEnds > 0 && isAdjacent(last, next)) return true;
+    // The kubelet ends a follow at the end of the file that it has open: behind it, the next one begins.
+    const hasEnded = this.#view().phase === "ended" && this.#history.cleanEnds > 0;
+    if (last !== null && hasEnded && isAdjacent(last, next)) return true;
     this.#delivery.gap("rotated", { before: next.time, certain: isCut });
     return true;
   }

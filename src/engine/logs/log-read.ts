@@ -26,8 +26,10 @@ export interface TimedLine {
 
 /** What a read tells while it goes on. A returned promise holds the read, and with it the socket, back. */
 export interface LogReadHandler {
-  /** New lines, in order. `bytes`: of their text. */
-  lines(lines: TimedLine[]): Promise<void> | undefined;
+  /** A new line. */
+  line(line: TimedLine): void;
+  /** No further line has come with it and those before it. */
+  flush(): Promise<void> | undefined;
   /** The last delivered line is not in this read, and `next` would be the first line after it. False ends the read. */
   gap(next: TimedLine): Promise<boolean>;
   /** Lines were found that an earlier read had left out. */
@@ -191,10 +193,10 @@ class LogRead {
 
   /** False: the handler wants no more. A promise only where the handler has to be waited for. */
   push(chunk: Uint8Array): boolean | Promise<boolean> {
-    return this.#take(this.#reader.push(chunk), 0, []);
+    return this.#take(this.#reader.push(chunk), 0);
   }
 
-  #take(lines: readonly RawLine[], from: number, fresh: TimedLine[]): boolean | Promise<boolean> {
+  #take(lines: readonly RawLine[], from: number): boolean | Promise<boolean> {
     for (let at = from; at < lines.length; at++) {
       const raw = lines[at] as RawLine;
       const timeEnd = this.#time.parse(raw.bytes, raw.start, raw.end);
@@ -212,11 +214,10 @@ class LogRead {
       if (this.#isTooEarly()) continue;
       const line = this.#decode(raw, timeEnd);
       if (verdict === "new-after-gap") return this.#takeAfterGap(lines, at + 1, line);
-      this.#count(line);
-      fresh.push(line);
+      this.#deliver(line);
     }
     if (this.#replay.caughtUp && this.#position.isNewHole(this.#replay.holeAfter)) this.#handler.passedOver();
-    return this.#deliver(fresh) ?? true;
+    return this.#flush() ?? true;
   }
 
   #verdict({ bytes, start }: RawLine, timeEnd: number): Verdict {
@@ -231,19 +232,20 @@ class LogRead {
     return this.#replay.line(seconds, nanos);
   }
 
-  /** Nothing new can stand before it: see `Replay.line`. */
   async #takeAfterGap(lines: readonly RawLine[], from: number, line: TimedLine): Promise<boolean> {
+    await this.#flush();
     if (!(await this.#handler.gap(line))) {
       this.#isOther = true;
       return false;
     }
-    this.#count(line);
-    return this.#take(lines, from, [line]);
+    this.#deliver(line);
+    return this.#take(lines, from);
   }
 
-  #count({ seconds, nanos, text }: TimedLine): void {
-    this.#position.delivered(seconds, nanos, text);
+  #deliver(line: TimedLine): void {
+    this.#position.delivered(line.seconds, line.nanos, line.text);
     this.delivered++;
+    this.#handler.line(line);
   }
 
   /** What the kubelet said in place of a log, or null. */
@@ -261,9 +263,8 @@ class LogRead {
     return { outcome, unfinished: this.caughtUp ? this.#rest() : null, repeated: this.#repeated, error };
   }
 
-  #deliver(lines: TimedLine[]): Promise<true> | undefined {
-    if (lines.length === 0) return undefined;
-    const room = this.#handler.lines(lines);
+  #flush(): Promise<true> | undefined {
+    const room = this.#handler.flush();
     if (room === undefined) return undefined;
     this.#handler.held();
     return room.then(() => {
