@@ -35,7 +35,7 @@ interface Waiting {
 
 /**
  * A small API server takes about twenty requests of one client at a time before it refuses some with 429. What is answered makes
- * room for the next, so a slow server is asked slowly.
+ * room for the next, and what is refused keeps its place until its next attempt, so a slow server is asked slowly.
  */
 const MAX_CREATING = 10;
 

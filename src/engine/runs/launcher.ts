@@ -36,6 +36,10 @@ export class Launcher {
       throw new TypeError(`priority must be a number, got ${String(priority)}`);
     const waiting = new LinkedAbort([signal, stopped]);
     const turn = await queue.turn(priority, waiting.signal).finally(() => waiting.release());
+    if (stopped.aborted) {
+      turn.ended();
+      throw stopped.reason;
+    }
     const { run, bind } = registry.expect(namespace, job.metadata.name, policy);
     const ended = new LinkedAbort([signal, run.closed]);
     try {

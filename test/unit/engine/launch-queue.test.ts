@@ -2,6 +2,7 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { EngineStoppedError, RunEngine, type RunEngineOptions } from "../../../src/engine/index.ts";
+import { sendJson, startApiServer, status } from "../transport/api-server.ts";
 import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
 
 const MAIN = { container: "main" };
@@ -43,6 +44,46 @@ describe("launches", () => {
     expect(k8s.requests.count("create jobs")).toBe(100);
     expect(engine.stats().queue).toMatchObject({ waiting: 0, creating: 0, longestWaitMs: 0 });
   });
+
+  it("are few more requests than launches, also to a server that takes only four at a time", async () => {
+    let inFlight = 0;
+    let created = 0;
+    let refused = 0;
+    const server = await startApiServer((request, response) => {
+      if (request.method !== "POST") {
+        response.writeHead(200, { "content-type": "application/json" });
+        const annotations = { "k8s.io/initial-events-end": "true" };
+        response.write(
+          `${JSON.stringify({ type: "BOOKMARK", object: { metadata: { resourceVersion: "1", annotations } } })}\n`,
+        );
+        return;
+      }
+      let body = "";
+      request.on("data", (chunk) => {
+        body += chunk;
+      });
+      request.on("end", () => {
+        const { metadata, ...rest } = JSON.parse(body);
+        if (inFlight === 4) {
+          refused += 1;
+          return sendJson(response, 429, status(429, "TooManyRequests"), { "retry-after": "1" });
+        }
+        inFlight += 1;
+        setTimeout(() => {
+          inFlight -= 1;
+          created += 1;
+          sendJson(response, 201, { ...rest, metadata: { ...metadata, uid: metadata.name, resourceVersion: "2" } });
+        }, 30);
+      });
+    });
+    onTestFinished(() => server.close());
+    const engine = await RunEngine.start({ kubeConfig: server.kubeConfig(), namespace: "ns", labels: LABELS });
+    onTestFinished(() => engine.stop());
+    await Promise.all(Array.from({ length: 100 }, (_, index) => engine.launch(job(`job-${index}`))));
+    expect(created).toBe(100);
+    expect(refused).toBeGreaterThan(0);
+    expect(refused).toBeLessThan(30);
+  }, 20_000);
 
   it("wait while `maxConcurrent` runs have not ended; the one of the highest priority is next", async () => {
     const { k8s, engine, end } = await start({ maxConcurrent: 1 });
