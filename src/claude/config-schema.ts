@@ -96,6 +96,12 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     hint: 'JSON such as {"name": {"type": "http", "url": "…"}}. Delivered by a Secret, over /paperclip/.mcp.json.',
   },
   {
+    type: "text",
+    key: "kubeContext",
+    label: "Kubeconfig context",
+    hint: "As kubectl's --context. Empty: the kubeconfig's current context.",
+  },
+  {
     type: "toggle",
     key: "enableDocker",
     label: "Docker",

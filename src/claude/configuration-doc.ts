@@ -21,6 +21,7 @@ Claude:
 Job:
 - image, imagePullPolicy (IfNotPresent | Always | Never), serviceAccountName, namespace (strings)
 - kubeconfig (string): absolute path on the server; unset: the pod's service account, outside a pod $KUBECONFIG or ~/.kube/config
+- kubeContext (string): context of the kubeconfig, as kubectl's --context; unset: its current one
 - cwd (string): working directory when the run has no workspace; default /paperclip
 - resources: {requests: {cpu, memory}, limits: {cpu, memory}}, or flat keys "resources.requests.cpu" and so on, which win.
   Defaults 1000m, 2Gi; 4000m, 8Gi

@@ -21,12 +21,13 @@ export const checkCommand = defineCommand<CheckOptions>({
       .option("--json", "print the result as the host gets it", false),
   async action({ image, set, json, ...target }, io) {
     const { createServerAdapter, type } = await import("../index.ts");
-    const { kubeconfig } = target;
+    const { kubeconfig, context } = target;
     const { namespace } = targetOf(target);
     const config = {
       ...set,
       namespace,
       ...(kubeconfig === undefined ? {} : { kubeconfig }),
+      ...(context === undefined ? {} : { kubeContext: context }),
       ...(image ? { image } : {}),
     };
     const result = await createServerAdapter().testEnvironment({ companyId: "cli", adapterType: type, config });

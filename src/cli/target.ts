@@ -37,7 +37,7 @@ export function targetOf({ namespace, context, kubeconfig }: TargetOptions): Tar
 
 function load(kubeconfig: string | undefined, context: string | undefined): Target["kubeConfig"] {
   try {
-    return loadKubeConfig(kubeconfig, { context, onPluginOutput: (text) => void process.stderr.write(text) });
+    return loadKubeConfig(kubeconfig, { context });
   } catch (error) {
     if (context === undefined || !(error instanceof KubeConfigError) || error.field !== "current-context") throw error;
     throw new UsageError(`--context: there is no context ${JSON.stringify(context)}; ${error.hint}`);

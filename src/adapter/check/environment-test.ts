@@ -29,7 +29,7 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
     const config = definition.parseConfig(ctx.config);
     const { shard } = shardOf(env);
     // A person waits for the answer, and can ask again.
-    cluster = new Cluster({ kubeConfig: loadKubeConfig(config.kubeconfig, env), retry: { maxAttempts: 2 } });
+    cluster = new Cluster({ kubeConfig: loadKubeConfig(config, env), retry: { maxAttempts: 2 } });
     checks.push(...(await clusterChecks(cluster, config, env, shard !== undefined)));
     if (!checks.some((check) => check.code === "k8s_api_unreachable"))
       checks.push(...((await definition.checkEnvironment?.(ctx, config)) ?? []));

@@ -8,6 +8,8 @@ export interface BaseConfig {
   readonly namespace: string | null;
   /** Absolute path of a kubeconfig on the server; null: the pod's service account, else the default kubeconfig. */
   readonly kubeconfig: string | null;
+  /** Context of that kubeconfig; undefined: its current one. */
+  readonly kubeContext: string | undefined;
   /** Image of the agent's container; null: the server's own. */
   readonly image: string | null;
   readonly imagePullPolicy: "IfNotPresent" | "Always" | "Never";
@@ -89,6 +91,7 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
   return {
     namespace,
     kubeconfig: absolutePath(read, "kubeconfig"),
+    kubeContext: read.string("kubeContext") ?? undefined,
     image: read.string("image"),
     imagePullPolicy: read.choice("imagePullPolicy", ["IfNotPresent", "Always", "Never"] as const) ?? "IfNotPresent",
     serviceAccountName,

@@ -69,7 +69,7 @@ export async function openSite(input: {
   connectTimeoutMs: number;
 }): Promise<Site> {
   const { definition, config, env, signal, connectTimeoutMs } = input;
-  const kubeConfig = loadKubeConfig(config.kubeconfig, env);
+  const kubeConfig = loadKubeConfig(config, env);
   const namespace = config.namespace ?? (await ownPodName(env)).namespace;
   let isLate = false;
   const late = () => {

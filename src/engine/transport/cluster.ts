@@ -1,7 +1,8 @@
 import { ApiError, errorFromException, errorFromResponse, type RequestName } from "./api-error.ts";
 import { connectionFailure } from "./connection-failure.ts";
 import { decoded } from "./content-encoding.ts";
-import { type Credential, Credentials } from "./credentials.ts";
+import type { Credential } from "./credential.ts";
+import { Credentials } from "./credentials.ts";
 import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
 import { ExchangeError, type Incoming, type Outgoing, readAll, UnseenError } from "./exchange.ts";
 import type { KubeConfig } from "./kube-config.ts";

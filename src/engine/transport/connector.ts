@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import net, { type Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { ConnectionError } from "./connection-failure.ts";
-import type { TlsMaterial } from "./credentials.ts";
+import type { TlsMaterial } from "./credential.ts";
 import { abortable, LinkedAbort } from "./linked-abort.ts";
 
 /** Where a connection leads. */

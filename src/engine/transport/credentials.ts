@@ -1,36 +1,12 @@
-import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { ConnectionError } from "./connection-failure.ts";
+import { type Credential, isConsistent, isEqual, type LoginResult, readCredential } from "./credential.ts";
 import { ExecPlugin } from "./exec-plugin.ts";
-import type { KubeCluster, KubeConfig, KubeUser } from "./kube-config.ts";
+import type { KubeConfig, KubeUser } from "./kube-config.ts";
 import { reloadKubeConfig } from "./kube-config-load.ts";
 import { abortable, LinkedAbort } from "./linked-abort.ts";
 import { OidcSession } from "./oidc.ts";
 import { excerptWithoutSecrets, withoutSecrets } from "./redact.ts";
-import { secureContext } from "./secure-context.ts";
 
-/** What `tls.connect` needs to know both sides. */
-export interface TlsMaterial {
-  ca?: string | Buffer;
-  cert?: string | Buffer;
-  key?: string | Buffer;
-  servername?: string;
-  rejectUnauthorized?: boolean;
-}
-
-/** One reading of the kubeconfig's user and cluster. */
-export interface Credential {
-  /** Authorization, impersonation. */
-  readonly headers: Readonly<Record<string, string | string[]>>;
-  readonly tls: TlsMaterial;
-  /** Equal for equal `tls`: whoever holds connections opens new ones when it changes. */
-  readonly tlsFingerprint: string;
-  /** When to read again at the latest, in milliseconds since the epoch. */
-  readonly readAgainAt: number;
-}
-
-/** Files rotate on disk: tokens, client certificates, CAs. Reading them once in so many milliseconds is enough. */
-const MAX_AGE_MS = 10_000;
 /** An exec plugin may ask a person to log in, but a hanging one must not stop the engine without a word. */
 const READ_TIMEOUT_MS = 60_000;
 /** A user whose fresh credentials are refused too must not start an exec plugin with every request. */
@@ -153,20 +129,14 @@ async function withTimeout(reading: Promise<Credential>, user: string): Promise<
   }
 }
 
-/** What a login gives. */
-interface LoginResult {
-  authorization?: string | undefined;
-  cert?: string | undefined;
-  key?: string | undefined;
-  expiresAt?: number;
-}
-
 /** A way to get a token or certificate that the kubeconfig itself does not hold. */
 interface Login {
   read(signal: AbortSignal): Promise<LoginResult>;
   /** What it gave was refused. */
   forget(): void;
 }
+
+const toStderr = (text: string) => void process.stderr.write(text);
 
 /** Null where the kubeconfig holds the credentials itself: those come first, as in client-go. */
 function loginOf(kubeConfig: KubeConfig): Login | null {
@@ -175,7 +145,7 @@ function loginOf(kubeConfig: KubeConfig): Login | null {
   if (user.exec) {
     const onOutput = (text: string) => {
       try {
-        kubeConfig.onPluginOutput?.(withoutSecrets(text, user));
+        (kubeConfig.onPluginOutput ?? toStderr)(withoutSecrets(text, user));
       } catch (error) {
         process.emitWarning(error instanceof Error ? error : new Error(String(error)));
       }
@@ -228,111 +198,6 @@ interface Authenticator {
 function customAuthenticator(kubeConfig: KubeConfig, user: KubeUser): Authenticator | undefined {
   const custom: unknown = Reflect.get(kubeConfig, "custom_authenticators");
   return Array.isArray(custom) ? (custom as Authenticator[]).find((each) => each.isAuthProvider(user)) : undefined;
-}
-
-async function readCredential(
-  cluster: KubeCluster | null,
-  user: KubeUser | null,
-  login: LoginResult,
-): Promise<Credential> {
-  const authorization = login.authorization ?? (user && (await ownAuthorization(user)));
-  const headers = { ...(authorization ? { authorization } : {}), ...(user && impersonation(user)) };
-  const tls: TlsMaterial = {};
-  const [ca, cert, key] = await Promise.all([
-    bytesOf(cluster?.caData, cluster?.caFile),
-    bytesOf(user?.certData, user?.certFile),
-    bytesOf(user?.keyData, user?.keyFile),
-  ]);
-  if (ca !== undefined) tls.ca = ca;
-  const [clientCert, clientKey] = [cert ?? login.cert, key ?? login.key];
-  if (clientCert !== undefined) tls.cert = clientCert;
-  if (clientKey !== undefined) tls.key = clientKey;
-  if (cluster?.tlsServerName) tls.servername = cluster.tlsServerName;
-  // Said in any case: NODE_TLS_REJECT_UNAUTHORIZED of the host's environment is not followed.
-  tls.rejectUnauthorized = !cluster?.skipTLSVerify;
-  const now = Date.now();
-  const hasFiles = [cluster?.caFile, user?.certFile, user?.keyFile, tokenFileOf(user)].some(Boolean);
-  // Not sooner than in a moment: a login may give what has run out already.
-  const expiresAt = Math.max(now + MIN_RENEWAL_MS, login.expiresAt ?? Number.POSITIVE_INFINITY);
-  const readAgainAt = hasFiles ? Math.min(now + MAX_AGE_MS, expiresAt) : expiresAt;
-  return { headers, tls, tlsFingerprint: fingerprint(tls), readAgainAt };
-}
-
-async function ownAuthorization(user: KubeUser): Promise<string | undefined> {
-  const { username, password = "", token } = user;
-  if (username) return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
-  const file = tokenFileOf(user);
-  if (!file) return token ? `Bearer ${token.trim()}` : undefined;
-  try {
-    // A token file often ends in a newline, which no header may hold.
-    const text = (await readFile(file, "utf8")).trim();
-    if (text === "") throw new Error(`the token file ${file} is empty`);
-    return `Bearer ${text}`;
-  } catch (error) {
-    if (token) return `Bearer ${token}`;
-    throw error;
-  }
-}
-
-/** Also as client-node names the pod's service account. */
-function tokenFileOf(user: KubeUser | null): string | undefined {
-  if (user?.tokenFile) return user.tokenFile;
-  const { config } = (user?.authProvider ?? {}) as { config?: { tokenFile?: unknown } };
-  return typeof config?.tokenFile === "string" ? config.tokenFile : undefined;
-}
-
-/** client-go `transport.ImpersonationConfig`. Each group and each value is a header of its own. */
-function impersonation(user: KubeUser): Record<string, string | string[]> {
-  const { impersonateUser, impersonateUid, impersonateGroups, impersonateExtra } = user;
-  if (!impersonateUser) return {};
-  const extra = Object.entries(impersonateExtra ?? {}).map(([key, values]) => [
-    `impersonate-extra-${headerKey(key)}`,
-    [...values],
-  ]);
-  return {
-    "impersonate-user": impersonateUser,
-    ...(impersonateUid ? { "impersonate-uid": impersonateUid } : {}),
-    ...(impersonateGroups?.length ? { "impersonate-group": [...impersonateGroups] } : {}),
-    ...Object.fromEntries(extra),
-  };
-}
-
-/** What no header name may hold, and `%`, is percent-encoded; the API server decodes it. */
-function headerKey(key: string): string {
-  const bytes = [...Buffer.from(key.toLowerCase())];
-  return bytes
-    .map((byte) => {
-      const char = String.fromCharCode(byte);
-      return /[a-z0-9!#$&'*+.^_`|~-]/.test(char) ? char : `%${byte.toString(16).padStart(2, "0")}`;
-    })
-    .join("");
-}
-
-async function bytesOf(data: string | undefined | null, file: string | undefined | null): Promise<Buffer | undefined> {
-  if (data) return Buffer.from(data, "base64");
-  return file ? readFile(file) : undefined;
-}
-
-function isConsistent({ ca, cert, key }: TlsMaterial): boolean {
-  try {
-    secureContext({ ...(ca === undefined ? {} : { ca }), ...(cert && key ? { cert, key } : {}) });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function isEqual(a: Credential, b: Credential): boolean {
-  return a.tlsFingerprint === b.tlsFingerprint && a.headers.authorization === b.headers.authorization;
-}
-
-function fingerprint(tls: TlsMaterial): string {
-  const hash = createHash("sha256");
-  for (const [name, value] of Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const bytes = Buffer.isBuffer(value) ? value : Buffer.from(String(value));
-    hash.update(`${name}:${bytes.length}:`).update(bytes);
-  }
-  return hash.digest("base64");
 }
 
 function userName(kubeConfig: KubeConfig): string {

@@ -1,7 +1,7 @@
 import { ConnectionError } from "./connection-failure.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { createConnector } from "./connector.ts";
-import type { Credential } from "./credentials.ts";
+import type { Credential } from "./credential.ts";
 import type { RequestCounter } from "./request-counter.ts";
 
 export interface DispatcherOptions {

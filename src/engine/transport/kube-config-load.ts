@@ -9,7 +9,7 @@ import { mergeParts, parseParts, parseText } from "./kube-config-parse.ts";
 export interface LoadOptions {
   /** Instead of the kubeconfig's `current-context`, as kubectl's `--context`. */
   context?: string | undefined;
-  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. Default: to nobody. */
+  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. Default: to stderr, as kubectl. */
   onPluginOutput?: ((text: string) => void) | undefined;
   /** Default `process.env`: `KUBECONFIG`, `HOME`, `KUBERNETES_SERVICE_HOST` and `_PORT`. */
   env?: NodeJS.ProcessEnv;

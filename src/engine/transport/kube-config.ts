@@ -49,7 +49,7 @@ export interface KubeConfig {
   getContextObject(name: string): KubeContext | null;
   getCurrentCluster(): KubeCluster | null;
   getCurrentUser(): KubeUser | null;
-  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. Default: to nobody. */
+  /** What an exec plugin says to a person while it runs, such as a device code; secrets are taken out. Default: to stderr, as kubectl. */
   readonly onPluginOutput?: ((text: string) => void) | undefined;
 }
 

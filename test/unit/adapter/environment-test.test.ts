@@ -173,6 +173,15 @@ describe("what is wrong is named", () => {
     ]);
   });
 
+  test("a context of the kubeconfig, and one that it does not have", async () => {
+    const { kubeconfig } = world;
+    const checked = await check({ kubeconfig, kubeContext: "embedded" });
+    expect(checked.codes).not.toContain("k8s_config_invalid");
+    expect((await check({ kubeconfig, kubeContext: "prod" })).checks).toMatchObject([
+      { code: "k8s_config_invalid", message: expect.stringMatching(/kubeContext: .*choose one of: embedded.*got "prod"/) },
+    ]);
+  });
+
   test("an API server that does not answer: nothing else is checked", async () => {
     const dead = await startWorld();
     const { kubeconfig } = dead;

@@ -57,7 +57,9 @@ function createHeld(name: string, finalizers: string[]): void {
 }
 
 async function deleteJob(name: string, propagationPolicy: "Foreground" | "Background"): Promise<void> {
-  const cluster = new Cluster({ kubeConfig: loadKubeConfig(world.kubeconfig, world.env) });
+  const cluster = new Cluster({
+    kubeConfig: loadKubeConfig({ kubeconfig: world.kubeconfig, kubeContext: undefined }, world.env),
+  });
   const path = `/apis/batch/v1/namespaces/${NAMESPACE}/jobs/${name}`;
   await cluster.json({ method: "DELETE", path, query: { propagationPolicy } });
   await cluster.close();
