@@ -178,7 +178,10 @@ describe("what is wrong is named", () => {
     const checked = await check({ kubeconfig, kubeContext: "embedded" });
     expect(checked.codes).not.toContain("k8s_config_invalid");
     expect((await check({ kubeconfig, kubeContext: "prod" })).checks).toMatchObject([
-      { code: "k8s_config_invalid", message: expect.stringMatching(/kubeContext: .*choose one of: embedded.*got "prod"/) },
+      {
+        code: "k8s_config_invalid",
+        message: expect.stringMatching(/kubeContext: .*choose one of: embedded.*got "prod"/),
+      },
     ]);
   });
 
