@@ -24,6 +24,7 @@ import {
 } from "../../../src/embedded/index.ts";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
+import { watchFaults } from "../injected-faults.ts";
 import { contextOf, rawSelfPod } from "./fixtures.ts";
 
 export const NAMESPACE = "paperclip";
@@ -54,6 +55,7 @@ export async function startWorld(
   alsoGranted: readonly PolicyRule[] = [],
 ): Promise<World> {
   const k8s = await EmbeddedKubernetes.start({ timeScale: 20, namespaces: [NAMESPACE], ...options });
+  watchFaults(k8s);
   const { metadata, spec } = rawSelfPod() as { metadata: { name: string }; spec: Record<string, unknown> };
   k8s.objects.create("persistentvolumeclaims", {
     metadata: { name: "paperclip-home", namespace: NAMESPACE },

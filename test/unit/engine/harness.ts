@@ -7,6 +7,7 @@ import { trimPod } from "../../../src/engine/informer/trim.ts";
 import type { Pod } from "../../../src/engine/kubernetes.ts";
 import type { JobManifest } from "../../../src/engine/runs/launch.ts";
 import { Cluster, type ClusterOptions } from "../../../src/engine/transport/index.ts";
+import { watchFaults } from "../injected-faults.ts";
 
 export const LABELS = { "example.com/agent": "yes" };
 export const NAMESPACE = "agents";
@@ -14,6 +15,7 @@ export const NAMESPACE = "agents";
 /** An embedded cluster that is stopped when the test is finished. */
 export async function startKubernetes(options: EmbeddedKubernetesOptions = {}): Promise<EmbeddedKubernetes> {
   const k8s = await EmbeddedKubernetes.start({ namespaces: [NAMESPACE, "other"], ...options });
+  watchFaults(k8s);
   onTestFinished(() => k8s.stop());
   return k8s;
 }

@@ -3,6 +3,7 @@ import { expect, it } from "vitest";
 import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import type { Informer } from "../../../src/engine/informer/informer.ts";
 import type { Pod } from "../../../src/engine/kubernetes.ts";
+import { faultsComeAtRandom } from "../injected-faults.ts";
 import { NAMESPACE, podObject, startInformer, startKubernetes } from "./harness.ts";
 
 /**
@@ -11,6 +12,7 @@ import { NAMESPACE, podObject, startInformer, startKubernetes } from "./harness.
  */
 it("agrees with the server after any interleaving of changes, cuts, stalls, lost versions and restarts", async () => {
   const k8s = await startKubernetes({ streamingList: true, seed: 7 });
+  faultsComeAtRandom();
   const informer = startInformer(k8s, {
     backoff: { baseMs: 1, maxMs: 5, minIntervalMs: 1 },
     progressTimeoutMs: 100,

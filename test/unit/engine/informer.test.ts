@@ -156,7 +156,9 @@ describe("an informer", () => {
     await informer.whenSynced();
     const gone = k8s.faults.errorRate({ status: 410, match: { verb: "watch" } });
     const begin = performance.now();
-    k8s.faults.cutWatches();
+    // The watch may not be open yet: then the fault meets it, and there is nothing to cut.
+    await vi.waitFor(() => expect(gone.hits + k8s.openWatches).toBeGreaterThan(0));
+    if (k8s.openWatches > 0) k8s.faults.cutWatches();
     await status(informer, () => informer.stats().lists >= 6);
     // One at once, then four waits of up to 200 ms each.
     expect(performance.now() - begin).toBeGreaterThan(40);
@@ -445,10 +447,11 @@ it("says how old its truth is", async () => {
 
 it("whenSynced rejects with the signal's reason", async () => {
   const k8s = await startKubernetes();
-  k8s.faults.delayRequests(60_000);
+  const delay = k8s.faults.delayRequests(60_000);
   const informer = startInformer(k8s);
   const abort = new AbortController();
   const synced = informer.whenSynced(abort.signal);
+  await vi.waitFor(() => expect(delay.hits).toBe(1));
   abort.abort(new Error("enough"));
   await expect(synced).rejects.toThrow("enough");
 });

@@ -499,6 +499,7 @@ describe("waiting", () => {
     const idle = RunEngine.create(options);
     const synced = [expect(idle.synced()).rejects.toThrow(EngineStoppedError)];
     synced.push(expect(idle.pods.whenSynced()).rejects.toMatchObject({ name: "InformerStoppedError" }));
+    await vi.waitFor(() => expect(refused.hits).toBeGreaterThan(0));
     await idle.stop();
     await Promise.all(synced);
     await expect(idle.synced()).rejects.toThrow(EngineStoppedError);

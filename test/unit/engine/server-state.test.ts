@@ -1,6 +1,6 @@
 /** What an engine knows of its API server, and says of it: over the wire. */
 import { createServer } from "node:net";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import {
   ApiError,
   leaseEngine,
@@ -158,9 +158,10 @@ describe("a server that is down", () => {
   it("is waited for until the signal aborts, or the engine stops", async () => {
     const { k8s, engine, until } = await start();
     const down = until(() => engine.server.isDown);
-    k8s.faults.errorRate({ status: 500 });
+    const refused = k8s.faults.errorRate({ status: 500 });
     k8s.faults.cutWatches({ how: "reset" });
     await down;
+    await vi.waitFor(() => expect(refused.hits).toBeGreaterThan(0));
     const abort = new AbortController();
     const aborted = expect(engine.server.whenBack(abort.signal)).rejects.toThrow("enough");
     abort.abort(new Error("enough"));

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { RunEngine, SHARD_LABEL, ShardClaimError } from "../../../src/engine/index.ts";
 import { shardLabels } from "../../../src/engine/shard.ts";
+import { watchFaults } from "../injected-faults.ts";
 
 const NAMESPACE = "shards";
 const LABELS = { app: "agents" };
@@ -15,6 +16,7 @@ let names = 0;
 
 beforeAll(async () => {
   k8s = await EmbeddedKubernetes.start({ delays: "fast", namespaces: [NAMESPACE] });
+  watchFaults(k8s);
   k8s.addProgram("agent", async function* (container) {
     yield "working";
     await Promise.race([ended, container.sleep(60_000)]);
@@ -146,6 +148,7 @@ describe("shards", () => {
     const engine = await engineOf("stopped");
     const fault = k8s.faults.delayRequests(60_000, { match: { verb: "watch" } });
     const ended = expect(engine.openView(NAMESPACE, {})).rejects.toMatchObject({ name: "EngineStoppedError" });
+    await vi.waitFor(() => expect(fault.hits).toBeGreaterThan(0));
     await engine.stop();
     fault.remove();
     await ended;

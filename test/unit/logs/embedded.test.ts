@@ -9,6 +9,7 @@ import { UsageError } from "../../../src/cli/command.ts";
 import { logsCommand } from "../../../src/cli/logs-command.ts";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { type LogGap, type Run, RunEngine } from "../../../src/engine/index.ts";
+import { watchFaults } from "../injected-faults.ts";
 
 const labels = { suite: "logs" };
 let k8s: EmbeddedKubernetes;
@@ -19,6 +20,7 @@ let names = 0;
 
 beforeAll(async () => {
   k8s = await EmbeddedKubernetes.start({ timeScale: 10 });
+  watchFaults(k8s);
   k8s.addProgram("chatty", async function* (container) {
     const count = Number(container.env.LINES ?? "100");
     for (let i = 0; i < count; i++) {
