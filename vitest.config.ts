@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
+import { retriesReporter } from "./test/retries.ts";
 
 // Most tests wait, for clocks and connections, so that a core carries several files.
 const maxWorkers = Math.min(12, Math.max(4, 4 * availableParallelism()));
@@ -7,6 +8,7 @@ const maxWorkers = Math.min(12, Math.max(4, 4 * availableParallelism()));
 // An uncaught exception or unhandled rejection anywhere fails the run: that is vitest's default, kept on purpose.
 export default defineConfig({
   test: {
+    reporters: ["default", retriesReporter],
     projects: [
       {
         test: {

@@ -4,6 +4,7 @@ import type { Http2ServerResponse } from "node:http2";
 import net, { type AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { ApiError, type ApiStream, Cluster, type ClusterOptions } from "../../../src/engine/transport/index.ts";
+import { retryOf } from "../../retries.ts";
 import {
   type ApiServer,
   base64,
@@ -227,39 +228,47 @@ describe("a broken connection", () => {
     }
   });
 
-  test("a half-open one, where nothing arrives any more, ends its streams with ConnectionLost after a ping", async () => {
-    const { api } = await start();
-    const line = await startLine(api);
-    cleanups.push(() => line.close());
-    const kubeConfig = api.kubeConfig({}, { server: `https://127.0.0.1:${line.port}` });
-    const cluster = new Cluster({ kubeConfig, pingIntervalMs: 200, pingTimeoutMs: 200, retry: { baseMs: 1 } });
-    cleanups.push(() => cluster.close());
-    const streams = await open(cluster, 10);
-    await cluster.json({ path: PODS });
-    // Silent, but pings are answered.
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-    expect(streams.map(({ body }) => body.destroyed)).toEqual(Array(10).fill(false));
-    line.freeze();
-    const cutAt = performance.now();
-    expect(new Set(await Promise.all(streams.map(ending)))).toEqual(new Set(["ConnectionLost"]));
-    expect(performance.now() - cutAt).toBeLessThan(2_000);
-    line.thaw();
-    expect(await cluster.open(watch)).toMatchObject({ status: 200 });
-    expect(await cluster.json({ path: PODS })).toEqual({ ok: true });
-  });
+  test(
+    "a half-open one, where nothing arrives any more, ends its streams with ConnectionLost after a ping",
+    retryOf("half-open connection"),
+    async () => {
+      const { api } = await start();
+      const line = await startLine(api);
+      cleanups.push(() => line.close());
+      const kubeConfig = api.kubeConfig({}, { server: `https://127.0.0.1:${line.port}` });
+      const cluster = new Cluster({ kubeConfig, pingIntervalMs: 200, pingTimeoutMs: 200, retry: { baseMs: 1 } });
+      cleanups.push(() => cluster.close());
+      const streams = await open(cluster, 10);
+      await cluster.json({ path: PODS });
+      // Silent, but pings are answered.
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      expect(streams.map(({ body }) => body.destroyed)).toEqual(Array(10).fill(false));
+      line.freeze();
+      const cutAt = performance.now();
+      expect(new Set(await Promise.all(streams.map(ending)))).toEqual(new Set(["ConnectionLost"]));
+      expect(performance.now() - cutAt).toBeLessThan(2_000);
+      line.thaw();
+      expect(await cluster.open(watch)).toMatchObject({ status: 200 });
+      expect(await cluster.json({ path: PODS })).toEqual({ ok: true });
+    },
+  );
 
-  test("a process that was blocked for longer than the ping timeout keeps its connections", async () => {
-    const { cluster } = await start({}, { pingIntervalMs: 50, pingTimeoutMs: 500 });
-    const [stream] = await open(cluster, 1);
-    for (let n = 0; n < 2; n++) {
-      await new Promise((resolve) => setTimeout(resolve, 60));
-      const until = performance.now() + 1_000;
-      while (performance.now() < until);
-    }
-    // Longer than the timeout of a ping that was sent meanwhile.
-    await new Promise((resolve) => setTimeout(resolve, 700));
-    expect(stream?.body.destroyed).toBe(false);
-  });
+  test(
+    "a process that was blocked for longer than the ping timeout keeps its connections",
+    retryOf("blocked process"),
+    async () => {
+      const { cluster } = await start({}, { pingIntervalMs: 50, pingTimeoutMs: 500 });
+      const [stream] = await open(cluster, 1);
+      for (let n = 0; n < 2; n++) {
+        await new Promise((resolve) => setTimeout(resolve, 60));
+        const until = performance.now() + 1_000;
+        while (performance.now() < until);
+      }
+      // Longer than the timeout of a ping that was sent meanwhile.
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      expect(stream?.body.destroyed).toBe(false);
+    },
+  );
 });
 
 describe("the process", () => {
