@@ -112,7 +112,8 @@ const REFUSED: readonly Row[] = [
     always,
     (state) => {
       const { retryAfterMs = 0 } = refusal(state);
-      return rest(retryAfterMs + backoff(state.history.refusals - 1, state.random), false);
+      const ms = retryAfterMs + backoff(state.history.refusals - 1, state.random);
+      return rest(Math.min(ms, untilGivenUp(state)), false);
     },
   ],
 ];
@@ -241,6 +242,11 @@ function isSettled({ view: { finishedAt }, history, lateLinesMs }: FollowState):
   // Who comes to a container that ended long ago need not wait. Its `finishedAt` is cut to the second.
   if (seenRunning || finishedAt === null || last === null || last.serverTime === null) return false;
   return last.serverTime * 1000 - Date.parse(finishedAt) >= lateLinesMs + 1000;
+}
+
+/** Of a container that has ended: how long its log is asked for yet. */
+function untilGivenUp(state: FollowState): number {
+  return state.view.phase === "ended" ? Math.max(0, ENDED_GIVE_UP_MS - endedMs(state)) + 1 : Number.POSITIVE_INFINITY;
 }
 
 /** The last delivered line is not in the log any more. */

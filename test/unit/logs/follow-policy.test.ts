@@ -180,6 +180,10 @@ describe("nextStep", () => {
     expect(step("ended", broken({ delivered: 0 }), late)).toEqual({ do: "end", gap: "unreachable" });
     expect(step("running", refused(500), { idleReads: 99 })).toMatchObject({ do: "rest" });
     const justBefore = { endedAt: NOW - ENDED_GIVE_UP_MS };
+    // No rest outlasts the patience.
+    expect(step("ended", refused(500), { ...justBefore, refusals: 9 })).toEqual({ do: "rest", ms: 1, hurry: false });
+    expect(step("ended", refused(503, "", 300_000), { refusals: 1 })).toMatchObject({ ms: ENDED_GIVE_UP_MS + 1 });
+    expect(step("running", refused(503, "", 300_000), { refusals: 1 })).toMatchObject({ ms: 300_200 });
     expect(step("ended", broken({ delivered: 0 }), { ...justBefore, idleReads: 9 })).toEqual({
       do: "rest",
       ms: 2_000,
