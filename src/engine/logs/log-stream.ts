@@ -13,6 +13,9 @@ import type { LogLine, LogOptions, LogSource } from "./types.ts";
  * over the socket, the server, and costs no more memory than one chunk. One that leaves (`break`) closes the stream.
  * `Readable.from(stream)` makes a Node stream of it.
  *
+ * Known limit: a file that is begun and rotated away while the kubelet still sends the one before it, to a consumer that holds the
+ * follow back, can be lost without a trace in what is sent. Where the newest file is sent twice, it is told.
+ *
  * Consuming rejects with the signal's reason when `options.signal` aborts, and with an `ApiError` where no further try can
  * help (403, a container that the pod does not have). `close()` ends it normally.
  */

@@ -172,6 +172,13 @@ export class Replay {
       this.#moveTo(other);
       return "repeated";
     }
+    // A file that is sent once more.
+    const known = this.#indexOf(time);
+    if (known >= 0 && known < this.#at) {
+      this.#began = known;
+      this.#moveTo(known);
+      return "repeated";
+    }
     if (this.#latest !== null && compare(time, this.#latest) > 0) {
       // Later than all that was delivered, and the last delivered line has not come: it is not in this read.
       this.#caughtUp = true;

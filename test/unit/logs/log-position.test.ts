@@ -278,6 +278,40 @@ describe("LogPosition", () => {
     expect(lost.line(10, 0)).toBe("new-after-gap");
   });
 
+  test("a re-read in which a file comes more than once repeats it, and hides nothing", () => {
+    const position = new LogPosition();
+    for (const s of [1, 2, 7, 8, 9]) position.delivered(s, 0, "");
+    const replay = position.replay(null);
+    const shown = [1, 2, 7, 8, 7, 8, 7, 8, 9, 10];
+    expect(shown.map((s) => replay.line(s, 0))).toEqual([...Array(9).fill("repeated"), "new"]);
+    expect(replay.passedOver).toBe(0);
+  });
+
+  test("a step back in time to a line that was delivered is told from one to a line that was not, however long ago", () => {
+    const position = new LogPosition();
+    const times = Array.from({ length: 20_000 }, (_, i) => ({
+      seconds: 1_000 + i,
+      nanos: (i * 7_919) % 1_000_000_000,
+    }));
+    for (const { seconds, nanos } of times) position.delivered(seconds, nanos, "");
+    for (const { seconds, nanos } of times.slice(0, -1)) expect(position.isDelivered(seconds, nanos)).toBe(true);
+    // It is the last line, or of the same time: no step back.
+    const last = times.at(-1) as (typeof times)[0];
+    expect(position.isDelivered(last.seconds, last.nanos)).toBe(false);
+    expect(position.isDelivered(last.seconds + 1, 0)).toBe(false);
+    const wrong = times.slice(0, -1).filter(({ seconds, nanos }) => position.isDelivered(seconds, nanos + 1)).length;
+    expect(wrong).toBeLessThan(200);
+    // Of what came just before, the time is known; of what came long before, one that is not much earlier.
+    const seconds = (time: string | null) => Date.parse(time ?? "") / 1000;
+    const near = times.at(-10) as (typeof times)[0];
+    expect(Math.floor(seconds(position.timeBefore(near.seconds, near.nanos)))).toBe(near.seconds - 1);
+    const far = times[5_000] as (typeof times)[0];
+    const before = seconds(position.timeBefore(far.seconds, far.nanos));
+    expect(before).toBeLessThan(far.seconds);
+    expect(before).toBeGreaterThan(far.seconds - 200);
+    expect(position.timeBefore(1_000, 0)).toBeNull();
+  });
+
   test("a server that shows lines before the second asked for does no harm", () => {
     const position = new LogPosition();
     for (const s of [100, 90, 101]) position.delivered(s, 0, "");
