@@ -46,7 +46,7 @@ export interface UserOptions {
 }
 
 export interface RestartOptions {
-  /** How long nobody listens, in milliseconds of the cluster's clock. Default 1 000. */
+  /** How long the server does not listen, in milliseconds of the cluster's clock. Default 1 000. */
   downMs?: number;
   /** `kill` (default): connections reset. `graceful`: new ones are refused at once, open watches and logs end after `drainMs`. */
   mode?: "kill" | "graceful";

@@ -65,7 +65,7 @@ export class RemoteCommands {
     return this.run(message);
   }
 
-  /** Answers every message, whatever happens. */
+  /** Answers every message. Never rejects. */
   async run(message: unknown): Promise<RemoteAnswer> {
     const { id = null, method, args = [] } = (message ?? {}) as { id?: unknown; method?: unknown; args?: unknown };
     const command = typeof method === "string" ? this.#commands.get(method) : undefined;

@@ -156,7 +156,7 @@ export class ApiServer {
     socket.on("error", ignore);
     const handle = this.#frozen > 0 ? handleOf(socket) : undefined;
     if (handle !== undefined) {
-      // The kernel has accepted it; nobody reads its handshake.
+      // The kernel has accepted it; its handshake is not read.
       handle.readStop?.();
       this.#frozenHandles.push(handle);
     }
@@ -171,7 +171,7 @@ export class ApiServer {
     const exchange = new Exchange(request, response, context.clock);
     const session: Http2Session | undefined = "stream" in request ? request.stream.session : undefined;
     const socket = (session?.socket ?? request.socket) as TLSSocket;
-    // The connection broke before its request was looked at: there is nobody to answer, and the socket is no socket any more.
+    // The connection broke before its request was looked at: no answer can be sent, and the socket is no TLS socket any more.
     if (typeof socket?.getPeerCertificate !== "function") return;
     void handleRequest(context, this.counts, exchange, certificateUser(socket));
   }

@@ -76,7 +76,7 @@ export class Exchange implements OpenAnswer {
     return !this.#stalled && !this.#pausing && this.#queue.length === 0 && !this.#needDrain;
   }
 
-  /** Called once, when the exchange is over for whatever reason. */
+  /** Called once, when the exchange has ended: answered, reset or broken. */
   onClose(listener: () => void): void {
     if (this.#closed) listener();
     else this.#closeListeners.push(listener);
@@ -105,12 +105,12 @@ export class Exchange implements OpenAnswer {
     return Buffer.concat(chunks);
   }
 
-  /** Whatever the answer is, the peer sees a reset in place of it. */
+  /** The peer sees a reset in place of the answer. */
   loseAnswer(): void {
     this.#isAnswerLost = true;
   }
 
-  /** A header of the answer, whatever it will be. */
+  /** A header of the answer, also of an error. */
   setHeader(name: string, value: string): void {
     this.#extraHeaders[name] = value;
   }

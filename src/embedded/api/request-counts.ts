@@ -40,7 +40,7 @@ export class RequestCounts {
     return { total, byVerb, connectionsOpened, connectionsOpen, bytesSent };
   }
 
-  /** Starts to count anew. Connections that are open stay counted as open. */
+  /** Sets the counts to 0. Connections that are open stay counted as open. */
   reset(): void {
     this.#byVerb.clear();
     this.#total = 0;

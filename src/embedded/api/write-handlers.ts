@@ -213,7 +213,7 @@ function deleteOptions({ resource, request, exchange }: ObjectRequest, bytes: Bu
     if (isRecord(body)) Object.assign(given, body);
   }
   const policyGiven = given.propagationPolicy !== undefined || given.orphanDependents !== undefined;
-  // Said whatever the outcome, to who leaves the policy open.
+  // The real server warns each client that leaves the policy open, also when the request fails.
   if (resource === "jobs" && !policyGiven) exchange.setHeader("warning", ORPHAN_WARNING);
   return storeDeleteOptions(resource, given);
 }

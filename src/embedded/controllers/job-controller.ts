@@ -33,7 +33,7 @@ interface Entry {
   timer: Timer | null;
   dueAt: number;
   syncing: boolean;
-  /** The Job is gone; a sync that is under way must not start it anew. */
+  /** The Job was deleted: a sync that is under way must not create pods again. */
   gone: boolean;
 }
 
@@ -222,7 +222,7 @@ export class JobController {
     return true;
   }
 
-  /** The pods of a Job that is gone have nobody left to count them. */
+  /** No controller counts the pods of a deleted Job: they lose their finalizer. */
   #releasePods(jobUid: string): void {
     const { clock, delays, gate } = this.#options;
     if (!this.#podsOf(jobUid).some(hasTrackingFinalizer)) return;

@@ -273,7 +273,7 @@ function noteSuspension(plan: JobPlan, suspended: boolean, now: number): void {
     plan.events.push({ type: "Normal", reason: "Suspended", message: "Job suspended" });
   } else if (!suspended && before?.status === "True") {
     setCondition(status, "Suspended", "False", { reason: "JobResumed", message: "Job resumed" }, now);
-    // A resumed Job starts its deadline anew.
+    // The deadline of a resumed Job counts from its resumption.
     status.startTime = timestamp(now);
     plan.events.push({ type: "Normal", reason: "Resumed", message: "Job resumed" });
   }

@@ -35,7 +35,7 @@ export function logFailure(kind: LogFailure["kind"], request: RequestInfo, conta
   }
 }
 
-/** 500: nobody listens at the kubelet's port. */
+/** 500: the kubelet's port refuses connections. */
 export function kubeletRefuses(hostIP: string, namespace: string, pod: string, container: string): StatusError {
   const url = `https://${hostIP}:10250/containerLogs/${namespace}/${pod}/${container}`;
   return internalError(`Get "${url}": dial tcp ${hostIP}:10250: connect: connection refused`);

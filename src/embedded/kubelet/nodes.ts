@@ -1,4 +1,4 @@
-/** The cluster's nodes: their Node objects, their kubelets, and what can befall a node. */
+/** The cluster's nodes: their Node objects, their kubelets, and what can happen to a node. */
 import { type Clock, SleepAbortedError } from "../clock.ts";
 import { badRequest, type StatusError } from "../objects/status-error.ts";
 import {
@@ -148,8 +148,8 @@ export class Nodes {
   }
 
   /**
-   * The node is started anew: its containers end at once, and it is back after `downMs` (milliseconds of the cluster's clock),
-   * as `recover` says. The cluster takes it for lost after 50 s (`node-monitor-grace-period`). Resolves when it is back.
+   * The node restarts: its containers end at once, and it is back after `downMs` (milliseconds of the cluster's clock), as
+   * `recover` says. The cluster takes it for lost after 50 s (`node-monitor-grace-period`). Resolves when it is back.
    */
   async restart(name: string, { downMs = 30_000 } = {}): Promise<void> {
     const { clock } = this.#options;

@@ -60,7 +60,7 @@ export class PodRun {
     for (;;) {
       const pass = new Pass();
       const all = this.#runAll(pass);
-      // After a restart of all containers it is for nobody that its waits break off.
+      // After a restart of all containers its waits end with an error, which is not the pod's.
       all.catch(() => {});
       await Promise.race([all, pass.restartAll]);
       if (!pass.isOver) return;

@@ -10,7 +10,7 @@ import { unknownState } from "./pod-status.ts";
 
 /**
  * One pod on its node, from binding to removal: runs it, ends its containers when it is deleted, evicted, or done but for
- * its sidecars, and goes through what befalls its node.
+ * its sidecars, and follows the faults of its node.
  */
 export class PodWorker {
   readonly #state: PodState;
@@ -36,7 +36,7 @@ export class PodWorker {
     const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = pod.metadata;
     if (deletionTimestamp === undefined) return;
     if (this.#state.view.stopped) {
-      // Its end was not on record yet when it was deleted, so that it got a grace: nobody needs it.
+      // It was deleted with a grace, since its end was not on record yet. Nothing runs that needs the grace.
       if (deletionGracePeriodSeconds > 0) void this.#state.guard(() => this.#remove());
       return;
     }
@@ -96,7 +96,7 @@ export class PodWorker {
     });
   }
 
-  /** The node is dead: nothing runs any more, and nobody is told. */
+  /** The node is dead: its containers have ended, and no status says so. */
   crash(): void {
     this.#state.crashed = true;
     this.#state.stopping.abort();

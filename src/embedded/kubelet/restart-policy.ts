@@ -17,7 +17,7 @@ export function actionAfterExit(
   return policy === "Always" || (policy === "OnFailure" && exitCode !== 0) ? "restart" : "none";
 }
 
-/** The same for an init container that is no sidecar: one that succeeded is done, whatever the policy. */
+/** The same for an init container that is no sidecar: one that succeeded is not run again under any policy. */
 export function actionAfterInitExit(
   pod: PodSpec,
   container: ContainerSpec,

@@ -131,7 +131,7 @@ export class ScriptedContainer implements RunningContainer {
 
   #fail(error: unknown): void {
     if (this.#ended) return;
-    // An interruptible sleep that nobody caught is the death by SIGTERM that it stands for.
+    // An interruptible sleep that SIGTERM broke off, and that the program did not catch: the process died of SIGTERM.
     if (this.#terminated.signal.aborted && error instanceof Error && error.name === "AbortError") {
       this.#end(143);
       return;

@@ -172,7 +172,7 @@ interface Token {
   operator: boolean;
 }
 
-/** Words and operators; undefined for whatever is not understood: pipes, loops, substitutions of commands, globs. */
+/** Words and operators; undefined for what is not understood: pipes, loops, substitutions of commands, globs. */
 function tokenize(script: string): Token[] | undefined {
   const tokens: Token[] = [];
   const pattern =

@@ -1,6 +1,6 @@
 import type { StoredObject } from "./objects.ts";
 
-/** Each version of an object is serialised once, whatever the number of watchers, lists and reads that carry it. */
+/** Each version of an object is serialised once for all watches, lists and reads that carry it. */
 
 const cache = new WeakMap<StoredObject, Buffer>();
 

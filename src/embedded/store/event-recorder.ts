@@ -11,7 +11,7 @@ export interface EventSource {
   host?: string;
 }
 
-/** Series that are counted up instead of repeated; older ones start anew. */
+/** Series that are counted up instead of repeated; an event of an older one is a new Event. */
 const maxSeries = 4096;
 
 /** Writes `v1` Events about objects, as `kubectl describe` and `kubectl get events` show them. */

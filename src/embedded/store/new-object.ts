@@ -56,7 +56,7 @@ export function prepareObject(
     ownerReferences: given.ownerReferences?.length ? given.ownerReferences : undefined,
     finalizers: given.finalizers?.length ? given.finalizers : undefined,
   });
-  // Events come by the thousand, in one shape, and nobody changes them.
+  // Thousands of Events have the same fields, and no client changes them.
   const managedFields =
     resource === "events"
       ? []

@@ -158,7 +158,7 @@ export class ObjectStore {
     return { object: object ?? current, removed: false };
   }
 
-  /** Removes the object whatever its finalizers say. */
+  /** Removes the object, also one with finalizers. */
   remove(resource: ResourceName, namespace: string | undefined, name: string): void {
     const current = this.get(resource, namespace, name);
     if (current !== undefined) this.#remove(resource, current);
@@ -166,7 +166,7 @@ export class ObjectStore {
 
   /**
    * Called for every change, synchronously and in order. A change that a listener makes is delivered to all after the
-   * change that it listens to. What a listener throws is reported as a process warning and harms nobody else.
+   * change that it listens to. What a listener throws is reported as a process warning; the other listeners are called.
    */
   subscribe(listener: (event: StoreEvent) => void): () => void {
     return this.#feed.subscribe(listener);

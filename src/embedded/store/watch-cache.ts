@@ -21,7 +21,7 @@ export interface WatchEvent {
   readonly bytes: number;
 }
 
-/** Who is told of each change of a resource, after what the history had. */
+/** Gets the changes that the history has, and then each new one. */
 export interface WatchListener {
   readonly selector: ObjectSelector;
   /** Told of changes after this version only: it may lie in the future. */

@@ -425,7 +425,7 @@ describe("running", () => {
   });
 });
 
-describe("what befalls pods", () => {
+describe("what happens to pods", () => {
   it("OOM: exit code 137, reason OOMKilled", async () => {
     start({ programs: { main: forever } });
     cluster.createJob({});

@@ -137,7 +137,7 @@ describe("who else acts on Jobs and pods", () => {
     expect(await cluster.log().text()).toBe("exiting 0\n");
   });
 
-  it("a node that is started anew: its containers have ended when it is back, and new pods run on it", async () => {
+  it("a node that restarts: its containers have ended when it is back, and new pods run on it", async () => {
     let runs = 0;
     start({
       programs: {

@@ -214,13 +214,13 @@ async function replay(recorded: readonly Frame[], scenario: Scenario): Promise<F
     }
     const end = recorded.find(({ resource, type }) => resource === "jobs" && type === "DELETED") ?? recorded.at(-1);
     await advanceTo(end?.ms ?? 0);
-    // One with a TTL is deleted by nobody.
+    // The TTL controller deletes one with a TTL.
     if (end?.type !== "DELETED" || (end.object.spec as JobSpec).ttlSecondsAfterFinished !== undefined) {
       await clock.advance(10_000);
       return frames;
     }
     const [job] = store.list("jobs");
-    // With a TTL nobody deletes it: it must be gone, or going, by itself.
+    // The recording's user deleted it.
     if (job !== undefined && job.metadata.deletionTimestamp === undefined) {
       store.delete("jobs", "traces", job.metadata.name, { propagationPolicy: "Background" });
     }
