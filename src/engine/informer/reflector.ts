@@ -38,7 +38,7 @@ export interface ReflectorOptions<T> {
   /** Largest accepted frame in bytes. */
   maxFrameBytes?: number | undefined;
   backoff?: BackoffOptions | undefined;
-  /** Sees every frame as the server sent it, before anything is trimmed (recordings). */
+  /** Sees every frame as the server sent it, and each item of a list as ADDED, before anything is trimmed (recordings). */
   tap?: (frame: WatchFrame) => void;
 }
 
@@ -112,7 +112,7 @@ export class Reflector<T extends KubeObject> {
 
   /** Null: the page came whole, and the state is the next one. */
   async #page(state: Extract<ReflectorState, { name: "InitPage" }>): Promise<Outcome | null> {
-    const { cluster, path, selectors, handler } = this.#options;
+    const { cluster, path, selectors, handler, tap } = this.#options;
     const { continueToken, pageSize } = state;
     const askedAt = performance.now();
     if (continueToken === null) {
@@ -130,6 +130,7 @@ export class Reflector<T extends KubeObject> {
       });
       this.#answered();
       for (const item of page.items) {
+        tap?.({ type: "ADDED", object: item });
         const object = this.#trim(item);
         if (object !== null) handler.initApply(object);
       }

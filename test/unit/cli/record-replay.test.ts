@@ -207,7 +207,22 @@ it("what is recorded of a cluster replays to the verdicts that the live engine g
   );
 });
 
-function manifest(name: string, { job = {}, pod = {} }: Scenario): JobManifest {
+it("a recording has what was there before it, also where the server only lists page by page", async () => {
+  const k8s = await startKubernetes({ delays: "fast", streamingList: false });
+  k8s.addProgram("main", async function* () {
+    yield "done";
+  });
+  const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+  onTestFinished(() => engine.stop());
+  const run = await engine.launch(manifest("before", {}));
+  await run.terminated(MAIN);
+  const recording = await startRecording(k8s);
+  expect(replay(await recording.stop(), "main")).toMatchObject([
+    { job: "before", ready: {}, terminated: { kind: "succeeded", exitCode: 0 } },
+  ]);
+});
+
+function manifest(name: string, { job = {}, pod = {} }: Pick<Scenario, "job" | "pod">): JobManifest {
   return {
     metadata: { name, labels: LABELS },
     spec: {
