@@ -69,6 +69,8 @@ export interface PrepareInput<Config> {
   readonly hasDataVolume: boolean;
   /** The same URL as a pod can reach it: the host's own loopback address becomes the configured `PAPERCLIP_API_URL`. */
   reachableUrl(url: string): string;
+  /** The `carry` of each Job that stands in the namespace, as this server sees them. What it names is in use. */
+  readonly carriesInUse: readonly Readonly<Record<string, string>>[];
   readonly signal: AbortSignal;
 }
 

@@ -158,8 +158,8 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     type: "number",
     key: "scheduleTimeoutSec",
     label: "Schedule timeout (s)",
-    default: 120,
-    hint: "How long a pod may wait for a node.",
+    default: 600,
+    hint: "How long a pod may wait for a node. A cluster autoscaler takes two to five minutes.",
   },
   {
     type: "number",

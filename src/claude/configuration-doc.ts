@@ -39,12 +39,12 @@ Runs of one agent:
   (an hour at most), parallel runs both. Where the host may start several runs of an agent at once (20 unless
   runtimeConfig.heartbeat.maxConcurrentRuns of the agent says otherwise), use wait if they share a directory, parallel if each has a workspace of its own.
 - reattachOrphanedJobs (boolean, default true): take over a Job of the same task that a restarted server left behind
-- deleteMismatchedOrphans (boolean, default false): delete such Jobs of other tasks instead of refusing to start.
-  Not with two servers in one namespace: each would delete the other's live runs
+- deleteMismatchedOrphans (boolean, default false): delete such Jobs of other tasks instead of refusing to start. What another
+  live server owns is never deleted
 - conversationContinuation (boolean, default true): mark failed runs so that the host may continue them by itself
 
 Patience, in seconds:
-- scheduleTimeoutSec (120), imagePullGraceSec (30), configErrorGraceSec (30), keepaliveSec (300). A pod on a node has ten minutes to
+- scheduleTimeoutSec (600: autoscalers take minutes), imagePullGraceSec (30), configErrorGraceSec (30), keepaliveSec (300). A pod on a node has ten minutes to
   start, whatever it waits for
 
 0 and "" count as not set.

@@ -21,6 +21,7 @@ import {
 } from "./prompt-bundle.ts";
 import { PROMPT_BUNDLE_KEY } from "./session.ts";
 import { readSkills, type Skills } from "./skills.ts";
+import { deleteUnusedBundles } from "./unused-bundles.ts";
 
 /**
  * Everything that Claude needs in the pod: arguments, prompt, skills, instructions, MCP servers.
@@ -110,7 +111,7 @@ async function deliverInstructions(
 
 /** The bundle, or why there can be none. */
 async function tryBundle(
-  { ctx, hasDataVolume }: PrepareInput<ClaudeConfig>,
+  { ctx, hasDataVolume, carriesInUse }: PrepareInput<ClaudeConfig>,
   dataDirectory: string,
   skills: Skills,
   instructions: string | null,
@@ -120,12 +121,15 @@ async function tryBundle(
     if (!isWithin(promptCacheDirectory(ctx.agent.companyId), dataDirectory)) {
       return `the server's PAPERCLIP_HOME is not on the shared volume at ${dataDirectory}`;
     }
-    return await preparePromptBundle({
+    const bundle = await preparePromptBundle({
       companyId: ctx.agent.companyId,
       skills: skills.mountable,
       instructions,
       sharedDirectory: dataDirectory,
     });
+    const inUse = new Set([bundle.key, ...carriesInUse.map((carry) => carry[PROMPT_BUNDLE_KEY] ?? "")]);
+    await deleteUnusedBundles(promptCacheDirectory(ctx.agent.companyId), inUse);
+    return bundle;
   } catch (error) {
     return `the prompt bundle cannot be written: ${error instanceof Error ? error.message : String(error)}`;
   }

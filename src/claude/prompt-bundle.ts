@@ -18,6 +18,7 @@ import {
   type PaperclipSkillEntry,
   resolvePaperclipInstanceRootForAdapter,
 } from "@paperclipai/adapter-utils/server-utils";
+import { markUsed } from "./unused-bundles.ts";
 
 export interface PromptBundle {
   /** By content: the same instructions and skills have the same key, whoever asks. */
@@ -49,6 +50,7 @@ export async function preparePromptBundle(input: PromptBundleInput): Promise<Pro
   const directory = join(promptCacheDirectory(input.companyId), pathComponent("bundle key", key));
   const skillsDirectory = join(directory, ".claude", "skills");
   await mkdir(skillsDirectory, { recursive: true });
+  await markUsed(directory);
   const problems: string[] = [];
   for (const skill of skills) {
     try {

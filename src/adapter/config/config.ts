@@ -67,6 +67,8 @@ export interface Toleration {
 /** Only Jobs that no process deletes live so long: their results wait to be collected by the next run. */
 const DEFAULT_TTL_SECONDS = 86_400;
 const DEFAULT_GRACE_SECONDS = 60;
+/** A cluster autoscaler takes two to five minutes until a node is there. */
+const DEFAULT_SCHEDULE_TIMEOUT_SECONDS = 600;
 
 /**
  * Reads the shared keys. The host's form writes 0 and "" into fields that were left empty, so both mean "not set".
@@ -112,7 +114,7 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
     docker: readDocker(read),
     imagePullGraceSec: read.seconds("imagePullGraceSec") ?? 30,
     configErrorGraceSec: read.seconds("configErrorGraceSec") ?? 30,
-    scheduleTimeoutSec: read.seconds("scheduleTimeoutSec") ?? 120,
+    scheduleTimeoutSec: read.seconds("scheduleTimeoutSec") ?? DEFAULT_SCHEDULE_TIMEOUT_SECONDS,
     keepaliveSec: read.seconds("keepaliveSec") ?? 300,
     resultGraceSec: read.seconds("resultGraceSec") ?? 30,
     concurrencyPolicy: policy,

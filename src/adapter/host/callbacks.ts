@@ -3,18 +3,19 @@ import type { Redactor } from "../job/credentials.ts";
 import { settlesWithin } from "../wait.ts";
 
 /** A callback of the host writes to its database; one that takes longer than this hangs, and the run goes on without it. */
-const CALLBACK_TIMEOUT_MS = 10_000;
+const CALLBACK_TIMEOUT_MS = 5_000;
 
 /**
- * Calls the host and waits for it, within a bound. Never rejects: a host without the callback, one that fails in it and one that
- * hangs in it are no reason for a run to fail.
+ * Calls the host and waits for it, within a bound and until the signal aborts. Never rejects: a host without the callback, one that
+ * fails in it and one that hangs in it are no reason for a run to fail.
  */
-export async function tell(call: () => unknown, ms = CALLBACK_TIMEOUT_MS): Promise<void> {
+export async function tell(call: () => unknown, signal?: AbortSignal): Promise<void> {
   await settlesWithin(
     (async () => {
       await call();
     })(),
-    ms,
+    CALLBACK_TIMEOUT_MS,
+    signal,
   );
 }
 

@@ -20,7 +20,7 @@ import type { RunInput, Started } from "../start/run-input.ts";
 import { GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
 import { cleanUp } from "../upkeep/clean-up.ts";
 import { sweep } from "../upkeep/sweep.ts";
-import { bounded, settlesWithin } from "../wait.ts";
+import { settlesWithin } from "../wait.ts";
 import { hasStarted, surelyNeverRan } from "./agent.ts";
 import { Deadline } from "./deadline.ts";
 import { noOutput, OutputReader } from "./follow.ts";
@@ -260,7 +260,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const graceMs = (this.#run.pod()?.spec.terminationGracePeriodSeconds ?? 0) * 1000;
     const ms = Math.min(MAX_GONE_TIMEOUT_MS, Math.max(GONE_TIMEOUT_MS, graceMs + AFTER_GRACE_MS));
     try {
-      await bounded({ ms }, (signal) => stopJob(this.#run, { signal }));
+      await stopJob(this.#run, { ms });
       await this.#reader?.stop();
       return true;
     } catch (error) {

@@ -48,16 +48,18 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
       cause: error,
     });
   }
-  await tell(() =>
-    ctx.onMeta?.({
-      adapterType: definition.type,
-      command: `kubectl job/${jobName}`,
-      cwd: namespace,
-      commandArgs: [],
-      commandNotes: [`Namespace: ${namespace}`, `Reattached to the Job of run ${prior}`, timeoutNote(config)],
-      prompt: "",
-      context: redactor.value(ctx.context) as Record<string, unknown>,
-    }),
+  await tell(
+    () =>
+      ctx.onMeta?.({
+        adapterType: definition.type,
+        command: `kubectl job/${jobName}`,
+        cwd: namespace,
+        commandArgs: [],
+        commandNotes: [`Namespace: ${namespace}`, `Reattached to the Job of run ${prior}`, timeoutNote(config)],
+        prompt: "",
+        context: redactor.value(ctx.context) as Record<string, unknown>,
+      }),
+    signal,
   );
   const state = isEnded ? "has ended and whose result nobody took" : "is still running";
   log.say("stdout", `Reattaching to Job ${namespace}/${jobName} of run ${prior}, which ${state}`);

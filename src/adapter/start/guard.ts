@@ -246,7 +246,7 @@ async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Pr
     // Of another shard: what is not ours is not seen to go.
     for (const ref of refs) await engine.claim(ref, signal);
     runs.push(...refs.map((ref) => engine.attach(ref)));
-    await Promise.all(runs.map((run) => stopJob(run, { signal, timeoutMs: LEAVING_TIMEOUT_MS })));
+    await Promise.all(runs.map((run) => stopJob(run, { signal, ms: LEAVING_TIMEOUT_MS })));
   } catch (error) {
     signal.throwIfAborted();
     throw new BootstrapError({

@@ -6,6 +6,7 @@ import { buildManifest, workingDirOf } from "../job/manifest.ts";
 import { commandWithoutNul } from "../job/nul.ts";
 import type { GuardInput } from "./guard.ts";
 import { launchRun } from "./launch.ts";
+import { readLeftBehind } from "./reattach.ts";
 import { type RunInput, type Started, timeoutNote } from "./run-input.ts";
 
 /**
@@ -29,6 +30,9 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
       workingDir,
       hasDataVolume: selfPod?.dataVolume != null,
       reachableUrl: (url) => reachableUrl(url, apiUrl, env),
+      carriesInUse: site.engine.jobs
+        .list((job) => job.metadata.namespace === namespace)
+        .map((job) => readLeftBehind(job).carry),
       signal,
     }),
   );
@@ -49,26 +53,28 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
   });
   for (const [key, value] of Object.entries(manifest.secret?.data ?? {})) if (key !== PROMPT_FILE) redactor.add(value);
   const { jobName } = manifest;
-  await tell(() =>
-    ctx.onMeta?.({
-      adapterType: definition.type,
-      command: `kubectl job/${jobName}`,
-      cwd: namespace,
-      commandArgs: prepared.commandArgs.map((each) => redactor.text(each)),
-      commandNotes: [
-        `Image: ${image}`,
-        `Namespace: ${namespace}`,
-        timeoutNote(config),
-        ...(prepared.commandNotes ?? []),
-      ].map((each) => redactor.text(each)),
-      prompt: redactor.text(prepared.prompt),
-      promptMetrics: prepared.promptMetrics,
-      context: redactor.value(ctx.context) as Record<string, unknown>,
-    }),
+  await tell(
+    () =>
+      ctx.onMeta?.({
+        adapterType: definition.type,
+        command: `kubectl job/${jobName}`,
+        cwd: namespace,
+        commandArgs: prepared.commandArgs.map((each) => redactor.text(each)),
+        commandNotes: [
+          `Image: ${image}`,
+          `Namespace: ${namespace}`,
+          timeoutNote(config),
+          ...(prepared.commandNotes ?? []),
+        ].map((each) => redactor.text(each)),
+        prompt: redactor.text(prepared.prompt),
+        promptMetrics: prepared.promptMetrics,
+        context: redactor.value(ctx.context) as Record<string, unknown>,
+      }),
+    signal,
   );
   for (const { stream, text } of [...(prepared.notices ?? []), ...manifest.notices]) log.say(stream, text);
   signal.throwIfAborted();
-  await tell(() => ctx.onDispatch?.());
+  await tell(() => ctx.onDispatch?.(), signal);
   const launchedAt = performance.now();
   const launched = await launchRun(guard, manifest, definition.type);
   if (launched === null) return null;

@@ -188,7 +188,7 @@ function isPermanent(error: unknown): boolean {
 
 /** False when it cannot be told whether Job and pod are deleted. */
 async function withdraw(guard: GuardInput, run: Run): Promise<boolean> {
-  const isDeleted = await isDone(stopJob(run, { timeoutMs: WITHDRAW_TIMEOUT_MS }), WITHDRAW_TIMEOUT_MS);
+  const isDeleted = await isDone(stopJob(run, { ms: WITHDRAW_TIMEOUT_MS }), WITHDRAW_TIMEOUT_MS);
   if (!isDeleted && run.uid !== null) keepInMind(guard, run.jobName, { uid: run.uid });
   run.release();
   return isDeleted;

@@ -8,7 +8,7 @@ import { annotate, patchJob } from "../start/job-patch.ts";
 import { ownerNameOf } from "../start/ownership.ts";
 import { processState } from "../start/process-state.ts";
 import type { Site } from "../start/site.ts";
-import { GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
+import { deleteAgain, GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
 import { bounded } from "../wait.ts";
 
 /** Requests that tidy up do not hold up the result for longer. */
@@ -38,7 +38,7 @@ export async function stopEarlierTries(site: Site, runLabel: string): Promise<Ag
         throw new Error("another server follows it");
       const run = engine.attach({ namespace, jobName, uid });
       try {
-        await bounded({ ms: GONE_TIMEOUT_MS }, (signal) => stopJob(run, { signal }));
+        await stopJob(run, { ms: GONE_TIMEOUT_MS });
       } finally {
         run.release();
       }
@@ -72,7 +72,9 @@ export async function cleanUp(input: {
       const command = `kubectl logs -n ${namespace} job/${jobName}`;
       const why = isLogLost ? `: its log was not read to its end (${command})` : " (retainJobs)";
       log.say(isLogLost ? "stderr" : "stdout", `Job ${namespace}/${jobName} is kept${why}`);
-      if (!isLogLost) await deleteSecret(signal);
+      // Its output may still be had: by hand, or by the next run of the task in another server.
+      if (isLogLost) return;
+      await deleteSecret(signal);
       if (job === null || end.kind === "job_deleted") return;
       // Its result was taken: no later run shall take it again.
       const at = { [AnnotationKey.collectedAt]: new Date(cluster.clock.now()).toISOString() };
@@ -81,7 +83,7 @@ export async function cleanUp(input: {
     }
     // An agent that was not seen to end may run on in its pod's grace period: its Job stays until then, for the guard to see.
     const propagationPolicy = end.exitCode === null ? "Foreground" : "Background";
-    if (end.kind !== "job_deleted") await run.delete({ propagationPolicy, signal });
+    if (end.kind !== "job_deleted") await deleteAgain(run, { propagationPolicy, signal });
     // The Secrets of the adapter that this one replaces have no owner.
     const isForeign = isAdopted && job?.metadata.annotations?.[AnnotationKey.workingDir] === undefined;
     if (isForeign) await deleteSecret(signal);

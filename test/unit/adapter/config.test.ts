@@ -38,7 +38,7 @@ describe("defaults", () => {
       docker: null,
       imagePullGraceSec: 30,
       configErrorGraceSec: 30,
-      scheduleTimeoutSec: 120,
+      scheduleTimeoutSec: 600,
       keepaliveSec: 300,
       resultGraceSec: 30,
       concurrencyPolicy: "block",

@@ -9,6 +9,7 @@ import {
   realpathSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -55,6 +56,7 @@ function inputOf(
     workingDir: "/paperclip",
     hasDataVolume: true,
     reachableUrl: (url) => url,
+    carriesInUse: [],
     signal: new AbortController().signal,
     ...more,
   };
@@ -279,4 +281,35 @@ describe("skill list", () => {
       }),
     );
   });
+});
+
+describe("bundles that nothing uses", () => {
+  test("are deleted after a week, but for those that a Job names", async () => {
+    const { cache } = await bundles();
+    const old = new Date(Date.now() - 8 * 24 * 3_600_000);
+    const young = new Date(Date.now() - 6 * 24 * 3_600_000);
+    for (const [name, at] of [
+      ["old", old],
+      ["named", old],
+      ["young", young],
+    ] as const) {
+      mkdirSync(join(cache, name, ".claude"), { recursive: true });
+      utimesSync(join(cache, name), at, at);
+    }
+    const own = readdirSync(cache).filter((name) => !["old", "named", "young"].includes(name));
+    utimesSync(join(cache, own[0] ?? ""), old, old);
+    // The directory was looked at within this hour: another process looks again.
+    vi.resetModules();
+    const { prepareClaude } = await import("../../../src/claude/prepare.ts");
+    await prepareClaude(inputOf({}, { carriesInUse: [{ promptBundleKey: "named" }, {}] }), shared);
+    expect(readdirSync(cache).sort()).toEqual([...own, "named", "young"].sort());
+  });
+
+  /** The company's directory, with the bundle of one run in it. */
+  async function bundles() {
+    await prepareClaude(inputOf(), shared);
+    const companies = join(shared, "instances", "default", "companies");
+    const [company = ""] = readdirSync(companies);
+    return { cache: join(companies, company, "claude-prompt-cache") };
+  }
 });

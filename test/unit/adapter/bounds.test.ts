@@ -1,0 +1,109 @@
+/** What the host or a proxy before the API server does not do: nothing waits for it without a bound. */
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { adapterOf, objectsOf, run, startWorld, type World } from "./world.ts";
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+}, 60_000);
+afterAll(() => world.stop());
+
+let agents = 0;
+const fresh = () => `bounded-${++agents}`;
+const never = () => new Promise<void>(() => undefined);
+
+async function* untilKilled(container: { sleep(ms: number): Promise<void> }): AsyncGenerator<string> {
+  yield '{"session":"S-1"}';
+  await container.sleep(24 * 3_600_000);
+}
+
+describe("a callback of the host that never settles", () => {
+  test.each(["onCancellationReady", "onMeta", "onDispatch", "onEvent", "onSpawn"])(
+    "%s: the run goes on, and so does the agent's next",
+    async (callback) => {
+      const agentId = fresh();
+      const { adapter } = adapterOf(world);
+      const hanging = vi.fn(never);
+      const first = run(world, adapter, { agentId, overrides: { [callback]: hanging } });
+      expect(await first.result).toMatchObject({ exitCode: 0 });
+      // It is not called at all: a made-up process id would block the host.
+      expect(hanging.mock.calls.length > 0).toBe(callback !== "onSpawn");
+      expect(await run(world, adapter, { agentId }).result).toMatchObject({ exitCode: 0 });
+    },
+  );
+
+  test("a Stop meanwhile is heard at once, and the lock of the agent is free", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const called = Promise.withResolvers<void>();
+    const onMeta = () => {
+      called.resolve();
+      return never();
+    };
+    const first = run(world, adapter, { agentId, overrides: { onMeta } });
+    await called.promise;
+    const stoppedAt = performance.now();
+    first.abort.abort();
+    expect(await first.result).toMatchObject({
+      errorCode: "cancelled",
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(performance.now() - stoppedAt).toBeLessThan(4_000);
+    expect(await run(world, adapter, { agentId }).result).toMatchObject({ exitCode: 0 });
+  });
+});
+
+describe("a Stop that a proxy before the API server answers", () => {
+  const status404 = JSON.stringify({
+    kind: "Status",
+    apiVersion: "v1",
+    status: "Failure",
+    reason: "NotFound",
+    code: 404,
+    message: 'cluster "edge-1" not found',
+    details: { kind: "clusters", name: "edge-1" },
+  });
+  test.each([
+    [
+      "with a page that is not found",
+      { status: 404, body: "<html><title>no route</title></html>", contentType: "text/html" },
+    ],
+    [
+      "with a Status about a cluster that it does not know",
+      { status: 404, body: status404, contentType: "application/json" },
+    ],
+    ["with a status of no standard", { status: 530, body: "origin unreachable", contentType: "text/plain" }],
+    ["with a conflict about something else", { status: 409, body: "busy", contentType: "text/plain" }],
+  ])("%s is sent again", async (_, answer) => {
+    const agentId = fresh();
+    world.agents.set(agentId, untilKilled);
+    const each = run(world, adapterOf(world).adapter, { agentId });
+    await each.logged("S-1");
+    const fault = world.k8s.faults.errorRate({ ...answer, match: { verb: "delete", resource: "jobs" }, count: 2 });
+    each.abort.abort();
+    expect(await each.result).toMatchObject({
+      errorCode: "cancelled",
+      resultJson: { executionCancellation: { state: "acknowledged" } },
+    });
+    expect(fault.hits).toBe(2);
+    expect(objectsOf(world, "jobs", agentId)).toEqual([]);
+    expect(objectsOf(world, "pods", agentId)).toEqual([]);
+  });
+});
+
+test("the log of an ended run that cannot be read for a while is read later, and its Job stands until then", async () => {
+  const agentId = fresh();
+  world.agents.set(agentId, async function* () {
+    yield '{"session":"S-1"}';
+    yield '{"done":true,"ok":true}';
+  });
+  const fault = world.k8s.faults.errorRate({
+    status: 500,
+    match: { verb: "get", resource: "pods/log" },
+    count: 3,
+  });
+  const each = run(world, adapterOf(world).adapter, { agentId });
+  expect(await each.result).toMatchObject({ exitCode: 0 });
+  expect(fault.hits).toBe(3);
+  expect(each.output()).toEqual(['{"session":"S-1"}', '{"done":true,"ok":true}']);
+});
