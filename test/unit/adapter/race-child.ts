@@ -32,7 +32,7 @@ async function run({ agentId, runId, taskId, prompt, config }: Order): Promise<v
       if (chunk.startsWith("[paperclip]")) notes += chunk;
     },
   });
-  const { errorCode = null, errorMessage = null, exitCode } = result;
-  const answer: Answer = { runId, errorCode, errorMessage, exitCode, notes };
+  const { errorCode = null, errorMessage = null, exitCode, sessionId = null } = result;
+  const answer: Answer = { runId, errorCode, errorMessage, exitCode, sessionId, notes };
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

@@ -17,6 +17,7 @@ export interface Answer {
   readonly errorCode: string | null;
   readonly errorMessage: string | null;
   readonly exitCode: number | null;
+  readonly sessionId: string | null;
   readonly notes: string;
 }
 
