@@ -215,7 +215,7 @@ export class Cluster {
       let renewed: Credential;
       try {
         const incoming = await this.#exchange(lane, name, outgoing, credential);
-        if (incoming.status !== 401) return decoded(incoming);
+        if (incoming.status !== 401) return decoded(incoming, name);
         incoming.body.destroy();
         renewed = await abortable(this.#credentials.renew(credential), signal);
       } catch (error) {
@@ -223,7 +223,7 @@ export class Cluster {
         renewed = await abortable(this.#credentials.reread(credential), signal);
         if (renewed.tlsFingerprint === credential.tlsFingerprint) throw error;
       }
-      return decoded(await this.#exchange(lane, name, outgoing, renewed));
+      return decoded(await this.#exchange(lane, name, outgoing, renewed), name);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (error instanceof ExchangeError) throw errorFromException(name, error.cause, error.sent);
