@@ -44,8 +44,8 @@ Runs of one agent:
 - conversationContinuation (boolean, default true): mark failed runs so that the host may continue them by itself
 
 Patience, in seconds:
-- scheduleTimeoutSec (600: autoscalers take minutes), imagePullGraceSec (30), configErrorGraceSec (30), keepaliveSec (300). A pod on a node has ten minutes to
-  start, whatever it waits for
+- scheduleTimeoutSec (600: autoscalers take minutes), imagePullGraceSec (30), configErrorGraceSec (30), keepaliveSec (300),
+  resultGraceSec (30). A pod on a node has ten minutes to start, whatever it waits for
 
 0 and "" count as not set.
 `;
