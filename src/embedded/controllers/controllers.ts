@@ -20,6 +20,7 @@ import type { ObjectStore } from "../store/store.ts";
 import { GarbageCollector } from "./garbage-collector.ts";
 import { JobController } from "./job-controller.ts";
 import { Scheduler } from "./scheduler.ts";
+import { TaintController } from "./taint-controller.ts";
 import { TtlController } from "./ttl-controller.ts";
 
 export interface ControllersOptions {
@@ -98,6 +99,7 @@ export function startControllers(options: ControllersOptions): Controllers {
   const scheduler = new Scheduler({ store, clock, delays, events, gate, overcommit: options.overcommit ?? true });
   const jobController = new JobController({ store, clock, delays, events, gate });
   const ttlController = new TtlController(store, clock, gate);
+  const taintController = new TaintController(store, clock, gate);
   const garbageCollector = new GarbageCollector(store, clock, delays, gate);
   const unsubscribe = store.subscribe((event) => {
     if (event.resource === "events") return;
@@ -106,6 +108,7 @@ export function startControllers(options: ControllersOptions): Controllers {
     if (event.resource === "jobs") ttlController.handle(event);
     else {
       scheduler.handle(event);
+      taintController.handle(event);
       if (event.resource === "pods") nodes.handlePod(event);
     }
   });
@@ -155,6 +158,7 @@ export function startControllers(options: ControllersOptions): Controllers {
       unsubscribe();
       jobController.stop();
       ttlController.stop();
+      taintController.stop();
       nodes.stop();
     },
   };

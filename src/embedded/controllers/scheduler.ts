@@ -10,7 +10,6 @@ import {
   type Pod,
   type PodSpec,
   podOf,
-  type Taint,
 } from "../objects/workloads.ts";
 import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
@@ -18,6 +17,7 @@ import { disruptionTarget, disruptPod } from "../store/disruption.ts";
 import type { EventRecorder } from "../store/event-recorder.ts";
 import type { ObjectStore } from "../store/store.ts";
 import { type PlacedPod, victimsFor } from "./preemption.ts";
+import { tolerates } from "./tolerations.ts";
 
 export interface SchedulerOptions {
   store: ObjectStore;
@@ -261,15 +261,6 @@ function withScheduled({ status }: Pod, scheduled: NonNullable<Pod["status"]["co
   const { phase, conditions = [], ...rest } = status;
   const others = conditions.filter(({ type }) => type !== "PodScheduled");
   return { ...(phase === undefined ? {} : { phase }), conditions: [...others, scheduled], ...rest };
-}
-
-function tolerates({ tolerations = [] }: PodSpec, taint: Taint): boolean {
-  return tolerations.some(
-    ({ key, operator = "Equal", value = "", effect }) =>
-      (effect === undefined || effect === "" || effect === taint.effect) &&
-      (key === undefined || key === "" ? operator === "Exists" : key === taint.key) &&
-      (operator === "Exists" || value === (taint.value ?? "")),
-  );
 }
 
 function matchesNode(node: Node, { nodeSelector = {}, affinity }: PodSpec): boolean {

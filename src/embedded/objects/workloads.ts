@@ -145,6 +145,8 @@ export interface Toleration {
   operator?: string;
   value?: string;
   effect?: string;
+  /** Of NoExecute taints: how long the pod stays. */
+  tolerationSeconds?: number;
 }
 
 export interface PodSpec {

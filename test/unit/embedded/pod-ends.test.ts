@@ -179,6 +179,41 @@ describe("who else acts on Jobs and pods", () => {
   });
 });
 
+describe("a NoExecute taint", () => {
+  const taint = (...taints: object[]) =>
+    cluster.store.update("nodes", undefined, "embedded-node", (node) => {
+      node.spec = { taints };
+    });
+  const maintenance = { key: "maintenance", effect: "NoExecute" };
+
+  it("deletes the pods that do not tolerate it, and says why", async () => {
+    start({ programs: { main: forever } });
+    cluster.createJob({});
+    await cluster.running();
+    taint(maintenance);
+    await cluster.until("the pod is gone", () => cluster.pods().length === 0);
+    expect(cluster.podStates.at(-1)?.status.conditions).toContainEqual(
+      expect.objectContaining({ type: "DisruptionTarget", reason: "DeletionByTaintManager" }),
+    );
+  });
+
+  it("leaves alone who tolerates it, for as long as that, and who it is taken from before", async () => {
+    start({ programs: { main: forever } });
+    const tolerations = [{ key: "maintenance", operator: "Exists", effect: "NoExecute", tolerationSeconds: 30 }];
+    cluster.createJob({ tolerations });
+    await cluster.running();
+    taint(maintenance);
+    await cluster.advance(20_000);
+    taint();
+    await cluster.advance(20_000);
+    expect(cluster.pod().metadata.deletionTimestamp).toBeUndefined();
+    taint(maintenance);
+    await cluster.advance(29_000);
+    expect(cluster.pod().metadata.deletionTimestamp).toBeUndefined();
+    await cluster.until("the pod is gone", () => cluster.pods().length === 0, 10_000);
+  });
+});
+
 describe("priorities", () => {
   const node = { name: "small", cpu: "2" };
   const pod = (name: string, cpu: string, spec: object = {}) =>
