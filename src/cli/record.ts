@@ -2,6 +2,7 @@ import { Option } from "commander";
 import { printable } from "../adapter/host/printable.ts";
 import { Reflector, type WatchFrame } from "../engine/informer/reflector.ts";
 import type { KubeObject } from "../engine/kubernetes.ts";
+import { isForbidden, isUnauthorized } from "../engine/transport/index.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { addTargetOptions, connect, DEFAULT_SELECTOR, type TargetOptions } from "./target.ts";
 
@@ -47,7 +48,8 @@ export const recordCommand = defineCommand<RecordOptions>({
           apply() {},
           delete() {},
           watch: (type, error) => {
-            if (type !== "listed" && !io.signal.aborted) write({ resource: "watch", watch: resource, type });
+            if (type !== "listed" && !io.signal.aborted)
+              write({ resource: "watch", watch: resource, type, ...refusal(error) });
             tellTrouble(resource, error);
           },
         },
@@ -69,6 +71,10 @@ export const recordCommand = defineCommand<RecordOptions>({
     return 0;
   },
 });
+
+function refusal(error: Error | null): { isRefused?: true } {
+  return error !== null && (isForbidden(error) || isUnauthorized(error)) ? { isRefused: true } : {};
+}
 
 /** A recording is made to be shown to others: values of environment variables, and manifests kept in annotations, stay out. */
 export function withoutSecrets(object: unknown): unknown {

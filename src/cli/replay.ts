@@ -85,10 +85,10 @@ class Watches {
   }
 
   /** Is it an event of a watch itself? */
-  see({ ms, resource, type, watch, object }: Frame): boolean {
+  see({ ms, resource, type, watch, isRefused = false, object }: Frame): boolean {
     if (!this.#isRecorded) return false;
     if (resource === "watch" && watch !== undefined) {
-      if (type === "open" || type === "lost") this.trust = reduceTrust(this.trust, { watch, type, at: ms });
+      if (type === "open" || type === "lost") this.trust = reduceTrust(this.trust, { watch, type, isRefused, at: ms });
       return true;
     }
     const version = (object as { metadata?: { resourceVersion?: unknown } } | null)?.metadata?.resourceVersion;
@@ -155,6 +155,7 @@ interface Frame {
   object: unknown;
   /** Of `watch`: which one. */
   watch?: "jobs" | "pods";
+  isRefused?: boolean;
 }
 
 function parseFrame(text: string, line: number): Frame {

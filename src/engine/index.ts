@@ -38,6 +38,7 @@ export { describe } from "./runs/describe.ts";
 export type { JobManifest } from "./runs/launch.ts";
 export type { LaunchLimits, QueueStats } from "./runs/launch-queue.ts";
 export { DEFAULT_POLICY, type RunPolicy } from "./runs/policy.ts";
+export type { PostMortem, WarningEvent } from "./runs/post-mortem.ts";
 export { Run, type WaitOptions } from "./runs/run.ts";
 export { RunLogs } from "./runs/run-logs.ts";
 export { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "./runs/run-state.ts";

@@ -60,6 +60,12 @@ export interface Job extends KubeObject {
     podFailurePolicy?: unknown;
     /** The controller that runs it, where that is not Kubernetes' own (KEP-4368). */
     managedBy?: string;
+    /** Only where it is more than 1. */
+    completions?: number;
+    /** Only where it is more than 1. */
+    parallelism?: number;
+    /** Of the containers and init containers of its template, in this order. */
+    containerNames?: readonly string[];
   };
   status: JobStatus;
 }

@@ -1,6 +1,6 @@
 import type { RunEngineOptions } from "./engine-types.ts";
 import { isNamespaceName } from "./informer/any-resource.ts";
-import type { JobManifest } from "./runs/launch.ts";
+import { type JobManifest, severalPods } from "./runs/launch.ts";
 import { shardLabels } from "./shard.ts";
 
 type ScopeOptions = Pick<RunEngineOptions, "kubeConfig" | "namespace" | "labels" | "shard">;
@@ -53,13 +53,8 @@ export class Scope {
       );
     }
     this.check(namespace);
-    for (const field of ["completions", "parallelism"]) {
-      const value = job.spec?.[field];
-      if (typeof value !== "number" || value <= 1) continue;
-      throw new TypeError(
-        `spec.${field} must be 1 or left out, got ${value}: a run ends with its one pod; launch ${value} Jobs instead`,
-      );
-    }
+    const several = severalPods(job.spec);
+    if (several !== null) throw new TypeError(several);
     const labelled = {
       "metadata.labels": job.metadata.labels,
       "spec.template.metadata.labels": job.spec?.template?.metadata?.labels,

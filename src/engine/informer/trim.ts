@@ -31,6 +31,12 @@ export const trimJob: Trim<Job> = (raw) => {
   if (spec.suspend === true) job.spec.suspend = true;
   if (spec.podFailurePolicy !== undefined) job.spec.podFailurePolicy = true;
   if (typeof spec.managedBy === "string") job.spec.managedBy = intern(spec.managedBy);
+  for (const key of ["completions", "parallelism"] as const) {
+    const value = spec[key];
+    if (typeof value === "number" && value > 1) job.spec[key] = value;
+  }
+  const template = asRecord(asRecord(spec.template)?.spec);
+  if (template !== null) job.spec.containerNames = trimNames(template);
   for (const key of ["active", "succeeded", "failed", "terminating"] as const) {
     if (typeof status[key] === "number") job.status[key] = status[key];
   }
@@ -73,6 +79,13 @@ function trimPodSpec(raw: Record<string, unknown>): Pod["spec"] {
     if (typeof grace === "number") spec.terminationGracePeriodSeconds = grace;
     return spec;
   });
+}
+
+function trimNames({ containers, initContainers }: Record<string, unknown>): readonly string[] {
+  const key = `${keyOfContainers(containers)}\0${keyOfContainers(initContainers)}`;
+  return shared(containerNames, key, () =>
+    [containers, initContainers].flatMap((each) => (trimContainers(each) ?? []).map(({ name }) => name)),
+  );
 }
 
 function keyOfContainers(raw: unknown): string {
@@ -270,6 +283,7 @@ function intern(text: string): string {
 }
 
 const podSpecs = new Map<string, Pod["spec"]>();
+const containerNames = new Map<string, readonly string[]>();
 const conditionSets = new Map<string, Condition[]>();
 
 /** One frozen copy of each value that recurs, by what it was made from. Bounded as the strings are. */

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Backoff } from "../informer/backoff.ts";
-import { trimJob, trimPod } from "../informer/trim.ts";
+import { type Trim, trimJob, trimPod } from "../informer/trim.ts";
 import { jobPath } from "../job-path.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Cluster, isForbidden, isNotFound, LinkedAbort } from "../transport/index.ts";
@@ -36,7 +36,7 @@ async function askForJob(cluster: Cluster, record: RunRecord, signal: AbortSigna
   const known = record.job;
   if (known === null) return;
   const { namespace, jobName } = record.ref;
-  const job = await getJob(cluster, namespace, jobName, signal);
+  const job = await get(cluster, jobPath(namespace, jobName), trimJob, signal);
   // What was told to be deleted meanwhile is: the answer is of before.
   if (record.state.jobDeletedAt !== null) return;
   const at = performance.now();
@@ -46,14 +46,8 @@ async function askForJob(cluster: Cluster, record: RunRecord, signal: AbortSigna
 
 async function askForPods(cluster: Cluster, record: RunRecord, signal: AbortSignal): Promise<void> {
   const before = livePods(record.state);
-  const { namespace, jobName } = record.ref;
-  const { items } = await cluster.json<{ items?: unknown[] | null }>({
-    path: `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`,
-    query: { labelSelector: `job-name=${jobName}` },
-    signal,
-  });
+  const listed = await listPods(cluster, record, before, signal);
   const at = performance.now();
-  const listed = (items ?? []).map(trimPod).filter((pod) => pod !== null);
   const live = livePods(record.state);
   const isDeletedMeanwhile = ({ metadata: { uid } }: Pod) => before.some(isOf(uid)) && !live.some(isOf(uid));
   for (const object of inOrder(listed.filter((pod) => !isDeletedMeanwhile(pod))))
@@ -62,6 +56,27 @@ async function askForPods(cluster: Cluster, record: RunRecord, signal: AbortSign
   for (const object of before) {
     if (isDeletedMeanwhile(object) || listed.some(isOf(object.metadata.uid))) continue;
     record.frame({ resource: "pods", type: "deleted", object, at, isAnswer: true });
+  }
+}
+
+/** Who may not list pods may still get those that are known. */
+async function listPods(
+  cluster: Cluster,
+  { ref: { namespace, jobName } }: RunRecord,
+  known: readonly Pod[],
+  signal: AbortSignal,
+): Promise<Pod[]> {
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`;
+  try {
+    const query = { labelSelector: `job-name=${jobName}` };
+    const { items } = await cluster.json<{ items?: unknown[] | null }>({ path, query, signal });
+    return (items ?? []).map(trimPod).filter((pod) => pod !== null);
+  } catch (error) {
+    if (!isForbidden(error) || known.length === 0) throw error;
+    const got = known.map(({ metadata: { name } }) =>
+      get(cluster, `${path}/${encodeURIComponent(name)}`, trimPod, signal),
+    );
+    return (await Promise.all(got)).filter((pod) => pod !== null);
   }
 }
 
@@ -78,7 +93,7 @@ export async function findJob(
   const backoff = new Backoff();
   while (isOpen()) {
     try {
-      const job = await getJob(cluster, namespace, jobName, signal);
+      const job = await get(cluster, jobPath(namespace, jobName), trimJob, signal);
       return isOpen() ? (job === null ? { job, refusal: null } : { job }) : null;
     } catch (error) {
       if (isForbidden(error)) return isOpen() ? { job: null, refusal: error as Error } : null;
@@ -88,12 +103,12 @@ export async function findJob(
   return null;
 }
 
-async function getJob(cluster: Cluster, namespace: string, name: string, signal: AbortSignal): Promise<Job | null> {
-  const path = jobPath(namespace, name);
+/** Null: there is none. */
+async function get<T>(cluster: Cluster, path: string, trim: Trim<T>, signal: AbortSignal): Promise<T | null> {
   try {
-    const job = trimJob(await cluster.json({ path, signal }));
-    if (job === null) throw new TypeError(`the answer to GET ${path} is not a Job`);
-    return job;
+    const object = trim(await cluster.json({ path, signal }));
+    if (object === null) throw new TypeError(`the answer to GET ${path} is not a Kubernetes object`);
+    return object;
   } catch (error) {
     if (isNotFound(error)) return null;
     throw error;

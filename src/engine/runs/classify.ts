@@ -2,7 +2,7 @@ import { type ContainerEnd, containerFacts, deletionBegan, type JobEnd, type Wor
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Context, contextOf, endedByItself, finish, isSuspended, mayRetry, type Outcome } from "./context.ts";
 import { type Ask, askOf, isLastPod } from "./deletion.ts";
-import { heldTime, wakeTime } from "./held-time.ts";
+import { askTime, heldTime, wakeTime } from "./held-time.ts";
 import type { RunPolicy } from "./policy.ts";
 import type { RunState } from "./run-state.ts";
 import { startFailureOf, startTroubleOf } from "./start-failure.ts";
@@ -13,7 +13,7 @@ export interface Verdict {
   /** The pod, once the named container runs or has ended: its log can be read. */
   ready: Pod | null;
   end: RunEnd | null;
-  /** What the server must be asked before this end may be said: a watch can be open and silent for minutes. */
+  /** What the server must be asked: before this end may be said, or, without an end, since a watch has been lost for long. */
   ask: Ask | null;
   /** Look again then, though nothing may have happened: a grace or a bounded wait is over. */
   wakeAt: number | null;
@@ -32,9 +32,17 @@ export function classify(state: RunState, container: string, policy: RunPolicy, 
   const run = contextOf(state, container, policy, held);
   const ready = run.ran ? run.pod : null;
   const end = startFailureOf(run) ?? endOf(run) ?? startTroubleOf(run);
-  if (end === null) return { ready, end: null, ask: null, wakeAt: null };
-  if (typeof end === "number") return { ready, end: null, ask: null, wakeAt: wakeTime(state, policy, end, now) };
-  return { ready, end, ask: mayServerKnowMore(run, end) ? askOf(state) : null, wakeAt: null };
+  if (end !== null && typeof end !== "number")
+    return { ready, end, ask: mayServerKnowMore(run, end) ? askOf(state) : null, wakeAt: null };
+  const askAt = askTime(state);
+  const dueAt = end === null ? null : wakeTime(state, policy, end, now);
+  if (askAt === null) return { ready, end: null, ask: null, wakeAt: dueAt };
+  const isAskDue = now >= askAt;
+  return { ready, end: null, ask: isAskDue ? askOf(state) : null, wakeAt: earliest(isAskDue ? null : askAt, dueAt) };
+}
+
+function earliest(a: number | null, b: number | null): number | null {
+  return a === null ? b : b === null ? a : Math.min(a, b);
 }
 
 /** Nothing shows that the container was started, or that its Job's last pod was seen, or why its pod was deleted. */

@@ -91,7 +91,7 @@ export function finish(run: Context, kind: RunEndKind, { reason, message }: Word
     exitCode: ended?.exitCode ?? (kind === "succeeded" ? 0 : null),
     signal: ended?.signal ?? null,
     reason: (kind === "failed" ? ended?.reason : undefined) || reason,
-    message: (kind === "failed" ? ended?.message : undefined) || message || ended?.message || "",
+    message: (kind === "failed" ? ended?.message : undefined) || message || ended?.message || exitWords(run, kind),
     container: run.container,
     podName: pod?.metadata.name ?? null,
     startedAt: ended?.startedAt ?? null,
@@ -105,4 +105,14 @@ export function finish(run: Context, kind: RunEndKind, { reason, message }: Word
     end.startFailure = { ...startFailure, podName: end.podName };
   }
   return end;
+}
+
+/** Of an end of which Kubernetes says nothing but an exit code. */
+function exitWords({ container, ended, last }: Context, kind: RunEndKind): string {
+  const end = ended ?? last;
+  if (kind === "succeeded") return "";
+  if (end === null) return `container ${container} did not end by itself`;
+  const how = end.reason === "OOMKilled" ? "was killed for its memory" : "ended";
+  const signal = end.signal === null ? "" : ` by signal ${end.signal}`;
+  return `container ${container} ${how}${signal} with exit code ${end.exitCode}`;
 }

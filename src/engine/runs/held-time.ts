@@ -32,6 +32,20 @@ export function wakeTime(state: RunState, policy: RunPolicy, due: number, now: n
   return at === Number.POSITIVE_INFINITY ? null : at;
 }
 
+/** So long a watch may be lost before the server is asked for what it cannot tell: there may be a proxy that ends all watches. */
+const LOST_MS = 60_000;
+/** The same where the server answers, and refuses the watch: a right was revoked. */
+const REFUSED_MS = 10_000;
+const MAX_ASK_MS = 600_000;
+
+/** When the server is to be asked because a watch is lost, each time after twice as long. Null: both are open. */
+export function askTime({ trust: { lostSince, isRefused }, askedAt }: RunState): number | null {
+  if (lostSince === null) return null;
+  const firstAt = lostSince + (isRefused ? REFUSED_MS : LOST_MS);
+  if (askedAt === null || askedAt < firstAt) return firstAt;
+  return askedAt + Math.min(askedAt - lostSince, MAX_ASK_MS);
+}
+
 function hasJobEnded({ jobEndedAt, jobDeletedAt }: RunState): boolean {
   return jobEndedAt !== null || jobDeletedAt !== null;
 }

@@ -18,6 +18,16 @@ export interface JobManifest {
   spec: { template: { metadata?: { labels?: Record<string, string> }; spec: object }; [field: string]: unknown };
 }
 
+/** Why a Job is no run, where it may have several pods at once or one after the other succeeded. Null: it is one. */
+export function severalPods(spec: Readonly<Record<string, unknown>> | undefined): string | null {
+  for (const field of ["completions", "parallelism"] as const) {
+    const value = spec?.[field];
+    if (typeof value === "number" && value > 1)
+      return `spec.${field} must be 1 or left out, got ${value}: a run ends with its one pod; launch ${value} Jobs instead`;
+  }
+  return null;
+}
+
 /** Creates the Job exactly once, see `createOnce`. @throws ApiError */
 export async function createJob(
   cluster: Cluster,

@@ -7,7 +7,7 @@ export interface RunPolicy {
   imagePullGraceMs: number;
   /** How long a container's configuration may be invalid (`CreateContainerConfigError`, …). 0 = fail on first sight. Default 30 s. */
   configErrorGraceMs: number;
-  /** How long a Job that is not suspended may go without a scheduled pod. 0 = fail at the first `Unschedulable`. Default 120 s. */
+  /** How long a Job that is not suspended may go without a scheduled pod. 0 = fail at the first `Unschedulable`. Default 5 min, since an autoscaler takes two to five to bring a node. */
   scheduleTimeoutMs: number;
   /** How long a scheduled pod may take until the container runs, image pulls included. 0 = no limit. Default 0. */
   startTimeoutMs: number;
@@ -21,7 +21,7 @@ export interface RunPolicy {
 export const DEFAULT_POLICY: RunPolicy = {
   imagePullGraceMs: 30_000,
   configErrorGraceMs: 30_000,
-  scheduleTimeoutMs: 120_000,
+  scheduleTimeoutMs: 300_000,
   startTimeoutMs: 0,
   settleMs: 5_000,
 };

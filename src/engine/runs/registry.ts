@@ -4,9 +4,10 @@ import { compareVersions, type StoreChange } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import type { LogServerState } from "../logs/index.ts";
 import type { WatchEvent } from "../topics.ts";
-import type { Cluster } from "../transport/index.ts";
+import { type Cluster, isForbidden, isUnauthorized } from "../transport/index.ts";
 import { askServer, findJob, inOrder } from "./ask-server.ts";
 import type { Ask } from "./deletion.ts";
+import { severalPods } from "./launch.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
 import { Run } from "./run.ts";
 import { type RecordHost, RunRecord } from "./run-record.ts";
@@ -113,6 +114,7 @@ export class RunRegistry implements RecordHost {
     record.publish("followed", { how: "attach" });
     this.#seed(record, uid);
     if (record.job === null) void this.#confirm(record);
+    else this.#checkOnePod(record, record.job);
     return new Run(this, record);
   }
 
@@ -204,14 +206,20 @@ export class RunRegistry implements RecordHost {
     await this.#jobs.whenSynced(signal).catch(() => undefined);
     const isOpen = () => record.job === null && !record.closed.aborted && !signal.aborted;
     const found = await findJob(this.cluster, record.ref, isOpen, signal);
-    if (found === null) return;
+    if (found === null) {
+      if (record.job !== null) this.#checkOnePod(record, record.job);
+      return;
+    }
     const { job } = found;
     const { uid } = record.ref;
     const at = performance.now();
     if (job === null && found.refusal !== null) {
       const message = `its watch does not tell of it, and ${found.refusal.message}`;
       this.#fail(record, "forbidden", message, found.refusal);
+    } else if (job === null && uid === null) {
+      this.#fail(record, "not_found", "there is none of this name: it was never created, or was deleted a while ago");
     } else if (job === null || (uid !== null && job.metadata.uid !== uid)) {
+      // Who knows its uid knows that it was there.
       record.frame({ resource: "jobs", type: "missing", at });
     } else if (!this.#isSelected(job)) {
       this.#fail(record, "not_selected", this.#whyNotSelected(job));
@@ -219,7 +227,13 @@ export class RunRegistry implements RecordHost {
       // The watch will bring it; until then it is as good as seen.
       record.frame({ resource: "jobs", type: "applied", object: job, at });
       this.#checkDeleted(record);
+      this.#checkOnePod(record, job);
     }
+  }
+
+  #checkOnePod(record: RunRecord, { spec }: Job): void {
+    const several = severalPods(spec);
+    if (several !== null) this.#fail(record, "several_pods", several);
   }
 
   #fail(record: RunRecord, reason: AttachFailedError["reason"], message: string, cause?: unknown): void {
@@ -273,13 +287,14 @@ export class RunRegistry implements RecordHost {
     for (const record of [...records]) this.#deliver(record, frame);
   }
 
-  #onWatch(watch: "jobs" | "pods", { type, namespace, at }: Pick<WatchEvent, "type" | "namespace" | "at">): void {
+  #onWatch(watch: "jobs" | "pods", { type, namespace, error, at }: WatchEvent): void {
     if (type === "listed") {
       if (watch === "jobs") for (const record of this.#all()) this.#checkDeleted(record);
       return;
     }
     const known = this.#trustIn(namespace);
-    const trust = reduceTrust(known, { watch, type, at });
+    const isRefused = error !== null && (isForbidden(error) || isUnauthorized(error));
+    const trust = reduceTrust(known, { watch, type, isRefused, at });
     if (trust === known) return;
     this.#trust.set(namespace, trust);
     for (const record of this.#all())

@@ -24,6 +24,8 @@ export interface LoggedRun extends Changing {
   pod(): Pod | null;
   /** Of the pods that are known, the one made after `pod`; `null`: the first. Null when there is none. */
   podAfter(pod: Pod | null): Pod | null;
+  /** @throws TypeError when neither the Job nor its pod has such a container. */
+  checkContainer(container: string): void;
   /** How the container ended, if it has. */
   endOf(container: string): RunEnd | null;
   logSource(pod: Pod, container: string): LogSource;
@@ -157,6 +159,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
       // Who asks for the last lines, or for those since, means the pod that is there now.
       const isOfNow = followed === null && (this.#options.tailLines ?? this.#options.since) !== undefined;
       const pod = isOfNow ? this.#run.pod() : this.#run.podAfter(followed);
+      this.#run.checkContainer(this.#options.container);
       if (pod !== null) return pod;
       if (this.#run.endOf(this.#options.container) !== null) return null;
       await nextChange(this.#run, this.#ended);

@@ -99,6 +99,20 @@ export class RunRecord implements LoggedRun {
     return this.#state;
   }
 
+  /** @throws TypeError for a name that neither the Job's template nor its pod has. */
+  checkContainer(container: string): void {
+    const { job, pod } = this.#state;
+    const names = new Set(job?.spec.containerNames);
+    if (names.size === 0 || names.has(container)) return;
+    // A webhook may have put one into the pod.
+    for (const each of pod === null ? [] : [...pod.spec.containers, ...(pod.spec.initContainers ?? [])])
+      names.add(each.name);
+    if (names.has(container)) return;
+    throw new TypeError(
+      `container must be one of Job ${this.ref.namespace}/${this.ref.jobName}: ${[...names].join(", ")}; got ${JSON.stringify(container)}`,
+    );
+  }
+
   watched(container: string): Watched {
     let watched = this.#watched.get(container);
     if (watched === undefined) {

@@ -48,8 +48,8 @@ export interface RunState {
   trust: Trust;
   /** The server was asked, and nothing has been told since. */
   answer: Answer | null;
-  /** The server was asked once: what a watch then tells from before is no news. */
-  wasAsked: boolean;
+  /** When the server was asked last. What a watch tells from before is no news from then on. */
+  askedAt: number | null;
 }
 
 /** What the server answered has been folded before this: it only says that it did. */
@@ -110,7 +110,7 @@ export const INITIAL_STATE: RunState = {
   started: NO_CONTAINERS,
   trust: FULL_TRUST,
   answer: null,
-  wasAsked: false,
+  askedAt: null,
 };
 
 /** One frame further. Pure: returns the same object when the frame is no news of this run. */
@@ -124,7 +124,7 @@ export function reduceRun(state: RunState, frame: RunFrame): RunState {
     case "watch":
       return state.trust === frame.trust ? state : { ...state, trust: frame.trust };
     case "server":
-      return { ...state, answer: frame.answer, wasAsked: true };
+      return { ...state, answer: frame.answer, askedAt: frame.at };
   }
 }
 
@@ -243,10 +243,10 @@ function byCreation(a: Pod, b: Pod): number {
  * The answer to a create request and the watch tell of the same Job: the second is no news. Nor is what a watch that was behind
  * tells of after the server was asked. Else a lower version is a restored server's truth.
  */
-function isOld({ wasAsked }: RunState, type: "applied" | "deleted", told: Job | Pod, known: Job | Pod): boolean {
+function isOld({ askedAt }: RunState, type: "applied" | "deleted", told: Job | Pod, known: Job | Pod): boolean {
   if (type === "deleted") return false;
   const order = compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion);
-  return order === 0 || (order < 0 && wasAsked);
+  return order === 0 || (order < 0 && askedAt !== null);
 }
 
 /**

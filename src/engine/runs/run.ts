@@ -4,6 +4,7 @@ import type { LogOptions } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
 import { type DeleteOptions, deleteJob } from "./delete-job.ts";
 import { livenessOf } from "./deletion.ts";
+import { type PostMortem, postMortem } from "./post-mortem.ts";
 import { RunLogs } from "./run-logs.ts";
 import type { RunRecord, Watched } from "./run-record.ts";
 import type { RunEvents, RunTopics } from "./topics.ts";
@@ -95,8 +96,8 @@ export class Run {
 
   /**
    * Resolves when the container's log can be read: it runs or has ended.
-   * @throws StartFailedError when it cannot start, RunGoneError when the run ended before it ran, RunTimeoutError,
-   * EngineStoppedError, or the signal's reason.
+   * @throws StartFailedError when it cannot start, RunGoneError when the run ended before it ran, TypeError when neither the Job
+   * nor its pod has such a container, RunTimeoutError, EngineStoppedError, or the signal's reason.
    */
   podReady(options: WaitOptions): Promise<Pod> {
     return this.#wait(options, "the pod being ready", ({ ready, end }) => {
@@ -109,7 +110,8 @@ export class Run {
 
   /**
    * Resolves with how the container's run ended; a failed start, a deletion, a deadline are ends too, not rejections.
-   * @throws RunTimeoutError, EngineStoppedError, or the signal's reason.
+   * @throws TypeError when neither the Job nor its pod has such a container, RunTimeoutError, EngineStoppedError, or the signal's
+   * reason.
    */
   terminated(options: WaitOptions): Promise<RunEnd> {
     return this.#wait(options, "the end", ({ end }) => end);
@@ -133,8 +135,10 @@ export class Run {
   /**
    * Every line of the container once, in order, over pods that replace each other. Starts when the container does, and ends when
    * it has ended and all was read. The iteration throws StartFailedError where the container cannot start.
+   * @throws TypeError when neither the Job nor its pod has such a container.
    */
   logs(options: LogOptions & { container: string; signal?: AbortSignal | undefined }): RunLogs {
+    this.#record.checkContainer(options.container);
     this.#record.watched(options.container);
     return new RunLogs(this.#host.cluster, this.#record, options);
   }
@@ -161,6 +165,23 @@ export class Run {
    */
   async delete(options: DeleteOptions = {}): Promise<void> {
     await deleteJob(this.#host.cluster, this, options);
+  }
+
+  /**
+   * What there is to know of a run that failed: last lines, image, node, who ended it, warning events. Asked of the server when it
+   * is called, within ten seconds. Null while it has not ended, and where it succeeded.
+   * @throws the signal's reason
+   */
+  async postMortem({
+    container,
+    signal,
+  }: {
+    container: string;
+    signal?: AbortSignal | undefined;
+  }): Promise<PostMortem | null> {
+    const end = this.endOf(container);
+    if (end === null || end.kind === "succeeded") return null;
+    return await postMortem(this.#host.cluster, this.#record, end, signal);
   }
 
   /** A Secret or ConfigMap that its containers name has just been created: `configErrorGraceMs` counts from now. */
@@ -204,15 +225,21 @@ export class Run {
     this.#host.forget(this.#record);
   }
 
+  /** `release()`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.release();
+  }
+
   #unsubscribe(isMeant: (subscription: Subscription) => boolean): void {
     for (const each of this.#subscriptions) if (isMeant(each)) each.stop();
     this.#subscriptions = this.#subscriptions.filter((each) => !isMeant(each));
   }
 
   #wait<T>(options: WaitOptions, what: string, take: (watched: Watched) => T | null): Promise<T> {
-    const watched = this.#record.watched(options.container);
+    const { container } = options;
     return this.#settle(options, what, () => {
-      const value = take(watched);
+      this.#record.checkContainer(container);
+      const value = take(this.#record.watched(container));
       return value === null ? null : { value };
     });
   }

@@ -8,13 +8,21 @@ export interface Trust {
   openSince: number | null;
   /** Since when one of them is not. Null: both are open. */
   lostSince: number | null;
+  /** The server answers, and refuses to open one that is lost (401, 403). */
+  isRefused: boolean;
   /** Until when both had told all that happened: a watch was lost then, and both had caught up before. */
   completeUntil: number;
   /** Up to which version the pods' watch has told all, and when it last told something. Null: not known. */
   podsTold: { version: string; at: number } | null;
 }
 
-export type WatchChange = { watch: "jobs" | "pods"; type: "open" | "lost"; at: number };
+export interface WatchChange {
+  watch: "jobs" | "pods";
+  type: "open" | "lost";
+  /** Of `lost`: the server refuses to open it. */
+  isRefused?: boolean;
+  at: number;
+}
 
 /** Of a recording that says nothing of its watches. */
 export const FULL_TRUST: Trust = {
@@ -22,6 +30,7 @@ export const FULL_TRUST: Trust = {
   isPodsOpen: true,
   openSince: Number.NEGATIVE_INFINITY,
   lostSince: null,
+  isRefused: false,
   completeUntil: Number.NEGATIVE_INFINITY,
   podsTold: null,
 };
@@ -35,9 +44,10 @@ export function noTrust(at: number): Trust {
 export const CATCH_UP_MS = 2_000;
 
 /** Pure: returns the same object when nothing changes. */
-export function reduceTrust(trust: Trust, { watch, type, at }: WatchChange): Trust {
+export function reduceTrust(trust: Trust, { watch, type, isRefused = false, at }: WatchChange): Trust {
   const isOpen = type === "open";
-  if ((watch === "jobs" ? trust.isJobsOpen : trust.isPodsOpen) === isOpen) return trust;
+  const isKnown = (watch === "jobs" ? trust.isJobsOpen : trust.isPodsOpen) === isOpen;
+  if (isKnown && (isOpen || isRefused === trust.isRefused)) return trust;
   const isJobsOpen = watch === "jobs" ? isOpen : trust.isJobsOpen;
   const isPodsOpen = watch === "pods" ? isOpen : trust.isPodsOpen;
   const { openSince } = trust;
@@ -49,6 +59,7 @@ export function reduceTrust(trust: Trust, { watch, type, at }: WatchChange): Tru
     isPodsOpen,
     openSince: areBothOpen ? at : null,
     lostSince: areBothOpen ? null : (trust.lostSince ?? at),
+    isRefused: !areBothOpen && (isOpen ? trust.isRefused : isRefused),
     completeUntil: hadCaughtUp ? at : trust.completeUntil,
   };
 }
@@ -59,6 +70,7 @@ export function withPodsTold(known: Trust, trust: Trust, podsTold: Trust["podsTo
     known.isJobsOpen === trust.isJobsOpen &&
     known.isPodsOpen === trust.isPodsOpen &&
     known.openSince === trust.openSince &&
+    known.isRefused === trust.isRefused &&
     known.podsTold?.at === podsTold?.at &&
     known.podsTold?.version === podsTold?.version;
   return isSame ? known : { ...trust, podsTold };

@@ -39,6 +39,7 @@ export interface RunEnd {
   signal: number | null;
   /** The most telling reason known: Job condition, disruption, or the container's own (`OOMKilled`, `Error`, …). */
   reason: string;
+  /** A sentence for people. Empty only where it succeeded. */
   message: string;
   container: string;
   podName: string | null;
@@ -114,10 +115,15 @@ export class RunTimeoutError extends RunError {
   }
 }
 
-/** `attach` was given a Job that this engine's watches will never tell of. The Job is left alone. */
+/** `attach` was given a Job that cannot be followed. The Job is left alone. */
 export class AttachFailedError extends RunError {
-  /** `not_selected`: it lacks labels that the engine selects by; `forbidden`: the server refuses `get jobs`. */
-  readonly reason: "not_selected" | "forbidden";
+  /**
+   * - `not_found`: the server has no Job of this name, and this engine has not seen one be deleted.
+   * - `not_selected`: it lacks labels that the engine selects by, so the watches will never tell of it.
+   * - `forbidden`: the watches do not tell of it, and the server refuses `get jobs`.
+   * - `several_pods`: `completions` or `parallelism` is more than 1, so it does not end with one pod.
+   */
+  readonly reason: "not_found" | "not_selected" | "forbidden" | "several_pods";
   constructor(
     namespace: string,
     jobName: string,

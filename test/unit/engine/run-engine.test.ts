@@ -399,12 +399,21 @@ describe("attach", () => {
     },
   );
 
-  it("to a Job that never was ends, after the server was asked once", async () => {
+  it("to a Job that never was says so, after the server was asked once", async () => {
     const { k8s, engine } = await start(patient);
     const run = engine.attach({ jobName: "never" });
+    const error = await run.terminated(MAIN).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(AttachFailedError);
+    expect(error).toMatchObject({ reason: "not_found", message: expect.stringContaining("there is none of this name") });
+    await expect(run.podReady(MAIN)).rejects.toBe(error);
+    expect(k8s.requests.count("get jobs")).toBe(1);
+  });
+
+  it("to a Job whose uid is known, and that the server does not have, says that it was deleted", async () => {
+    const { engine } = await start(patient);
+    const run = engine.attach({ jobName: "once", uid: "0b1c" });
     await expect(run.podReady(MAIN)).rejects.toThrow(RunGoneError);
     expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted", exitCode: null });
-    expect(k8s.requests.count("get jobs")).toBe(1);
   });
 
   it("to a Job that the watches do not select ends with an error that says so", async () => {

@@ -16,7 +16,7 @@ export class ToldInformer<T extends KubeObject> {
   readonly #store: Store<T>;
   readonly #truth: () => Iterable<T>;
   readonly #subscribers = new Set<(change: StoreChange<T>) => void>();
-  readonly #onWatch = new Set<(event: Pick<WatchEvent, "type" | "namespace" | "at">) => void>();
+  readonly #onWatch = new Set<(event: WatchEvent) => void>();
   #queue: Told<T>[] = [];
   #timer: NodeJS.Timeout | null = null;
   #isUp = true;
@@ -77,7 +77,7 @@ export class ToldInformer<T extends KubeObject> {
     return () => this.#subscribers.delete(onChange);
   }
 
-  onWatch(listener: (event: Pick<WatchEvent, "type" | "namespace" | "at">) => void): () => void {
+  onWatch(listener: (event: WatchEvent) => void): () => void {
     this.#onWatch.add(listener);
     return () => this.#onWatch.delete(listener);
   }
@@ -128,6 +128,7 @@ export class ToldInformer<T extends KubeObject> {
   }
 
   #tellWatch(type: WatchEvent["type"]): void {
-    for (const listener of [...this.#onWatch]) listener({ type, namespace: null, at: performance.now() });
+    for (const listener of [...this.#onWatch])
+      listener({ type, resource: "", namespace: null, error: null, at: performance.now() });
   }
 }
