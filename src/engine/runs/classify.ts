@@ -120,7 +120,10 @@ function externalCause(run: Context): Cause | null {
   const deletingAt = state.podDeletingAt;
   if (podFacts !== null && podFacts.disruption !== null && (deletingAt !== null || podFacts.hasEnded)) {
     if (mayRetry(run)) return null;
-    return { kind: "evicted", at: deletingAt ?? state.podEndedAt ?? run.now, ...namedEviction(podFacts.disruption) };
+    const at = deletingAt ?? state.podEndedAt ?? run.now;
+    // Whether another pod follows stands in the Job, of which the other watch may not have told yet.
+    const guess = job === null && state.jobDeletedAt === null;
+    return { kind: "evicted", at, ...namedEviction(podFacts.disruption), guess };
   }
   if (state.jobDeletedAt !== null) {
     // A Job that had ended before it was deleted (by its TTL) has said how.
@@ -155,8 +158,11 @@ function jobDeleted(at: number, end: JobEnd | null): Cause {
   return { kind: "job_deleted", at, reason: "JobDeleted", message: `the Job was deleted${last}` };
 }
 
-/** The run is over for this cause; say so when its details are known, cannot come any more, or have been waited for. */
-function settle(run: Context, cause: Cause): Outcome {
+/** The run has ended for this cause; say so when its details are known, cannot come any more, or have been waited for. */
+function settle(known: Context, cause: Cause): Outcome {
+  // A Job does not succeed with a failed container: that was before a restart, and its end is still to be told.
+  const isOfBefore = cause.kind === "succeeded" && ((known.ended ?? known.last)?.exitCode ?? 0) !== 0;
+  const run = isOfBefore ? { ...known, ended: null, last: null } : known;
   const { state, pod, policy, now } = run;
   // The container of a Job that succeeded has run, seen or not: the pods' watch is behind the Jobs', as on a busy cluster.
   const provesItRan = cause.kind === "succeeded";

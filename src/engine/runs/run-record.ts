@@ -37,7 +37,12 @@ export interface RecordHost {
 export interface Watched {
   ready: Pod | null;
   end: RunEnd | null;
+  /** When `end` was known. */
+  endedAt: number;
 }
+
+/** After the end of a run whose container is never told ended (its node is lost, or a watch), its log is followed for so long. */
+const LOG_AFTER_END_MS = 120_000;
 
 /**
  * The inside of a run: its state, what follows from it, and its one timer. The registry brings it frames; what it makes of them it
@@ -116,7 +121,7 @@ export class RunRecord implements LoggedRun {
   watched(container: string): Watched {
     let watched = this.#watched.get(container);
     if (watched === undefined) {
-      watched = { ready: null, end: null };
+      watched = { ready: null, end: null, endedAt: 0 };
       this.#watched.set(container, watched);
       this.#evaluate();
     }
@@ -187,7 +192,11 @@ export class RunRecord implements LoggedRun {
         // What a watch tells of its pod afterwards is of before.
         if (this.#isDeleted) return containerView(undefined, container);
         const current = livePods(this.#state).find(({ metadata }) => metadata.uid === uid);
-        return containerView(current, container);
+        const view = containerView(current, container);
+        const { end, endedAt } = this.watched(container);
+        // It will not start, whatever this pod still waits for; or what it does is not told any more.
+        const isLate = view.phase === "running" && performance.now() - endedAt >= LOG_AFTER_END_MS;
+        return end !== null && (view.phase === "waiting" || isLate) ? { ...view, phase: "ended" } : view;
       },
       onChange: (listener) => this.onChange(listener),
       server: this.#host.server,
@@ -229,8 +238,13 @@ export class RunRecord implements LoggedRun {
     const ends: RunEnd[] = [];
     let wakeAt = Number.POSITIVE_INFINITY;
     let ask: Ask | null = null;
+    const hasLivePods = livePods(state).length > 0;
     for (const [container, watched] of this.#watched) {
-      if (watched.end !== null) continue;
+      if (watched.end !== null) {
+        const logEndsAt = watched.endedAt + LOG_AFTER_END_MS;
+        if (hasLivePods && now < logEndsAt) wakeAt = Math.min(wakeAt, logEndsAt);
+        continue;
+      }
       const verdict = classify(state, container, this.policy, now);
       if (watched.ready === null && verdict.ready !== null) {
         watched.ready = verdict.ready;
@@ -240,6 +254,8 @@ export class RunRecord implements LoggedRun {
       wakeAt = Math.min(wakeAt, verdict.wakeAt ?? wakeAt);
       if (verdict.end === null || verdict.ask !== null) continue;
       watched.end = verdict.end;
+      watched.endedAt = now;
+      if (hasLivePods) wakeAt = Math.min(wakeAt, now + LOG_AFTER_END_MS);
       ends.push(verdict.end);
     }
     const deletion = deletionOf(state, now);

@@ -419,7 +419,7 @@ describe("a start that takes time", () => {
 
   it("counts from the Job's resumption, not from its creation", () => {
     const story = new Story().job(0, { suspend: true }).job(600_000, { suspend: false });
-    expect(story.verdict(600_000)).toMatchObject({ end: null, wakeAt: 720_000 });
+    expect(story.verdict(600_000)).toMatchObject({ end: null, wakeAt: 900_000 });
   });
 
   it("of another pod after a suspension is waited for as the first one's was", () => {
@@ -429,8 +429,8 @@ describe("a start that takes time", () => {
       .pod(5_001, { phase: "Running", claude: RUNNING, deleting })
       .pod(7_000, { phase: "Failed", claude: exit(137), deleting }, "deleted")
       .job(600_000, { suspend: false });
-    expect(story.verdict(600_000)).toMatchObject({ ready: null, end: null, wakeAt: 720_000 });
-    expect(story.verdict(720_000).end).toMatchObject({ kind: "failed", reason: "NoPod", exitCode: null });
+    expect(story.verdict(600_000)).toMatchObject({ ready: null, end: null, wakeAt: 900_000 });
+    expect(story.verdict(900_000).end).toMatchObject({ kind: "failed", reason: "NoPod", exitCode: null });
   });
 
   it("of a pod that is to try again is no start failure of the run, which has begun", () => {
@@ -458,13 +458,13 @@ describe("a start that takes time", () => {
     const message = "Scheduling is blocked due to non-empty scheduling gates";
     const gated: Condition = { type: "PodScheduled", status: "False", reason: "SchedulingGated", message };
     const held = new Story().job(0).pod(10, { isHomeless: true, conditions: [gated] });
-    expect(held.verdict(120_009).wakeAt).toBe(120_010);
-    expect(held.verdict(120_010).end).toMatchObject({
+    expect(held.verdict(300_009).wakeAt).toBe(300_010);
+    expect(held.verdict(300_010).end).toMatchObject({
       kind: "start_failed",
       startFailure: { code: "unschedulable", reason: "SchedulingGated", message },
     });
     const forgotten = new Story().job(0).pod(10, { isHomeless: true, conditions: [] });
-    expect(forgotten.verdict(120_010).end?.startFailure).toMatchObject({
+    expect(forgotten.verdict(300_010).end?.startFailure).toMatchObject({
       reason: "NotScheduled",
       message: "no scheduler has looked at the pod",
     });
@@ -472,8 +472,8 @@ describe("a start that takes time", () => {
 
   it("says so when no pod is ever made", () => {
     const story = new Story().job(0);
-    expect(story.verdict(0)).toMatchObject({ end: null, wakeAt: 120_000 });
-    expect(story.verdict(120_000).end?.startFailure).toMatchObject({ code: "unschedulable", reason: "NoPod" });
+    expect(story.verdict(0)).toMatchObject({ end: null, wakeAt: 300_000 });
+    expect(story.verdict(300_000).end?.startFailure).toMatchObject({ code: "unschedulable", reason: "NoPod" });
   });
 
   it("that the deadline cuts short is a failed start of the kind deadline", () => {

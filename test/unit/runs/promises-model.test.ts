@@ -1,4 +1,6 @@
 import { getEventListeners } from "node:events";
+import { performance as perfHooks } from "node:perf_hooks";
+import { Readable } from "node:stream";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Bus } from "../../../src/engine/bus.ts";
@@ -6,8 +8,10 @@ import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
 import { resolvePolicy } from "../../../src/engine/runs/policy.ts";
 import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "../../../src/engine/runs/registry.ts";
 import type { Run } from "../../../src/engine/runs/run.ts";
+import type { RunLogs } from "../../../src/engine/runs/run-logs.ts";
 import type { RunTopics } from "../../../src/engine/runs/topics.ts";
 import {
+  AttachFailedError,
   EngineStoppedError,
   type RunEnd,
   RunGoneError,
@@ -15,19 +19,23 @@ import {
   StartFailedError,
 } from "../../../src/engine/runs/types.ts";
 import { ApiError, type ApiRequest, type Cluster } from "../../../src/engine/transport/index.ts";
-import { CONTAINER, JOB, JobHistory, type JobTruth, NAMESPACE, OPERATIONS } from "./job-history.ts";
+import { CONTAINER, JOB, JobHistory, type JobTruth, NAMESPACE, OPERATIONS, type PodTruth } from "./job-history.ts";
 import { ToldInformer } from "./told-informer.ts";
 
 /** Longest lag between what happens and the watch's telling of it, less than the bounded waits of the runs. */
 const MAX_LAG_MS = 1_500;
+const PASS_STEPS = 60;
 /** When a caller that gives up does so. */
 const GIVE_UP_MS = 5_000;
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance", "Date"], now: Date.UTC(2026, 0, 1) });
+  // The log follower takes its clock from there, which fake timers leave as it is.
+  vi.spyOn(perfHooks, "now").mockImplementation(() => performance.now());
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
 });
 
 const lag = fc.constantFrom(0, 0, 1, 300, MAX_LAG_MS);
@@ -51,7 +59,7 @@ const command = fc.oneof(
     weight: 6,
     arbitrary: fc.record({
       do: fc.constant("ask" as const),
-      what: fc.constantFrom("podReady" as const, "terminated" as const, "gone" as const),
+      what: fc.constantFrom("podReady" as const, "terminated" as const, "gone" as const, "logs" as const),
       run: fc.nat(4),
       timeoutMs: fc.option(fc.constantFrom(1, 3_000, 60_000)),
       isAborted: fc.boolean(),
@@ -91,7 +99,7 @@ type Command = typeof command extends fc.Arbitrary<infer T> ? T : never;
 /** One question to a run, and how it was answered. */
 interface Question {
   run: Run;
-  what: "podReady" | "terminated" | "gone";
+  what: "podReady" | "terminated" | "gone" | "logs";
   askedAt: number;
   timeoutMs: number | null;
   abort: AbortController | null;
@@ -112,6 +120,7 @@ class World {
   readonly #seenEnds = new Map<string, { podName: string; exitCode: number; at: number }[]>();
   /** When the engine began to tell each run what it knows. */
   readonly #knownSince = new Map<Run, number>();
+  readonly #openLogs = new Set<{ uid: string; body: Readable }>();
   #isStopped = false;
   #hadGap = false;
 
@@ -119,6 +128,7 @@ class World {
     this.history = new JobHistory(options, ({ resource, type, object }) => {
       if (resource === "jobs") this.#jobs.tell({ type, object });
       else this.#pods.tell({ type, object });
+      for (const log of this.#openLogs) if (this.#hasEnded(log.uid)) log.body.push(null);
     });
     this.#registry = new RunRegistry({
       cluster: this.#server(),
@@ -193,10 +203,10 @@ class World {
     await vi.advanceTimersByTimeAsync(MAX_LAG_MS);
     this.history.syncJob();
     this.history.syncJob();
-    await vi.advanceTimersByTimeAsync(600_000);
+    await pass(600_000);
     this.#checkEnded();
     this.history.deleteEverything();
-    await vi.advanceTimersByTimeAsync(600_000);
+    await pass(600_000);
     for (const { answer, what, run } of this.#questions) {
       expect(answer, `${what} of ${run.uid} is never answered`).not.toBeNull();
     }
@@ -242,7 +252,12 @@ class World {
         expect(this.#isStopped).toBe(true);
         return;
       }
-      expect(what).toBe("podReady");
+      if (error instanceof AttachFailedError) {
+        expect(error.reason).toBe("not_found");
+        expect(this.#truthOf(run)?.deletedAt ?? 0).toBeLessThanOrEqual(answeredAt);
+        return;
+      }
+      expect(what).toMatch(/podReady|logs/);
       if (error instanceof RunGoneError) this.#checkEnd(run, error.end);
       else expect(error).toBeInstanceOf(StartFailedError);
       return;
@@ -252,6 +267,7 @@ class World {
       return;
     }
     const job = this.#truthOf(run);
+    if (what === "logs") return;
     if (what === "gone") {
       expect(job === undefined ? 0 : job.deletedAt).toBeLessThanOrEqual(answeredAt);
       return;
@@ -352,7 +368,7 @@ class World {
   /** What everyone who follows a run asks at once. */
   #add(run: Run): void {
     this.#runs.push(run);
-    for (const what of ["podReady", "terminated", "gone"] as const) this.#ask(run, what, null, false);
+    for (const what of ["podReady", "terminated", "gone", "logs"] as const) this.#ask(run, what, null, false);
   }
 
   #ask(run: Run, what: Question["what"], timeoutMs: number | null, isAborted: boolean): void {
@@ -381,7 +397,8 @@ class World {
       const left = [...this.history.pods.values()].filter(isOf(run.uid));
       expect.soft(left, "gone, and a pod of it still stands").toEqual([]);
     };
-    run[what](options).then(
+    const asked = what === "logs" ? readAll(run.logs(options)) : run[what](options);
+    asked.then(
       (value) => answered({ value }),
       (error) => answered({ error }),
     );
@@ -395,8 +412,47 @@ class World {
       if (this.history.job !== null) return this.history.job;
       throw new ApiError({ status: 404, reason: "NotFound", message: "no such Job", method: "GET", path: "" });
     };
-    return { json } as unknown as Cluster;
+    const open = async ({ path, query = {}, signal }: ApiRequest) => {
+      const pod = [...this.history.pods.values()].find(({ metadata }) => path.includes(`/pods/${metadata.name}/`));
+      const refuse = (status: number, message: string) =>
+        new ApiError({ status, reason: status === 404 ? "NotFound" : "BadRequest", message, method: "GET", path });
+      if (pod === undefined) throw refuse(404, `pods ${path} not found`);
+      const { uid } = pod.metadata;
+      if (this.#podTruth(uid)?.ranAt === null) throw refuse(400, `container "${CONTAINER}" is waiting to start`);
+      const body = new Readable({ read: () => undefined });
+      body.push(`${new Date(0).toISOString().replace("Z", "000000Z")} hello\n`);
+      const log = { uid, body };
+      this.#openLogs.add(log);
+      body.on("close", () => this.#openLogs.delete(log));
+      signal?.addEventListener("abort", () => body.destroy(), { once: true });
+      if (query.follow !== true || this.#hasEnded(uid)) body.push(null);
+      return { status: 200, headers: {}, body };
+    };
+    return { json, open } as unknown as Cluster;
   }
+
+  #podTruth(uid: string): PodTruth | undefined {
+    return this.history.jobs.flatMap(({ pods }) => pods).find((pod) => pod.uid === uid);
+  }
+
+  /** The container has, or its pod is deleted. */
+  #hasEnded(uid: string): boolean {
+    return this.#podTruth(uid)?.end != null || !this.history.pods.has(uid);
+  }
+}
+
+/** Streams take turns of the event loop, and only then set their timers. */
+async function pass(ms: number): Promise<void> {
+  for (let step = 0; step < PASS_STEPS; step += 1) {
+    await new Promise((resolve) => setImmediate(resolve));
+    await vi.advanceTimersByTimeAsync(ms / PASS_STEPS);
+  }
+}
+
+async function readAll(logs: RunLogs): Promise<number> {
+  let lines = 0;
+  for await (const batch of logs.batches()) lines += batch.length;
+  return lines;
 }
 
 function isOf(uid: string | null): (pod: Pod) => boolean {

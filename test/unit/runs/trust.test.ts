@@ -119,8 +119,24 @@ describe("an end that the watches may know more of", () => {
   it("waits a minute for a lost watch that may bring the details", () => {
     const trust = { ...INITIAL_STATE.trust, isPodsOpen: false, openSince: null, lostSince: 0, completeUntil: 0 };
     const state = reduceRun(complete, watch(0, trust));
-    expect(verdict(state, 1_000)).toMatchObject({ end: null, wakeAt: 65_000 });
-    expect(verdict(state, 65_000).end).toMatchObject({ kind: "succeeded" });
+    expect(verdict(state, 1_000)).toMatchObject({ end: null, ask: null, wakeAt: 60_000 });
+    expect(verdict(state, 60_000)).toMatchObject({ end: null, ask: { pods: true }, wakeAt: 65_000 });
+    expect(verdict(reduceRun(state, answer(60_100, false)), 65_000).end).toMatchObject({ kind: "succeeded" });
+  });
+
+  it.each<[string, boolean, number | null, number]>([
+    ["first a minute after a watch was lost", false, null, 70_000],
+    ["the server having answered before that, too", false, 5_000, 70_000],
+    ["then after as long again", false, 70_000, 130_000],
+    ["and after twice as long", false, 130_000, 250_000],
+    ["every ten minutes in the end", false, 5_000_000, 5_600_000],
+    ["sooner where the server refuses the watch", true, null, 20_000],
+  ])("is asked for while a watch is lost: %s", (_, isRefused, askedAt, expected) => {
+    const trust = reduceTrust(trusting(open(0, "jobs"), open(0, "pods")), { ...lost(10_000, "pods"), isRefused });
+    const asked = askedAt === null ? [] : [answer(askedAt, false)];
+    const state = fold(jobs(0, job(1)), pods(0, pod(2)), watch(10_000, trust), ...asked);
+    expect(verdict(state, 15_000)).toMatchObject({ end: null, ask: null, wakeAt: expected });
+    expect(verdict(state, expected).ask).toEqual({ job: true, pods: true });
   });
 });
 
