@@ -16,12 +16,13 @@ import { keyOf } from "./informer/store.ts";
 import { trimJob, trimPod } from "./informer/trim.ts";
 import { Keepalive } from "./keepalive/keepalive.ts";
 import type { Job, KubeObject, Pod } from "./kubernetes.ts";
-import type { JobManifest } from "./runs/launch.ts";
+import type { JobInput } from "./runs/launch.ts";
 import { LaunchQueue } from "./runs/launch-queue.ts";
 import { Launcher } from "./runs/launcher.ts";
 import { resolvePolicy } from "./runs/policy.ts";
 import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
+import { onlyContainer, type RunResult, type RunToEndOptions, runToEnd } from "./runs/run-to-end.ts";
 import { EngineStoppedError } from "./runs/types.ts";
 import { Scope } from "./scope.ts";
 import { publishProblems, ServerState } from "./server-state.ts";
@@ -159,19 +160,30 @@ export class RunEngine {
    * before the answer does. Waits for its turn: by `priority`, and while there are more of them than `maxConcurrent`, or than the
    * server bears at once. A run is one pod at a time, retries after each other: `completions` and `parallelism` are 1, as they
    * are where they are not given.
+   * Labels that the watches select by are put on Job and pod template where they are not there.
    * @throws TypeError for a manifest that the watches would not see or that is no run; ApiError, `AlreadyExists` when the name is taken.
    */
-  async launch(job: JobManifest, options: LaunchOptions = {}): Promise<Run> {
+  async launch(job: JobInput, options: LaunchOptions = {}): Promise<Run> {
     this.#throwIfStopped();
     return await this.#launcher.launch(job, options);
   }
 
   /**
-   * Follows a Job that stands already, is on its way, or has ended and may be gone. Makes a request only if the cache has none.
-   * What waits on the run rejects with AttachFailedError when that request shows that the watches do not select the Job, or is
-   * refused (403).
+   * A Job in one call: created, its log read line by line, awaited, deleted. Resolves also where it failed or could not start:
+   * `hasSucceeded`, `end` and `postMortem` say how.
+   * @throws what `launch` throws; the signal's reason; what `onLine` throws; EngineStoppedError
    */
-  attach(ref: { namespace?: string; jobName: string; uid?: string } & RunOptions): Run {
+  async run(job: JobInput, options: RunToEndOptions = {}): Promise<RunResult> {
+    const container = options.container ?? onlyContainer(job);
+    return await runToEnd(await this.launch(job, options), container, options);
+  }
+
+  /**
+   * Follows a Job that stands already, is on its way, or has ended and may be gone. Makes a request only if the cache has none.
+   * What waits on the run rejects with AttachFailedError where it cannot be followed: there is no such Job, the watches do not
+   * select it, `get jobs` is refused (403), or it is more than one run (`completions`, `parallelism`).
+   */
+  attach(ref: { namespace?: string | undefined; jobName: string; uid?: string | undefined } & RunOptions): Run {
     this.#throwIfStopped();
     const namespace = ref.namespace ?? this.#scope.defaultNamespace;
     this.#scope.check(namespace);

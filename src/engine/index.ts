@@ -12,6 +12,7 @@ export type {
   RunOptions,
   StartOptions,
 } from "./engine-types.ts";
+export type { EngineError } from "./errors.ts";
 export * from "./facts.ts";
 export type { ResourceInformerOptions } from "./informer/any-resource.ts";
 export type { BackoffOptions } from "./informer/backoff.ts";
@@ -35,13 +36,14 @@ export * from "./logs/index.ts";
 export { classify, type Verdict } from "./runs/classify.ts";
 export type { DeleteOptions } from "./runs/delete-job.ts";
 export { describe } from "./runs/describe.ts";
-export type { JobManifest } from "./runs/launch.ts";
+export type { JobInput, JobManifest } from "./runs/launch.ts";
 export type { LaunchLimits, QueueStats } from "./runs/launch-queue.ts";
 export { DEFAULT_POLICY, type RunPolicy } from "./runs/policy.ts";
 export type { PostMortem, WarningEvent } from "./runs/post-mortem.ts";
 export { Run, type WaitOptions } from "./runs/run.ts";
 export { RunLogs } from "./runs/run-logs.ts";
 export { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "./runs/run-state.ts";
+export type { RunResult, RunToEndOptions } from "./runs/run-to-end.ts";
 export type * from "./runs/topics.ts";
 export * from "./runs/types.ts";
 export type { ServerState } from "./server-state.ts";

@@ -1,7 +1,7 @@
 import type { RunEngineOptions } from "./engine-types.ts";
 import { isNamespaceName } from "./informer/any-resource.ts";
-import { type JobManifest, severalPods } from "./runs/launch.ts";
-import { shardLabels } from "./shard.ts";
+import { type JobInput, type JobManifest, severalPods } from "./runs/launch.ts";
+import { shardLabels, withLabels } from "./shard.ts";
 
 type ScopeOptions = Pick<RunEngineOptions, "kubeConfig" | "namespace" | "labels" | "shard">;
 
@@ -45,28 +45,36 @@ export class Scope {
     );
   }
 
-  /** @throws TypeError for a Job that the watches would not see, or that is more than one run */
-  checkManifest(job: JobManifest, namespace: string): void {
-    if (typeof job.metadata?.name !== "string" || job.metadata.name === "") {
+  /**
+   * The manifest as it is to be created: with the labels that the watches select by on the Job and its pod template.
+   * @throws TypeError for a Job that the watches would not see, or that is more than one run
+   */
+  manifestOf(input: JobInput): { namespace: string; name: string; manifest: JobManifest } {
+    const job = input as JobManifest;
+    const { name, namespace = this.defaultNamespace } = job.metadata ?? {};
+    if (typeof name !== "string" || name === "") {
       throw new TypeError(
-        `metadata.name must be a non-empty string, got ${JSON.stringify(job.metadata?.name)} (generateName is not supported)`,
+        `metadata.name must be a non-empty string, got ${JSON.stringify(name)} (generateName is not supported)`,
       );
     }
     this.check(namespace);
+    if (typeof job.spec?.template !== "object" || job.spec.template === null)
+      throw new TypeError(`spec.template must be a pod template, got ${JSON.stringify(job.spec?.template)}`);
     const several = severalPods(job.spec);
     if (several !== null) throw new TypeError(several);
     const labelled = {
       "metadata.labels": job.metadata.labels,
-      "spec.template.metadata.labels": job.spec?.template?.metadata?.labels,
+      "spec.template.metadata.labels": job.spec.template.metadata?.labels,
     };
     for (const [field, labels] of Object.entries(labelled)) {
       for (const [key, value] of Object.entries(this.labels)) {
-        if (labels?.[key] === value) continue;
+        if (labels?.[key] === undefined || labels[key] === value) continue;
         throw new TypeError(
-          `${field}[${JSON.stringify(key)}] must be ${JSON.stringify(value)}, which the watches select by; got ${JSON.stringify(labels?.[key])}`,
+          `${field}[${JSON.stringify(key)}] must be ${JSON.stringify(value)}, which the watches select by, or left out; got ${JSON.stringify(labels[key])}`,
         );
       }
     }
+    return { namespace, name, manifest: withLabels(job, { ...this.labels, ...this.shard }) };
   }
 }
 

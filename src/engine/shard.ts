@@ -22,6 +22,7 @@ export const SHARD_LABEL = "k8s-run-informer/shard";
 /** The Job belongs to another process since we looked. */
 export class ShardClaimError extends Error {
   override readonly name = "ShardClaimError";
+  readonly code = "shard_claimed";
   readonly namespace: string;
   readonly jobName: string;
   /** Value of the shard that has it now; null when it has none. */

@@ -278,6 +278,7 @@ export class Informer<T extends KubeObject> {
  */
 export class NotReadyError extends Error {
   override readonly name = "NotReadyError";
+  readonly code = "not_ready";
   constructor(resource: string, server: string, problem: Error | null, reason: unknown) {
     const why = problem?.message ?? "no answer yet";
     const givenUp = reason instanceof Error ? reason.message : String(reason);
@@ -289,6 +290,7 @@ export class NotReadyError extends Error {
 
 export class InformerStoppedError extends Error {
   override readonly name = "InformerStoppedError";
+  readonly code = "informer_stopped";
   constructor() {
     super("The informer was stopped before its first list was complete");
   }

@@ -1,3 +1,4 @@
+import type { V1Job } from "@kubernetes/client-node";
 import { createOnce } from "../create-once.ts";
 import { trimJob } from "../informer/trim.ts";
 import { jobsPath } from "../job-path.ts";
@@ -17,6 +18,9 @@ export interface JobManifest {
   };
   spec: { template: { metadata?: { labels?: Record<string, string> }; spec: object }; [field: string]: unknown };
 }
+
+/** What `launch` takes: a manifest, or a Job as client-node describes it. */
+export type JobInput = JobManifest | V1Job;
 
 /** Why a Job is no run, where it may have several pods at once or one after the other succeeded. Null: it is one. */
 export function severalPods(spec: Readonly<Record<string, unknown>> | undefined): string | null {

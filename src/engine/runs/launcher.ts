@@ -2,10 +2,9 @@ import type { Bus } from "../bus.ts";
 import type { LaunchOptions } from "../engine-types.ts";
 import { jobFacts } from "../facts.ts";
 import type { Scope } from "../scope.ts";
-import { withLabels } from "../shard.ts";
 import type { EngineTopics } from "../topics.ts";
 import { type Cluster, LinkedAbort } from "../transport/index.ts";
-import { createJob, type JobManifest } from "./launch.ts";
+import { createJob, type JobInput } from "./launch.ts";
 import type { LaunchQueue, Turn } from "./launch-queue.ts";
 import type { RunRegistry } from "./registry.ts";
 import type { Run } from "./run.ts";
@@ -28,10 +27,9 @@ export class Launcher {
     this.#options = options;
   }
 
-  async launch(job: JobManifest, { signal, policy, priority = 0 }: LaunchOptions): Promise<Run> {
+  async launch(job: JobInput, { signal, policy, priority = 0 }: LaunchOptions): Promise<Run> {
     const { cluster, scope, registry, queue, stopped } = this.#options;
-    const namespace = job.metadata.namespace ?? scope.defaultNamespace;
-    scope.checkManifest(job, namespace);
+    const { namespace, name, manifest } = scope.manifestOf(job);
     if (typeof priority !== "number" || Number.isNaN(priority))
       throw new TypeError(`priority must be a number, got ${String(priority)}`);
     const waiting = new LinkedAbort([signal, stopped]);
@@ -40,10 +38,10 @@ export class Launcher {
       turn.ended();
       throw stopped.reason;
     }
-    const { run, bind } = registry.expect(namespace, job.metadata.name, policy);
+    const { run, bind } = registry.expect(namespace, name, policy);
     const ended = new LinkedAbort([signal, run.closed]);
     try {
-      bind(await createJob(cluster, namespace, withLabels(job, scope.shard), ended.signal));
+      bind(await createJob(cluster, namespace, manifest, ended.signal));
       turn.created();
       this.#endWith(run, turn);
       return run;

@@ -36,6 +36,8 @@ export interface WarningEvent {
 }
 
 const LAST_LINES = 20;
+/** What there is now, in one read. */
+const TAIL = { tailLines: LAST_LINES, follow: false, lateLinesMs: 0 };
 const MAX_LINE = 500;
 /** Of all requests together. */
 const TIMEOUT_MS = 10_000;
@@ -148,7 +150,7 @@ async function lastLinesOf(
   const source = record.logSource(pod, container);
   if (source.view().startedAt === null) return [];
   const lines: string[] = [];
-  for await (const { text } of followLogs(cluster, source, { tailLines: LAST_LINES, signal })) {
+  for await (const { text } of followLogs(cluster, source, { ...TAIL, signal })) {
     lines.push(text.slice(0, MAX_LINE));
     if (lines.length > LAST_LINES) lines.shift();
   }

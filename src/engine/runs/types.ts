@@ -73,7 +73,6 @@ abstract class RunError extends Error {
   readonly jobName: string;
   constructor(namespace: string, jobName: string, message: string) {
     super(message);
-    this.name = new.target.name;
     this.namespace = namespace;
     this.jobName = jobName;
   }
@@ -81,6 +80,8 @@ abstract class RunError extends Error {
 
 /** The named container cannot start. */
 export class StartFailedError extends RunError {
+  override readonly name = "StartFailedError";
+  readonly code = "start_failed";
   readonly failure: StartFailure;
   constructor(namespace: string, jobName: string, failure: StartFailure) {
     const where = failure.container === null ? "" : ` (container ${failure.container})`;
@@ -95,6 +96,8 @@ export class StartFailedError extends RunError {
 
 /** The run ended before its container was ever seen running: Job or pod deleted, evicted. */
 export class RunGoneError extends RunError {
+  override readonly name = "RunGoneError";
+  readonly code = "run_gone";
   readonly end: RunEnd;
   constructor(namespace: string, jobName: string, end: RunEnd) {
     super(
@@ -108,6 +111,8 @@ export class RunGoneError extends RunError {
 
 /** The caller's own `timeoutMs` is over. The run goes on. */
 export class RunTimeoutError extends RunError {
+  override readonly name = "RunTimeoutError";
+  readonly code = "run_timeout";
   readonly timeoutMs: number;
   constructor(namespace: string, jobName: string, what: string, timeoutMs: number) {
     super(namespace, jobName, `Job ${namespace}/${jobName}: ${what} did not happen within ${timeoutMs} ms`);
@@ -117,6 +122,8 @@ export class RunTimeoutError extends RunError {
 
 /** `attach` was given a Job that cannot be followed. The Job is left alone. */
 export class AttachFailedError extends RunError {
+  override readonly name = "AttachFailedError";
+  readonly code = "attach_failed";
   /**
    * - `not_found`: the server has no Job of this name, and this engine has not seen one be deleted.
    * - `not_selected`: it lacks labels that the engine selects by, so the watches will never tell of it.
@@ -139,8 +146,9 @@ export class AttachFailedError extends RunError {
 
 /** `engine.stop()` or `run.release()` was called while the promise was pending. */
 export class EngineStoppedError extends Error {
+  override readonly name = "EngineStoppedError";
+  readonly code = "engine_stopped";
   constructor(message = "The run engine was stopped") {
     super(message);
-    this.name = "EngineStoppedError";
   }
 }

@@ -24,6 +24,7 @@ export interface ApiErrorOptions {
  */
 export class ApiError extends Error {
   override readonly name = "ApiError";
+  readonly code = "api_error";
   readonly status: number;
   readonly reason: string;
   readonly method: string;

@@ -1,6 +1,7 @@
 /** A kubeconfig that cannot be used. */
 export class KubeConfigError extends Error {
   override readonly name = "KubeConfigError";
+  readonly code = "kubeconfig_invalid";
   /** Where: `path`, `current-context`, `clusters[prod].cluster.proxy-url` … */
   readonly field: string;
   /** What stood there; never key or token. */

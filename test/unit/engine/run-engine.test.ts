@@ -404,7 +404,10 @@ describe("attach", () => {
     const run = engine.attach({ jobName: "never" });
     const error = await run.terminated(MAIN).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(AttachFailedError);
-    expect(error).toMatchObject({ reason: "not_found", message: expect.stringContaining("there is none of this name") });
+    expect(error).toMatchObject({
+      reason: "not_found",
+      message: expect.stringContaining("there is none of this name"),
+    });
     await expect(run.podReady(MAIN)).rejects.toBe(error);
     expect(k8s.requests.count("get jobs")).toBe(1);
   });
@@ -595,8 +598,9 @@ describe("an engine", () => {
   it("refuses a Job that its watches would not see", async () => {
     const { engine } = await start(patient);
     const bare = job("bare");
-    await expect(engine.launch({ ...bare, metadata: { name: "bare" } })).rejects.toThrow(
-      /metadata\.labels\["example\.com\/agent"\] must be "yes"/,
+    const contradicting = { name: "bare", labels: { "example.com/agent": "no" } };
+    await expect(engine.launch({ ...bare, metadata: contradicting })).rejects.toThrow(
+      /metadata\.labels\["example\.com\/agent"\] must be "yes", .* or left out; got "no"/,
     );
     await expect(engine.launch({ ...bare, metadata: { ...bare.metadata, namespace: "other" } })).rejects.toThrow(
       /namespace "other" is not watched/,
