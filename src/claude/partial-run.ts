@@ -1,4 +1,4 @@
-import type { RunEnd } from "../engine/index.ts";
+import { exitMessage, type RunEnd } from "../engine/index.ts";
 import { cutEnd } from "./json.ts";
 import type { ClaudeVerdict } from "./stream-json.ts";
 
@@ -34,7 +34,7 @@ export function podCause(end: RunEnd | null): string | null {
   const parts: string[] = [];
   // "Error" is what the kubelet calls every exit code but 0.
   if (end.reason !== "" && end.reason !== "Error" && end.reason !== "Completed") parts.push(`reason=${end.reason}`);
-  if (end.message !== "") parts.push(`message=${cutEnd(end.message.trim(), 500)}`);
+  if (end.message !== "" && end.message !== exitMessage(end)) parts.push(`message=${cutEnd(end.message.trim(), 500)}`);
   if (end.signal !== null && end.signal !== 0) parts.push(`signal=${end.signal}`);
   if (end.exitCode === 137) parts.push("killed by SIGKILL: out of memory, or still running when its grace was over");
   if (end.exitCode === 143) parts.push("ended by SIGTERM");

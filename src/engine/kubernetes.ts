@@ -64,8 +64,13 @@ export interface Job extends KubeObject {
     completions?: number;
     /** Only where it is more than 1. */
     parallelism?: number;
-    /** Of the containers and init containers of its template, in this order. */
-    containerNames?: readonly string[];
+    /** Only the names of its containers are kept. */
+    template?: {
+      readonly spec?: {
+        readonly containers?: readonly { readonly name: string }[];
+        readonly initContainers?: readonly { readonly name: string }[];
+      };
+    };
   };
   status: JobStatus;
 }

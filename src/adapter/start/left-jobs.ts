@@ -23,13 +23,14 @@ export interface DeletionInput {
 export type Target = { readonly name: string } & JobIdentity;
 
 /** A Job as the server has it: the cache keeps no volumes and no environment. */
-export interface FullJob extends Job {
-  readonly spec: Job["spec"] & {
+export interface FullJob extends Omit<Job, "spec"> {
+  readonly spec: Omit<Job["spec"], "template"> & {
     readonly ttlSecondsAfterFinished?: number;
     readonly template?: {
       readonly spec?: {
         readonly volumes?: readonly { readonly secret?: { readonly secretName?: string } }[];
         readonly containers?: readonly {
+          readonly name: string;
           readonly env?: readonly { readonly valueFrom?: { readonly secretKeyRef?: { readonly name?: string } } }[];
         }[];
       };

@@ -36,7 +36,7 @@ export const trimJob: Trim<Job> = (raw) => {
     if (typeof value === "number" && value > 1) job.spec[key] = value;
   }
   const template = asRecord(asRecord(spec.template)?.spec);
-  if (template !== null) job.spec.containerNames = trimNames(template);
+  if (template !== null) job.spec.template = trimTemplate(template);
   for (const key of ["active", "succeeded", "failed", "terminating"] as const) {
     if (typeof status[key] === "number") job.status[key] = status[key];
   }
@@ -81,11 +81,14 @@ function trimPodSpec(raw: Record<string, unknown>): Pod["spec"] {
   });
 }
 
-function trimNames({ containers, initContainers }: Record<string, unknown>): readonly string[] {
+type JobTemplate = NonNullable<Job["spec"]["template"]>;
+
+function trimTemplate({ containers, initContainers }: Record<string, unknown>): JobTemplate {
   const key = `${keyOfContainers(containers)}\0${keyOfContainers(initContainers)}`;
-  return shared(containerNames, key, () =>
-    [containers, initContainers].flatMap((each) => (trimContainers(each) ?? []).map(({ name }) => name)),
-  );
+  return shared(templates, key, () => {
+    const names = (raw: unknown) => (trimContainers(raw) ?? []).map(({ name }) => ({ name }));
+    return { spec: { containers: names(containers), initContainers: names(initContainers) } };
+  });
 }
 
 function keyOfContainers(raw: unknown): string {
@@ -283,7 +286,7 @@ function intern(text: string): string {
 }
 
 const podSpecs = new Map<string, Pod["spec"]>();
-const containerNames = new Map<string, readonly string[]>();
+const templates = new Map<string, JobTemplate>();
 const conditionSets = new Map<string, Condition[]>();
 
 /** One frozen copy of each value that recurs, by what it was made from. Bounded as the strings are. */

@@ -10,7 +10,7 @@ import {
 import type { Pod } from "../kubernetes.ts";
 import type { RunPolicy } from "./policy.ts";
 import type { RunState } from "./run-state.ts";
-import type { RunEnd, RunEndKind } from "./types.ts";
+import { exitMessage, type RunEnd, type RunEndKind } from "./types.ts";
 
 /** One state, seen for one container: what `classify` decides by. */
 export interface Context {
@@ -91,7 +91,7 @@ export function finish(run: Context, kind: RunEndKind, { reason, message }: Word
     exitCode: ended?.exitCode ?? (kind === "succeeded" ? 0 : null),
     signal: ended?.signal ?? null,
     reason: (kind === "failed" ? ended?.reason : undefined) || reason,
-    message: (kind === "failed" ? ended?.message : undefined) || message || ended?.message || exitWords(run, kind),
+    message: (kind === "failed" ? ended?.message : undefined) || message || ended?.message || "",
     container: run.container,
     podName: pod?.metadata.name ?? null,
     startedAt: ended?.startedAt ?? null,
@@ -100,19 +100,10 @@ export function finish(run: Context, kind: RunEndKind, { reason, message }: Word
     jobCondition:
       condition === null ? null : { type: condition.type, reason: condition.reason, message: condition.message },
   };
+  if (kind !== "succeeded" && end.message === "") end.message = exitMessage(end);
   if (kind === "deadline" && !run.ran && !state.ranBefore.has(run.container)) {
     const startFailure = { code: "deadline" as const, reason, message, container: null, exitCode: null };
     end.startFailure = { ...startFailure, podName: end.podName };
   }
   return end;
-}
-
-/** Of an end of which Kubernetes says nothing but an exit code. */
-function exitWords({ container, ended, last }: Context, kind: RunEndKind): string {
-  const end = ended ?? last;
-  if (kind === "succeeded") return "";
-  if (end === null) return `container ${container} did not end by itself`;
-  const how = end.reason === "OOMKilled" ? "was killed for its memory" : "ended";
-  const signal = end.signal === null ? "" : ` by signal ${end.signal}`;
-  return `container ${container} ${how}${signal} with exit code ${end.exitCode}`;
 }

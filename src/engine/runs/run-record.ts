@@ -37,12 +37,7 @@ export interface RecordHost {
 export interface Watched {
   ready: Pod | null;
   end: RunEnd | null;
-  /** When `end` was known. */
-  endedAt: number;
 }
-
-/** After the end of a run whose container is never told ended (its node is lost, or a watch), its log is followed for so long. */
-const LOG_AFTER_END_MS = 120_000;
 
 /**
  * The inside of a run: its state, what follows from it, and its one timer. The registry brings it frames; what it makes of them it
@@ -107,11 +102,10 @@ export class RunRecord implements LoggedRun {
   /** @throws TypeError for a name that neither the Job's template nor its pod has. */
   checkContainer(container: string): void {
     const { job, pod } = this.#state;
-    const names = new Set(job?.spec.containerNames);
-    if (names.size === 0 || names.has(container)) return;
+    const template = job?.spec.template?.spec;
+    if (template === undefined) return;
     // A webhook may have put one into the pod.
-    for (const each of pod === null ? [] : [...pod.spec.containers, ...(pod.spec.initContainers ?? [])])
-      names.add(each.name);
+    const names = new Set([template, pod?.spec].flatMap((spec) => (spec === undefined ? [] : namesOf(spec))));
     if (names.has(container)) return;
     throw new TypeError(
       `container must be one of Job ${this.ref.namespace}/${this.ref.jobName}: ${[...names].join(", ")}; got ${JSON.stringify(container)}`,
@@ -121,7 +115,7 @@ export class RunRecord implements LoggedRun {
   watched(container: string): Watched {
     let watched = this.#watched.get(container);
     if (watched === undefined) {
-      watched = { ready: null, end: null, endedAt: 0 };
+      watched = { ready: null, end: null };
       this.#watched.set(container, watched);
       this.#evaluate();
     }
@@ -192,11 +186,7 @@ export class RunRecord implements LoggedRun {
         // What a watch tells of its pod afterwards is of before.
         if (this.#isDeleted) return containerView(undefined, container);
         const current = livePods(this.#state).find(({ metadata }) => metadata.uid === uid);
-        const view = containerView(current, container);
-        const { end, endedAt } = this.watched(container);
-        // It will not start, whatever this pod still waits for; or what it does is not told any more.
-        const isLate = view.phase === "running" && performance.now() - endedAt >= LOG_AFTER_END_MS;
-        return end !== null && (view.phase === "waiting" || isLate) ? { ...view, phase: "ended" } : view;
+        return containerView(current, container);
       },
       onChange: (listener) => this.onChange(listener),
       server: this.#host.server,
@@ -238,13 +228,8 @@ export class RunRecord implements LoggedRun {
     const ends: RunEnd[] = [];
     let wakeAt = Number.POSITIVE_INFINITY;
     let ask: Ask | null = null;
-    const hasLivePods = livePods(state).length > 0;
     for (const [container, watched] of this.#watched) {
-      if (watched.end !== null) {
-        const logEndsAt = watched.endedAt + LOG_AFTER_END_MS;
-        if (hasLivePods && now < logEndsAt) wakeAt = Math.min(wakeAt, logEndsAt);
-        continue;
-      }
+      if (watched.end !== null) continue;
       const verdict = classify(state, container, this.policy, now);
       if (watched.ready === null && verdict.ready !== null) {
         watched.ready = verdict.ready;
@@ -254,8 +239,6 @@ export class RunRecord implements LoggedRun {
       wakeAt = Math.min(wakeAt, verdict.wakeAt ?? wakeAt);
       if (verdict.end === null || verdict.ask !== null) continue;
       watched.end = verdict.end;
-      watched.endedAt = now;
-      if (hasLivePods) wakeAt = Math.min(wakeAt, now + LOG_AFTER_END_MS);
       ends.push(verdict.end);
     }
     const deletion = deletionOf(state, now);
@@ -313,6 +296,13 @@ export class RunRecord implements LoggedRun {
     this.#lastPhase = key;
     this.publish("phase", change);
   }
+}
+
+function namesOf({
+  containers = [],
+  initContainers = [],
+}: NonNullable<NonNullable<Job["spec"]["template"]>["spec"]>): string[] {
+  return [...containers, ...initContainers].map(({ name }) => name);
 }
 
 function ownerUid(pod: Pod): string | null {

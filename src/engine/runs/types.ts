@@ -50,6 +50,13 @@ export interface RunEnd {
   jobCondition: { type: string; reason: string; message: string } | null;
 }
 
+/** The message of an end of which Kubernetes says no more than this. */
+export function exitMessage({ container, exitCode, signal, reason }: Omit<RunEnd, "message">): string {
+  if (exitCode === null) return `container ${container} did not end by itself`;
+  const how = reason === "OOMKilled" ? "was killed for its memory" : "ended";
+  return `container ${container} ${how}${signal === null ? "" : ` by signal ${signal}`} with exit code ${exitCode}`;
+}
+
 export type RunPhase =
   | "unknown"
   | "created"
