@@ -32,7 +32,7 @@ const FORBIDDEN: readonly (readonly [RegExp, string])[] = [
 export function adviceFor(status: number, said: unknown): string {
   switch (status) {
     case 401:
-      return "the credentials were refused, also after reading them again: log in anew, or check the token or certificate of the kubeconfig's user";
+      return "the credentials were refused, also after reading them again: log in again, or check the token or certificate of the kubeconfig's user";
     case 403:
       if (typeof said !== "string") return "this is not the API server's answer: a proxy before it refused the request";
       return FORBIDDEN.find(([pattern]) => pattern.test(said))?.[1] ?? "";

@@ -194,7 +194,7 @@ function readable(body: string, headers: Headers): string {
   return `an HTML page ${JSON.stringify(excerpt(title))}, so a proxy or load balancer answered, not Kubernetes`;
 }
 
-/** The API server redirects nobody; kubectl does not follow, either. Without the query, which may hold a login's state. */
+/** The API server does not redirect, and kubectl does not follow. Without the query, which may hold a login's state. */
 function redirection(status: number, headers: Headers): string {
   const to = String(headers.location ?? "");
   if (status < 300 || status > 399 || to === "") return "";

@@ -167,7 +167,7 @@ export class ConnectionPool {
     if (connection.limit > 0) onChange(connection);
   }
 
-  /** No connection can be had: all who wait for one are told, instead of each waiting for an attempt of its own. */
+  /** No connection can be had: all requests that wait for one fail, instead of each waiting for an attempt of its own. */
   #failQueue(error: Error): void {
     for (const waiting of this.#queue) waiting.fail(error);
     this.#queue.clear();

@@ -75,7 +75,7 @@ export class Credentials {
   }
 
   #read(): Promise<Credential> {
-    // A plugin that hangs is waited for again, not started again: nobody would ever end the many.
+    // A plugin that hangs is waited for again, not started again: each start would leave one more process.
     const underWay = this.#underWay ?? this.#readOnce();
     this.#underWay = underWay;
     const ended = () => {
@@ -84,7 +84,7 @@ export class Credentials {
     underWay.then(ended, ended);
     const reading = withTimeout(underWay, userName(this.#kubeConfig));
     this.#current = reading;
-    // While it is read, nobody reads it again.
+    // Until it is read, there is no second reading.
     this.#readAgainAt = Number.POSITIVE_INFINITY;
     reading.then(
       ({ readAgainAt }) => {

@@ -20,7 +20,7 @@ export type Lane = "short" | "long";
 const LANES = {
   // A list should come at the line's speed; 16 connections are enough for one-shots where HTTP/2 is not spoken.
   short: { streamWindowBytes: 1024 * 1024, maxHttp1Connections: 16 },
-  // 1 000 logs that nobody reads hold 250 MB at the most.
+  // 1 000 logs without a reader hold 250 MB at the most.
   long: { streamWindowBytes: 256 * 1024, maxHttp1Connections: Number.POSITIVE_INFINITY },
 } as const;
 

@@ -2,9 +2,9 @@ import { once } from "node:events";
 import fs from "node:fs";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
-import { setTimeout as delay } from "node:timers/promises";
 import type { KubeCluster } from "./kube-config.ts";
 import { codeOf } from "./kube-config-error.ts";
+import { abortable, LinkedAbort } from "./linked-abort.ts";
 
 /** What a plugin gave: a token, a client certificate, or both. */
 export interface PluginCredential {
@@ -71,7 +71,11 @@ export class ExecPlugin {
     try {
       const [code, killedBy] = (await once(child, "exit")) as [number | null, string | null];
       // What the plugin leaves running in the background may hold its pipes open.
-      await Promise.race([closed, delay(LAST_WORDS_MS)]);
+      const late = () => new Error("the output has no end");
+      const bound = new LinkedAbort([signal], { ms: LAST_WORDS_MS, reason: late });
+      await abortable(closed, bound.signal).catch(() => undefined);
+      bound.release();
+      signal.throwIfAborted();
       if (code === 0) return printed.text();
       const ended = `${command} ended with ${killedBy === null ? `exit code ${code}` : `signal ${killedBy}`}`;
       throw new Error([said.text().trim(), ended].filter(Boolean).join(": "));

@@ -12,7 +12,7 @@ export interface Http2ConnectionOptions {
   origin: string;
   /** Our own ceiling; the server's SETTINGS_MAX_CONCURRENT_STREAMS (Kubernetes: 100 or 250) may lower it. */
   maxStreams: number;
-  /** What the server may send on one stream before we read it; so much memory may a stream hold that nobody reads. */
+  /** What the server may send on one stream before we read it; a stream without a reader may hold so much memory. */
   streamWindowBytes: number;
   pingIntervalMs: number;
   pingTimeoutMs: number;
@@ -237,7 +237,7 @@ function exchangeOn(
 ): Exchange {
   const exchange = new Exchange(outgoing, () => {
     if (!stream.closed) stream.close(CANCEL);
-    // At once, without waiting for data that nobody reads to drain: the RST_STREAM is queued already.
+    // At once, without waiting for unread data to drain: the RST_STREAM is queued already.
     stream.destroy();
   });
   // Node ends a stream alike whether the server has ended it (END_STREAM), has reset it with NO_ERROR or CANCEL, or has gone after

@@ -6,7 +6,7 @@ import { secureContext } from "./secure-context.ts";
 
 /**
  * That the current context leads to a cluster and user that can be used. Nothing else is looked at, as kubectl does not: an
- * unfinished entry that nobody uses harms nobody.
+ * unfinished entry beside it has no effect.
  *
  * @throws KubeConfigError
  */

@@ -21,7 +21,7 @@ export function parseText(text: string, source: string): unknown {
     throw new KubeConfigError(
       "path",
       `${source}, which is no YAML${lineOf(cause)}`,
-      "mend its syntax; `kubectl config view --kubeconfig …` reads it too",
+      "correct its syntax; `kubectl config view --kubeconfig …` reads it too",
     );
   }
 }

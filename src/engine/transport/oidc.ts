@@ -68,7 +68,7 @@ export class OidcSession {
     const { refreshToken } = this.#tokens;
     const issuer = textOf(this.#config["idp-issuer-url"]);
     if (refreshToken === undefined)
-      throw new Error("the OIDC token has run out and there is no refresh token: log in anew");
+      throw new Error("the OIDC token has run out and there is no refresh token: log in again");
     if (issuer === undefined || !URL.canParse(issuer))
       throw new Error("the OIDC token has run out and idp-issuer-url is no URL");
     const discovery = await this.#ask(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`, null);
@@ -82,7 +82,7 @@ export class OidcSession {
       throw new Error(
         status === 200
           ? "the identity provider's answer holds no id_token: log in with the scope openid, and let the provider give one at refresh"
-          : `the identity provider refused the refresh token (HTTP ${status}${why === "" ? "" : `, ${why}`}): log in anew`,
+          : `the identity provider refused the refresh token (HTTP ${status}${why === "" ? "" : `, ${why}`}): log in again`,
       );
     }
     // A provider need not give a new refresh token with each token (RFC 6749, 6).

@@ -26,7 +26,7 @@ export interface Row {
   sees?: Seen;
   /** Of our error. */
   refused?: RegExp;
-  /** Where kubectl does otherwise, why. Else it is held to do the same: to be seen alike, or to refuse. */
+  /** Where kubectl does otherwise, why. Else it has to do the same: be seen alike, or refuse. */
   kubectl?: string;
   encode?: (text: string) => Buffer;
 }
@@ -127,7 +127,7 @@ const PROVIDERS: Row[] = [
     sees: bearer("gke-gcloud-auth-plugin server=$SERVER"),
   },
   {
-    name: "GKE, the auth-provider of old",
+    name: "GKE, the old auth-provider",
     files: config({ user: { "auth-provider": { name: "gcp", config: { "access-token": "x" } } } }),
     refused: /auth-provider\.name: got "gcp".*gke-gcloud-auth-plugin/,
   },
@@ -142,7 +142,7 @@ const PROVIDERS: Row[] = [
     sees: bearer("kubelogin get-token --login azurecli --server-id 6dae42f8"),
   },
   {
-    name: "AKS, the auth-provider of old",
+    name: "AKS, the old auth-provider",
     files: config({ user: { "auth-provider": { name: "azure", config: {} } } }),
     refused: /auth-provider\.name: got "azure".*kubelogin/,
   },
@@ -277,7 +277,7 @@ const PROVIDERS: Row[] = [
     refused: /CredentialsError.*run out and there is no refresh token/,
   },
   {
-    name: "an auth-provider that nobody knows",
+    name: "an unknown auth-provider",
     files: config({ user: { "auth-provider": { name: "ldap" } } }),
     refused: /CredentialsError.*no auth provider of the name "ldap"/,
   },
@@ -668,7 +668,7 @@ const BROKEN: Row[] = [
   },
   { name: "a neighbour without a cluster", files: `${YAML}- name: scratch\n  context: {namespace: team}\n`, sees: T1 },
   {
-    name: "a neighbour with an auth-provider of old",
+    name: "a neighbour with an old auth-provider",
     files: YAML.replace("users:\n", "users:\n- name: old\n  user: {auth-provider: {name: gcp}}\n"),
     sees: T1,
   },

@@ -333,7 +333,7 @@ describe("credentials", () => {
     expect(await subject()).toBe("me-3");
   });
 
-  test("a 401 that comes after the same credentials were read anew", async () => {
+  test("a 401 that comes after the same credentials were read again", async () => {
     vi.useFakeTimers({ toFake: ["Date"] });
     cleanups.push(() => vi.useRealTimers());
     let valid = "Bearer one";
@@ -450,7 +450,7 @@ describe("an exec plugin", () => {
     expect(await asked).toMatchObject({ authorization: "Bearer one" });
   });
 
-  test("a listener of its words that throws harms nobody", async () => {
+  test("a listener of its words that throws has no effect on the request", async () => {
     const server = await start();
     const warned = new Promise((resolve) => process.once("warning", resolve));
     const { exec } = await noting(`console.error("hello"); ${printing({ token: "one" })}`);
@@ -508,7 +508,7 @@ describe("an exec plugin", () => {
     expect(performance.now() - began).toBeLessThan(10_000);
   });
 
-  test("is told of the cluster where the kubeconfig says so, its CA from the file", async () => {
+  test("gets the cluster where the kubeconfig says so, its CA from the file", async () => {
     const server = await start();
     const { cert } = await serverCertificate();
     await file("ca.crt", cert);
@@ -621,7 +621,7 @@ describe("OIDC", () => {
       "a spent refresh token",
       400,
       { error: "invalid_grant", error_description: "Session not active" },
-      /refused the refresh token \(HTTP 400, invalid_grant: Session not active\): log in anew/,
+      /refused the refresh token \(HTTP 400, invalid_grant: Session not active\): log in again/,
     ],
     ["an answer without id_token", 200, { access_token: "a" }, /holds no id_token: log in with the scope openid/],
     ["a login page", 503, "<html>login</html>", /refused the refresh token \(HTTP 503\)/],

@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import fs from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Cluster, KubeConfigError, loadKubeConfig } from "../../../src/engine/transport/index.ts";
 import { base64, certificate, kubeConfigObject, kubeConfigOf, serverCertificate } from "./api-server.ts";
@@ -166,4 +168,41 @@ describe("loadKubeConfig", () => {
       "clusters[test].cluster.server",
     );
   });
+
+  test("an object and a text need no file, and are not changed", async () => {
+    const object = kubeConfigObject({ server }, { token: "t" });
+    const before = structuredClone(object);
+    const kubeConfig = loadKubeConfig(object);
+    kubeConfig.setCurrentContext("other");
+    expect(object).toEqual(before);
+    for (const source of [object, JSON.stringify(object), `# mine\n${JSON.stringify(object)}`])
+      expect(loadKubeConfig(source).getCurrentUser()?.token).toBe("t");
+    const error = failure(() => loadKubeConfig("users:\n- name: u\n  user: { token: SECRET"));
+    expect(error.message).toMatch(/path: got the text, which is no YAML in line 3/);
+    expect(`${error.message}${String(error.cause)}`).not.toMatch(/SECRET/);
+  });
+
+  test("the context asked for, also where the current one is unusable", async () => {
+    const object = kubeConfigObject({ server }, { token: "t" });
+    object["current-context"] = "gone";
+    expect(loadKubeConfig(object, { context: "test" }).getCurrentContext()).toBe("test");
+    expect(failure(() => loadKubeConfig(object, { context: "prod" })).message).toMatch(
+      /got "prod"; choose one of: test/,
+    );
+  });
+});
+
+test("importing the engine loads neither client-node nor what only connections need", async () => {
+  const engine = new URL("../../../src/engine/index.ts", import.meta.url).href;
+  const script = `
+    import { registerHooks } from "node:module";
+    const seen = [];
+    registerHooks({ resolve: (specifier, context, next) => (seen.push(specifier), next(specifier, context)) });
+    await import(${JSON.stringify(engine)});
+    console.log(JSON.stringify(seen));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
+  const seen = new Set<string>(JSON.parse(stdout));
+  expect(seen).toContain("js-yaml");
+  for (const heavy of ["@kubernetes/client-node", "socks", "node:http", "node:https", "node:http2", "node:tls"])
+    expect(seen).not.toContain(heavy);
 });
