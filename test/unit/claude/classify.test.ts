@@ -276,6 +276,30 @@ describe("without a result", () => {
     expect(message(lines, { exitCode: 3 })).toBe('Claude exited with code 3: {"no":"type"}');
   });
 
+  test("what the agent wrote to stderr before it ended is in the message", () => {
+    expect(message([init, said("x"), "boom: it broke"], { exitCode: 1 })).toContain(
+      "exited with code 1: boom: it broke",
+    );
+    expect(message(["a warning at the start", init, "boom: it broke"], { exitCode: 1 })).toBe(
+      "Claude exited with code 1: boom: it broke",
+    );
+    const trace = [
+      "node:internal/x:394",
+      "    throw error;",
+      "    ^",
+      "",
+      "TypeError: x is no function",
+      "    at f (a.js:1)",
+    ];
+    expect(message([init, said("x"), ...trace, "Node.js v24"], { exitCode: 1 })).toContain(
+      "TypeError: x is no function",
+    );
+    const ended = { type: "result", subtype: "error_during_execution", is_error: true, num_turns: 1 };
+    expect(message([init, said("x"), ended, "boom: it broke"], { exitCode: 1 })).toBe(
+      "Claude run failed: subtype=error_during_execution: boom: it broke",
+    );
+  });
+
   test("only init: exited immediately; nothing: the bare code; unknown code: -1", () => {
     expect(message([init], { exitCode: 1 })).toContain("immediately after init (model claude-x, code 1)");
     expect(message([], { exitCode: 1 })).toBe("Claude exited with code 1");

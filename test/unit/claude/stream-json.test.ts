@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ClaudeResultParser } from "../../../src/claude/stream-json.ts";
+import { parseStdoutLine } from "../../../src/claude/ui-parser.ts";
 import { recording, verdictOf } from "./runs.ts";
 
 const init = { type: "system", subtype: "init", session_id: "S-1", model: "claude-x" };
@@ -99,6 +100,99 @@ describe("verdict", () => {
   test("is_error and error subtypes are no success", () => {
     expect(verdictOf([{ ...done, is_error: true }]).isSuccess).toBe(false);
     expect(verdictOf([{ ...done, subtype: "error_during_execution" }]).isSuccess).toBe(false);
+  });
+});
+
+describe("which result counts", () => {
+  const result = (text: string, more: object = {}) => ({ ...done, num_turns: 1, result: text, ...more });
+  const notification = { origin: { kind: "task-notification" } };
+
+  test.each([
+    [
+      "one that answers a notification of the run before is progress",
+      [result("", { ...notification, num_turns: 0 })],
+      false,
+      null,
+    ],
+    [
+      "also one for which the model spoke",
+      [said("It was stopped."), result("It was stopped.", notification)],
+      false,
+      "It was stopped.",
+    ],
+    [
+      "the prompt's own follows",
+      [result("", { ...notification, num_turns: 0 }), said("x"), result("Mine.")],
+      true,
+      "Mine.",
+    ],
+    [
+      "an empty one of no turn after the answer says nothing",
+      [result("Mine."), result("", { num_turns: 0 })],
+      true,
+      "Mine.",
+    ],
+    [
+      "a failed one of no turn after the answer says nothing",
+      [result("Mine."), result("", { num_turns: 0, subtype: "error_during_execution", is_error: true })],
+      true,
+      "Mine.",
+    ],
+    [
+      "a background task's own turn has the last word",
+      [result("Started."), said("y"), result("Done.", notification)],
+      true,
+      "Done.",
+    ],
+    ["work that went on after it has not ended", [result("Started."), said("y")], false, "Started."],
+    [
+      "a subagent that goes on after it does not change it",
+      [result("Started."), { ...said("y"), parent_tool_use_id: "t" }],
+      true,
+      "Started.",
+    ],
+  ] as const)("%s", (_what, events, hasResult, summary) => {
+    expect(verdictOf([init, ...events])).toMatchObject({ hasResult, isSuccess: hasResult, summary });
+  });
+
+  test("costs go on from result to result, turns are of each", () => {
+    const events = [
+      result("a", { num_turns: 2, total_cost_usd: 0.1 }),
+      result("b", { num_turns: 3, total_cost_usd: 9.99 }),
+    ];
+    const zeroed = result("", { num_turns: 0, total_cost_usd: 0, usage: {} });
+    const verdict = verdictOf([init, ...events, zeroed]);
+    expect(verdict).toMatchObject({ summary: "b", costUsd: 9.99 });
+    expect(verdict.result?.json).toMatchObject({ num_turns: 5 });
+    expect(verdict.usage).toEqual({ inputTokens: 14, cachedInputTokens: 6, outputTokens: 10 });
+  });
+
+  test("an answer that is no text is the summary, and stands in the result", () => {
+    const verdict = verdictOf([init, { ...done, result: "", structured_output: { colour: "red" } }]);
+    expect(verdict.summary).toBe('{"colour":"red"}');
+    expect(verdict.result?.json).toMatchObject({ structured_output: { colour: "red" } });
+    const large = verdictOf([init, { ...done, result: "", structured_output: { text: "x".repeat(1_000_000) } }]);
+    expect(JSON.stringify(large).length).toBeLessThan(300_000);
+  });
+
+  test("what it is at: working, background, done", () => {
+    const parser = new ClaudeResultParser();
+    const activityAt = (event: object) => {
+      parser.push(JSON.stringify(event));
+      return parser.activity();
+    };
+    const tasks = (...all: object[]) => ({ type: "system", subtype: "background_tasks_changed", tasks: all });
+    expect(activityAt(init)).toBe("working");
+    expect(activityAt(result("", { ...notification, num_turns: 0 }))).toBe("working");
+    expect(activityAt(tasks({ task_id: "b1" }, { task_id: "b2", ambient: true }))).toBe("working");
+    expect(activityAt(result("Started."))).toBe("background");
+    expect(activityAt(said("More."))).toBe("working");
+    expect(activityAt(result("More.", notification))).toBe("background");
+    expect(activityAt({ type: "system", subtype: "task_notification", task_id: "b1", status: "completed" })).toBe(
+      "done",
+    );
+    expect(activityAt(tasks({ task_id: "b3" }))).toBe("background");
+    expect(activityAt(tasks())).toBe("done");
   });
 });
 
@@ -206,6 +300,40 @@ describe("progress", () => {
     for (const event of [init, said("x"), done, allowed, { type: "stream_event" }]) {
       expect(parser.push(JSON.stringify(event))).toBeNull();
     }
+  });
+
+  test("parts of the configuration that did not come up are told, once", () => {
+    const parser = new ClaudeResultParser();
+    const mcp_servers = [
+      { name: "apps", status: "failed" },
+      { name: "mail", status: "needs-auth" },
+      { name: "good", status: "connected" },
+      { name: "slow", status: "pending" },
+      { name: "off", status: "disabled" },
+    ];
+    const broken = {
+      ...init,
+      mcp_servers,
+      mcp_server_errors: [{ name: "odd", type: "unknown_type", message: "unknown MCP server type" }],
+      plugin_errors: [{ plugin: "lint@team", type: "path-not-found", message: "no such folder" }],
+    };
+    const missing = [
+      "MCP server apps (failed)",
+      "MCP server mail (needs-auth)",
+      "MCP server odd (unknown MCP server type)",
+      "plugin lint@team (no such folder)",
+    ];
+    expect(parser.push(JSON.stringify(broken))).toEqual({
+      eventType: "claude.parts_missing",
+      level: "warn",
+      message: `Claude runs without ${missing.join(", ")}`,
+      payload: { missing },
+    });
+    // The CLI repeats it before each turn.
+    expect(parser.push(JSON.stringify(broken))).toBeNull();
+    expect(parseStdoutLine(JSON.stringify(broken), "t").filter(({ kind }) => kind === "system")).toEqual(
+      missing.map((part) => ({ kind: "system", ts: "t", text: `Missing: ${part}` })),
+    );
   });
 
   test("a run that retries for ever does not flood the host", () => {
