@@ -1,5 +1,6 @@
 import { Bus } from "./bus.ts";
 import { diagnose } from "./diagnostics.ts";
+import { EngineCaches, JOBS, PODS } from "./engine-caches.ts";
 import type {
   EngineEvents,
   EngineStats,
@@ -9,30 +10,25 @@ import type {
   RunOptions,
   StartOptions,
 } from "./engine-types.ts";
-import { anyResource, type ResourceInformerOptions } from "./informer/any-resource.ts";
-import { Informer, type InformerOptions, type Resource } from "./informer/informer.ts";
-import { listAll } from "./informer/page-request.ts";
-import { keyOf } from "./informer/store.ts";
-import { trimJob, trimPod } from "./informer/trim.ts";
+import type { ResourceInformerOptions } from "./informer/any-resource.ts";
+import type { Informer } from "./informer/informer.ts";
 import { Keepalive } from "./keepalive/keepalive.ts";
 import type { Job, KubeObject, Pod } from "./kubernetes.ts";
 import type { JobInput } from "./runs/launch.ts";
 import { LaunchQueue } from "./runs/launch-queue.ts";
 import { Launcher } from "./runs/launcher.ts";
 import { resolvePolicy } from "./runs/policy.ts";
-import { jobKeyOfPod, PODS_BY_JOB, RunRegistry } from "./runs/registry.ts";
+import { RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
 import { onlyContainer, type RunResult, type RunToEndOptions, runToEnd } from "./runs/run-to-end.ts";
 import { EngineStoppedError } from "./runs/types.ts";
 import { Scope } from "./scope.ts";
-import { publishProblems, ServerState } from "./server-state.ts";
+import { ServerState } from "./server-state.ts";
 import { type ClaimTarget, claimJob } from "./shard.ts";
 import type { EngineTopics } from "./topics.ts";
 import { abortable, Cluster, LinkedAbort } from "./transport/index.ts";
 
 const STOP_HOOK_TIMEOUT_MS = 5_000;
-const JOBS: Resource<Job> = { plural: "jobs", root: "/apis/batch/v1", trim: trimJob };
-const PODS: Resource<Pod> = { plural: "pods", root: "/api/v1", trim: trimPod };
 
 /**
  * Runs Kubernetes Jobs at high volume on two shared watches: one of Jobs, one of their pods. Per run it makes the requests
@@ -52,12 +48,7 @@ export class RunEngine {
   readonly pods: Informer<Pod>;
   readonly keepalive: Keepalive;
   readonly #scope: Scope;
-  /** What each informer of the engine has in common. */
-  readonly #common: Pick<
-    InformerOptions<KubeObject>,
-    "cluster" | "progressTimeoutMs" | "backoff" | "onSubscriberError"
-  >;
-  readonly #informers = new Set<Pick<Informer<KubeObject>, "stop" | "stats">>();
+  readonly #caches: EngineCaches;
   readonly #stopped = new AbortController();
   readonly #stopHooks: (() => Promise<void>)[] = [];
   readonly #registry: RunRegistry;
@@ -99,29 +90,11 @@ export class RunEngine {
       if (this.bus.hasSubscribers("queue")) this.bus.publish("queue", this.#queue.stats());
     });
     this.cluster = new Cluster({ ...transport, kubeConfig });
-    this.#common = { cluster: this.cluster, progressTimeoutMs, backoff, onSubscriberError: report };
     this.server = new ServerState(this.bus, this.#stopped.signal);
-    const own = {
-      ...this.#common,
-      namespaces: this.namespaces,
-      labelSelector: this.#scope.selector(this.#scope.shard),
-    };
-    const watches = this.bus.topic("watch");
-    this.jobs = this.#own(
-      new Informer({
-        ...own,
-        resource: JOBS,
-        publishTo: { changes: this.bus.topic("job"), changeKey: keyOf, watches },
-      }),
-    );
-    this.pods = this.#own(
-      new Informer({
-        ...own,
-        resource: PODS,
-        indexers: { [PODS_BY_JOB]: jobKeyOfPod },
-        publishTo: { changes: this.bus.topic("pod"), changeKey: jobKeyOfPod, watches },
-      }),
-    );
+    const { bus, cluster } = this;
+    this.#caches = new EngineCaches({ cluster, bus, scope: this.#scope, report, progressTimeoutMs, backoff });
+    this.jobs = this.#caches.jobs;
+    this.pods = this.#caches.pods;
     this.keepalive = new Keepalive(report);
     this.#registry = new RunRegistry({
       cluster: this.cluster,
@@ -209,7 +182,8 @@ export class RunEngine {
     labels: Readonly<Record<string, string>> = {},
     signal?: AbortSignal,
   ): Promise<Job[]> {
-    return await this.#list(JOBS, namespace, labels, signal);
+    this.#throwIfStopped();
+    return await this.#caches.list(JOBS, namespace, labels, signal);
   }
 
   /** Asks the server, not the cache. `labels` come on top of the engine's own. */
@@ -218,7 +192,8 @@ export class RunEngine {
     labels: Readonly<Record<string, string>> = {},
     signal?: AbortSignal,
   ): Promise<Pod[]> {
-    return await this.#list(PODS, namespace, labels, signal);
+    this.#throwIfStopped();
+    return await this.#caches.list(PODS, namespace, labels, signal);
   }
 
   /**
@@ -234,22 +209,12 @@ export class RunEngine {
   ): Promise<EngineView> {
     this.#throwIfStopped();
     this.#scope.check(namespace);
-    if (Object.keys(this.#scope.shard).length === 0) {
-      const { jobs, pods } = this;
-      return { jobs, pods, close: () => undefined, [Symbol.asyncDispose]: async () => undefined };
-    }
-    const of = { ...this.#common, namespaces: [namespace], labelSelector: this.#scope.selector(labels) };
-    const jobs = this.#own(new Informer({ ...of, resource: JOBS }));
-    const pods = this.#own(new Informer({ ...of, resource: PODS }));
-    const dispose = async () => void (await Promise.all([jobs.stop(), pods.stop()]));
-    const close = () => void dispose().catch((error: unknown) => this.#report(error));
-    jobs.start();
-    pods.start();
+    const view = this.#caches.view(namespace, labels);
     try {
-      await this.#whenSynced({ jobs, pods }, signal);
-      return { jobs, pods, close, [Symbol.asyncDispose]: dispose };
+      await this.#whenSynced(view, signal);
+      return view;
     } catch (error) {
-      close();
+      view.close();
       throw error;
     }
   }
@@ -263,10 +228,7 @@ export class RunEngine {
    */
   informer<T extends KubeObject = KubeObject>(options: ResourceInformerOptions<T>): Informer<T> {
     this.#throwIfStopped();
-    const resource = anyResource(options, (error) => this.#report(error));
-    const informer = this.#own(new Informer<T>({ ...this.#common, ...resource }));
-    informer.start();
-    return informer;
+    return this.#caches.of(options);
   }
 
   /** Returns the function that ends the subscription. */
@@ -281,7 +243,7 @@ export class RunEngine {
       tombstones: this.#registry.tombstones,
       keepalives: this.keepalive.size,
       queue: this.#queue.stats(),
-      informers: [...this.#informers].map((informer) => informer.stats()),
+      informers: this.#caches.stats(),
       requests: this.cluster.requests.snapshot(),
     };
   }
@@ -325,7 +287,7 @@ export class RunEngine {
       () => undefined,
     );
     late.release();
-    await Promise.all([...this.#informers].map((informer) => informer.stop()));
+    await this.#caches.stop();
     await this.cluster.close();
     this.bus.close();
   }
@@ -337,25 +299,6 @@ export class RunEngine {
       this.#throwIfStopped();
       throw error;
     }
-  }
-
-  async #list<T>(
-    resource: Resource<T>,
-    namespace: string,
-    labels: Readonly<Record<string, string>>,
-    signal?: AbortSignal,
-  ): Promise<T[]> {
-    this.#throwIfStopped();
-    const path = `${resource.root}/namespaces/${encodeURIComponent(namespace)}/${resource.plural}`;
-    const items = await listAll(this.cluster, path, { labelSelector: this.#scope.selector(labels), signal });
-    return items.map(resource.trim).filter((object) => object !== null);
-  }
-
-  #own<T extends KubeObject>(informer: Informer<T>): Informer<T> {
-    this.#informers.add(informer);
-    informer.stopped.addEventListener("abort", () => this.#informers.delete(informer), { once: true });
-    publishProblems(informer, this.bus);
-    return informer;
   }
 
   #throwIfStopped(): void {
