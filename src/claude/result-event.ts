@@ -50,7 +50,8 @@ export function isResultLine(line: string): boolean {
   if (!line.includes('"result"')) return false;
   const event = readEvent(line);
   if (event === null || field(event, "type") !== "result" || originOf(event) !== null) return false;
-  return field(event, "num_turns") !== 0 || field(event, "is_error") === true;
+  const isLastTurn = count(field(event, "queued_turn_count")) === 0;
+  return isLastTurn && (field(event, "num_turns") !== 0 || field(event, "is_error") === true);
 }
 
 export function readResult(event: JsonObject): ClaudeResult {

@@ -65,6 +65,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     }
     site = await openSite({ definition, config, env, signal, connectTimeoutMs });
     const input = { definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel };
+    // Before the Job: a definition that cannot make one must not leave an agent behind.
     const parser = definition.createResultParser();
     const started = await start(input, { listTimeoutMs: Math.min(LIST_TIMEOUT_MS, connectTimeoutMs), cacheMaxAgeMs });
     return await new RunSession(input, started, parser, soonestStartMs).result();

@@ -51,10 +51,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   #agent: AgentState = "may-run";
   #keepalive: KeepaliveHandle | null = null;
 
-  /**
-   * @param parser made before the Job: a definition that cannot make one must not leave an agent behind
-   * @param soonestStartMs see `ExecuteOptions`
-   */
+  /** @param parser of this run alone @param soonestStartMs see `ExecuteOptions` */
   constructor(
     input: RunInput<Config, Verdict>,
     started: Started,
@@ -311,11 +308,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   /** It said its result, and what it left running holds it: the run has ended as it said. */
   async #lingered(): Promise<AdapterExecutionResult> {
     if (!(await this.#hold.confirm())) return this.#takenOver();
-    const { namespace, jobName } = this.#run;
-    this.#input.log.say(
-      "stdout",
-      `The agent has said its result and its process does not end: deleting Job ${namespace}/${jobName}`,
-    );
+    const why = "The agent has said its result and its process does not end";
+    this.#input.log.say("stdout", `${why}: deleting Job ${this.#run.namespace}/${this.#run.jobName}`);
     return this.#classified("ended", await this.#stopped());
   }
 
