@@ -124,7 +124,8 @@ function wordsOf({ reason = "", message = "" }: Condition): Words {
 }
 
 export function conditionOf({ status }: Job | Pod, type: string): Condition | undefined {
-  return status.conditions?.find((each) => each.type === type);
+  for (const condition of status.conditions ?? []) if (condition.type === type) return condition;
+  return undefined;
 }
 
 export type ContainerFacts = UnknownContainer | WaitingContainer | RunningContainer | NeverStarted | EndedContainer;
@@ -221,8 +222,9 @@ export function containerFacts(pod: Pod, name: string): ContainerFacts {
 
 /** The containers that a pod tells of, or else has to run. */
 export function containerNames({ spec, status }: Pod): string[] {
-  const { initContainerStatuses = [], containerStatuses = [] } = status;
-  const names = [...initContainerStatuses, ...containerStatuses].map((each) => each.name);
+  const names: string[] = [];
+  for (const { name } of status.initContainerStatuses ?? []) names.push(name);
+  for (const { name } of status.containerStatuses ?? []) names.push(name);
   for (const { name } of spec.containers) if (!names.includes(name)) names.push(name);
   return names;
 }
@@ -236,10 +238,9 @@ export function isInit({ spec }: Pod, name: string): boolean {
 }
 
 function containerStatus({ status }: Pod, name: string): ContainerStatus | undefined {
-  return (
-    status.containerStatuses?.find((each) => each.name === name) ??
-    status.initContainerStatuses?.find((each) => each.name === name)
-  );
+  for (const each of status.containerStatuses ?? []) if (each.name === name) return each;
+  for (const each of status.initContainerStatuses ?? []) if (each.name === name) return each;
+  return undefined;
 }
 
 const UNTOLD_SUCCESS: ContainerEnd = {
@@ -300,11 +301,12 @@ function isRestartedInPlace(pod: Pod, name: string, exitCode: number): boolean {
 function areAllRestarted(pod: Pod): boolean {
   if (conditionOf(pod, "AllContainersRestarting")?.status === "True") return true;
   const { containers, initContainers = [] } = pod.spec;
-  return [...initContainers, ...containers].some((container) => {
+  const restartsAll = (container: Container) => {
     if (container.restartRules === undefined) return false;
     const exitCode = containerStatus(pod, container.name)?.state?.terminated?.exitCode;
     return exitCode !== undefined && ruleFor(container, exitCode)?.action === "RestartAllContainers";
-  });
+  };
+  return containers.some(restartsAll) || initContainers.some(restartsAll);
 }
 
 /** The first that fits counts. */
