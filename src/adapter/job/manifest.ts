@@ -1,14 +1,7 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { type BaseConfig, isReservedLabel } from "../config/config.ts";
 import { isObject } from "../config/config-reader.ts";
-import {
-  DATA_DIRECTORY,
-  type Notice,
-  PROMPT_DIRECTORY,
-  PROMPT_FILE,
-  type PreparedCommand,
-  type PreparedFile,
-} from "../definition.ts";
+import { DATA_DIRECTORY, type Notice, PROMPT_FILE, type PreparedCommand, type PreparedFile } from "../definition.ts";
 import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
 import { AnnotationKey, jobNameFor, LabelKey, sanitizeLabelValue, secretNameFor } from "./names.ts";
 import { withoutNul } from "./nul.ts";
@@ -23,8 +16,8 @@ export interface RunManifest {
   readonly job: JobManifest;
   readonly jobName: string;
   readonly namespace: string;
-  /** Null when nothing of the run needs one. */
-  readonly secret: { readonly name: string; readonly data: Readonly<Record<string, string>> } | null;
+  /** Prompt, files and credentials. The agent cannot start before it is there. */
+  readonly secret: { readonly name: string; readonly data: Readonly<Record<string, string>> };
   readonly notices: readonly Notice[];
 }
 
@@ -43,7 +36,7 @@ export interface JobManifest {
 }
 
 export interface PodSpec {
-  readonly initContainers: readonly ContainerSpec[];
+  readonly initContainers?: readonly ContainerSpec[];
   readonly containers: readonly ContainerSpec[];
   readonly volumes: readonly Record<string, unknown>[];
   readonly [field: string]: unknown;
@@ -72,17 +65,11 @@ export interface ManifestInput {
   readonly serverEnv: NodeJS.ProcessEnv;
 }
 
-/** Above this the prompt travels by Secret: one environment string has at most 128 KiB (MAX_ARG_STRLEN). */
-export const MAX_PROMPT_ENV_BYTES = 100 * 1024;
-
 /** core/v1 MaxSecretSize: what all values of a Secret may have together. */
 export const MAX_SECRET_BYTES = 1024 * 1024;
 
 /** A cancelled run's pod must be gone within the half minute that the host waits; `sh` as process 1 ignores SIGTERM. */
 export const TERMINATION_GRACE_SECONDS = 15;
-
-const PROMPT_SECRET_DIRECTORY = "/tmp/prompt-secret";
-const INIT_IMAGE = "busybox:1.36";
 
 /** The files and credentials of the run are more than a Secret can hold. */
 export class RunSecretTooLargeError extends Error {
@@ -108,10 +95,8 @@ export function buildManifest(input: ManifestInput): RunManifest {
   const { ctx, config, selfPod, namespace, image, prepared, workingDir } = input;
   const jobName = jobNameFor(input.jobNamePrefix, ctx.agent.id, ctx.runId);
   const secretName = secretNameFor(jobName);
-  const files = prepared.files ?? [];
-  for (const file of files) checkFile(file);
-  const isLargePrompt = Buffer.byteLength(prepared.prompt) > MAX_PROMPT_ENV_BYTES;
-  const secretFiles = isLargePrompt ? [{ name: PROMPT_FILE, content: prepared.prompt }, ...files] : files;
+  for (const file of prepared.files ?? []) checkFile(file);
+  const files = [{ name: PROMPT_FILE, content: prepared.prompt }, ...(prepared.files ?? [])];
 
   const environment = buildEnvironment({
     ctx,
@@ -123,12 +108,12 @@ export function buildManifest(input: ManifestInput): RunManifest {
     serverEnv: input.serverEnv,
   });
   const data: Record<string, string> = { ...environment.secretData };
-  for (const { name, content } of secretFiles) data[name] = content;
+  for (const { name, content } of files) data[name] = content;
   const bytes = Object.values(data).reduce((sum, value) => sum + Buffer.byteLength(value), 0);
   if (bytes > MAX_SECRET_BYTES) throw new RunSecretTooLargeError(bytes);
 
   const { labels, notices } = labelsOf(input);
-  const volumes = volumesOf(config, selfPod, secretName, secretFiles);
+  const volumes = volumesOf(config, selfPod, secretName, files);
   const podSpec: PodSpec = {
     restartPolicy: "Never",
     terminationGracePeriodSeconds: TERMINATION_GRACE_SECONDS,
@@ -145,7 +130,7 @@ export function buildManifest(input: ManifestInput): RunManifest {
       // What the `restricted` Pod Security Standard asks for beyond the rest.
       seccompProfile: { type: "RuntimeDefault" },
     },
-    initContainers: [initContainer(prepared.prompt, isLargePrompt, secretFiles), ...dockerSidecar(config)],
+    ...dockerSidecar(config),
     containers: [
       {
         name: input.containerName,
@@ -173,8 +158,7 @@ export function buildManifest(input: ManifestInput): RunManifest {
       template: { metadata: { labels: { ...labels } }, spec: podSpec },
     },
   };
-  const secret = Object.keys(data).length === 0 ? null : { name: secretName, data };
-  return { job, jobName, namespace, secret, notices: [...notices, ...environment.notices] };
+  return { job, jobName, namespace, secret: { name: secretName, data }, notices: [...notices, ...environment.notices] };
 }
 
 const CONTAINER_SECURITY = {
@@ -245,55 +229,32 @@ function schedulingOf(config: BaseConfig, selfPod: SelfPod | null): Record<strin
   };
 }
 
-function initContainer(prompt: string, isLargePrompt: boolean, secretFiles: readonly PreparedFile[]): ContainerSpec {
-  const target = `${PROMPT_DIRECTORY}/${PROMPT_FILE}`;
-  const steps = secretFiles.map(({ name }) => `cp ${PROMPT_SECRET_DIRECTORY}/${name} ${PROMPT_DIRECTORY}/${name}`);
-  // `echo` would interpret backslashes (busybox: \c cuts the text).
-  if (!isLargePrompt) steps.unshift(`printf '%s' "$PROMPT_CONTENT" > ${target}`);
-  return {
-    name: "write-prompt",
-    image: INIT_IMAGE,
-    imagePullPolicy: "IfNotPresent",
-    command: ["sh", "-c", steps.join(" && ")],
-    ...(isLargePrompt ? {} : { env: [{ name: "PROMPT_CONTENT", value: escapeReferences(prompt) }] }),
-    volumeMounts: [
-      { name: "prompt", mountPath: PROMPT_DIRECTORY },
-      ...(secretFiles.length === 0
-        ? []
-        : [{ name: "prompt-secret", mountPath: PROMPT_SECRET_DIRECTORY, readOnly: true }]),
-    ],
-    resources: { requests: { cpu: "10m", memory: "16Mi" }, limits: { cpu: "100m", memory: "64Mi" } },
-    securityContext: CONTAINER_SECURITY,
-  };
-}
-
 /**
  * Docker as a native sidecar (an init container that restarts always, KEP-753): it starts before the agent, its start-up
  * probe holds the agent back until it answers, and it ends with the agent.
  */
-function dockerSidecar({ docker }: BaseConfig): ContainerSpec[] {
-  if (docker === null) return [];
-  return [
-    {
-      name: "docker",
-      image: docker.image,
-      imagePullPolicy: "IfNotPresent",
-      restartPolicy: "Always",
-      // The group makes the socket the agent's too: by default it is root's alone.
-      args: ["dockerd", "--host=unix:///var/run/docker.sock", "--group=1000"],
-      env: [{ name: "DOCKER_TLS_CERTDIR", value: "" }],
-      startupProbe: {
-        exec: { command: ["docker", "info"] },
-        periodSeconds: 1,
-        timeoutSeconds: 5,
-        failureThreshold: 60,
-      },
-      volumeMounts: [
-        { name: "docker-graph", mountPath: "/var/lib/docker" },
-        { name: "docker-sock", mountPath: "/var/run" },
-      ],
-      resources: { limits: { cpu: docker.cpuLimit, memory: docker.memoryLimit } },
-      securityContext: { privileged: true, runAsUser: 0, runAsGroup: 0, runAsNonRoot: false },
+function dockerSidecar({ docker }: BaseConfig): Pick<PodSpec, "initContainers"> {
+  if (docker === null) return {};
+  const sidecar: ContainerSpec = {
+    name: "docker",
+    image: docker.image,
+    imagePullPolicy: "IfNotPresent",
+    restartPolicy: "Always",
+    // The group makes the socket the agent's too: by default it is root's alone.
+    args: ["dockerd", "--host=unix:///var/run/docker.sock", "--group=1000"],
+    env: [{ name: "DOCKER_TLS_CERTDIR", value: "" }],
+    startupProbe: {
+      exec: { command: ["docker", "info"] },
+      periodSeconds: 1,
+      timeoutSeconds: 5,
+      failureThreshold: 60,
     },
-  ];
+    volumeMounts: [
+      { name: "docker-graph", mountPath: "/var/lib/docker" },
+      { name: "docker-sock", mountPath: "/var/run" },
+    ],
+    resources: { limits: { cpu: docker.cpuLimit, memory: docker.memoryLimit } },
+    securityContext: { privileged: true, runAsUser: 0, runAsGroup: 0, runAsNonRoot: false },
+  };
+  return { initContainers: [sidecar] };
 }

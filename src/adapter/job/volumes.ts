@@ -14,10 +14,11 @@ export function volumesOf(
   config: BaseConfig,
   selfPod: SelfPod | null,
   secretName: string,
-  secretFiles: readonly PreparedFile[],
+  files: readonly PreparedFile[],
 ): { volumes: Record<string, unknown>[]; mounts: VolumeMount[] } {
-  const volumes: Record<string, unknown>[] = [{ name: "prompt", emptyDir: {} }];
-  const mounts: VolumeMount[] = [{ name: "prompt", mountPath: PROMPT_DIRECTORY }];
+  const items = files.map(({ name }) => ({ key: name, path: name }));
+  const volumes: Record<string, unknown>[] = [{ name: "prompt", secret: { secretName, items, optional: false } }];
+  const mounts: VolumeMount[] = [{ name: "prompt", mountPath: PROMPT_DIRECTORY, readOnly: true }];
   const data = selfPod?.dataVolume ?? null;
   if (data !== null) {
     volumes.push({ name: "data", persistentVolumeClaim: { claimName: data.claimName } });
@@ -35,7 +36,7 @@ export function volumesOf(
     volumes.push({ name: "workspace", persistentVolumeClaim: { claimName: config.workspaceVolumeClaim } });
     mounts.push({ name: "workspace", mountPath: config.workspaceMountPath ?? "/workspace" });
   }
-  const taken = new Set(["prompt", "data", "workspace", "prompt-secret", "docker-graph", "docker-sock"]);
+  const taken = new Set(["prompt", "data", "workspace", "docker-graph", "docker-sock"]);
   const named = new Map<string, string>();
   for (const { volumeName, secretName: inherited, mountPath, subPath, defaultMode, items } of selfPod?.secretVolumes ??
     []) {
@@ -54,10 +55,6 @@ export function volumesOf(
       });
     }
     mounts.push({ name, mountPath, ...(subPath === null ? {} : { subPath }), readOnly: true });
-  }
-  if (secretFiles.length > 0) {
-    const items = secretFiles.map(({ name }) => ({ key: name, path: name }));
-    volumes.push({ name: "prompt-secret", secret: { secretName, items, optional: false } });
   }
   if (config.docker !== null) {
     volumes.push({ name: "docker-graph", emptyDir: {} }, { name: "docker-sock", emptyDir: {} });

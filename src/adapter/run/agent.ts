@@ -31,7 +31,13 @@ export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, 
   if (pod === null) return isTooSoon;
   // A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen.
   if (job !== null && jobFacts(job).allowsRetries) return false;
-  return run.isPodFinal || podFacts(pod).hasEnded || hasFailedInit(pod);
+  return run.isPodFinal || podFacts(pod).hasEnded || cannotStart(pod, container);
+}
+
+/** The runtime could not start it, or an init container before it failed, and neither is tried again. */
+export function cannotStart(pod: Pod, container: string): boolean {
+  const facts = containerFacts(pod, container);
+  return hasFailedInit(pod) || (facts.state === "never started" && !facts.isRestarted);
 }
 
 /** An init container that is not tried again: no other container will start. */

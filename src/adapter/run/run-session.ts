@@ -323,7 +323,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const why = await explainStartFailure(cluster, this.#run, failure, signal);
     log.say("stderr", why);
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
-    const hasEnded = hasStartEnded(this.#run, failure);
+    const hasEnded = hasStartEnded(this.#run, this.#container);
     if (!(await this.#hold.confirm())) return this.#takenOver();
     const hadNoPod = this.#run.pod() === null && (await countsNoPod(cluster, this.#run));
     const isKept = config.retainJobs && hasEnded;
@@ -336,7 +336,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const neverRan = (hadNoPod && this.#run.pod() === null) || this.#neverRan(null);
     this.#agent = !isDeleted && !hasEnded ? "may-run" : neverRan ? "never-ran" : "ended";
     if (signal.aborted) return cancelledResult(signal.reason);
-    return startFailedResult(why, failure, this.#started);
+    return startFailedResult(why, failure, this.#started.adopted);
   }
 }
 

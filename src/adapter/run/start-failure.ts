@@ -8,7 +8,7 @@ import {
   type Run,
   type StartFailure,
 } from "../../engine/index.ts";
-import { secretNameFor } from "../job/names.ts";
+import { cannotStart } from "./agent.ts";
 
 interface RawEvent {
   type?: string;
@@ -82,32 +82,24 @@ export async function countsNoPod(cluster: Cluster, { namespace, jobName, uid }:
 }
 
 /** Will no pod of the run start any more? One that has ended may be kept; one that still tries might start an unheard agent. */
-export function hasStartEnded(run: Run, { code }: StartFailure): boolean {
+export function hasStartEnded(run: Run, container: string): boolean {
   const job = run.job();
   const pod = run.pod();
   return (
-    code === "init_failed" ||
     (job !== null && jobFacts(job).end?.havePodsEnded === true) ||
-    (pod !== null && podFacts(pod).hasEnded)
+    (pod !== null && (podFacts(pod).hasEnded || cannotStart(pod, container)))
   );
 }
 
 /** The host's result of a run that could not start, but for what is certain of its agent. */
-export function startFailedResult(
-  why: string,
-  failure: StartFailure,
-  { adopted, run }: { adopted: boolean; run: Run },
-): AdapterExecutionResult {
+export function startFailedResult(why: string, failure: StartFailure, adopted: boolean): AdapterExecutionResult {
   const isTimeout = failure.code === "deadline";
-  // The process that began it died after the Job's creation and before its Secret's: a fresh run will start.
-  const isHalfCreated =
-    adopted && failure.code === "container_config" && failure.message.includes(secretNameFor(run.jobName));
   return {
     exitCode: null,
     signal: null,
     timedOut: isTimeout,
     errorMessage: why,
     errorCode: isTimeout ? "timeout" : adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
-    ...(isTransientStart(failure) || isHalfCreated ? { errorFamily: "transient_upstream" as const } : {}),
+    ...(isTransientStart(failure) ? { errorFamily: "transient_upstream" as const } : {}),
   };
 }

@@ -51,14 +51,14 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
     prepared,
     serverEnv: env,
   });
-  for (const [key, value] of Object.entries(manifest.secret?.data ?? {})) if (key !== PROMPT_FILE) redactor.add(value);
+  for (const [key, value] of Object.entries(manifest.secret.data)) if (key !== PROMPT_FILE) redactor.add(value);
   const { jobName } = manifest;
   await tell(
     () =>
       ctx.onMeta?.({
         adapterType: definition.type,
         command: `kubectl job/${jobName}`,
-        cwd: namespace,
+        cwd: workingDir,
         commandArgs: prepared.commandArgs.map((each) => redactor.text(each)),
         commandNotes: [
           `Image: ${image}`,
@@ -73,6 +73,8 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
     signal,
   );
   for (const { stream, text } of [...(prepared.notices ?? []), ...manifest.notices]) log.say(stream, text);
+  // By then the host has it. A policy that refuses the Secret may quote it.
+  redactor.add(prepared.prompt);
   signal.throwIfAborted();
   await tell(() => ctx.onDispatch?.(), signal);
   const launchedAt = performance.now();

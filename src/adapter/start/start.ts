@@ -1,4 +1,4 @@
-import type { EngineView } from "../../engine/index.ts";
+import { type EngineView, isForbidden, type Pod, podFacts } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { BootstrapError } from "../errors.ts";
@@ -8,9 +8,11 @@ import { bounded } from "../wait.ts";
 import { adopt } from "./adopt.ts";
 import { type GuardInput, openGuardView, passGuard, WAIT_TIMEOUT_MS } from "./guard.ts";
 import { launchFresh } from "./launch-fresh.ts";
-import { deleteUndeleted } from "./left-jobs.ts";
+import { deleteHalfCreated, deleteUndeleted } from "./left-jobs.ts";
+import type { Adoption } from "./orphans.ts";
 import { acquireLock, agentKeyOf, processState } from "./process-state.ts";
 import type { RunInput, Started } from "./run-input.ts";
+import { GONE_TIMEOUT_MS } from "./stop-job.ts";
 
 /** How patient the guard is. */
 export interface GuardPatience {
@@ -59,6 +61,7 @@ export async function start<Config extends BaseConfig, Verdict extends AgentVerd
       const say = (text: string) => log.say("stdout", text);
       await deleteUndeleted({ engine, namespace, ownership: site.ownership, signal, say }, agentKey);
       const passage = await passGuard(guard);
+      if (passage.kind === "adopt" && (await isHalfCreated(guard, passage))) continue;
       const started =
         passage.kind === "adopt" ? await adopt(input, guard, passage) : await launchFresh(input, guard, sessionId);
       if (started === null) continue;
@@ -69,6 +72,33 @@ export async function start<Config extends BaseConfig, Verdict extends AgentVerd
     view?.close();
     release();
   }
+}
+
+/**
+ * Did its process die between the Job and its Secret? Then its agent can never start; it is deleted, and the guard decides anew
+ * about what is left. Asked only while no pod of it has started.
+ */
+async function isHalfCreated(guard: GuardInput, { job, isEnded }: Adoption): Promise<boolean> {
+  const { engine, view, say } = guard;
+  const { name, uid } = job.metadata;
+  const isOurs = ({ metadata }: Pod) => metadata.ownerReferences?.[0]?.uid === uid;
+  const begun = view.pods.list((pod) => isOurs(pod) && podFacts(pod).state !== "pending");
+  if (isEnded || begun.length > 0) return false;
+  try {
+    if (!(await deleteHalfCreated({ name, uid }, guard))) return false;
+  } catch (error) {
+    // Without the right to read Secrets it is adopted, and cannot start.
+    if (isForbidden(error)) return false;
+    throw error;
+  }
+  say(
+    "stdout",
+    `Deleted Job ${name}: its process ended before it created the run's Secret, so its agent could never start`,
+  );
+  await engine
+    .attach({ namespace: job.metadata.namespace, jobName: name, uid })
+    .gone({ signal: guard.signal, timeoutMs: GONE_TIMEOUT_MS });
+  return true;
 }
 
 /** The agent's lock, within the limit of `concurrencyPolicy: wait`: runs that are before may wait so long themselves. */

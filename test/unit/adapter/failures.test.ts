@@ -246,27 +246,6 @@ describe("an answer to the Job's create is lost, and then nobody answers for a w
     expect(started).toBe(1);
     expect(processState().undeleted.size).toBe(0);
   });
-
-  test("one that needs none may run: that is not called never begun, nor acknowledged as stopped", async () => {
-    const { adapter } = adapterOf({ ...world, env: {} });
-    const overrides = { authToken: "" };
-    const config = { namespace: NAMESPACE, image: "agent:1" };
-    const agentIds = [fresh(), fresh()] as const;
-    const restore = loseCreate(...agentIds);
-    world.k8s.requests.reset();
-    const failed = run(world, adapter, { agentId: agentIds[0], config, overrides });
-    const stopped = run(world, adapter, { agentId: agentIds[1], config, overrides });
-    await vi.waitFor(() => expect(world.k8s.requests.count("create jobs")).toBe(2), { timeout: 10_000, interval: 5 });
-    stopped.abort.abort();
-    const result = await failed.result;
-    expect(result).toMatchObject({ errorCode: "k8s_job_create_failed" });
-    expect(result).not.toHaveProperty("executionRecovery");
-    const cancelled = await stopped.result;
-    restore();
-    expect(cancelled).toMatchObject({ errorCode: "cancelled" });
-    expect(cancelled).not.toHaveProperty("executionRecovery");
-    expect(cancelled.resultJson ?? {}).not.toHaveProperty("executionCancellation");
-  });
 });
 
 describe("the container never runs: the kubelet's words, the pod's events", () => {
@@ -341,24 +320,21 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     if (/InvalidImageName/.test(result.errorMessage ?? "")) expect(result).not.toHaveProperty("errorFamily");
   });
 
-  test("the init container fails: its exit code; kept with retainJobs, also when it is stopped then", async () => {
-    world.k8s.addProgram("busybox:1.36/write-prompt", async () => 3);
+  test("the runtime cannot start it: its words; kept with retainJobs, also when it is stopped then", async () => {
+    world.k8s.addProgram("broken:1/agent", { kind: "startError", message: 'exec: "sh": no such file' });
     const { adapter } = adapterOf(world);
-    const result = await run(world, adapter, { config: { retainJobs: true }, agentId: "init-fails" }).result;
+    const config = { retainJobs: true, image: "broken:1" };
+    const result = await run(world, adapter, { config, agentId: "start-fails" }).result;
     expect(result).toMatchObject({ errorCode: "k8s_pod_schedule_failed", executionRecovery: BOOTSTRAP });
-    expect(result.errorMessage).toMatch(/container write-prompt.*exit code 3/s);
-    // It is over, so that it may be kept for who wants to look: marked, and without what is secret.
-    expect(jobsOf("init-fails")[0]?.metadata.annotations).toHaveProperty(["paperclip.io/collected-at"]);
+    expect(result.errorMessage).toMatch(/container agent.*exec: "sh": no such file/s);
+    // It has ended, so that it may be kept for who wants to look: marked, and without what is secret.
+    expect(jobsOf("start-fails")[0]?.metadata.annotations).toHaveProperty(["paperclip.io/collected-at"]);
     expect(
-      world.k8s.objects.get("secrets", NAMESPACE, `${jobsOf("init-fails")[0]?.metadata.name}-prompt`),
+      world.k8s.objects.get("secrets", NAMESPACE, `${jobsOf("start-fails")[0]?.metadata.name}-prompt`),
     ).toBeUndefined();
 
-    await stopWhileItFails("init-fails-stopped", { retainJobs: true });
-    expect(jobsOf("init-fails-stopped")).toHaveLength(1);
-    world.k8s.addProgram("busybox:1.36/write-prompt", async function* ({ env, files }) {
-      files.write("/tmp/prompt/prompt.txt", env.PROMPT_CONTENT ?? "");
-      yield* [];
-    });
+    await stopWhileItFails("start-fails-stopped", config);
+    expect(jobsOf("start-fails-stopped")).toHaveLength(1);
   });
 
   test("no node fits: the scheduler's words", async () => {

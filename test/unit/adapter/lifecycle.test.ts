@@ -7,6 +7,7 @@ import {
   adapterOf,
   countedAgent,
   crash,
+  missesSecret,
   NAMESPACE,
   objectsOf,
   type Recorded,
@@ -24,6 +25,8 @@ afterAll(() => world.stop());
 
 const jobsOf = (agentId: string) => objectsOf(world, "jobs", agentId);
 const podsOf = (agentId: string) => objectsOf(world, "pods", agentId);
+const untilSecretIsMissed = (agentId: string) =>
+  world.k8s.objects.until(() => jobsOf(agentId).some(({ metadata }) => missesSecret(world, `${metadata.name}-prompt`)));
 
 let agents = 0;
 const fresh = () => `lives-${++agents}`;
@@ -384,13 +387,13 @@ describe("the process goes away and another comes", () => {
     expect(podsOf(agentId)).toEqual([]);
   });
 
-  test("k8s_pod_reattach_failed: its process went before the prompt's Secret was there; a fresh run goes well", async () => {
+  test("its process died before the run's Secret was there: the Job is deleted, and the run starts afresh", async () => {
     const agentId = fresh();
     const { adapter } = adapterOf(world);
     const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "secrets" } });
     const config = { env: { GITHUB_TOKEN: "ghp_lifecycle-0001" } };
     const first = run(world, adapter, { agentId, config });
-    await world.k8s.objects.until(() => JSON.stringify(podsOf(agentId)).includes("CreateContainerConfigError"));
+    await untilSecretIsMissed(agentId);
     const left = structuredClone(jobsOf(agentId)[0]) as unknown as {
       metadata: { name: string; labels: object; annotations: object };
       spec: { selector?: unknown; template: { metadata: { labels: object } } };
@@ -407,14 +410,10 @@ describe("the process goes away and another comes", () => {
       metadata: { name, namespace: NAMESPACE, labels, annotations },
       status: {},
     } as never);
-    const next = run(world, adapter, { agentId, config: { ...config, configErrorGraceSec: 1 } });
-    expect(await next.result).toMatchObject({
-      errorCode: "k8s_pod_reattach_failed",
-      errorFamily: "transient_upstream",
-      executionRecovery: { kind: "bootstrap", providerWorkStarted: false },
-    });
+    const next = run(world, adapter, { agentId, config });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    expect(next.notes().join("\n")).toMatch(/Deleted Job \S+: its process ended before it created the run's Secret/);
     expect(jobsOf(agentId)).toEqual([]);
-    expect(await run(world, adapter, { agentId, config }).result).toMatchObject({ exitCode: 0 });
   });
 
   test("a lease that is lost before the prompt's Secret is there: the Job is withdrawn, any other run goes well", async () => {
@@ -422,7 +421,7 @@ describe("the process goes away and another comes", () => {
     const { adapter } = adapterOf(world);
     const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "secrets" } });
     const first = run(world, adapter, { agentId });
-    await world.k8s.objects.until(() => JSON.stringify(podsOf(agentId)).includes("CreateContainerConfigError"));
+    await untilSecretIsMissed(agentId);
     const result = await crash(first);
     fault.remove();
     expect(result).toMatchObject({ errorCode: "cancelled", executionRecovery: { kind: "bootstrap" } });

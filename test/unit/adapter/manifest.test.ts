@@ -19,11 +19,6 @@ function mainOf(manifest: RunManifest): ContainerSpec {
   if (main === undefined) throw new Error("no container");
   return main;
 }
-function initOf(manifest: RunManifest): ContainerSpec {
-  const [init] = podOf(manifest).initContainers;
-  if (init === undefined) throw new Error("no init container");
-  return init;
-}
 function volume(manifest: RunManifest, name: string): Record<string, unknown> | undefined {
   return podOf(manifest).volumes.find((each) => each.name === name);
 }
@@ -92,7 +87,7 @@ describe("job and pod", () => {
       fsGroup: 1000,
       seccompProfile: { type: "RuntimeDefault" },
     });
-    for (const container of [...pod.containers, ...pod.initContainers]) {
+    for (const container of [...pod.containers, ...(pod.initContainers ?? [])]) {
       expect(container.securityContext).toMatchObject({
         allowPrivilegeEscalation: false,
         runAsNonRoot: true,
@@ -135,7 +130,7 @@ describe("volumes", () => {
   test("the shared volume with its sub-path, Secrets with theirs, read-only and optional", () => {
     const manifest = buildManifest(manifestInput());
     expect(mainOf(manifest).volumeMounts).toEqual([
-      { name: "prompt", mountPath: "/tmp/prompt" },
+      { name: "prompt", mountPath: "/tmp/prompt", readOnly: true },
       { name: "data", mountPath: "/paperclip", subPath: "tenants/a" },
       { name: "ssh", mountPath: "/etc/ssh-keys", readOnly: true },
       { name: "ca", mountPath: "/etc/ssl/own.pem", subPath: "own.pem", readOnly: true },
@@ -145,7 +140,6 @@ describe("volumes", () => {
       name: "ssh",
       secret: { secretName: "ssh-keys", defaultMode: 256, optional: true },
     });
-    expect(initOf(manifest).volumeMounts).toEqual([{ name: "prompt", mountPath: "/tmp/prompt" }]);
   });
 
   test("without an own pod the home is a directory of the pod", () => {
@@ -160,7 +154,7 @@ describe("volumes", () => {
 
   test("Docker is a native sidecar that holds the agent back until it answers", () => {
     const manifest = buildManifest(manifestInput({ raw: { enableDocker: true } }));
-    expect(podOf(manifest).initContainers[1]).toMatchObject({
+    expect(podOf(manifest).initContainers?.[0]).toMatchObject({
       name: "docker",
       restartPolicy: "Always",
       securityContext: { privileged: true },
@@ -172,47 +166,31 @@ describe("volumes", () => {
 });
 
 describe("prompt", () => {
-  test("a small one is a variable of the init container and stays out of Secrets", () => {
-    const manifest = withPrompt({ prompt: "costs $5, $(HOME), $$ and \\c" });
-    expect(initOf(manifest)).toMatchObject({
-      name: "write-prompt",
-      image: "busybox:1.36",
-      command: ["sh", "-c", `printf '%s' "$PROMPT_CONTENT" > /tmp/prompt/prompt.txt`],
-      env: [{ name: "PROMPT_CONTENT", value: "costs $5, $$(HOME), $$$$ and \\c" }],
-    });
-    expect(volume(manifest, "prompt-secret")).toBeUndefined();
-  });
-
-  test.each([
-    ["at the limit", "x".repeat(100 * 1024), false],
-    ["above it", "x".repeat(100 * 1024 + 1), true],
-    ["above it in bytes, not in characters", "ü".repeat(60 * 1024), true],
-    ["of 200 KiB", "x".repeat(200 * 1024), true],
-  ])("a prompt %s", (_, prompt, isSecret) => {
+  test("is a file of the run's Secret, to the letter, and stands nowhere in the Job", () => {
+    const prompt = "costs $5, $(HOME), $$ and \\c";
     const manifest = withPrompt({ prompt });
-    expect(manifest.secret?.data["prompt.txt"] === prompt).toBe(isSecret);
-    expect(JSON.stringify(manifest.job).includes(prompt)).toBe(!isSecret);
-    if (!isSecret) return;
-    expect(volume(manifest, "prompt-secret")).toEqual({
-      name: "prompt-secret",
+    expect(manifest.secret.data["prompt.txt"]).toBe(prompt);
+    expect(JSON.stringify(manifest.job)).not.toContain("costs $");
+    expect(volume(manifest, "prompt")).toEqual({
+      name: "prompt",
       secret: {
         secretName: `${manifest.jobName}-prompt`,
         items: [{ key: "prompt.txt", path: "prompt.txt" }],
         optional: false,
       },
     });
-    expect(mainOf(manifest).volumeMounts.map(({ name }) => name)).not.toContain("prompt-secret");
-    expect(initOf(manifest).command).toEqual(["sh", "-c", "cp /tmp/prompt-secret/prompt.txt /tmp/prompt/prompt.txt"]);
   });
 
-  test("files go beside it, by Secret", () => {
+  test("needs no container of its own", () => {
+    expect(podOf(withPrompt({ prompt: "x" }))).not.toHaveProperty("initContainers");
+  });
+
+  test("files lie beside it", () => {
     const manifest = withPrompt({ files: [{ name: "mcp.json", content: "{}" }] });
-    expect(manifest.secret?.data).toMatchObject({ "mcp.json": "{}" });
-    expect(initOf(manifest).command).toEqual([
-      "sh",
-      "-c",
-      `printf '%s' "$PROMPT_CONTENT" > /tmp/prompt/prompt.txt && cp /tmp/prompt-secret/mcp.json /tmp/prompt/mcp.json`,
-    ]);
+    expect(manifest.secret.data).toMatchObject({ "mcp.json": "{}" });
+    expect(volume(manifest, "prompt")).toMatchObject({
+      secret: { items: [{ key: "prompt.txt" }, { key: "mcp.json", path: "mcp.json" }] },
+    });
   });
 
   test.each(["../x", "prompt.txt", "env.A", "", ".hidden", "a b"])("a file cannot be named %j", (name) => {

@@ -120,6 +120,13 @@ export function objectsOf({ k8s }: World, resource: "jobs" | "pods", agentId: st
     .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId);
 }
 
+/** The kubelet waits for this Secret: it mounts no volume of one that does not stand. */
+export function missesSecret({ k8s }: World, name: string): boolean {
+  return k8s.objects
+    .list("events", NAMESPACE)
+    .some(({ message }) => String(message).includes(`secret "${name}" not found`));
+}
+
 /** As a process that dies: the run is left alone, and nobody of this process follows it any more. */
 export async function crash(each: Recorded): Promise<AdapterExecutionResult> {
   each.abort.abort(new Error("Legacy controller lease lost"));

@@ -51,7 +51,7 @@ function violations(pod: PodSpec): string[] {
     if (!["RuntimeDefault", "Localhost"].includes(type)) found.push(`${where}: appArmorProfile`);
   };
   check("pod", podContext);
-  for (const container of [...pod.initContainers, ...pod.containers]) {
+  for (const container of [...(pod.initContainers ?? []), ...pod.containers]) {
     const context = (container.securityContext ?? {}) as SecurityContext;
     check(container.name, context);
     if (context.allowPrivilegeEscalation !== false) found.push(`${container.name}: allowPrivilegeEscalation`);
