@@ -70,15 +70,14 @@ export async function launchRun(
       throw error;
     }
     if (signal.aborted) {
-      if (!isLeaseLoss(signal) || manifest.secret === null) return { run, owner };
+      if (!isLeaseLoss(signal)) return { run, owner };
       // It cannot go on: no process would give it its Secret, and until it is deleted it blocks the agent.
       await withdraw(guard, run);
       throw signal.reason;
     }
     const isDeleted = await withdraw(guard, run);
-    // Without its Secret no agent starts; without a Secret to wait for it may have.
-    const mayRun = !isDeleted && (isAlone ? isAmbiguous(error) : manifest.secret === null);
-    const agent = mayRun ? "may-run" : "never-ran";
+    // Without its Secret no agent starts; the Secret's create may have been carried out.
+    const agent = !isDeleted && isAlone && isAmbiguous(error) ? "may-run" : "never-ran";
     throw isAlone ? secretFailure(manifest, error, agent) : rivalFailure(manifest, error, agent);
   } finally {
     rivals?.close();
@@ -101,12 +100,12 @@ async function giveSecret(
   adapterType: string,
 ): Promise<string | null> {
   const { uid } = run;
-  if (secret === null || uid === null) return owner;
+  if (uid === null) return owner;
   const confirmed = await ownership.confirm({ name: jobName, uid }, owner);
   if (confirmed === false) throw new TakenOverError(jobName);
   const runIdLabel = job.metadata.labels[LabelKey.runId] ?? null;
   await createRunSecret(engine.cluster, secret, { namespace, jobName, uid, adapterType, runIdLabel }, signal);
-  // Until now it was not there because of us, however long the rival watch and the server took.
+  // A variable that refers to it may have been called missing until now.
   run.configProvided();
   return confirmed;
 }
@@ -124,7 +123,7 @@ function rivalFailure({ jobName }: RunManifest, error: unknown, agent: AgentStat
 function secretFailure({ secret }: RunManifest, error: unknown, agent: AgentState): BootstrapError {
   return new BootstrapError({
     code: "k8s_prompt_secret_create_failed",
-    message: `The Secret ${secret?.name ?? ""} of the run could not be created: ${reasonOf(error)}`,
+    message: `The Secret ${secret.name} of the run could not be created: ${reasonOf(error)}`,
     family: isPermanent(error) ? null : "transient_upstream",
     agent,
     cause: error,
@@ -133,7 +132,7 @@ function secretFailure({ secret }: RunManifest, error: unknown, agent: AgentStat
 
 async function createJob(
   guard: GuardInput,
-  { job, jobName, namespace, secret }: RunManifest,
+  { job, jobName, namespace }: RunManifest,
   owner: string | null,
 ): Promise<Run> {
   const { engine, signal, config, ownership } = guard;
@@ -144,8 +143,7 @@ async function createJob(
   try {
     return await engine.launch(marked, { signal, policy: policyOf(config) });
   } catch (error) {
-    const isLost = isAmbiguous(error);
-    if (isLost) {
+    if (isAmbiguous(error)) {
       // It may have been carried out all the same: leave no Job behind that waits for a Secret.
       const deletion = bounded({ ms: 5_000 }, (limited) =>
         deleteIf({ name: jobName, launchId }, { engine, namespace, ownership, signal: limited }, () => true),
@@ -156,9 +154,7 @@ async function createJob(
       );
       if (!isAnswered) keepInMind(guard, jobName, { launchId });
     }
-    // Without a Secret to wait for, a Job that was created after all runs.
-    const mayRun = isLost && secret === null;
-    if (!mayRun) signal.throwIfAborted();
+    signal.throwIfAborted();
     if (isAlreadyExists(error)) {
       throw new BootstrapError({
         code: "k8s_concurrent_run_blocked",
@@ -171,7 +167,6 @@ async function createJob(
       code: "k8s_job_create_failed",
       message: `Job ${jobName} could not be created: ${reasonOf(error)}`,
       family: isPermanent(error) ? null : "transient_upstream",
-      agent: mayRun ? "may-run" : "never-ran",
       cause: error,
     });
   }
