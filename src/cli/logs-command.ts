@@ -105,8 +105,8 @@ async function printLog(
   const { follow, tail, since } = options;
   const stream = followLogs(cluster, source, {
     follow,
-    ...(tail === undefined ? {} : { tailLines: tail }),
-    ...(since === undefined ? {} : { since: new Date(Date.now() - since) }),
+    tailLines: tail,
+    since: since === undefined ? undefined : new Date(Date.now() - since),
     signal,
     onGap: (gap) => printer.tell(label, gap.message),
     onRestart: ({ restartCount }) => printer.tell(label, `restarted (${restartCount})`),

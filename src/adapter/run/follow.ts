@@ -90,8 +90,8 @@ export class OutputReader<Verdict extends AgentVerdict> {
       const logs = run.logs({
         container,
         signal: this.#stopped.signal,
-        ...(isFirstLine === undefined ? {} : { isFirstLine }),
-        ...(isLastLine === undefined ? {} : { isLastLine }),
+        isFirstLine,
+        isLastLine,
         onGap: (gap) => this.#onGap(gap),
       });
       for await (const batch of logs.batches()) await this.#take(batch);

@@ -25,7 +25,7 @@ export type {
 export function followLogs(
   cluster: LogTransport,
   source: LogSource,
-  options: LogOptions & { signal?: AbortSignal } = {},
+  options: LogOptions & { signal?: AbortSignal | undefined } = {},
 ): LogStream {
   return new LogStream(cluster, source, options);
 }

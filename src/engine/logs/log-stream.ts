@@ -22,7 +22,7 @@ import type { LogLine, LogOptions, LogSource } from "./types.ts";
 export class LogStream implements AsyncIterable<LogLine>, Disposable, AsyncDisposable {
   readonly #transport: LogTransport;
   readonly #source: LogSource;
-  readonly #options: LogOptions & { signal?: AbortSignal };
+  readonly #options: LogOptions & { signal?: AbortSignal | undefined };
   readonly #abort = new AbortController();
   readonly #onSignal = () => this.#finish({ error: this.#options.signal?.reason });
   #follower: LogFollower | null = null;
@@ -32,7 +32,11 @@ export class LogStream implements AsyncIterable<LogLine>, Disposable, AsyncDispo
   #ended: Ended | null = null;
 
   /** @throws RangeError or TypeError that names the option. */
-  constructor(transport: LogTransport, source: LogSource, options: LogOptions & { signal?: AbortSignal } = {}) {
+  constructor(
+    transport: LogTransport,
+    source: LogSource,
+    options: LogOptions & { signal?: AbortSignal | undefined } = {},
+  ) {
     checkOptions(options, source);
     this.#transport = transport;
     this.#source = source;

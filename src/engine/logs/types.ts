@@ -93,36 +93,36 @@ export interface LogOptions {
    * Start with the last so many lines. Default: from the beginning of the log. The kubelet stores a line of more than 16 KiB in
    * parts and counts those, so the first line delivered may be the rest of a long one.
    */
-  tailLines?: number;
+  tailLines?: number | undefined;
   /** Start with the first line at or after this time. The kubelet counts in whole seconds; the rest is left out here. */
-  since?: Date;
+  since?: Date | undefined;
   /**
    * Go on behind the line of this `position`: with the next one, each once, also in another process. With neither `tailLines` nor
    * `since`. What was rotated away since then is reported as a gap.
    */
-  after?: string;
+  after?: string | undefined;
   /** End the stream after so many bytes of text; reported as a gap. Default: no limit. */
-  limitBytes?: number;
+  limitBytes?: number | undefined;
   /** Longest line in bytes; what is beyond is left out and counted in `omittedBytes`. Default 4 MiB. */
-  maxLineBytes?: number;
+  maxLineBytes?: number | undefined;
   /**
    * Does this line, if it is the last one delivered, show that the output is complete? When the stream then ends cleanly and
    * the container has ended within two seconds of that line, the read that would otherwise confirm the end is saved. Default:
    * always confirm, since a clean end of stream alone may be a kubelet's restart.
    */
-  isLastLine?: (text: string) => boolean;
+  isLastLine?: ((text: string) => boolean) | undefined;
   /**
    * Can this line, the first that is read, be the first of the output? False: the lines before it were rotated away, and that is a
    * gap. Default: a gap is possible where the first line's time is more than a minute after the container's start.
    */
-  isFirstLine?: (text: string) => boolean;
+  isFirstLine?: ((text: string) => boolean) | undefined;
   /**
    * How long after the container's end lines may still come, in milliseconds: some runtimes tell of an exit before its log is
    * complete. The end of the log is waited for so long, except after a line that `isLastLine` accepts. Default 3 000.
    */
-  lateLinesMs?: number;
+  lateLinesMs?: number | undefined;
   /** `false`: what there is now, read once; nothing is waited for. Default `true`. */
-  follow?: boolean;
-  onGap?: (gap: LogGap) => void;
-  onRestart?: (restart: LogRestart) => void;
+  follow?: boolean | undefined;
+  onGap?: ((gap: LogGap) => void) | undefined;
+  onRestart?: ((restart: LogRestart) => void) | undefined;
 }

@@ -95,9 +95,9 @@ export class RunLogs implements AsyncIterable<LogLine> {
       this.#stream = followLogs(this.#cluster, source, {
         ...options,
         // Where to start is said of the first pod; a later one is read from its beginning.
-        ...(isFirst && tailLines !== undefined ? { tailLines } : {}),
-        ...(isFirst && since !== undefined ? { since } : {}),
-        ...(goesOn && after !== undefined ? { after } : {}),
+        tailLines: isFirst ? tailLines : undefined,
+        since: isFirst ? since : undefined,
+        after: goesOn ? after : undefined,
         signal: this.#signal,
         onGap: (gap) => {
           if (gap.reason === "limit_reached") isLimited = true;
@@ -161,7 +161,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
       const pod = isOfNow ? this.#run.pod() : this.#run.podAfter(followed);
       this.#run.checkContainer(this.#options.container);
       if (pod !== null) return pod;
-      if (this.#run.endOf(this.#options.container) !== null) return null;
+      if (this.#options.follow === false || this.#run.endOf(this.#options.container) !== null) return null;
       await nextChange(this.#run, this.#ended);
     }
   }

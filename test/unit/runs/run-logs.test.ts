@@ -33,6 +33,20 @@ it("limitBytes ends the iteration, though the run goes on", async () => {
   expect(run.endOf("main")).toBeNull();
 });
 
+it("follow: false reads what there is now, of a run that goes on, and ends", async () => {
+  const { run } = await silentAfter(["one", "two"]);
+  await run.podReady(MAIN);
+  await vi.waitFor(
+    async () => {
+      const lines: string[] = [];
+      for await (const { text } of run.logs({ ...MAIN, follow: false })) lines.push(text);
+      expect(lines).toEqual(["one", "two"]);
+    },
+    { timeout: 5_000 },
+  );
+  expect(run.liveness()).toBe("alive");
+});
+
 const waysToLeave: Record<string, (logs: RunLogs) => Promise<void>> = {
   "return by line": async (logs) => {
     const lines = logs[Symbol.asyncIterator]();
