@@ -252,10 +252,12 @@ describe("while the connection suffers", () => {
     world.agents.set(agentId, slowly);
     const { adapter } = adapterOf(world);
     const each = run(world, adapter, { agentId });
-    await each.logged('{"n":10}');
-    await fault(world);
-    await each.logged('{"n":30}');
-    await fault(world);
+    for (const n of [10, 30]) {
+      await each.logged(`{"n":${n}}`);
+      // A watch is opened again a second after the last time: what is not open cannot be cut.
+      await expect.poll(() => world.k8s.openWatches, { timeout: 10_000 }).toBeGreaterThanOrEqual(2);
+      await fault(world);
+    }
     expect(await each.result).toMatchObject({ exitCode: 0 });
     expect(each.output().slice(0, -1)).toEqual(lines);
   });
