@@ -56,7 +56,7 @@ export interface FollowHistory {
   readonly breaks: number;
   /** Since when the container is known not to run; null: it runs. */
   readonly stoppedAt: number | null;
-  /** Since when it is known to have ended, or since it last gave new lines; null: it has not ended. */
+  /** Since when it is known to have ended, or since it last gave new lines or the server came back; null: it has not ended. */
   readonly endedAt: number | null;
   /** Reads in a row, up to and with `last`, that delivered nothing. */
   readonly idleReads: number;
@@ -127,8 +127,9 @@ export function afterRest(history: FollowHistory): FollowHistory {
   return { ...history, rested: true };
 }
 
-export function afterOutage(history: FollowHistory): FollowHistory {
-  return { ...history, rested: true, awaitedServer: true };
+/** The server's return was waited for. What cannot be asked does not count against the patience with a log. */
+export function afterOutage(history: FollowHistory, now: number): FollowHistory {
+  return { ...history, rested: true, awaitedServer: true, endedAt: history.endedAt === null ? null : now };
 }
 
 /** A read has ended. */

@@ -102,7 +102,7 @@ export class LogFollower {
       case "await-server":
         this.stats.state = "resting";
         await this.#awaitServer();
-        this.#history = afterOutage(this.#history);
+        this.#history = afterOutage(this.#history, performance.now());
         return true;
       case "read":
         this.stats.state = "reading";

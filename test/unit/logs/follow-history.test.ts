@@ -107,8 +107,9 @@ describe("history", () => {
       everAnswered: true,
     });
     expect(afterRest(NEW_HISTORY)).toEqual({ ...NEW_HISTORY, rested: true });
-    const waited = afterOutage(NEW_HISTORY);
+    const waited = afterOutage(NEW_HISTORY, NOW);
     expect(waited).toEqual({ ...NEW_HISTORY, rested: true, awaitedServer: true });
+    expect(afterOutage({ ...NEW_HISTORY, endedAt: 5 }, NOW).endedAt).toBe(NOW);
     expect(afterRead(waited, refused(503), NOW)).toMatchObject({ rested: false, awaitedServer: false });
   });
 
