@@ -59,6 +59,12 @@ export class OutputReader<Verdict extends AgentVerdict> {
     this.#done = this.#pump(run);
   }
 
+  /** Is a part of the output still to be had, that could not be read? */
+  get isIncomplete(): boolean {
+    const { error, gaps } = this.output;
+    return error !== null || gaps.some(({ reason }) => reason === "unreachable");
+  }
+
   /**
    * After the container's end: waits until its log is read to the end, as long as lines still come or the host is still
    * taking them.

@@ -26,6 +26,7 @@ import { Deadline } from "./deadline.ts";
 import { noOutput, OutputReader } from "./follow.ts";
 import { Hold } from "./hold.ts";
 import { Lingering } from "./lingering.ts";
+import { withPostMortem } from "./post-mortem.ts";
 import { tellProgress } from "./progress.ts";
 import { countsNoPod, explainStartFailure, hasStartEnded, startFailedResult } from "./start-failure.ts";
 
@@ -144,10 +145,13 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     if (!(await this.#hold.confirm())) return this.#takenOver();
     this.#agent =
       this.#reader === null && this.#neverRan(end) ? "never-ran" : end.exitCode === null ? "may-run" : "ended";
-    const result = this.#classified(this.#kindOf(end), end);
-    const { output } = this.#reader ?? {};
-    const isIncomplete = output?.error != null || output?.gaps.some(({ reason }) => reason === "unreachable");
-    const isLogLost = isIncomplete === true && !this.#parser.finish().hasResult;
+    const { hasResult } = this.#parser.finish();
+    let result = this.#classified(this.#kindOf(end), end);
+    // An agent that said its result has said why it failed.
+    if (result.errorMessage && !hasResult) {
+      result = await withPostMortem(result, this.#run, { container: this.#container, signal });
+    }
+    const isLogLost = !hasResult && this.#reader?.isIncomplete === true;
     await cleanUp({ run: this.#run, site, config, log, end, isLogLost, isAdopted: this.#started.adopted });
     return result;
   }
@@ -159,8 +163,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   }
 
   #takenOver(): AdapterExecutionResult {
-    const { namespace, jobName } = this.#run;
-    const message = `This server did not renew its Lease in time, or ends: Job ${namespace}/${jobName} goes on without it`;
+    const { jobName } = this.#run;
+    const message = `This server did not renew its Lease in time, or ends: Job ${jobName} goes on without it`;
     this.#input.log.say("stderr", `${message}, and another server hands out its result`);
     return failed(message, "k8s_run_lost");
   }
@@ -272,7 +276,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   /** Stops the run, and says what is then certain of the agent. */
   async #stopped(): Promise<RunEnd | null> {
     const isDeleted = await this.#stopRun();
-    const end = await this.#lastEnd();
+    const end = await this.#run.terminated({ container: this.#container, timeoutMs: 500 }).catch(() => null);
     const neverRan = this.#reader === null && this.#neverRan(end);
     this.#agent = !isDeleted ? "may-run" : neverRan ? "never-ran" : "ended";
     return end;
@@ -311,10 +315,6 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const why = "The agent has said its result and its process does not end";
     this.#input.log.say("stdout", `${why}: deleting Job ${this.#run.namespace}/${this.#run.jobName}`);
     return this.#classified("ended", await this.#stopped());
-  }
-
-  async #lastEnd(): Promise<RunEnd | null> {
-    return await this.#run.terminated({ container: this.#container, timeoutMs: 500 }).catch(() => null);
   }
 
   async #startFailed({ failure }: StartFailedError): Promise<AdapterExecutionResult> {
