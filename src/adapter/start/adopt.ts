@@ -1,3 +1,4 @@
+import { isNotFound } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { BootstrapError, reasonOf } from "../errors.ts";
@@ -12,13 +13,14 @@ import { policyOf } from "./site.ts";
 
 /**
  * Takes over a run that an earlier process left behind.
+ * @returns null when its Job was deleted meanwhile
  * @throws BootstrapError, ApiError; the signal's reason
  */
 export async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
   { definition, ctx, config, site, signal, log, redactor, runLabel }: RunInput<Config, Verdict>,
   { newcomer }: GuardInput,
   { job, isOwnRun, isEnded }: Adoption,
-): Promise<Started> {
+): Promise<Started | null> {
   const { namespace, engine } = site;
   const { name: jobName, uid } = job.metadata;
   const left = readLeftBehind(job);
@@ -34,6 +36,8 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof AdoptedElsewhereError) throw error;
+      // Its owner had sent the deletion, and died: the guard looks again.
+      if (isNotFound(error)) return null;
       log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);
     }
   }

@@ -1,5 +1,6 @@
 /** Several servers, one cluster: who owns a run is a fact of the cluster. The servers are processes of their own. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { jobNameFor } from "../../../src/adapter/job/names.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { ServerProcess } from "./server-process.ts";
 import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
@@ -270,26 +271,39 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
   });
 });
 
-test("a Job of another server under the run's name is never deleted, whatever becomes of one's own create", async () => {
+test("a Job that is deleted while it is adopted, as by its owner's last request: a fresh run starts, with its own prompt", async () => {
   const agentId = fresh();
   const agent = agentOf(agentId);
-  const first = server().run({ agentId, runId: `${agentId}-same`, taskId: "t" });
-  await running(agent, first);
-  const before = jobOf(agentId)?.metadata.uid;
-  // The guard sees nothing of it, and the create is not answered.
-  const list = world.k8s.faults.errorRate({ status: 504, match: { verb: "create", resource: "jobs" }, count: 20 });
-  const here = await run(world, adapterOf(world).adapter, {
-    agentId,
-    taskId: "t",
-    overrides: { runId: `${agentId}-same` },
-    config: { concurrencyPolicy: "parallel", reattachOrphanedJobs: false },
-  }).result;
-  list.remove();
-  expect(here.exitCode).toBeNull();
-  expect(jobOf(agentId)?.metadata).toMatchObject({ uid: before });
-  expect(jobOf(agentId)?.metadata).not.toHaveProperty("deletionTimestamp");
+  const dead = server();
+  const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
+  await running(agent, left);
+  await dead.kill();
+  const name = jobOf(agentId)?.metadata.name ?? "";
+  // Between the guard's look and the adopter's patch.
+  const delay = world.k8s.faults.delayRequests(500, { match: { verb: "patch", resource: "jobs" }, count: 1 });
+  const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+  await vi.waitFor(() => expect(delay.hits).toBe(1), { timeout: 20_000, interval: 5 });
+  world.k8s.objects.delete("jobs", NAMESPACE, name);
+  await vi.waitFor(() => expect(agent.runs).toBe(2), { timeout: 20_000 });
   agent.letGo();
-  expect(await first).toMatchObject({ exitCode: 0 });
+  expect(await heir.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });
+  expect(heir.notes().join("\n")).not.toContain("Reattaching");
+});
+
+test("a Job of another server under the run's name is not deleted, also when one's own create is never answered", async () => {
+  const agentId = fresh();
+  const runId = `${agentId}-same`;
+  const fault = world.k8s.faults.errorRate({ status: 504, match: { verb: "create", resource: "jobs" } });
+  const here = run(world, adapterOf(world).adapter, { agentId, overrides: { runId } });
+  await vi.waitFor(() => expect(fault.hits).toBeGreaterThan(0), { timeout: 20_000, interval: 5 });
+  // The other server's request comes between.
+  const name = jobNameFor("ac", agentId, runId);
+  const template = { spec: { restartPolicy: "Never", containers: [{ name: "agent", image: "agent:1" }] } };
+  world.k8s.objects.create("jobs", { metadata: { name, namespace: NAMESPACE }, spec: { suspend: true, template } });
+  expect(await here.result).toMatchObject({ errorCode: "k8s_job_create_failed" });
+  fault.remove();
+  expect(world.k8s.objects.get("jobs", NAMESPACE, name)?.metadata).not.toHaveProperty("deletionTimestamp");
+  world.k8s.objects.delete("jobs", NAMESPACE, name);
 });
 
 test("this machine's clock an hour ahead of the server's: a run that is adopted has its time, and its Lease holds", async () => {
