@@ -160,7 +160,7 @@ suite.case(
   async (scene) => {
     const run = execute(scene, {
       script: "init; lines 5; result",
-      config: { enableDocker: true, dockerImage: scene.context.image },
+      config: { enableDocker: true, dockerImage: scene.context.image, dockerCpuLimit: "200m" },
     });
     expect(await run.result).toMatchObject({ exitCode: 0 });
     run.lines.expectExactlyOnce(7);

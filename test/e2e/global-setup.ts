@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { TestProject } from "vitest/node";
@@ -13,7 +12,7 @@ import { useKubeconfig } from "./targets/kubeconfig.ts";
 import { selectTarget } from "./targets/select.ts";
 import { OPERATION_NAMES, type Target, type TargetName, TargetUnavailableError } from "./targets/target.ts";
 
-const STARTERS: Record<TargetName, (env: NodeJS.ProcessEnv) => Promise<Target>> = {
+const STARTERS: Record<TargetName, (env: NodeJS.ProcessEnv, signal: AbortSignal) => Promise<Target>> = {
   kubeconfig: useKubeconfig,
   kind: startKind,
   k3s: startK3s,
@@ -24,23 +23,30 @@ const STARTERS: Record<TargetName, (env: NodeJS.ProcessEnv) => Promise<Target>> 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { env } = process;
   const cleanups: (() => Promise<void>)[] = [];
+  const starting = new AbortController();
+  let started: Promise<unknown> = Promise.resolve();
   let cleaning: Promise<void> | null = null;
   const cleanUp = (): Promise<void> => {
     cleaning ??= (async () => {
-      for (const clean of cleanups.reverse()) await clean();
+      starting.abort(new Error("the run was ended while its cluster was being made"));
+      // A start that was ended takes away itself what it has made.
+      await started.catch(() => undefined);
+      await runAll(cleanups.reverse());
     })();
     return cleaning;
   };
   cleanups.push(takeOverSignals(cleanUp));
   try {
-    const { name, target } = await startTarget(env);
+    const start = startTarget(env, starting.signal);
+    started = start;
+    const { name, target } = await start;
     cleanups.push(() => target.stop());
+    starting.signal.throwIfAborted();
     const relay = await startRelay(target.operations);
     cleanups.push(() => relay.close());
     const { remove, ...provided } = await provision(target);
     cleanups.push(remove);
     const traceDirectory = resolve(env.E2E_TRACES || join(tmpdir(), `k8s-run-informer-e2e-${provided.suiteRun}`));
-    await mkdir(traceDirectory, { recursive: true });
     project.provide("e2e", {
       target: name,
       kubeconfig: target.kubeconfig,
@@ -62,14 +68,21 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
 }
 
+/** Each, whatever became of those before it. @throws AggregateError of all that failed */
+async function runAll(cleanups: readonly (() => Promise<void>)[]): Promise<void> {
+  const problems: unknown[] = [];
+  for (const clean of cleanups) await clean().catch((problem: unknown) => problems.push(problem));
+  if (problems.length > 0) throw new AggregateError(problems, `${problems.length} clean-up step(s) failed`);
+}
+
 /** One that was merely found may turn out to be unusable (no static busybox, no registry in reach): then the embedded one will do. */
-async function startTarget(env: NodeJS.ProcessEnv): Promise<{ name: TargetName; target: Target }> {
+async function startTarget(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<{ name: TargetName; target: Target }> {
   const { target: name, why, isAskedFor } = await selectTarget({ env, docker: dockerEngine, has: isOnPath });
   console.log(`e2e target: ${name} (${why})`);
   try {
-    return { name, target: await STARTERS[name](env) };
+    return { name, target: await STARTERS[name](env, signal) };
   } catch (error) {
-    if (isAskedFor || !(error instanceof TargetUnavailableError)) throw error;
+    if (isAskedFor || signal.aborted || !(error instanceof TargetUnavailableError)) throw error;
     console.log(`e2e target: embedded instead, since ${error.message}`);
     return { name: "embedded", target: await startEmbedded(env) };
   }

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,15 +14,21 @@ import { rbacUsers } from "./rbac-users.ts";
 import { type Operations, type Target, TargetUnavailableError } from "./target.ts";
 
 const CONFIG = fileURLToPath(new URL("../../../kind-config.yaml", import.meta.url));
-const CLUSTER_NAME = "k8s-run-informer-e2e";
+/** Of a cluster that is kept, and used again by the next run that keeps it. */
+const KEPT_NAME = "k8s-run-informer-e2e";
 
-/** A cluster of its own by kind, deleted afterwards unless `E2E_KEEP` is set; one that was kept is used again. */
-export async function startKind(env: NodeJS.ProcessEnv): Promise<Target> {
+/**
+ * A cluster of its own by kind, under a name of its own, deleted afterwards. With `E2E_KEEP` it has a fixed name and stays; one
+ * that is there is used again.
+ */
+export async function startKind(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<Target> {
   const engine = await dockerEngine();
   if ("missing" in engine) throw new TargetUnavailableError("kind", engine.missing);
   if (!(await isOnPath("kind")))
     throw new TargetUnavailableError("kind", "there is no `kind` on the PATH (https://kind.sigs.k8s.io)");
-  await buildFixtureImage([FIXTURE_IMAGE, INIT_IMAGE]).catch((error: unknown) => {
+  if (!(await isOnPath("docker")))
+    throw new TargetUnavailableError("kind", "there is no `docker` on the PATH, by which kind works");
+  await buildFixtureImage(FIXTURE_IMAGE).catch((error: unknown) => {
     throw new TargetUnavailableError("kind", `the fixture image could not be built: ${String(error)}`, {
       cause: error,
     });
@@ -29,16 +36,27 @@ export async function startKind(env: NodeJS.ProcessEnv): Promise<Target> {
   const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-kind-"));
   const kubeconfig = join(directory, "kubeconfig");
   const keep = Boolean(env.E2E_KEEP);
+  const name = keep ? KEPT_NAME : `${KEPT_NAME}-${randomBytes(4).toString("hex")}`;
+  let isMade = false;
   const stop = async () => {
-    if (!keep) await run("kind", ["delete", "cluster", "--name", CLUSTER_NAME, "--kubeconfig", kubeconfig]);
-    else console.log(`E2E_KEEP is set: kind's cluster ${CLUSTER_NAME} is left, kubeconfig ${kubeconfig}`);
-    if (!keep) await rm(directory, { recursive: true, force: true });
+    if (keep && isMade) {
+      console.log(`E2E_KEEP is set: kind's cluster ${name} is left, kubeconfig ${kubeconfig}`);
+      console.log(`to delete it: kind delete cluster --name ${name}`);
+      return;
+    }
+    await run("kind", ["delete", "cluster", "--name", name, "--kubeconfig", kubeconfig]);
+    await rm(directory, { recursive: true, force: true });
   };
   try {
-    await ensureCluster(env, kubeconfig);
-    await run("kind", ["load", "docker-image", "--name", CLUSTER_NAME, FIXTURE_IMAGE, INIT_IMAGE]);
+    await ensureCluster(env, { name, kubeconfig, signal });
+    isMade = true;
+    const nodes = await nodesOf(name, signal);
+    await run("kind", ["load", "docker-image", "--name", name, FIXTURE_IMAGE], { signal });
+    // On the nodes only: the machine's own image of that name is a person's.
+    const tag = ["ctr", "--namespace", "k8s.io", "images", "tag", "--force", ...canonical(FIXTURE_IMAGE, INIT_IMAGE)];
+    for (const node of nodes) await run("docker", ["exec", node, ...tag], { signal });
     const hooks = commandHooks(env, kubeconfig);
-    const own = await ownOperations(kubeconfig);
+    const own = ownOperations(nodes, kubeconfig);
     const users = await rbacUsers(kubeconfig);
     const operations = { ...own, ...hooks.operations, ...users.operations };
     const missing = { ...hooks.unavailable, ...users.unavailable };
@@ -59,28 +77,34 @@ export async function startKind(env: NodeJS.ProcessEnv): Promise<Target> {
   }
 }
 
-async function ensureCluster(env: NodeJS.ProcessEnv, kubeconfig: string): Promise<void> {
-  const clusters = (await run("kind", ["get", "clusters"])).split("\n");
-  if (clusters.includes(CLUSTER_NAME)) {
-    await run("kind", ["export", "kubeconfig", "--name", CLUSTER_NAME, "--kubeconfig", kubeconfig]);
+/** As containerd names them. */
+function canonical(...images: readonly string[]): string[] {
+  return images.map((image) => `docker.io/${image.includes("/") ? "" : "library/"}${image}`);
+}
+
+async function nodesOf(name: string, signal: AbortSignal): Promise<string[]> {
+  return (await run("kind", ["get", "nodes", "--name", name], { signal })).split("\n").filter(Boolean);
+}
+
+interface KindCluster {
+  readonly name: string;
+  readonly kubeconfig: string;
+  readonly signal: AbortSignal;
+}
+
+async function ensureCluster(env: NodeJS.ProcessEnv, { name, kubeconfig, signal }: KindCluster): Promise<void> {
+  const clusters = (await run("kind", ["get", "clusters"], { signal })).split("\n");
+  if (clusters.includes(name)) {
+    await run("kind", ["export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig], { signal });
+    await checkNodes(name, kubeconfig, await nodesOf(name, signal));
     return;
   }
   const image = env.E2E_KIND_IMAGE?.trim();
-  const args = [
-    "create",
-    "cluster",
-    "--name",
-    CLUSTER_NAME,
-    "--config",
-    CONFIG,
-    "--kubeconfig",
-    kubeconfig,
-    "--wait",
-    "180s",
-  ];
+  const args = ["create", "cluster", "--name", name, "--config", CONFIG, "--kubeconfig", kubeconfig, "--wait", "180s"];
   try {
-    await run("kind", image ? [...args, "--image", image] : args);
+    await run("kind", image ? [...args, "--image", image] : args, { signal });
   } catch (error) {
+    signal.throwIfAborted();
     if (!(error instanceof CommandError)) throw error;
     const isPull = /failed to pull image|pull access denied|Error response from daemon: Get /i.test(error.output);
     const why = isPull
@@ -90,18 +114,59 @@ async function ensureCluster(env: NodeJS.ProcessEnv, kubeconfig: string): Promis
   }
 }
 
+/** A creation that was broken off leaves a cluster that kind lists and that cannot be used. @throws TargetUnavailableError */
+async function checkNodes(name: string, kubeconfig: string, nodes: readonly string[]): Promise<void> {
+  const cluster = new Cluster({ kubeConfig: loadKubeConfig(kubeconfig) });
+  try {
+    const { items } = await cluster.json<{
+      items: { metadata: { name: string }; status?: { conditions?: { type: string; status: string }[] } }[];
+    }>({ path: "/api/v1/nodes" });
+    const ready = items
+      .filter(({ status }) => status?.conditions?.some((each) => each.type === "Ready" && each.status === "True"))
+      .map(({ metadata }) => metadata.name);
+    const missing = nodes.filter((node) => !ready.includes(node));
+    if (nodes.length > 0 && missing.length === 0) return;
+    throw new Error(`not ready: ${missing.join(", ") || "there are no nodes"}`);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new TargetUnavailableError(
+      "kind",
+      `the kept cluster ${name} cannot be used (${message}). Delete it: kind delete cluster --name ${name}`,
+      { cause: error },
+    );
+  } finally {
+    await cluster.close();
+  }
+}
+
+/** Compacts etcd to its latest revision, in etcd's own container. */
+const COMPACT = `id=$(crictl ps --quiet --name '^etcd$' | head -n 1)
+keys=/etc/kubernetes/pki/etcd
+etcdctl() { crictl exec "$id" etcdctl --cacert $keys/ca.crt --cert $keys/server.crt --key $keys/server.key "$@"; }
+revision=$(etcdctl endpoint status --write-out json | sed 's/.*"revision":\\([0-9]*\\).*/\\1/')
+etcdctl compact "$revision"`;
+
 /** kind's nodes are containers, and its API server a static pod of the control plane's kubelet. */
-async function ownOperations(kubeconfig: string): Promise<Partial<Operations>> {
-  const nodes = (await run("kind", ["get", "nodes", "--name", CLUSTER_NAME])).split("\n").filter(Boolean);
+function ownOperations(nodes: readonly string[], kubeconfig: string): Partial<Operations> {
   const controlPlane = nodes.find((name) => name.endsWith("-control-plane"));
+  const restartApiServer = async (node: string) => {
+    // The static pod's container is killed; the kubelet makes another. One that was just started has no back-off from before.
+    await run("docker", ["exec", node, "pkill", "-KILL", "-x", "kube-apiserver"]);
+    await run("docker", ["exec", node, "systemctl", "restart", "kubelet"]);
+    await untilReady(kubeconfig);
+  };
   return {
     ...(controlPlane === undefined
       ? {}
       : {
           restartApiServer: async () => {
-            // The static pod's container is killed; the kubelet makes another.
-            await run("docker", ["exec", controlPlane, "pkill", "-KILL", "-x", "kube-apiserver"]);
-            await untilReady(kubeconfig);
+            await restartApiServer(controlPlane);
+            return null;
+          },
+          expireVersions: async () => {
+            await run("docker", ["exec", controlPlane, "sh", "-ec", COMPACT]);
+            // Its watch cache would answer from memory.
+            await restartApiServer(controlPlane);
             return null;
           },
         }),
