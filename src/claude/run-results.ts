@@ -37,6 +37,7 @@ export class RunResults {
   #isRuns(next: ClaudeResult): boolean {
     if (this.#last === null) return next.origin === null;
     if (next.numTurns !== null) return next.numTurns > 0;
-    return this.#hasSpoken || (!next.isError && next.text !== null);
+    // Without a count: one that says something came from a turn.
+    return this.#hasSpoken || next.text !== null;
   }
 }

@@ -14,6 +14,7 @@ import { rawSelfPod } from "./fixtures.ts";
 test("reads the container named paperclip, not a sidecar that stands before it", () => {
   expect(parseSelfPod(rawSelfPod())).toEqual({
     name: "paperclip-0",
+    uid: null,
     namespace: "paperclip",
     image: "paperclip:2026",
     imagePullSecrets: [{ name: "registry" }],
