@@ -8,20 +8,25 @@ const MAX_NOTE = 1_500;
 /**
  * Adds to the message of a run that failed what an operator asks first: how its container ended and after which words, what ended it
  * from outside, on which node, and the cluster's warnings. Where the server is away the message stays as it is. Never rejects.
+ * @param lastLine as it was read while the run went on: the log may be deleted by now
  */
 export async function withPostMortem(
   result: AdapterExecutionResult,
   run: Run,
-  options: { container: string; signal: AbortSignal },
+  { lastLine, ...options }: { container: string; signal: AbortSignal; lastLine: string | null },
 ): Promise<AdapterExecutionResult> {
   const found = await run.postMortem(options).catch(() => null);
-  const note = found === null ? "" : noteOf(found);
+  const note = found === null ? "" : noteOf(found, lastLine);
   return note === "" ? result : { ...result, errorMessage: `${result.errorMessage} (${note})` };
 }
 
-function noteOf({ end, lastLines, nodeName, memoryLimit, endedBy, warnings }: PostMortem): string {
+function noteOf(
+  { end, lastLines, nodeName, memoryLimit, endedBy, warnings }: PostMortem,
+  lastLine: string | null,
+): string {
+  const read = lastLines.length > 0 || lastLine === null ? lastLines : [lastLine];
   // Lines of JSON are the agent's own events, of which its parser has made what there is to say.
-  const words = lastLines.filter((line) => line.trim() !== "" && !line.startsWith("{"));
+  const words = read.filter((line) => line.trim() !== "" && !line.startsWith("{"));
   const exit = end.exitCode === null ? "" : `exit ${end.exitCode}${end.reason === "Error" ? "" : `, ${end.reason}`}`;
   const after = words.length === 0 ? "" : ` after: ${words.slice(-MAX_LINES).join(" | ")}`;
   const limit = memoryLimit === null ? "" : `memory limit ${memoryLimit}`;

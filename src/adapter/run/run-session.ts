@@ -149,7 +149,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     let result = this.#classified(this.#kindOf(end), end);
     // An agent that said its result has said why it failed.
     if (result.errorMessage && !hasResult) {
-      result = await withPostMortem(result, this.#run, { container: this.#container, signal });
+      const lastLine = this.#reader?.output.lastLine ?? null;
+      result = await withPostMortem(result, this.#run, { container: this.#container, signal, lastLine });
     }
     const isLogLost = !hasResult && this.#reader?.isIncomplete === true;
     await cleanUp({ run: this.#run, site, config, log, end, isLogLost, isAdopted: this.#started.adopted });

@@ -15,7 +15,7 @@ test("a crash: its exit code, the last words, the node", async () => {
     return 1;
   });
   const { errorMessage } = await run(world, adapterOf(world).adapter, { agentId: "crashes" }).result;
-  expect(errorMessage).toMatch(/^agent: ended \(exit 1 after: boom: something broke; node \S+\)/);
+  expect(errorMessage).toMatch(/^agent: ended \(exit 1 after: boom: something broke; node \S+/);
 });
 
 test("no more memory: the limit", async () => {
