@@ -177,19 +177,18 @@ export class RunRegistry implements RecordHost {
     const at = performance.now();
     const { namespace, jobName } = record.ref;
     const key = keyOf(record);
-    const job = this.#jobs.get(namespace, jobName);
+    const live = this.#jobs.get(namespace, jobName);
     const tombstone = this.#tombstones.get(key);
-    if (job !== undefined && (uid === null || job.metadata.uid === uid)) {
-      record.frame({ resource: "jobs", type: "applied", object: job, at });
-    } else if (tombstone?.job != null && (uid === null || tombstone.job.metadata.uid === uid)) {
-      record.frame({ resource: "jobs", type: "applied", object: tombstone.job, at });
+    const isMeant = (job: Job) => uid === null || job.metadata.uid === uid;
+    const isLive = live !== undefined && isMeant(live);
+    const buried = !isLive && tombstone?.job != null && isMeant(tombstone.job) ? tombstone.job : null;
+    const job = isLive ? live : buried;
+    if (job !== null) record.frame({ resource: "jobs", type: "applied", object: job, at });
+    if (tombstone !== undefined && (buried !== null || tombstone.job === null))
       this.#seedPod(record, tombstone.pod, at);
-      record.frame({ resource: "jobs", type: "deleted", object: tombstone.job, at });
-      return;
-    }
-    if (tombstone?.job === null) this.#seedPod(record, tombstone.pod, at);
     for (const object of inOrder(this.#podsOf(key, record.ref.uid)))
       record.frame({ resource: "pods", type: "applied", object, at });
+    if (buried !== null) record.frame({ resource: "jobs", type: "deleted", object: buried, at });
   }
 
   #seedPod(record: RunRecord, pod: Pod | null, at: number): void {

@@ -34,6 +34,10 @@ export class ToldInformer<T extends KubeObject> {
     return this as unknown as Informer<T>;
   }
 
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
   tell(told: Told<T>): void {
     this.#queue.push(told);
     if (this.#isUp) this.#flushLater();
