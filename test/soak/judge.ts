@@ -47,6 +47,7 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
 
   // Lines: each once, in order; a hole only where the log was rotated, and then announced.
   expect(audit.doubled === 0, `${audit.doubled} line(s) came twice`);
+  expect(audit.outOfOrder === 0, `${audit.outOfOrder} line(s) came after a later one`);
   // A run that was stopped may stop amid a line.
   expect(audit.cut === 0 || gaps > 0 || isCancelled, `${audit.cut} line(s) came without their end and it was not said`);
   expect(audit.foreign.length === 0, `lines that the run has not written: ${JSON.stringify(audit.foreign)}`);

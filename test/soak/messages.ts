@@ -1,6 +1,6 @@
 /** What the processes of the soak tell each other, over Node's IPC. */
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
-import type { AuditResult } from "./line-audit.ts";
+import type { AuditResult } from "../../src/cli/fleet/line-audit.ts";
 
 export interface RunOrder {
   readonly kind: "run";

@@ -1,4 +1,5 @@
 /** What each run of the soak does: derived from the seed and the run's number alone, in every process alike. */
+import type { Numbering } from "../../src/cli/fleet/line-audit.ts";
 import { seededRandom } from "../../src/embedded/random.ts";
 
 export const NAMESPACE = "soak";
@@ -100,6 +101,17 @@ export function scriptOf(seed: number, index: number): Script {
     host: host < 0.9 ? "fast" : host < 0.96 ? "slow" : "rejecting",
     contends,
     beside: beside < 0.06 ? "mesh" : beside < 0.12 ? "docker" : "nothing",
+  };
+}
+
+/** How an audit tells the script's lines from each other, and from others. */
+export function numberingOf(script: Script): Numbering {
+  return {
+    read: (line) => {
+      const [, seq] = /"soak_seq":(\d+)\}$/.exec(line) ?? [];
+      return seq === undefined ? null : { seq: Number(seq) };
+    },
+    textOf: (seq) => (seq < script.lines ? lineOf(script, seq) : null),
   };
 }
 

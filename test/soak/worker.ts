@@ -3,10 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createK8sAdapter } from "../../src/adapter/create-adapter.ts";
 import { processState } from "../../src/adapter/start/process-state.ts";
 import { claudeDefinition } from "../../src/claude/definition.ts";
+import { LineAudit } from "../../src/cli/fleet/line-audit.ts";
 import { stopSharedEngines } from "../../src/engine/index.ts";
-import { LineAudit } from "./line-audit.ts";
 import type { FromWorker, RunOrder, ToWorker } from "./messages.ts";
-import { BESIDE_IMAGE, IMAGE, MISSING_IMAGE, NAMESPACE, scriptOf } from "./script.ts";
+import { BESIDE_IMAGE, IMAGE, MISSING_IMAGE, NAMESPACE, numberingOf, scriptOf } from "./script.ts";
 
 const [seedText = "1", kubeconfig = ""] = process.argv.slice(2);
 const seed = Number(seedText);
@@ -29,7 +29,7 @@ const explanations = new Map<number, () => string>();
 
 async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<void> {
   const script = scriptOf(seed, index);
-  const audit = new LineAudit(script);
+  const audit = new LineAudit(numberingOf(script));
   const abort = new AbortController();
   const notes: string[] = [];
   let gaps = 0;

@@ -1,5 +1,6 @@
 import type { AdapterExecutionContext, AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/adapter-utils";
-import { LineAudit } from "./scripted-claude.ts";
+import { LineAudit } from "../fleet/line-audit.ts";
+import { readDemoLine } from "./scripted-claude.ts";
 import type { RunRow, View } from "./view.ts";
 
 export interface DemoRun {
@@ -24,7 +25,7 @@ export interface DemoRunOptions {
 export function createDemoRun(index: number): DemoRun {
   const agent = `agent-${String(index + 1).padStart(2, "0")}`;
   const row = { agent, phase: "waiting", startedAt: performance.now(), endedAt: null, lines: 0, text: "" };
-  return { row, audit: new LineAudit(), result: null, outcome: "", thrown: null };
+  return { row, audit: new LineAudit({ read: readDemoLine }), result: null, outcome: "", thrown: null };
 }
 
 export async function executeDemoRun(

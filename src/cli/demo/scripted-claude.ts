@@ -61,46 +61,13 @@ export function scriptClaude(index: number, lineCount: number): ScriptedRun {
   };
 }
 
-/** Counts what arrived of one run against what its own numbering says was sent. */
-export class LineAudit {
-  readonly #seen = new Map<number, number>();
-  #highest = -1;
-  #outOfOrder = 0;
-  #announced: number | null = null;
-  #partial = "";
-
-  /** Output as the adapter delivers it, in any pieces. */
-  push(chunk: string): void {
-    const lines = (this.#partial + chunk).split("\n");
-    this.#partial = lines.pop() ?? "";
-    for (const line of lines) this.#line(line);
-  }
-
-  #line(line: string): void {
-    let event: { demo_seq?: unknown; demo_lines?: unknown };
-    try {
-      event = JSON.parse(line);
-    } catch {
-      return;
-    }
-    if (typeof event?.demo_seq !== "number") return;
-    if (typeof event.demo_lines === "number") this.#announced = event.demo_lines;
-    this.#seen.set(event.demo_seq, (this.#seen.get(event.demo_seq) ?? 0) + 1);
-    if (event.demo_seq < this.#highest) this.#outOfOrder += 1;
-    this.#highest = Math.max(this.#highest, event.demo_seq);
-  }
-
-  /** `lost` counts against the announced number; before the last line has come, against the highest seen. */
-  get result(): { delivered: number; lost: number; doubled: number; outOfOrder: number; complete: boolean } {
-    let delivered = 0;
-    for (const count of this.#seen.values()) delivered += count;
-    const expected = this.#announced ?? this.#highest + 1;
-    return {
-      delivered,
-      lost: expected - this.#seen.size,
-      doubled: delivered - this.#seen.size,
-      outOfOrder: this.#outOfOrder,
-      complete: this.#announced !== null,
-    };
+/** The number of a line, and on the last one the number of them all. */
+export function readDemoLine(line: string): { seq: number; total?: number } | null {
+  try {
+    const event: { demo_seq?: unknown; demo_lines?: unknown } | null = JSON.parse(line);
+    if (typeof event?.demo_seq !== "number") return null;
+    return { seq: event.demo_seq, ...(typeof event.demo_lines === "number" ? { total: event.demo_lines } : {}) };
+  } catch {
+    return null;
   }
 }

@@ -1,4 +1,5 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import { lostLines } from "../fleet/line-audit.ts";
 import type { DemoRun } from "./host.ts";
 
 export interface DemoFigures {
@@ -16,14 +17,14 @@ export function countRuns(runs: readonly DemoRun[], isScripted: boolean): DemoFi
   const figures: DemoFigures = { outcomes: {}, delivered: 0, lost: 0, doubled: 0, outOfOrder: 0, broken: [] };
   for (const { row, audit, thrown, result, outcome } of runs) {
     figures.outcomes[outcome] = (figures.outcomes[outcome] ?? 0) + 1;
-    const { delivered, lost, doubled, outOfOrder, complete } = audit.result;
+    const { delivered, doubled, outOfOrder, total } = audit.result;
     figures.delivered += isScripted ? delivered : row.lines;
-    figures.lost += lost;
+    figures.lost += lostLines(audit.result);
     figures.doubled += doubled;
     figures.outOfOrder += outOfOrder;
     if (thrown !== null) figures.broken.push(`${row.agent}: execute threw ${thrown}`);
     else if (result === null) figures.broken.push(`${row.agent}: no result`);
-    else if (isScripted && !complete && !isUnstarted(result))
+    else if (isScripted && total === null && !isUnstarted(result))
       figures.broken.push(`${row.agent}: its last line never came (${row.text})`);
   }
   return figures;
