@@ -11,7 +11,10 @@ export const SUBJECTS: readonly Subject[] = [
     tests: ["runs/facts", "runs/classify", "runs/run-state", "runs/traces", "logs/container-view"],
   },
   { file: "src/engine/runs/classify.ts", tests: ["runs/classify", "runs/traces", "runs/trust"] },
-  { file: "src/engine/runs/run-state.ts", tests: ["runs/run-state", "runs/classify", "runs/traces", "runs/trust"] },
+  {
+    file: "src/engine/runs/run-state.ts",
+    tests: ["runs/run-state", "runs/classify", "runs/traces", "runs/trust", "runs/run", "runs/promises-model"],
+  },
   { file: "src/engine/informer/reflector-policy.ts", tests: ["informer/reflector-policy"] },
   { file: "src/engine/logs/follow-policy.ts", tests: ["logs/follow-policy"] },
   { file: "src/engine/logs/follow-history.ts", tests: ["logs/follow-history", "logs/follow-policy"] },

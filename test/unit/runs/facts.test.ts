@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { containerFacts, jobFacts, podFacts } from "../../../src/engine/facts.ts";
+import { containerFacts, containerNames, isInit, jobFacts, podFacts } from "../../../src/engine/facts.ts";
 import { trimJob, trimPod } from "../../../src/engine/informer/trim.ts";
 import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
 
@@ -41,6 +41,7 @@ describe("what a Job says", () => {
       { state: "failed", end: { reason: "DeadlineExceeded", message: "m", havePodsEnded: false } },
     ],
     ["a condition that is not true", job({}, said("Failed", "", "False")), { state: "running", end: null }],
+    ["a condition of the future", job({}, said("Paused")), { state: "running", end: null }],
     ["one pod only", job({ backoffLimit: 0 }), { allowsRetries: false }],
     ["a failure policy", job({ backoffLimit: 0, podFailurePolicy: { rules: [] } }), { allowsRetries: true }],
     ["managed elsewhere", job({ managedBy: "kueue.x-k8s.io/multikueue" }), { isManagedElsewhere: true }],
@@ -61,12 +62,20 @@ describe("what a pod says", () => {
       { isScheduled: false, unscheduled: { reason: "Unschedulable", message: "m" } },
     ],
     ["a node that does not answer", pod({ phase: "Unknown" }), { state: "running", hasEnded: false }],
+    ["Running", pod({ phase: "Running" }), { state: "running", hasEnded: false }],
     ["Succeeded", pod({ phase: "Succeeded" }), { state: "succeeded", hasEnded: true }],
+    ["Failed", pod({ phase: "Failed" }), { state: "failed", hasEnded: true, killedByKubelet: null }],
+    [
+      "a reason of node pressure, and still Running",
+      pod({ phase: "Running", reason: "Evicted" }),
+      { disruption: { reason: "Evicted" }, killedByKubelet: null },
+    ],
     [
       "deletion",
       pod({}, {}, { deletionTimestamp: at(9), deletionGracePeriodSeconds: 9 }),
       { deletingSince: Date.parse(at(0)) },
     ],
+    ["deletion without grace", pod({}, {}, { deletionTimestamp: at(9) }), { deletingSince: Date.parse(at(9)) }],
     [
       "eviction by the API",
       pod(disrupted("EvictionByEvictionAPI")),
@@ -125,7 +134,11 @@ describe("what a pod says of a container", () => {
     ],
 
     // Nodes that are no kubelets tell only the phase.
-    ["only Running", pod({ phase: "Running" }), { state: "running", startedAt: null }],
+    [
+      "only Running",
+      pod({ phase: "Running" }),
+      { state: "running", startedAt: null, hasStarted: true, restartCount: 0 },
+    ],
     ["Running, and a status without a state", pod(main({})), { state: "running" }],
     ["only Succeeded", pod({ phase: "Succeeded" }), { ...ended, exitCode: 0 }],
     ["Succeeded, and still waiting", pod({ ...main({ waiting: {} }), phase: "Succeeded" }), { ...ended, exitCode: 0 }],
@@ -203,8 +216,17 @@ describe("what a pod says of a container", () => {
       { state: "waiting", problem: "init_failed" },
     ],
 
+    [
+      "waiting, restarted once, and nothing is said of the time before",
+      pod(main({ waiting: { reason: "CrashLoopBackOff" } }, { restartCount: 1 })),
+      { state: "waiting", hasStarted: true, last: null },
+    ],
+    ["no restart policy in pod or container", pod(main(exit(0)), { restartPolicy: undefined }), again],
+
     // The kubelet lost it.
     ["lost", pod(main({ terminated: lost })), { ...ended, hasStarted: null, startedAt: null }],
+    ["lost, with the time of its start", pod(main({ terminated: { ...lost, startedAt: at(2) } })), ended],
+    ["ended without a time", pod(main({ terminated: { exitCode: 1, reason: "Error" } })), ended],
     [
       "lost, but it had run",
       pod(main({ terminated: lost }, { lastState: { terminated: lost } })),
@@ -229,4 +251,26 @@ describe("what a pod says of a container", () => {
     expect(containerFacts(watcher(88), "main")).toMatchObject(again);
     expect(containerFacts(watcher(1), "main")).toMatchObject(ended);
   });
+});
+
+describe("the containers of a pod", () => {
+  const two = {
+    initContainers: [{ name: "mesh" }, { name: "prompt" }],
+    containers: [{ name: "main" }, { name: "side" }],
+  };
+  it.each<[string, Pod, string[]]>([
+    ["that has told of none", pod({}, two), ["main", "side"]],
+    ["that has told of some", pod(main({}), two), ["main", "side"]],
+    [
+      "that has told of all",
+      pod({ initContainerStatuses: [{ name: "mesh", state: {} }], ...main({}) }, two),
+      ["mesh", "main", "side"],
+    ],
+  ])("%s", (_, object, names) => expect(containerNames(object)).toEqual(names));
+
+  it.each([
+    ["mesh", true],
+    ["prompt", true],
+    ["main", false],
+  ])("%s is an init container: %s", (name, isOne) => expect(isInit(pod({}, two), name)).toBe(isOne));
 });
