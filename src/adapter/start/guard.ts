@@ -4,8 +4,9 @@ import type { BaseConfig } from "../config/config.ts";
 import { BootstrapError, reasonOf } from "../errors.ts";
 import { LabelKey } from "../job/names.ts";
 import { bounded } from "../wait.ts";
+import type { OwnerState } from "./lease-verdict.ts";
 import { type Adoption, type Blocker, decide, type Newcomer, type Situation } from "./orphans.ts";
-import { type OwnerState, type Ownership, ownerNameOf } from "./ownership.ts";
+import { type Ownership, ownerNameOf } from "./ownership.ts";
 import { processState } from "./process-state.ts";
 import { stopJob } from "./stop-job.ts";
 

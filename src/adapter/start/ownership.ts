@@ -1,22 +1,14 @@
+import { LRUCache } from "lru-cache";
 import { type Cluster, isForbidden, isNotFound, type Job, jobPath, type RunEngine } from "../../engine/index.ts";
 import { AnnotationKey } from "../job/names.ts";
 import { ownPodName, type SelfPod } from "../job/self-pod.ts";
 import { bounded } from "../wait.ts";
-import { type Holder, type Life, lifeOf, thisProcess } from "./holder.ts";
+import { type Holder, lifeOf, thisProcess } from "./holder.ts";
 import { annotate, annotationPath, patchJob } from "./job-patch.ts";
 import { deleteLease, holderOf, LEASE_SECONDS, type LeaseObject, leasePath, ProcessLease, writtenAt } from "./lease.ts";
+import { judgeLease, type OwnerState, type Sight } from "./lease-verdict.ts";
 import { processState } from "./process-state.ts";
 
-/**
- * Whether the process that a Job names as its owner lives.
- * - `live`: its Lease may run out in `ms`, should it not be renewed;
- * - `unsure`: its Lease has run out by the server's clock; it was seen unchanged for too short a time yet, ask again in `ms`;
- * - `over`: its Lease is deleted, so it cannot own anything any more.
- */
-export type OwnerState = { readonly state: "live" | "unsure"; readonly ms: number } | { readonly state: "over" };
-
-/** A process that lives renews within this time, on any clock. It guards against a server's clock that is set forward. */
-const CONFIRM_MS = 15_000;
 /** Without the right to Leases, it is asked again after this. */
 const DENIED_MS = 5 * 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
@@ -25,13 +17,6 @@ const MAX_REMEMBERED = 10_000;
 /** The name of the owner's Lease, where the Job has one. */
 export function ownerNameOf({ metadata }: Pick<Job, "metadata">): string | null {
   return metadata.annotations?.[AnnotationKey.owner] ?? null;
-}
-
-/** A Lease's version, and when this process saw it first. */
-interface Sight {
-  readonly version: string;
-  readonly firstAt: number;
-  lastAt: number;
 }
 
 /**
@@ -43,7 +28,7 @@ export class Ownership {
   readonly #namespace: string;
   readonly #holder: Holder;
   readonly #selfPod: SelfPod | null;
-  readonly #sights = new Map<string, Sight>();
+  readonly #sights = new LRUCache<string, Sight>({ max: MAX_REMEMBERED });
   #lease: ProcessLease | null = null;
   #users = 0;
   #taking: Promise<void> | null = null;
@@ -134,29 +119,18 @@ export class Ownership {
       throw error;
     }
     const life = await lifeOf(holderOf(lease), this.#holder);
-    const state = this.#judge(name, lease, life);
-    if (state.state !== "over") return state;
+    const written = writtenAt(lease);
+    const { verdict, sight } = judgeLease(this.#sights.get(name), {
+      version: lease.metadata.resourceVersion,
+      durationMs: (lease.spec?.leaseDurationSeconds ?? LEASE_SECONDS) * 1_000,
+      writtenMsAgo: written === null ? null : this.#cluster.clock.now() - written,
+      life,
+      now: performance.now(),
+    });
+    this.#sights.set(name, sight);
+    if (verdict.state !== "over") return verdict;
     const isDeleted = await deleteLease(this.#cluster, this.#namespace, lease, signal);
     return isDeleted ? { state: "over" } : { state: "live", ms: LEASE_SECONDS * 1_000 };
-  }
-
-  /** By the server's clock alone, or by the time for which this process saw it unchanged, where the holder is known to run. */
-  #judge(name: string, lease: LeaseObject, life: Life): OwnerState {
-    if (life === "dead") return { state: "over" };
-    const { metadata, spec } = lease;
-    const now = performance.now();
-    const limitMs = (spec?.leaseDurationSeconds ?? LEASE_SECONDS) * 1_000;
-    const sight = this.#sights.get(name);
-    const isSame = sight?.version === metadata.resourceVersion;
-    const wasRenewed = sight !== undefined && !isSame && now - sight.lastAt < limitMs;
-    const firstAt = isSame ? sight.firstAt : now;
-    if (this.#sights.size >= MAX_REMEMBERED) this.#sights.clear();
-    this.#sights.set(name, { version: metadata.resourceVersion, firstAt, lastAt: now });
-    const seenMs = now - firstAt;
-    const written = life === "unknown" ? writtenAt(lease) : null;
-    const ageMs = written === null ? seenMs : Math.max(seenMs, this.#cluster.clock.now() - written);
-    if (wasRenewed || ageMs < limitMs) return { state: "live", ms: Math.max(1_000, limitMs - ageMs) };
-    return seenMs < CONFIRM_MS ? { state: "unsure", ms: CONFIRM_MS - seenMs } : { state: "over" };
   }
 
   /**

@@ -57,7 +57,10 @@ test("a run costs two watches more while it starts, and nothing more however lon
   await vi.waitFor(() => expect(world.k8s.openWatches).toBe(2), { timeout: 10_000 });
   agent.end();
   expect(await each.result).toMatchObject({ exitCode: 0 });
-  const counts = Object.entries(world.k8s.requests.snapshot().byVerb).filter(([, count]) => count > 0);
+  const counts = Object.entries(world.k8s.requests.snapshot().byVerb).filter(
+    // The Lease is the process's, and renewed whatever the number of runs.
+    ([verb, count]) => count > 0 && verb !== "patch leases",
+  );
   expect(Object.fromEntries(counts)).toEqual({
     "watch jobs": 1,
     "watch pods": 1,
