@@ -136,10 +136,13 @@ async function runAgents(
   );
 }
 
-/** What nobody cleaned up. Pods of deleted Jobs are the garbage collector's. */
+/** What was not cleaned up. What has an owner (pods, Secrets) is the garbage collector's, once its Job is deleted. */
 function leftBehind(k8s: EmbeddedKubernetes): string[] {
   return (["jobs", "secrets"] as const).flatMap((resource) =>
-    k8s.objects.list(resource, NAMESPACE).map(({ metadata }) => `${resource}/${metadata.name}`),
+    k8s.objects
+      .list(resource, NAMESPACE)
+      .filter(({ metadata }) => metadata.ownerReferences === undefined)
+      .map(({ metadata }) => `${resource}/${metadata.name}`),
   );
 }
 

@@ -141,9 +141,10 @@ function afterPage(
   return retry(isDoubtful ? beginList(history, timing.pageSize) : state, outcome, history, timing);
 }
 
-function afterWatch(state: ReflectorState, outcome: Outcome, history: History, timing: Timing): Decision {
+function afterWatch(state: ReflectorState, outcome: Outcome, before: History, timing: Timing): Decision {
   const { opened, frames, openMs, error } = outcome;
-  if (isGone(causeOf(error))) return relist(history, timing);
+  if (isGone(causeOf(error))) return relist(before, timing);
+  const history = frames > 0 ? answered(before) : before;
   if (error instanceof StalledError) return afterSilence(state, outcome, history, timing);
   if (error === null && (frames > 0 || openMs >= SHORT_WATCH_MS))
     return { state, waitMs: 0, history: { ...history, barren: 0 }, isProblem: false };
@@ -155,6 +156,19 @@ function afterWatch(state: ReflectorState, outcome: Outcome, history: History, t
   const counted = { ...history, barren: history.barren + (isBarren ? 1 : 0) };
   if (counted.barren >= BARREN_LIMIT) return relist(counted, timing);
   return retry(state, outcome, counted, timing);
+}
+
+/**
+ * The watch told something, so its version was good and the list before it of use: the next failure and the next list wait no
+ * longer than those of a server that answers. Their rows go on, since only time proves health.
+ */
+function answered(history: History): History {
+  return {
+    ...history,
+    failures: Math.min(history.failures, ANSWERED_FAILURES),
+    // The first list has no ceiling.
+    relists: Math.min(history.relists, ANSWERED_FAILURES + 1),
+  };
 }
 
 /** Servers without a watch cache and some proxies send no bookmarks: a silent watch is as it should be there. */

@@ -95,11 +95,17 @@ describe("a watch that ends", () => {
       history: { barren: 2 },
       decision: { waitMs: 500, history: { failures: 1 } },
     },
-    "by a lost connection after some frames: the first ceiling, and earlier failures are not forgotten": {
+    "by a lost connection after some frames: the first ceiling; earlier failures and lists are not forgotten, nor held against it": {
       state: Watching,
       outcome: { ...open, frames: 1, error: lost },
-      history: { failures: 9, barren: 2 },
-      decision: { waitMs: 500, history: { barren: 0 } },
+      history: { failures: 9, relists: 9, barren: 2 },
+      decision: { waitMs: 500, history: { failures: 2, relists: 3, barren: 0 } },
+    },
+    "cleanly after some frames, with failures and lists before it: they count as those of a server that answers": {
+      state: Watching,
+      outcome: open,
+      history: { failures: 1, relists: 9 },
+      decision: { isProblem: false, history: { failures: 1, relists: 3 } },
     },
     "by a lost connection and without a frame, again and again: at most the third ceiling, since the server answers": {
       state: Watching,
