@@ -11,7 +11,7 @@ import {
   StartFailedError,
 } from "../../src/engine/index.ts";
 import { CLAUDE_DIRECTORY, type E2eContext, RUN_LABEL } from "./context.ts";
-import { FIXTURE_DIRECTORY, INIT_IMAGE } from "./targets/fixture.ts";
+import { FIXTURE_DIRECTORY } from "./targets/fixture.ts";
 import type { Target } from "./targets/target.ts";
 
 /** What the suite has made in the cluster before the first test, and takes away after the last. */
@@ -94,11 +94,6 @@ const BYSTANDER_LABEL = "k8s-run-informer/e2e-bystander";
 /** Runs both images once. Returns whether the first has a fake `claude`. */
 async function probeImages(engine: RunEngine, namespace: string, suiteRun: string, image: string): Promise<boolean> {
   const labels = { [RUN_LABEL]: suiteRun };
-  const container = (name: string, from: string, script: string) => ({
-    name,
-    image: from,
-    command: ["sh", "-c", script],
-  });
   const run = await engine.launch(
     {
       metadata: { name: `probe-${suiteRun}`, namespace, labels },
@@ -108,8 +103,7 @@ async function probeImages(engine: RunEngine, namespace: string, suiteRun: strin
           metadata: { labels },
           spec: {
             restartPolicy: "Never",
-            initContainers: [container("init", INIT_IMAGE, "true")],
-            containers: [container("claude", image, "claude --fake-version; true")],
+            containers: [{ name: "claude", image, command: ["sh", "-c", "claude --fake-version; true"] }],
           },
         },
       },
@@ -125,9 +119,8 @@ async function probeImages(engine: RunEngine, namespace: string, suiteRun: strin
   } catch (error) {
     if (!(error instanceof StartFailedError)) throw error;
     const { failure } = error;
-    const which = failure.container === "init" ? `${INIT_IMAGE} (of the adapter's init container)` : image;
     throw new Error(
-      `the image ${which} cannot be run on this cluster: ${failure.reason}: ${failure.message}. Name one that can in E2E_IMAGE, or load it onto the nodes.`,
+      `the image ${image} cannot be run on this cluster: ${failure.reason}: ${failure.message}. Name one that can in E2E_IMAGE, or load it onto the nodes.`,
       { cause: error },
     );
   } finally {

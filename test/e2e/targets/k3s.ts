@@ -5,7 +5,7 @@ import { K3sContainer, type StartedK3sContainer } from "@testcontainers/k3s";
 import { isOnPath, run } from "../support/shell.ts";
 import { commandHooks } from "./command-hooks.ts";
 import { dockerEngine } from "./docker.ts";
-import { FIXTURE_IMAGE, INIT_IMAGE } from "./fixture.ts";
+import { FIXTURE_IMAGE } from "./fixture.ts";
 import { buildFixtureImage } from "./fixture-image.ts";
 import { rbacUsers } from "./rbac-users.ts";
 import { type Target, TargetUnavailableError } from "./target.ts";
@@ -47,10 +47,6 @@ async function targetOf(
 ): Promise<Target> {
   const kubeconfig = join(directory, "kubeconfig");
   await writeFile(kubeconfig, container.getKubeConfig(), { mode: 0o600 });
-  // In the container only: the machine's own image of that name is a person's.
-  const [from, to] = [`docker.io/${FIXTURE_IMAGE}`, `docker.io/library/${INIT_IMAGE}`];
-  const { exitCode, output } = await container.exec(["k3s", "ctr", "images", "tag", "--force", from, to]);
-  if (exitCode !== 0) throw new Error(`the image ${INIT_IMAGE} could not be made in k3s: ${output}`);
   const hooks = commandHooks(env, kubeconfig);
   const users = await rbacUsers(kubeconfig);
   return {

@@ -8,7 +8,7 @@ import { Cluster, loadKubeConfig } from "../../../src/engine/index.ts";
 import { CommandError, isOnPath, run } from "../support/shell.ts";
 import { commandHooks } from "./command-hooks.ts";
 import { dockerEngine } from "./docker.ts";
-import { FIXTURE_IMAGE, INIT_IMAGE } from "./fixture.ts";
+import { FIXTURE_IMAGE } from "./fixture.ts";
 import { buildFixtureImage } from "./fixture-image.ts";
 import { rbacUsers } from "./rbac-users.ts";
 import { type Operations, type Target, TargetUnavailableError } from "./target.ts";
@@ -52,9 +52,6 @@ export async function startKind(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     isMade = true;
     const nodes = await nodesOf(name, signal);
     await run("kind", ["load", "docker-image", "--name", name, FIXTURE_IMAGE], { signal });
-    // On the nodes only: the machine's own image of that name is a person's.
-    const tag = ["ctr", "--namespace", "k8s.io", "images", "tag", "--force", ...canonical(FIXTURE_IMAGE, INIT_IMAGE)];
-    for (const node of nodes) await run("docker", ["exec", node, ...tag], { signal });
     const hooks = commandHooks(env, kubeconfig);
     const own = ownOperations(nodes, kubeconfig);
     const users = await rbacUsers(kubeconfig);
@@ -75,11 +72,6 @@ export async function startKind(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     await stop().catch(() => {});
     throw error;
   }
-}
-
-/** As containerd names them. */
-function canonical(...images: readonly string[]): string[] {
-  return images.map((image) => `docker.io/${image.includes("/") ? "" : "library/"}${image}`);
 }
 
 async function nodesOf(name: string, signal: AbortSignal): Promise<string[]> {

@@ -9,7 +9,8 @@ import { delimiter, join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
-import { buildManifest, type JobManifest, workingDirOf } from "../../../src/adapter/job/manifest.ts";
+import { PROMPT_FILE } from "../../../src/adapter/definition.ts";
+import { buildManifest, type JobManifest, type RunManifest, workingDirOf } from "../../../src/adapter/job/manifest.ts";
 import { claudeArgs, claudeCommand } from "../../../src/claude/argv.ts";
 import { contextOf } from "../adapter/fixtures.ts";
 
@@ -99,13 +100,11 @@ function manifestFor(prompt: string, extraArgs: string[], overrides: Parameters<
   return { args, ...manifest };
 }
 
-/** Runs init container and agent of a Job; returns what the agent was given. */
-function runJob(job: JobManifest): { argv: string[]; stdin: string } {
-  const [init] = job.spec.template.spec.initContainers ?? [];
+/** Runs the agent of a Job beside the files of its Secret; returns what the agent was given. */
+function runJob({ job, secret }: Pick<RunManifest, "job" | "secret">): { argv: string[]; stdin: string } {
   const [agent] = job.spec.template.spec.containers;
   mkdirSync(join(root, "prompt"), { recursive: true });
-  const variables = Object.fromEntries((init?.env ?? []).map(({ name, value = "" }) => [name, expand(value, {})]));
-  shell(init?.command ?? [], variables);
+  writeFileSync(join(root, "prompt", PROMPT_FILE), secret.data[PROMPT_FILE] ?? "");
   const argv = shell(agent?.command ?? [], {})
     .toString("utf8")
     .split("\0")
@@ -116,8 +115,8 @@ function runJob(job: JobManifest): { argv: string[]; stdin: string } {
 test("prompt and arguments arrive as they are, and nothing of them is executed", () => {
   fc.assert(
     fc.property(hostile(), fc.array(hostile(), { maxLength: 4 }), (prompt, extraArgs) => {
-      const { job, args } = manifestFor(prompt, extraArgs);
-      const got = runJob(job);
+      const { args, ...manifest } = manifestFor(prompt, extraArgs);
+      const got = runJob(manifest);
       expect(got.argv).toEqual(args);
       expect(got.stdin).toBe(prompt);
       expect(existsSync(proof())).toBe(false);
