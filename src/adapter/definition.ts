@@ -57,6 +57,8 @@ export const PROMPT_DIRECTORY = "/tmp/prompt";
 export const PROMPT_FILE = "prompt.txt";
 /** Home of the agent in the pod, and the mount path of the shared data volume. */
 export const DATA_DIRECTORY = "/paperclip";
+/** Of the pod alone, deleted with it: `TMPDIR` and Paperclip's scratch variables name it. */
+export const SCRATCH_DIRECTORY = "/tmp/scratch";
 
 export interface PrepareInput<Config> {
   readonly ctx: AdapterExecutionContext;

@@ -4,8 +4,16 @@ export interface Bound {
   /** Ends the wait with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   readonly ms: number;
-  /** What the wait rejects with when the time is over. Default: an error that names the time. */
+  /** What the wait rejects with when the time is over. Default: `LateError`. */
   readonly late?: () => Error;
+}
+
+/** The time of a wait is over. */
+export class LateError extends Error {
+  override readonly name = "LateError";
+  constructor(ms: number) {
+    super(`not done within ${ms / 1000} s`);
+  }
 }
 
 /**
@@ -13,7 +21,7 @@ export interface Bound {
  * signal that aborts then, and is no longer waited for if it does not heed it.
  */
 export async function bounded<T>(
-  { signal, ms, late = () => new Error(`not done within ${ms / 1000} s`) }: Bound,
+  { signal, ms, late = () => new LateError(ms) }: Bound,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const abort = new LinkedAbort([signal], { ms, reason: late });

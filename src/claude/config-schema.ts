@@ -144,15 +144,15 @@ const FIELDS: readonly ConfigFieldSchema[] = [
   {
     type: "select",
     key: "concurrencyPolicy",
-    label: "When a run of the agent lives",
+    label: "When another run of the agent is active",
     options: [
-      { label: "Default (refuse the new one)", value: "" },
-      { label: "Refuse the new one", value: "block" },
+      { label: "Default (wait for its end)", value: "" },
       { label: "Wait for its end", value: "wait" },
+      { label: "Refuse the new one", value: "block" },
       { label: "Run side by side", value: "parallel" },
     ],
     default: "",
-    hint: "Current hosts start up to 20 runs of an agent at once: choose waiting when they share one directory or session, side by side when each has a workspace of its own. A refused run is started again by the host twice at most.",
+    hint: "Current hosts start up to 20 runs of an agent at once. Waiting suits runs that share a directory or session, side by side runs with a workspace each. A refused run is started again by the host twice at most.",
   },
   {
     type: "number",
@@ -174,6 +174,13 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     label: "Config error grace (s)",
     default: 30,
     hint: "How long a missing Secret or ConfigMap key may stay missing before the run fails.",
+  },
+  {
+    type: "number",
+    key: "apiOutageSec",
+    label: "API outage (s)",
+    default: 600,
+    hint: "How long a run waits for an API server that is away before its agent has started.",
   },
   {
     type: "number",

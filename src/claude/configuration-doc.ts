@@ -34,16 +34,18 @@ Job:
 - secretRef (string, default paperclip-secrets): the Secret that the environment test looks for; runs do not use it
 
 Runs of one agent:
-- concurrencyPolicy (block | wait | parallel, default block): what a run does while another one of the agent lives. block
-  refuses it (k8s_concurrent_run_blocked; the host tries again twice, 30 s apart), wait lets it begin when the other has ended
-  (an hour at most), parallel runs both. Where the host may start several runs of an agent at once (20 unless
-  runtimeConfig.heartbeat.maxConcurrentRuns of the agent says otherwise), use wait if they share a directory, parallel if each has a workspace of its own.
+- concurrencyPolicy (wait | block | parallel, default wait): what a run does while another one of the agent is active. wait lets
+  it begin when the other has ended (a day at most) and says whom it waits for, block refuses it (k8s_concurrent_run_blocked; the
+  host tries again twice, 30 s apart), parallel runs both. The host may start several runs of an agent at once (20 unless
+  runtimeConfig.heartbeat.maxConcurrentRuns of the agent says otherwise): use parallel if each has a workspace of its own.
 - reattachOrphanedJobs (boolean, default true): take over a Job of the same task that a restarted server left behind
 - deleteMismatchedOrphans (boolean, default false): delete such Jobs of other tasks instead of refusing to start. What another
   live server owns is never deleted
-- conversationContinuation (boolean, default true): mark failed runs so that the host may continue them by itself
+- conversationContinuation (boolean, default true): mark failed runs so that the host may continue them by itself,
+  and does not hold their issue for a person
 
 Patience, in seconds:
+- apiOutageSec (600): how long a run waits for an API server that is away before its agent has started
 - scheduleTimeoutSec (600: autoscalers take minutes), imagePullGraceSec (30), configErrorGraceSec (30), keepaliveSec (300),
   resultGraceSec (30). A pod on a node has ten minutes to start, whatever it waits for
 

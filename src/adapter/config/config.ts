@@ -48,6 +48,8 @@ export interface BaseConfig {
   readonly keepaliveSec: number;
   /** How long an agent that has said its result may be silent before its process is ended. */
   readonly resultGraceSec: number;
+  /** How long a run waits for an API server that is away before its agent has started. */
+  readonly apiOutageSec: number;
   /** What happens while another run of the same agent lives: refuse, wait for its end, or run beside it. */
   readonly concurrencyPolicy: "block" | "wait" | "parallel";
   /** Delete a run that an earlier process left behind and that cannot be adopted, instead of being blocked by it. */
@@ -69,6 +71,8 @@ const DEFAULT_TTL_SECONDS = 86_400;
 const DEFAULT_GRACE_SECONDS = 60;
 /** A cluster autoscaler takes two to five minutes until a node is there. */
 const DEFAULT_SCHEDULE_TIMEOUT_SECONDS = 600;
+/** An upgrade of a control plane takes minutes. */
+const DEFAULT_API_OUTAGE_SECONDS = 600;
 
 /**
  * Reads the shared keys. The host's form writes 0 and "" into fields that were left empty, so both mean "not set".
@@ -77,7 +81,7 @@ const DEFAULT_SCHEDULE_TIMEOUT_SECONDS = 600;
  */
 export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
   const read = new ConfigReader(raw);
-  const policy = read.choice("concurrencyPolicy", ["block", "wait", "parallel"] as const) ?? "block";
+  const policy = read.choice("concurrencyPolicy", ["block", "wait", "parallel"] as const) ?? "wait";
   const namespace = read.string("namespace");
   if (namespace !== null && !isDnsLabel(namespace))
     throw new ConfigError("namespace", namespace, "the name of a namespace");
@@ -117,10 +121,20 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
     scheduleTimeoutSec: read.seconds("scheduleTimeoutSec") ?? DEFAULT_SCHEDULE_TIMEOUT_SECONDS,
     keepaliveSec: read.seconds("keepaliveSec") ?? 300,
     resultGraceSec: read.seconds("resultGraceSec") ?? 30,
+    apiOutageSec: read.seconds("apiOutageSec") ?? DEFAULT_API_OUTAGE_SECONDS,
     concurrencyPolicy: policy,
     deleteMismatchedOrphans: read.boolean("deleteMismatchedOrphans") ?? false,
     conversationContinuation: read.boolean("conversationContinuation") ?? true,
   };
+}
+
+/** Of a configuration that may be wrong elsewhere. */
+export function mayContinue(raw: unknown): boolean {
+  try {
+    return isObject(raw) ? (new ConfigReader(raw).boolean("conversationContinuation") ?? true) : true;
+  } catch {
+    return true;
+  }
 }
 
 function absolutePath(read: ConfigReader, key: string): string | null {

@@ -13,8 +13,8 @@ export interface EvidenceOptions {
  * Adds to a result what the host must know of the agent. Of a failed run the host holds the issue for a person, unless it learns:
  * - `executionRecovery: bootstrap`: no agent has run, so the host may start it again;
  * - `executionCancellation: acknowledged`: stopped as asked, the agent does not run;
- * - `conversationContinuation`: the agent had begun, and the conversation may go on. The host gives this key to its own adapters
- *   only and does not document it, hence the option.
+ * - `conversationContinuation`: the conversation may go on. When the retries that bootstrap evidence buys are used up, only this
+ *   keeps the issue free. The host gives the key to its own adapters and does not document it, hence the option.
  */
 export function withEvidence(
   result: AdapterExecutionResult,
@@ -38,7 +38,8 @@ export function withEvidence(
   }
   if (isFailure && agent === "never-ran") {
     full.executionRecovery = { kind: "bootstrap", providerWorkStarted: false };
-  } else if (isFailure && mayContinue && full.errorCode !== "max_turns_exhausted") {
+  }
+  if (isFailure && mayContinue && full.errorCode !== "max_turns_exhausted") {
     // After max turns the host continues by itself; with this key as well it would do so without end.
     resultJson.conversationContinuation = "continue_conversation_v1";
   }
@@ -49,6 +50,7 @@ export function withEvidence(
 /** The result of a run that failed before it could be followed. */
 export function bootstrapResult(
   { message, code, family, agent }: BootstrapError,
+  mayContinue: boolean,
   redactor: Redactor,
 ): AdapterExecutionResult {
   const result: AdapterExecutionResult = {
@@ -59,5 +61,5 @@ export function bootstrapResult(
     errorCode: code,
     ...(family === null ? {} : { errorFamily: family }),
   };
-  return withEvidence(result, agent, { isStopped: false, mayContinue: false }, redactor);
+  return withEvidence(result, agent, { isStopped: false, mayContinue }, redactor);
 }

@@ -2,11 +2,12 @@ import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { stringifyPaperclipWakePayload } from "@paperclipai/adapter-utils/server-utils";
 import type { BaseConfig } from "../config/config.ts";
 import { isObject } from "../config/config-reader.ts";
-import { DATA_DIRECTORY, type Notice } from "../definition.ts";
+import { DATA_DIRECTORY, type Notice, SCRATCH_DIRECTORY } from "../definition.ts";
 import { ConfigError } from "../errors.ts";
 import { bindingOf, isCredential, mayBeSecret } from "./credentials.ts";
 import { withoutNul } from "./nul.ts";
 import type { SelfPod } from "./self-pod.ts";
+import { isServerSecret, refersToServerSecret, SERVER_SECRETS } from "./server-secrets.ts";
 
 export interface EnvEntry {
   readonly name: string;
@@ -41,7 +42,7 @@ export interface EnvironmentInput {
 const MAX_ENV_STRING_BYTES = 131_072;
 
 /**
- * The agent's environment, later layers over earlier ones: the server's own literals, Paperclip's variables, the
+ * The agent's environment, later layers over earlier ones: the server's own literals but for its secrets, Paperclip's variables, the
  * definition's, the operator's, `HOME`. What Paperclip sets for this run is not overridden by the operator's, but for the
  * API's address; what the host adds for processes on its own disk (scratch directories and the like) is left out.
  *
@@ -49,7 +50,7 @@ const MAX_ENV_STRING_BYTES = 131_072;
  */
 export function buildEnvironment(input: EnvironmentInput): ContainerEnvironment {
   const { ctx, config, selfPod, extra, secretExtra, secretName, serverEnv } = input;
-  const inherited = selfPod?.env ?? {};
+  const { inherited, references, blanks } = inheritedFrom(selfPod);
   const runtime = paperclipVariables(ctx, inherited, serverEnv);
   const operators = operatorVariables(ctx, config.env);
   const notices: Notice[] = [];
@@ -73,6 +74,7 @@ export function buildEnvironment(input: EnvironmentInput): ContainerEnvironment 
     }
   };
   put(inherited);
+  put(SCRATCH_VARIABLES);
   put(runtime);
   put(extra);
   put(operators);
@@ -86,7 +88,7 @@ export function buildEnvironment(input: EnvironmentInput): ContainerEnvironment 
   for (const name of mayBeSecret(ctx, operators)) if (layers.get(name) === operators[name]) secretNames.add(name);
   const secretData: Record<string, string> = {};
   // References first: Kubernetes puts in for `$(NAME)` only what stands before, as it may have in the server's pod.
-  const entries: EnvEntry[] = (selfPod?.envValueFrom ?? []).filter(({ name }) => !layers.has(name));
+  const entries: EnvEntry[] = [...blanks, ...references].filter(({ name }) => !layers.has(name));
   for (const [name, value] of layers) {
     // In the server's own pod the literal may refer to other variables, which only Kubernetes can put in.
     const isTemplate = inherited[name] === value;
@@ -101,6 +103,29 @@ export function buildEnvironment(input: EnvironmentInput): ContainerEnvironment 
   }
   return { entries, secretData, notices };
 }
+
+/** What the agent has of the server's own environment: all but the server's secrets. */
+function inheritedFrom(selfPod: SelfPod | null): {
+  inherited: Record<string, string>;
+  references: readonly EnvEntry[];
+  blanks: readonly EnvEntry[];
+} {
+  const literals = Object.entries(selfPod?.env ?? {}).filter(([name]) => !isServerSecret(name));
+  const references = (selfPod?.envValueFrom ?? []).filter(
+    ({ name, valueFrom }) => !isServerSecret(name) && !refersToServerSecret(valueFrom),
+  );
+  // A whole Secret may hold them, too, and what is named in `env` goes before `envFrom`.
+  const names = (selfPod?.envFrom ?? []).length > 0 ? SERVER_SECRETS : [];
+  return { inherited: Object.fromEntries(literals), references, blanks: names.map((name) => ({ name, value: "" })) };
+}
+
+/** The default prompt names these directories; the host's values are paths on the server. */
+const SCRATCH_VARIABLES = Object.fromEntries(
+  ["TMPDIR", "PAPERCLIP_SCRATCH_DIR", "PAPERCLIP_RUN_SCRATCH_DIR", "PAPERCLIP_TASK_SCRATCH_DIR"].map((name) => [
+    name,
+    SCRATCH_DIRECTORY,
+  ]),
+);
 
 function isTooLarge(name: string, value: string): boolean {
   // One "=" and the final NUL.

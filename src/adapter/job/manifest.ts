@@ -117,7 +117,7 @@ export function buildManifest(input: ManifestInput): RunManifest {
   const podSpec: PodSpec = {
     restartPolicy: "Never",
     terminationGracePeriodSeconds: TERMINATION_GRACE_SECONDS,
-    ...(config.serviceAccountName === null ? {} : { serviceAccountName: config.serviceAccountName }),
+    ...serviceAccountOf(config),
     ...(selfPod !== null && selfPod.imagePullSecrets.length > 0 ? { imagePullSecrets: selfPod.imagePullSecrets } : {}),
     ...(selfPod?.dnsConfig ? { dnsConfig: selfPod.dnsConfig } : {}),
     ...schedulingOf(config, selfPod),
@@ -159,6 +159,11 @@ export function buildManifest(input: ManifestInput): RunManifest {
     },
   };
   return { job, jobName, namespace, secret: { name: secretName, data }, notices: [...notices, ...environment.notices] };
+}
+
+/** The token of the namespace's default account would let the agent act with whatever rights that has. */
+function serviceAccountOf({ serviceAccountName }: BaseConfig): Record<string, unknown> {
+  return serviceAccountName === null ? { automountServiceAccountToken: false } : { serviceAccountName };
 }
 
 const CONTAINER_SECURITY = {

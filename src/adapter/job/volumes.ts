@@ -1,5 +1,5 @@
 import type { BaseConfig } from "../config/config.ts";
-import { DATA_DIRECTORY, PROMPT_DIRECTORY, type PreparedFile } from "../definition.ts";
+import { DATA_DIRECTORY, PROMPT_DIRECTORY, type PreparedFile, SCRATCH_DIRECTORY } from "../definition.ts";
 import type { SelfPod } from "./self-pod.ts";
 
 export interface VolumeMount {
@@ -36,7 +36,9 @@ export function volumesOf(
     volumes.push({ name: "workspace", persistentVolumeClaim: { claimName: config.workspaceVolumeClaim } });
     mounts.push({ name: "workspace", mountPath: config.workspaceMountPath ?? "/workspace" });
   }
-  const taken = new Set(["prompt", "data", "workspace", "docker-graph", "docker-sock"]);
+  volumes.push({ name: "scratch", emptyDir: {} });
+  mounts.push({ name: "scratch", mountPath: SCRATCH_DIRECTORY });
+  const taken = new Set(["prompt", "data", "scratch", "workspace", "docker-graph", "docker-sock"]);
   const named = new Map<string, string>();
   for (const { volumeName, secretName: inherited, mountPath, subPath, defaultMode, items } of selfPod?.secretVolumes ??
     []) {

@@ -1,14 +1,15 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
-import type { BaseConfig } from "../config/config.ts";
+import { type BaseConfig, mayContinue } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
 import { type AgentState, BootstrapError } from "../errors.ts";
-import { tell } from "../host/callbacks.ts";
+import { eventTo, type TellEvent, tell } from "../host/callbacks.ts";
 import { bootstrapResult, withEvidence } from "../host/evidence.ts";
 import { RunLog } from "../host/run-log.ts";
 import { cancelledResult, isLeaseLoss, isStopped } from "../host/stop.ts";
 import { Redactor, secretsOf } from "../job/credentials.ts";
 import { sanitizeLabelValue } from "../job/names.ts";
 import { CACHE_MAX_AGE_MS, LIST_TIMEOUT_MS } from "../start/guard.ts";
+import type { Patience } from "../start/outage.ts";
 import { CONNECT_TIMEOUT_MS, openSite, type Site } from "../start/site.ts";
 import { start } from "../start/start.ts";
 import { earlierTries, stopEarlierTries } from "../upkeep/clean-up.ts";
@@ -20,7 +21,7 @@ import { RunSession } from "./run-session.ts";
 export interface ExecuteOptions {
   /** Default: `process.env`. */
   readonly env?: NodeJS.ProcessEnv;
-  /** How long the API server may take to be there and give the first lists. Default 30 000 ms. */
+  /** How long the API server may take to give the first lists before it is called away. Default 10 000 ms. */
   readonly connectTimeoutMs?: number;
   /** How long after its last word a watch of pods is believed by the guard before it lists them as well. Default 10 000 ms. */
   readonly cacheMaxAgeMs?: number;
@@ -63,8 +64,9 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
         family: null,
       });
     }
-    site = await openSite({ definition, config, env, signal, connectTimeoutMs });
-    const input = { definition, ctx, config, site, env, signal, log, redactor, agentLabel, runLabel };
+    const patience = patienceOf(config, signal, log, eventTo(ctx, redactor));
+    site = await openSite({ definition, config, env, patience, connectTimeoutMs });
+    const input = { definition, ctx, config, site, env, signal, patience, log, redactor, agentLabel, runLabel };
     // Before the Job: a definition that cannot make one must not leave an agent behind.
     const parser = definition.createResultParser();
     const started = await start(input, { listTimeoutMs: Math.min(LIST_TIMEOUT_MS, connectTimeoutMs), cacheMaxAgeMs });
@@ -73,15 +75,23 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     const failure = toBootstrapError(error);
     if (signal.aborted) {
       const agent = failure.agent === "may-run" ? failure.agent : await agentOfEarlierTries(site, runLabel, signal);
-      const evidence = { isStopped: isStopped(signal), mayContinue: false };
+      const evidence = { isStopped: isStopped(signal), mayContinue: mayContinue(ctx.config) };
       return withEvidence(cancelledResult(signal.reason), agent, evidence, redactor);
     }
     log.say("stderr", failure.message);
-    return bootstrapResult(failure, redactor);
+    return bootstrapResult(failure, mayContinue(ctx.config), redactor);
   } finally {
     await site?.close(signal.aborted && isLeaseLoss(signal));
     await log.settled();
   }
+}
+
+function patienceOf({ apiOutageSec }: BaseConfig, signal: AbortSignal, log: RunLog, event: TellEvent): Patience {
+  const tell = (text: string) => {
+    log.say("stderr", text);
+    event("k8s.api_away", text, undefined, "warn");
+  };
+  return { ms: apiOutageSec * 1000, signal, askedAt: performance.now(), tell };
 }
 
 /**

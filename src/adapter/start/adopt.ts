@@ -57,7 +57,7 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
       ctx.onMeta?.({
         adapterType: definition.type,
         command: `kubectl job/${jobName}`,
-        cwd: namespace,
+        cwd: left.workingDir ?? workingDirOf(ctx, config),
         commandArgs: [],
         commandNotes: [`Namespace: ${namespace}`, `Reattached to the Job of run ${prior}`, timeoutNote(config)],
         prompt: "",

@@ -6,8 +6,10 @@ import { LabelKey } from "../job/names.ts";
 import { bounded } from "../wait.ts";
 import type { OwnerState } from "./lease-verdict.ts";
 import { type Adoption, type Blocker, decide, type Newcomer, type Situation } from "./orphans.ts";
+import { hasAnswered, type Patience } from "./outage.ts";
 import { type Ownership, ownerNameOf } from "./ownership.ts";
 import { processState } from "./process-state.ts";
+import { readLeftBehind } from "./reattach.ts";
 import { stopJob } from "./stop-job.ts";
 
 export interface GuardInput {
@@ -22,12 +24,14 @@ export interface GuardInput {
   readonly owners: Map<string, OwnerState>;
   readonly config: BaseConfig;
   readonly signal: AbortSignal;
-  /** When the run asked to start, on the monotonic clock: the place in the queue counts as waiting, too. */
-  readonly askedAt: number;
+  /** Its `askedAt`: the place in the queue counts as waiting for another run, too. */
+  readonly patience: Patience;
   /** How long the server may take for the one list. */
   readonly listTimeoutMs: number;
   /** The pods' cache is believed for so long after its watch's last word. */
   readonly cacheMaxAgeMs: number;
+  /** Says in the run's log and to the host whom the run waits for. */
+  waitsFor(text: string, payload: Record<string, unknown>): void;
   /** A line for the run's log. */
   say(stream: "stdout" | "stderr", text: string): void;
 }
@@ -44,9 +48,9 @@ const LEAVING_TIMEOUT_MS = 60_000;
  */
 export const CACHE_MAX_AGE_MS = 10_000;
 /** When the cache says that the way is free and the server says no, the cache is behind: do not ask again before this. */
-const LOOK_AGAIN_MS = 1_000;
-/** `concurrencyPolicy: wait` gives up after so long; the host then tries again. */
-export const WAIT_TIMEOUT_MS = 60 * 60_000;
+export const LOOK_AGAIN_MS = 1_000;
+/** `concurrencyPolicy: wait` gives up after so long: twenty runs of an hour each, one after the other. */
+export const WAIT_TIMEOUT_MS = 24 * 60 * 60_000;
 
 /**
  * At most one agent process for one agent: looks at every Job and pod of the agent and says whether the newcomer may start,
@@ -66,7 +70,7 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
     const lookedAt = performance.now();
     const decision = decide(await look(input));
     if (decision.kind === "start" || decision.kind === "adopt") return decision;
-    const queuedMs = performance.now() - input.askedAt;
+    const queuedMs = performance.now() - input.patience.askedAt;
     if (decision.kind === "leaving") {
       leavingSince ??= performance.now();
       const waitedMs = performance.now() - leavingSince;
@@ -93,11 +97,20 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
     }
     if (concurrencyPolicy !== "wait" || queuedMs > WAIT_TIMEOUT_MS) throw blockedBy(decision.blockers);
     const names = decision.blockers.map(({ job }) => job.metadata.name).join(", ");
-    if (names !== said) input.say("stdout", `Waiting for the agent's other run to end: ${names}`);
+    if (names !== said) {
+      const jobs = decision.blockers.map(({ job }) => whoIs(job));
+      const text = jobs.map(({ jobName, runId }) => `${jobName}${runId === null ? "" : ` (run ${runId})`}`).join(", ");
+      input.waitsFor(`Waiting for the agent's other run to end: ${text}`, { jobs });
+    }
     said = names;
     await settle(input, names, WAIT_TIMEOUT_MS - queuedMs, decision.blockers);
     await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
   }
+}
+
+function whoIs(job: Job): { jobName: string; runId: string | null; taskId: string | null } {
+  const { name, labels = {} } = job.metadata;
+  return { jobName: name, runId: readLeftBehind(job).runId, taskId: labels[LabelKey.taskId] ?? null };
 }
 
 /** @throws BootstrapError `k8s_concurrency_guard_unreachable`; the signal's reason */
@@ -131,6 +144,7 @@ async function look(input: GuardInput): Promise<Situation> {
       const { synced, connected, ageMs } = view.pods.freshness();
       const isCurrent = synced && connected && ageMs < input.cacheMaxAgeMs;
       const pods = isCurrent ? cachedPods(input) : await engine.listPods(namespace, labels, limited);
+      hasAnswered(engine);
       return situationOf(input, jobs, pods);
     });
   } catch (error) {
@@ -261,7 +275,7 @@ async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Pr
   }
 }
 
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (ms > 0) await sleep(ms, undefined, { signal, ref: false }).catch(() => signal.throwIfAborted());
 }
 

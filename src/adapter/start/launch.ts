@@ -16,6 +16,7 @@ import { createRunSecret } from "../job/prompt-delivery.ts";
 import { bounded, settlesWithin } from "../wait.ts";
 import type { GuardInput } from "./guard.ts";
 import { deleteIf, keepInMind } from "./left-jobs.ts";
+import { patiently } from "./outage.ts";
 import { RivalWatch } from "./rivals.ts";
 import { policyOf } from "./site.ts";
 import { stopJob } from "./stop-job.ts";
@@ -62,7 +63,9 @@ export async function launchRun(
       return null;
     }
     isAlone = true;
-    return { run, owner: await giveSecret(guard, manifest, { run, owner }, adapterType) };
+    const launched = { run, owner };
+    const give = () => giveSecret(guard, manifest, launched, adapterType);
+    return { run, owner: await patiently(guard.engine, guard.patience, give) };
   } catch (error) {
     if (run === null) throw error;
     if (error instanceof TakenOverError) {

@@ -11,6 +11,8 @@ interface ProcessState {
   readonly active: Set<string>;
   /** Tails of the queues of runs that want to start, by agent. */
   readonly locks: Map<string, Promise<void>>;
+  /** Who holds these locks: ids of runs. */
+  readonly holders: Map<string, string>;
   /** Uids of Jobs whose result was handed to the host, should their deletion have failed. */
   readonly collected: LRUCache<string, true>;
   /** Jobs that were created for nothing and could not be deleted, by agent and name. */
@@ -27,10 +29,11 @@ export function processState(): ProcessState {
   const holder = globalThis as { [KEY]?: ProcessState };
   const state = holder[KEY];
   // An older copy of this file may have made it, without what came later.
-  if (state?.leases !== undefined) return state;
+  if (state?.holders !== undefined) return state;
   holder[KEY] = {
     active: new Set(),
     locks: new Map(),
+    holders: new Map(),
     collected: new LRUCache({ max: 10_000 }),
     undeleted: new LRUCache({ max: 1_000 }),
     swept: new LRUCache({ max: 1_000 }),

@@ -4,6 +4,7 @@ import type { BaseConfig } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
 import type { RunLog } from "../host/run-log.ts";
 import type { Redactor } from "../job/credentials.ts";
+import type { Patience } from "./outage.ts";
 import type { Site } from "./site.ts";
 
 /** One run, once its configuration was read and its cluster was reached. */
@@ -14,6 +15,7 @@ export interface RunInput<Config extends BaseConfig, Verdict extends AgentVerdic
   readonly site: Site;
   readonly env: NodeJS.ProcessEnv;
   readonly signal: AbortSignal;
+  readonly patience: Patience;
   readonly log: RunLog;
   readonly redactor: Redactor;
   /** Agent id and run id as labels hold them. */

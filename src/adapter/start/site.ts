@@ -1,8 +1,11 @@
 import {
   Cluster,
+  type EngineLease,
+  isRetryable,
   type KubeConfig,
   leaseEngine,
   type RunEngine,
+  type RunEngineOptions,
   type RunPolicy,
   type Shard,
   shardLabels,
@@ -12,7 +15,8 @@ import { loadKubeConfig } from "../config/kubeconfig.ts";
 import { BootstrapError, ConfigError } from "../errors.ts";
 import { LabelKey } from "../job/names.ts";
 import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../job/self-pod.ts";
-import { bounded } from "../wait.ts";
+import { bounded, LateError } from "../wait.ts";
+import { type Patience, patiently, waitingText } from "./outage.ts";
 import { Ownership } from "./ownership.ts";
 
 /** Where a run takes place: cluster, namespace, image, and what is inherited from the server's own pod. */
@@ -48,8 +52,8 @@ export function shardOf(env: NodeJS.ProcessEnv): { shard?: Shard } {
   return { shard };
 }
 
-/** How long the engine's first lists may take: an API server that restarts is back by then. */
-export const CONNECT_TIMEOUT_MS = 30_000;
+/** How long the engine's first lists may take before the server is asked what it is about. */
+export const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
  * How long a scheduled pod may take to start, image pull included. A volume that cannot be mounted shows in events only, so
@@ -65,34 +69,23 @@ export async function openSite(input: {
   definition: { readonly type: string };
   config: BaseConfig;
   env: NodeJS.ProcessEnv;
-  signal: AbortSignal;
+  patience: Patience;
   connectTimeoutMs: number;
 }): Promise<Site> {
-  const { definition, config, env, signal, connectTimeoutMs } = input;
+  const { definition, config, env, patience, connectTimeoutMs } = input;
+  const { signal } = patience;
   const kubeConfig = loadKubeConfig(config, env);
   const namespace = config.namespace ?? (await ownPodName(env)).namespace;
-  let isLate = false;
-  const late = () => {
-    isLate = true;
-    return new Error("late");
-  };
-  const lease = await bounded({ signal, ms: connectTimeoutMs, late }, (limited) =>
-    leaseEngine({
-      kubeConfig,
-      namespace,
-      labels: { [LabelKey.adapterType]: definition.type },
-      ...shardOf(env),
-      signal: limited,
-    }),
-  ).catch(async (error: unknown) => {
-    throw isLate ? await whyUnreachable(kubeConfig, namespace, connectTimeoutMs) : error;
-  });
+  const labels = { [LabelKey.adapterType]: definition.type };
+  const lease = await leasePatiently({ kubeConfig, namespace, labels, ...shardOf(env) }, patience, connectTimeoutMs);
   try {
     const { engine } = lease;
-    const selfPod = await readSelfPod(engine.cluster, config, env, signal);
+    const selfPod = await patiently(engine, patience, () => readSelfPod(engine.cluster, config, env, signal));
     const image = config.image ?? selfPod?.image;
     if (image === undefined) throw new SelfPodError("No image is known for the Job.", ["image"]);
-    const ownership = await Ownership.of(engine, { namespace, env, selfPod, signal });
+    const ownership = await patiently(engine, patience, () =>
+      Ownership.of(engine, { namespace, env, selfPod, signal }),
+    );
     const endUse = ownership.use();
     const close = async (isLast: boolean) => {
       await endUse(isLast);
@@ -102,6 +95,28 @@ export async function openSite(input: {
   } catch (error) {
     lease.release();
     throw error;
+  }
+}
+
+/** The engine goes on trying to connect between two looks at it, so that all who wait for it begin in the moment it is there. */
+async function leasePatiently(
+  options: RunEngineOptions & { readonly namespace: string },
+  { ms, signal, askedAt, tell }: Patience,
+  connectTimeoutMs: number,
+): Promise<EngineLease> {
+  let isTold = false;
+  while (true) {
+    try {
+      return await bounded({ signal, ms: connectTimeoutMs }, (limited) => leaseEngine({ ...options, signal: limited }));
+    } catch (error) {
+      if (!(error instanceof LateError)) throw error;
+    }
+    const why = await whyUnreachable(options.kubeConfig, options.namespace, connectTimeoutMs);
+    signal.throwIfAborted();
+    const mayPass = isRetryable(why) || why instanceof BootstrapError;
+    if (!mayPass || performance.now() - askedAt > ms) throw why;
+    if (!isTold) tell(waitingText(why, ms));
+    isTold = true;
   }
 }
 

@@ -41,7 +41,8 @@ describe("defaults", () => {
       scheduleTimeoutSec: 600,
       keepaliveSec: 300,
       resultGraceSec: 30,
-      concurrencyPolicy: "block",
+      apiOutageSec: 600,
+      concurrencyPolicy: "wait",
       deleteMismatchedOrphans: false,
       conversationContinuation: true,
     });

@@ -9,6 +9,7 @@ import {
   reachableUrl,
 } from "../../../src/adapter/job/environment.ts";
 import { parseSelfPod } from "../../../src/adapter/job/self-pod.ts";
+import { SERVER_SECRETS } from "../../../src/adapter/job/server-secrets.ts";
 import { contextOf, rawSelfPod, selfPodOf } from "./fixtures.ts";
 
 function build(overrides: Partial<EnvironmentInput> & { env?: Record<string, string> } = {}): ContainerEnvironment {
@@ -118,9 +119,11 @@ describe("layers", () => {
 
 describe("what the host adds for its own disk", () => {
   const env = { TMPDIR: "/srv/scratch", GH_CONFIG_DIR: "/srv/gh", PAPERCLIP_RUNNER_NETWORK_MODE: "host", KEEP: "1" };
-  test("is left out", () => {
-    const names = build({ env }).entries.map(({ name }) => name);
-    expect(names).not.toContain("TMPDIR");
+  test("is left out, and scratch directories are the pod's own", () => {
+    const result = build({ env });
+    const names = result.entries.map(({ name }) => name);
+    for (const name of ["TMPDIR", "PAPERCLIP_SCRATCH_DIR", "PAPERCLIP_RUN_SCRATCH_DIR"])
+      expect(resolved(result, name)).toBe("/tmp/scratch");
     expect(names).not.toContain("GH_CONFIG_DIR");
     expect(names).not.toContain("PAPERCLIP_RUNNER_NETWORK_MODE");
     expect(names).toContain("KEEP");
@@ -129,6 +132,41 @@ describe("what the host adds for its own disk", () => {
   test("but the operator's own wish is kept", () => {
     const ctx = boundTo({ TMPDIR: { type: "plain", value: "/srv/scratch" } });
     expect(resolved(build({ env, ctx }), "TMPDIR")).toBe("/srv/scratch");
+  });
+});
+
+describe("the server's own secrets", () => {
+  const raw = (env: object[], envFrom: object[] = []) =>
+    parseSelfPod({
+      metadata: { name: "paperclip-0", namespace: "paperclip" },
+      spec: { containers: [{ name: "paperclip", image: "p:1", env, envFrom }] },
+    });
+  const names = [...SERVER_SECRETS, "PAPERCLIP_SECRETS_SOMETHING_NEW"];
+
+  test.each(names)("%s is not inherited: not as a literal, not by reference, not under another name", (name) => {
+    const secretKeyRef = { name: "server", key: name };
+    const pods = [
+      raw([{ name, value: "canary-0001" }]),
+      raw([{ name, valueFrom: { secretKeyRef } }]),
+      raw([{ name: "ALIAS", valueFrom: { secretKeyRef } }]),
+    ];
+    for (const selfPod of pods) {
+      const { entries, secretData } = build({ selfPod });
+      expect(JSON.stringify([entries, secretData])).not.toMatch(new RegExp(`canary-0001|"${name}"`));
+    }
+  });
+
+  test("of a whole Secret (envFrom) their names are blank: what is named goes before it", () => {
+    const selfPod = raw([], [{ secretRef: { name: "server" } }]);
+    const { entries } = build({ selfPod });
+    for (const name of SERVER_SECRETS) expect(entries).toContainEqual({ name, value: "" });
+  });
+
+  test("what the agent's configuration sets under such a name is kept", () => {
+    const selfPod = raw([{ name: "DATABASE_URL", value: "postgres://server" }], [{ secretRef: { name: "server" } }]);
+    const result = build({ selfPod, env: { DATABASE_URL: "postgres://agents-own" } });
+    expect(resolved(result, "DATABASE_URL")).toBe("postgres://agents-own");
+    expect(result.entries.filter(({ name }) => name === "DATABASE_URL")).toHaveLength(1);
   });
 });
 
@@ -142,7 +180,7 @@ describe("credentials travel by Secret", () => {
       secretExtra: ["MCP"],
     });
     expect(result.secretData).toEqual({
-      "env.DATABASE_URL": "postgres://u:hunter2hunter2@db/p",
+      "env.REDIS_URL": "redis://u:hunter2hunter2@cache/0",
       "env.PAPERCLIP_API_KEY": "run-jwt",
       "env.MCP": "s",
       "env.GITHUB_TOKEN": "abc",

@@ -33,6 +33,20 @@ describe("before there is a Job: the host may start the run again", () => {
     expect(result).toMatchObject({ errorCode: "k8s_agent_id_invalid", executionRecovery: BOOTSTRAP });
   });
 
+  test.each([
+    ["unless the configuration says otherwise", {}, true],
+    ["not where it says no", { conversationContinuation: false }, false],
+    ["nor where it does so as a text", { conversationContinuation: "false" }, false],
+    ["also where another key of it cannot be used", { timeoutSec: "soon" }, true],
+  ])("the conversation may go on after a failure before the start, %s", async (_, config, mayContinue) => {
+    const { adapter } = adapterOf(world);
+    const result = await run(world, adapter, { agentId: "???", config }).result;
+    expect(result.executionRecovery).toEqual(BOOTSTRAP);
+    expect(result.resultJson).toEqual(
+      mayContinue ? { conversationContinuation: "continue_conversation_v1" } : undefined,
+    );
+  });
+
   test("k8s_api_unreachable is transient and says what the connection said; once it is back the next run goes well", async () => {
     const away = await startWorld();
     const back = away.k8s.restart({ downMs: 80_000 });

@@ -40,6 +40,7 @@ export function rawSelfPod(): Record<string, unknown> {
             { name: "LOG_LEVEL", value: "info" },
             { name: "EMPTY", value: "" },
             { name: "DATABASE_URL", value: "postgres://u:hunter2hunter2@db/p" },
+            { name: "REDIS_URL", value: "redis://u:hunter2hunter2@cache/0" },
             { name: "CACHE_DIR", value: "/var/cache/$(NODE_NAME)" },
             { name: "ANTHROPIC_API_KEY", valueFrom: { secretKeyRef: { name: "keys", key: "anthropic" } } },
             { name: "CPUS", valueFrom: { resourceFieldRef: { containerName: "paperclip", resource: "limits.cpu" } } },

@@ -117,7 +117,7 @@ test("two are created in a gap of the watch, and the list after it tells of the 
       metadata.annotations = { changes: String(++changes) };
     });
   });
-  const ours = run(world, adapter, { agentId, taskId: "task-2" });
+  const ours = run(world, adapter, { agentId, taskId: "task-2", config: { concurrencyPolicy: "block" } });
   await rivalRuns;
   expect(await ours.result).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
   expect(ours.notes().join("\n")).toContain("is withdrawn");
@@ -140,7 +140,7 @@ test("of two that another API server's clock dates the wrong way round, the one 
     const elsewhere = world.k8s.objects.get("jobs", NAMESPACE, "elsewhere")?.metadata.creationTimestamp ?? "";
     draft.metadata.creationTimestamp = new Date(Date.parse(elsewhere) - 1_000).toISOString().replace(".000", "");
   });
-  const ours = run(world, adapter, { agentId, taskId: "task-2" });
+  const ours = run(world, adapter, { agentId, taskId: "task-2", config: { concurrencyPolicy: "block" } });
   expect(await ours.result).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
   expect(ours.notes().join("\n")).toContain("is withdrawn");
   expect(ran).not.toContain(ours.ctx.runId);
@@ -232,7 +232,11 @@ test("deleteMismatchedOrphans deletes nothing for a run that another one of this
   });
   const active = run(world, adapter, { agentId, taskId: "task-2", config: { concurrencyPolicy: "parallel" } });
   await works;
-  const refused = run(world, adapter, { agentId, taskId: "task-3", config: { deleteMismatchedOrphans: true } });
+  const refused = run(world, adapter, {
+    agentId,
+    taskId: "task-3",
+    config: { concurrencyPolicy: "block", deleteMismatchedOrphans: true },
+  });
   expect(await refused.result).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
   const orphan = world.k8s.objects.get("jobs", NAMESPACE, "orphan");
   expect(orphan?.metadata).toBeDefined();
@@ -270,7 +274,7 @@ describe("a run that has ended and that another process has adopted just now", (
 
   test("is left to it: its result is handed out once", async () => {
     const { adapter } = adapterOf(world);
-    expect(await run(world, adapter, { agentId }).result).toMatchObject({
+    expect(await run(world, adapter, { agentId, config: { concurrencyPolicy: "block" } }).result).toMatchObject({
       errorCode: "k8s_concurrent_run_blocked",
       errorFamily: "transient_upstream",
       executionRecovery: { kind: "bootstrap" },

@@ -17,6 +17,8 @@ import {
   type World,
 } from "./world.ts";
 
+const BLOCK = { concurrencyPolicy: "block" };
+
 let world: World;
 beforeAll(async () => {
   world = await startWorld();
@@ -541,7 +543,7 @@ describe.each(["0.1.30", "0.2.5"] as const)("a Job that %s created", (version) =
     world.agents.set(agentId, works);
     create(agentId);
     const { adapter } = adapterOf(world);
-    expect(await run(world, adapter, { agentId, taskId: "task-2" }).result).toMatchObject({
+    expect(await run(world, adapter, { agentId, taskId: "task-2", config: BLOCK }).result).toMatchObject({
       errorCode: "k8s_concurrent_run_blocked",
     });
     expect(jobsOf(agentId)).toHaveLength(1);
@@ -565,7 +567,7 @@ describe("several runs of one agent", () => {
     const first = run(world, adapter, { agentId, sessionId: "S-first" });
     await first.logged('{"n":3}');
     await crash(first);
-    const result = await run(world, adapter, { agentId, ...options }).result;
+    const result = await run(world, adapter, { agentId, ...options, config: BLOCK }).result;
     expect(result).toMatchObject({ errorCode, ...blocked });
     expect(result.errorMessage).toContain(jobsOf(agentId)[0]?.metadata.name);
     expect(jobsOf(agentId)).toHaveLength(1);
@@ -577,7 +579,7 @@ describe("several runs of one agent", () => {
     const { adapter } = adapterOf(world);
     const first = run(world, adapter, { agentId });
     await first.logged('{"n":3}');
-    expect(await run(world, adapter, { agentId }).result).toMatchObject({
+    expect(await run(world, adapter, { agentId, config: BLOCK }).result).toMatchObject({
       errorCode: "k8s_concurrent_run_blocked",
       ...blocked,
     });
@@ -588,28 +590,28 @@ describe("several runs of one agent", () => {
     const agentId = fresh();
     world.agents.set(agentId, works);
     const { adapter } = adapterOf(world);
-    const results = await Promise.all(Array.from({ length: 20 }, () => run(world, adapter, { agentId }).result));
+    const results = await Promise.all(
+      Array.from({ length: 20 }, () => run(world, adapter, { agentId, config: BLOCK }).result),
+    );
     expect(results.filter(({ exitCode }) => exitCode === 0)).toHaveLength(1);
     expect(results.filter(({ errorCode }) => errorCode === "k8s_concurrent_run_blocked")).toHaveLength(19);
   });
 
-  test("wait: five at once, one after the other, all run", async () => {
+  test("by default twenty at once, one after the other, all run", async () => {
     const agentId = fresh();
     let live = 0;
     let most = 0;
     world.agents.set(agentId, async function* (container) {
       live += 1;
       most = Math.max(most, live);
-      await container.sleep(2_000);
+      await container.sleep(1_000);
       live -= 1;
       yield '{"done":true,"ok":true}';
     });
     const { adapter } = adapterOf(world);
-    const started = Array.from({ length: 5 }, (_, i) =>
-      run(world, adapter, { agentId, taskId: `task-${i}`, config: { concurrencyPolicy: "wait" } }),
-    );
+    const started = Array.from({ length: 20 }, (_, i) => run(world, adapter, { agentId, taskId: `task-${i}` }));
     const results = await Promise.all(started.map(({ result }) => result));
-    expect(results.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0, 0, 0]);
+    expect(results.map(({ exitCode }) => exitCode)).toEqual(Array.from({ length: 20 }, () => 0));
     expect(most).toBe(1);
   });
 
@@ -617,13 +619,16 @@ describe("several runs of one agent", () => {
     const agentId = fresh();
     world.agents.set(agentId, works);
     const { adapter } = adapterOf(world);
-    const config = { concurrencyPolicy: "wait" };
-    const first = run(world, adapter, { agentId, config });
+    const first = run(world, adapter, { agentId });
     await first.logged('{"n":3}');
-    const second = run(world, adapter, { agentId, config });
-    await second.logged("Waiting for the agent's other run");
-    const third = run(world, adapter, { agentId, config });
-    await third.logged("Waiting for another run of this agent that is about to start");
+    const second = run(world, adapter, { agentId });
+    await second.logged(`Waiting for the agent's other run to end: ${jobsOf(agentId)[0]?.metadata.name}`);
+    await second.logged(`(run ${first.ctx.runId})`);
+    const third = run(world, adapter, { agentId });
+    await third.logged(`Waiting for another run of this agent that is about to start (run ${second.ctx.runId})`);
+    const waiting = (each: typeof first) => each.events.filter(({ eventType }) => eventType === "k8s.waiting");
+    expect(waiting(second)).toMatchObject([{ payload: { jobs: [{ runId: first.ctx.runId, taskId: "task-1" }] } }]);
+    expect(waiting(third)).toMatchObject([{ payload: { runId: second.ctx.runId } }]);
     third.abort.abort();
     second.abort.abort();
     expect(await second.result).toMatchObject({ errorCode: "cancelled", executionRecovery: { kind: "bootstrap" } });

@@ -126,12 +126,24 @@ describe("job and pod", () => {
   });
 });
 
+describe("the service account", () => {
+  test.each([
+    [{}, { automountServiceAccountToken: false }],
+    [{ serviceAccountName: "agents" }, { serviceAccountName: "agents" }],
+  ])("of %j", (raw, expected) => {
+    const { serviceAccountName, automountServiceAccountToken } = buildManifest(manifestInput({ raw })).job.spec.template
+      .spec as { serviceAccountName?: string; automountServiceAccountToken?: boolean };
+    expect(JSON.parse(JSON.stringify({ serviceAccountName, automountServiceAccountToken }))).toEqual(expected);
+  });
+});
+
 describe("volumes", () => {
   test("the shared volume with its sub-path, Secrets with theirs, read-only and optional", () => {
     const manifest = buildManifest(manifestInput());
     expect(mainOf(manifest).volumeMounts).toEqual([
       { name: "prompt", mountPath: "/tmp/prompt", readOnly: true },
       { name: "data", mountPath: "/paperclip", subPath: "tenants/a" },
+      { name: "scratch", mountPath: "/tmp/scratch" },
       { name: "ssh", mountPath: "/etc/ssh-keys", readOnly: true },
       { name: "ca", mountPath: "/etc/ssl/own.pem", subPath: "own.pem", readOnly: true },
     ]);

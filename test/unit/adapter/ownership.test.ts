@@ -62,7 +62,12 @@ describe("a live run of another server", () => {
     const agent = agentOf(agentId);
     const first = server().run({ agentId, runId: `${agentId}-a`, taskId: "t" });
     await running(agent, first);
-    const second = await server().run({ agentId, runId: `${agentId}-b`, taskId: "t" });
+    const second = await server().run({
+      agentId,
+      runId: `${agentId}-b`,
+      taskId: "t",
+      config: { concurrencyPolicy: "block" },
+    });
     expect(second).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
     expect(second.errorMessage).toContain("in another server");
     agent.letGo();
@@ -93,7 +98,7 @@ describe("a live run of another server", () => {
     const agent = agentOf(agentId);
     const first = server().run({ agentId, runId: `${agentId}-a`, taskId: "t-1" });
     await running(agent);
-    const config = { deleteMismatchedOrphans: true };
+    const config = { concurrencyPolicy: "block", deleteMismatchedOrphans: true };
     const second = await server().run({ agentId, runId: `${agentId}-b`, taskId: "t-2", config });
     expect(second).toMatchObject({ errorCode: "k8s_concurrent_run_blocked" });
     agent.letGo();

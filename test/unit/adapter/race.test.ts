@@ -83,7 +83,10 @@ describe.each([
       left.abort.abort(new Error("Legacy controller lease lost"));
       await left.result;
       const answers = await Promise.all(
-        children.map((child, i) => child.run({ agentId, runId: `left-${name}-${round}-${i}`, taskId: "t" })),
+        children.map((child, i) => {
+          const config = { concurrencyPolicy: "block" };
+          return child.run({ agentId, runId: `left-${name}-${round}-${i}`, taskId: "t", config });
+        }),
       );
       const codes = answers.map(({ errorCode, exitCode }) => errorCode ?? exitCode);
       expect(codes.sort()).toEqual([0, "k8s_concurrent_run_blocked"]);

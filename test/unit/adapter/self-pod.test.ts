@@ -44,6 +44,7 @@ test("reads the container named paperclip, not a sidecar that stands before it",
       PAPERCLIP_API_URL: "http://paperclip.paperclip.svc:3100",
       LOG_LEVEL: "info",
       DATABASE_URL: "postgres://u:hunter2hunter2@db/p",
+      REDIS_URL: "redis://u:hunter2hunter2@cache/0",
       CACHE_DIR: "/var/cache/$(NODE_NAME)",
     },
     envValueFrom: [

@@ -297,7 +297,7 @@ export function run(
     runId: `run-${++runs}-${Math.random().toString(36).slice(2, 8)}`,
     agent: { ...base.agent, id: agentId },
     runtime: { ...base.runtime, sessionId },
-    config: { kubeconfig: world.kubeconfig, nodeSelector: "{}", tolerations: "[]", ...config },
+    config: { kubeconfig: world.kubeconfig, nodeSelector: "{}", tolerations: "[]", apiOutageSec: 1, ...config },
     context: taskId === null ? {} : { taskId },
     authToken: "run-jwt-canary-0001",
     signal: abort.signal,

@@ -1,0 +1,88 @@
+/** The API server is away while a run wants to start: the run waits for it, says so, and can be stopped. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { adapterOf, objectsOf, run, startWorld, type World } from "./world.ts";
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.stop());
+
+const PATIENT = { apiOutageSec: 60 };
+const AWAY = "The API server is away";
+
+/** So that the engine's watches are open. */
+async function warm(): Promise<void> {
+  expect(await run(world, adapterOf(world).adapter).result).toMatchObject({ exitCode: 0 });
+}
+
+describe("a server that is away", () => {
+  test("before the engine's first lists: the run begins when it is back", async () => {
+    const away = await startWorld();
+    const back = away.k8s.restart({ downMs: 40_000 });
+    const waiting = run(away, adapterOf(away, {}, { connectTimeoutMs: 300 }).adapter, { config: PATIENT });
+    await waiting.logged(AWAY);
+    expect(waiting.events).toMatchObject([{ eventType: "k8s.api_away", message: expect.stringMatching(/refused/i) }]);
+    await back;
+    expect(await waiting.result).toMatchObject({ exitCode: 0 });
+    await away.stop();
+  });
+
+  test("later: twelve runs of one agent wait, and all of them run", async () => {
+    await warm();
+    const { adapter } = adapterOf(world);
+    const back = world.k8s.restart({ downMs: 60_000 });
+    const agentId = "agent-of-twelve";
+    const runs = Array.from({ length: 12 }, (_, i) =>
+      run(world, adapter, { agentId, taskId: `t-${i}`, config: { ...PATIENT, concurrencyPolicy: "parallel" } }),
+    );
+    await runs[0]?.logged(AWAY);
+    await back;
+    const results = await Promise.all(runs.map(({ result }) => result));
+    expect(results.map(({ exitCode }) => exitCode)).toEqual(Array.from({ length: 12 }, () => 0));
+  });
+
+  test("a Stop ends the wait at once", async () => {
+    await warm();
+    const fault = world.k8s.faults.errorRate({ status: 503, match: { verb: "list", resource: "jobs" } });
+    const waiting = run(world, adapterOf(world).adapter, { config: PATIENT });
+    await waiting.logged(AWAY);
+    const stoppedAt = performance.now();
+    waiting.abort.abort();
+    expect(await waiting.result).toMatchObject({ errorCode: "cancelled", executionRecovery: { kind: "bootstrap" } });
+    expect(performance.now() - stoppedAt).toBeLessThan(2_000);
+    fault.remove();
+  });
+
+  test.each(["jobs", "secrets"])(
+    "a create of %s that is answered with 503 for a while is sent again",
+    async (resource) => {
+      await warm();
+      const fault = world.k8s.faults.errorRate({ status: 503, match: { verb: "create", resource } });
+      const agentId = `agent-create-${resource}`;
+      const waiting = run(world, adapterOf(world).adapter, { agentId, config: PATIENT });
+      await waiting.logged(AWAY);
+      fault.remove();
+      expect(await waiting.result).toMatchObject({ exitCode: 0 });
+      expect(objectsOf(world, "jobs", agentId)).toEqual([]);
+    },
+  );
+});
+
+test("a frozen server: twelve runs of one agent give up together, not one after the other", async () => {
+  await warm();
+  const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "jobs" } });
+  const { adapter } = adapterOf(world, {}, { connectTimeoutMs: 500 });
+  world.k8s.requests.reset();
+  const runs = Array.from({ length: 12 }, () =>
+    run(world, adapter, { agentId: "agent-frozen", config: { apiOutageSec: 1 } }),
+  );
+  const results = await Promise.all(runs.map(({ result }) => result));
+  fault.remove();
+  const codes = results.map(({ errorCode }) => errorCode);
+  expect(codes).toEqual(Array.from({ length: 12 }, () => "k8s_concurrency_guard_unreachable"));
+  // The first ones ask; what they learn holds for the others.
+  expect(world.k8s.requests.count("list jobs")).toBeLessThan(6);
+  // Once it is back, nothing of it is remembered.
+  expect(await run(world, adapterOf(world).adapter, { agentId: "agent-frozen" }).result).toMatchObject({ exitCode: 0 });
+});
