@@ -1,27 +1,34 @@
 /** `npm run build [-- <directory>]`: everything that is published, into dist/. */
 import { execFile } from "node:child_process";
-import { chmod, rm } from "node:fs/promises";
+import { chmod, rm, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { promisify } from "node:util";
 import { build } from "esbuild";
-import { commandBuild, metricsServerBuild, moduleBuild, uiParserBuild } from "./bundles.ts";
+import { metricsServerBuild, rootBuild, sharedBuild, uiParserBuild } from "./bundles.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 const outdir = resolve(process.argv[2] ?? `${root}dist`);
 
 await rm(outdir, { recursive: true, force: true });
-const [modules, command, metrics] = await Promise.all([
-  build(moduleBuild(outdir)),
-  build(commandBuild(outdir)),
+const [rootEntry, shared, metrics] = await Promise.all([
+  build(rootBuild(outdir)),
+  build(sharedBuild(outdir)),
   build(metricsServerBuild(outdir)),
-  // The same file under both names: Node reads `.cjs` as what it is, and `.js` is where hosts of old looked for it.
+  // The same file under both names: Node reads `.cjs` as what it is, and `.js` is where older hosts look for it.
   build({ ...uiParserBuild(), outfile: `${outdir}/ui-parser.cjs` }),
   build({ ...uiParserBuild(), outfile: `${outdir}/ui-parser.js` }),
   declarations(),
 ]);
 await chmod(`${outdir}/bin.js`, 0o755);
+// Beside the CommonJS file, as TypeScript looks for it; from there an ES module's types are asked for by name.
+await writeFile(
+  `${outdir}/ui-parser.d.cts`,
+  `type Module = typeof import("./types/claude/ui-parser.d.ts", { with: { "resolution-mode": "import" } });
+export declare const parseStdoutLine: Module["parseStdoutLine"];
+`,
+);
 
-const outputs = { ...modules.metafile?.outputs, ...command.metafile?.outputs, ...metrics.metafile?.outputs };
+const outputs = { ...rootEntry.metafile?.outputs, ...shared.metafile?.outputs, ...metrics.metafile?.outputs };
 for (const [path, { bytes }] of Object.entries(outputs)) {
   if (path.endsWith(".js")) console.log(`${path.padEnd(40)} ${(bytes / 1024).toFixed(0).padStart(5)} KiB`);
 }

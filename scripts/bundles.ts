@@ -4,16 +4,32 @@ import type { BuildOptions, Plugin } from "esbuild";
 const root = new URL("..", import.meta.url).pathname;
 const manifest: { dependencies: Record<string, string> } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
 
-/** Each published ESM file, with the source it is made of. Each is whole: the host's reload evaluates an entry, not its imports. */
-export const ENTRIES: Readonly<Record<string, string>> = {
-  index: "src/index.ts",
-  "server/index": "src/claude/server.ts",
-  "adapter/index": "src/adapter/index.ts",
-  "engine/index": "src/engine/index.ts",
-  "embedded/index": "src/embedded/index.ts",
-  "cli/index": "src/claude/cli.ts",
-  "metrics/index": "src/metrics/index.ts",
-};
+/** The package's root is one whole file: the host's reload evaluates an entry again, not its imports. */
+export function rootBuild(outdir: string): BuildOptions {
+  return { ...moduleBuild(outdir), entryPoints: [{ in: "src/index.ts", out: "index" }] };
+}
+
+/** All other entries share their code, so that each class and each engine is there once; the command loads a part when it needs it. */
+export function sharedBuild(outdir: string): BuildOptions {
+  return {
+    ...moduleBuild(outdir),
+    entryPoints: [
+      { in: "src/claude/server.ts", out: "server/index" },
+      { in: "src/adapter/index.ts", out: "adapter/index" },
+      { in: "src/engine/index.ts", out: "engine/index" },
+      { in: "src/embedded/index.ts", out: "embedded/index" },
+      { in: "src/claude/cli.ts", out: "cli/index" },
+      { in: "src/metrics/index.ts", out: "metrics/index" },
+      { in: "src/cli/bin.ts", out: "bin" },
+    ],
+    splitting: true,
+    // Names and lines stay, for the stack traces of those who build on it.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    lineLimit: 160,
+    chunkNames: "chunks/[name]-[hash]",
+  };
+}
 
 /** With its SDK in it: the host installs no optional packages, and the server is loaded only where it is asked for. */
 export function metricsServerBuild(outdir: string): BuildOptions {
@@ -21,29 +37,22 @@ export function metricsServerBuild(outdir: string): BuildOptions {
     ...moduleBuild(outdir),
     entryPoints: [{ in: "src/metrics/server.ts", out: "metrics/server" }],
     external: [],
+    // Its ES modules: of the CommonJS ones nothing that is not used could be left out.
+    mainFields: ["module", "main"],
+    // Nearly all of it is other people's code that no one steps through.
+    minify: true,
   };
 }
 
-/** The command loads what a subcommand needs when it is asked for, so it is split. */
-export function commandBuild(outdir: string): BuildOptions {
-  return {
-    ...moduleBuild(outdir),
-    entryPoints: [{ in: "src/cli/main.ts", out: "bin" }],
-    splitting: true,
-    chunkNames: "command/[name]-[hash]",
-  };
-}
-
-export function moduleBuild(outdir: string): BuildOptions {
+function moduleBuild(outdir: string): BuildOptions {
   return {
     absWorkingDir: root,
-    entryPoints: Object.entries(ENTRIES).map(([out, source]) => ({ in: source, out })),
     outdir,
     bundle: true,
     platform: "node",
     target: "node22.19",
     format: "esm",
-    // What npm installs stays outside; everything else (Paperclip's helpers, certificates of the embedded cluster) comes in.
+    // What npm installs stays outside; everything else (Paperclip's helpers) comes in.
     external: Object.keys({ ...manifest.dependencies, "@opentelemetry/api": "" }).flatMap((name) => [
       name,
       `${name}/*`,

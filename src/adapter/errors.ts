@@ -1,6 +1,7 @@
 /** A key of the agent's configuration holds something that cannot be used. No Job exists. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
+  readonly code = "k8s_config_invalid";
   readonly key: string;
   /** As JSON, shortened; values of keys that may hold credentials are not shown. */
   readonly got: string;

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { printable } from "../adapter/host/printable.ts";
 import { parse, UsageError } from "./command.ts";
 import { createProgram } from "./program.ts";

@@ -142,10 +142,10 @@ export class EmbeddedKubernetes {
   static async start(options: EmbeddedKubernetesOptions = {}): Promise<EmbeddedKubernetes> {
     const host = options.host ?? "127.0.0.1";
     const clock = new Clock(options.timeScale ?? 1);
-    const authority = await CertificateAuthority.create();
+    const authority = new CertificateAuthority();
     const names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
     const isAddress = /^[\d.]+$|:/.test(host);
-    const certificate = await authority.server({
+    const certificate = authority.server({
       dns: isAddress ? names : [...new Set([...names, host])],
       ips: [...new Set(["127.0.0.1", "::1", ...(isAddress && host !== "0.0.0.0" && host !== "::" ? [host] : [])])],
     });
@@ -163,7 +163,7 @@ export class EmbeddedKubernetes {
     });
     const controllers = startControllers({ ...options, store, clock });
     const k8s = new EmbeddedKubernetes({ clock, store, authority, server, controllers, options });
-    const admin = await authority.client(ADMIN.name, ["system:masters"]);
+    const admin = authority.client(ADMIN.name, ["system:masters"]);
     k8s.#admin = { "client-certificate-data": base64(admin.cert), "client-key-data": base64(admin.key) };
     for (const user of options.users ?? []) k8s.addUser(user);
     await server.listen(k8s.#context);
@@ -204,7 +204,7 @@ export class EmbeddedKubernetes {
     groups?: readonly string[];
     namespace?: string;
   }): Promise<KubeConfigFile> {
-    const { cert, key } = await this.#authority.client(user.name, user.groups ?? []);
+    const { cert, key } = this.#authority.client(user.name, user.groups ?? []);
     return kubeConfigFile({
       server: this.url,
       ca: this.ca,

@@ -15,8 +15,17 @@ interface Shared {
   users: number;
 }
 
-/** Engines in use, by what they were started with. */
+/** Engines in use, by what they were started with. Of this copy of the code: one that the host reloaded starts engines of its own. */
 const shared = new Map<string, Shared>();
+
+/** How the shared engines of every copy of this code are stopped. */
+const EVERYWHERE = Symbol.for("k8s-run-informer.shared-engines");
+
+function stopsOfAllCopies(): Set<() => Promise<void>> {
+  const holder = globalThis as { [EVERYWHERE]?: Set<() => Promise<void>> };
+  holder[EVERYWHERE] ??= new Set();
+  return holder[EVERYWHERE];
+}
 
 const IDLE_MS = 60_000;
 
@@ -48,6 +57,7 @@ export async function leaseEngine(options: RunEngineOptions & StartOptions): Pro
   if (entry === undefined) {
     entry = { engine: RunEngine.create(options), users: 0 };
     shared.set(key, entry);
+    stopsOfAllCopies().add(stopHere);
   }
   idle.delete(key);
   entry.users += 1;
@@ -66,8 +76,14 @@ export async function leaseEngine(options: RunEngineOptions & StartOptions): Pro
   }
 }
 
-/** Stops every shared engine, used or not. For the end of a process, and for tests. */
+/** Stops every shared engine of this process, used or not, whichever entry of the package started it. For its end, and for tests. */
 export async function stopSharedEngines(): Promise<void> {
+  const stops = stopsOfAllCopies();
+  await Promise.all([...stops].map((stopCopy) => stopCopy()));
+}
+
+async function stopHere(): Promise<void> {
+  stopsOfAllCopies().delete(stopHere);
   const entries = [...shared.values()];
   shared.clear();
   for (const key of [...idle.keys()]) idle.delete(key);

@@ -128,7 +128,7 @@ async function claimPods(
   namespace: string,
   jobName: string,
   [label, value]: readonly [label: string, value: string],
-  abort: { signal?: AbortSignal },
+  abort: { signal?: AbortSignal | undefined },
 ): Promise<void> {
   const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`;
   // The older of the two names: every version sets it.

@@ -22,7 +22,11 @@ async function start(text: string): Promise<void> {
   if (!/^\d+$/.test(text) || port > 65_535)
     throw new TypeError(`got ${JSON.stringify(text)}; give a port from 0 to 65535`);
   // A file of its own beside the bundle: it brings an SDK that most processes do not need.
-  const file = import.meta.url.endsWith(".ts") ? "./server.ts" : "./metrics/server.js";
-  const { serveMetrics } = (await import(new URL(file, import.meta.url).href)) as typeof import("./server.ts");
+  const here = import.meta.url;
+  // This code is in the root's bundle and in a chunk: what both know is the folder that all are in.
+  const file = here.endsWith(".ts")
+    ? new URL("./server.ts", here).href
+    : `${here.slice(0, here.lastIndexOf("/dist/"))}/dist/metrics/server.js`;
+  const { serveMetrics } = (await import(file)) as typeof import("./server.ts");
   await serveMetrics({ port });
 }

@@ -12,7 +12,10 @@ const AGAIN_MS = 1_000;
  * then, so that whoever lists the agent's Jobs sees it.
  * @throws ApiError, the signal's reason, an error when the time is over
  */
-export async function stopJob(run: Run, { signal, ms }: { signal?: AbortSignal; ms: number }): Promise<void> {
+export async function stopJob(
+  run: Run,
+  { signal, ms }: { signal?: AbortSignal | undefined; ms: number },
+): Promise<void> {
   await bounded({ signal, ms }, async (limited) => {
     await deleteAgain(run, { propagationPolicy: "Foreground", signal: limited });
     await run.gone({ signal: limited });

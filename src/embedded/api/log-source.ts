@@ -12,7 +12,7 @@ export interface LogReadOptions {
   /** Counted in entries of the current file, as the kubelet does: a long line counts once per 16 KiB. */
   tailLines?: number;
   limitBytes?: number;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export interface ReadableLog {

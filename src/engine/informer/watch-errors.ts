@@ -3,6 +3,7 @@ import type { Status } from "../kubernetes.ts";
 /** The server, or a proxy before it, answered, but not as a list or a watch does. */
 export class WatchProtocolError extends Error {
   override readonly name: string = "WatchProtocolError";
+  readonly code = "watch_protocol";
 }
 
 /** The server ended the watch with an ERROR frame; most often 410 Expired, inside an answer of status 200. */
@@ -19,4 +20,5 @@ export class ErrorFrame extends WatchProtocolError {
 /** A watch showed no sign of life, or a streaming list sent neither an object nor its end. */
 export class StalledError extends Error {
   override readonly name = "StalledError";
+  readonly code = "watch_stalled";
 }

@@ -6,7 +6,7 @@ export interface DeleteOptions {
   propagationPolicy?: "Background" | "Foreground";
   /** Over the pods' own. */
   gracePeriodSeconds?: number;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Deletes this Job and no other of its name. @throws ApiError, but for one that says it is gone already. */

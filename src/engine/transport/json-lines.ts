@@ -3,6 +3,7 @@ export type FrameErrorKind = "too_large" | "invalid_json" | "truncated";
 /** A stream of JSON lines that is none. */
 export class FrameError extends Error {
   override readonly name = "FrameError";
+  readonly code = "frame_invalid";
   readonly kind: FrameErrorKind;
   /** Size of the frame in bytes, as far as it was seen. */
   readonly bytes: number;

@@ -16,7 +16,7 @@ export interface ApiRequest {
   /** Default `application/json`; a PATCH needs `application/json-patch+json`, `application/merge-patch+json` … */
   contentType?: string;
   /** Its reason is thrown as it is, never inside an `ApiError`. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** One-shot requests only: from sending to the last byte of the answer, each attempt for itself. Default 30 000 ms. */
   timeoutMs?: number;
   /** One-shot requests only: how often it is sent at most. Default: the cluster's `retry.maxAttempts`. */

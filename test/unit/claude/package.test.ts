@@ -24,6 +24,7 @@ const packageJson = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 /** A folder with the packed package and its runtime dependencies in node_modules, as `npm install <tarball>` leaves it. */
 let consumer: string;
 let installed: string;
+let packedBytes: number;
 
 beforeAll(async () => {
   consumer = mkdtempSync(join(tmpdir(), "consumer-"));
@@ -35,6 +36,7 @@ beforeAll(async () => {
   const npm = ["pack", "--ignore-scripts", "--json", "--pack-destination", consumer];
   await run("npm", npm, { cwd: staging });
   const tarball = readdirSync(consumer).find((name) => name.endsWith(".tgz")) ?? "";
+  packedBytes = statSync(join(consumer, tarball)).size;
   await run("tar", ["-xzf", join(consumer, tarball), "-C", consumer]);
   installed = join(consumer, "node_modules", packageJson.name);
   mkdirSync(dirname(installed), { recursive: true });
@@ -193,6 +195,61 @@ describe("the package", () => {
     expect(stdout).toMatch(/^ {2}demo \[options\]/m);
   });
 
+  test("the command says which Node it needs to one that cannot read the rest of it", async () => {
+    const bin = join(installed, packageJson.bin["k8s-run-informer"]);
+    // Nothing of the package is loaded before the version was looked at.
+    const imports = [...readFileSync(bin, "utf8").matchAll(/\bfrom\s*"([^"]+)"/g)].map(([, name]) => name);
+    expect(imports).toEqual(["node:module"]);
+    const needed = packageJson.engines.node.replace(">=", "");
+    const [major, minor] = needed.split(".").map(Number);
+    const tooOld = `${major}.${minor - 1}.0`;
+    const old = `Object.defineProperty(process.versions, "node", { value: "${tooOld}" });`;
+    const preload = join(consumer, "old.mjs");
+    writeFileSync(preload, old);
+    const failed = await run(process.execPath, ["--import", pathToFileURL(preload).href, bin, "--help"]).then(
+      () => null,
+      (error: { code: number; stderr: string }) => error,
+    );
+    expect(failed?.code).toBe(1);
+    expect(failed?.stderr).toBe(
+      `k8s-run-informer needs Node ${needed} or newer; ${process.execPath} is Node ${tooOld}\n`,
+    );
+  });
+
+  test("all entries but the root are made of one copy of the code, and one call stops the engines of every copy", async () => {
+    // As the host's reload makes one.
+    cpSync(installed, join(consumer, "second"), { recursive: true });
+    const script = `
+      const name = (path) => "${packageJson.name}" + path;
+      const engine = await import(name("/engine"));
+      const adapter = await import(name("/adapter"));
+      const second = await import("${pathToFileURL(join(consumer, "second/dist/engine/index.js")).href}");
+      const { EmbeddedKubernetes } = await import(name("/embedded"));
+      const k8s = await EmbeddedKubernetes.start();
+      const lease = (from) => from.leaseEngine({ kubeConfig: from.loadKubeConfig(k8s.kubeconfig), namespace: "default", labels: { app: "x" } });
+      const leases = [await lease(engine), await lease(second)];
+      const error = await leases[0].engine.launch({ metadata: { name: "x" }, spec: { template: { spec: { containers: [{ name: "c" }] } } } }).catch((reason) => reason);
+      await adapter.stopSharedEngines();
+      console.log(engine.stopSharedEngines === adapter.stopSharedEngines, error instanceof engine.ApiError, leases[0].engine !== leases[1].engine);
+      console.log(...leases.map(({ engine: each }) => each.isStopped));
+      await k8s.stop();`;
+    expect(await node(script)).toBe("true true true\ntrue true");
+  });
+
+  test("importing an entry changes no global", async () => {
+    const script = `
+      const look = () => [globalThis, Reflect, Object.prototype, Array.prototype, Promise.prototype].map((each) => Reflect.ownKeys(each).length).join();
+      const before = look();
+      for (const each of ["/engine", "/embedded", "/adapter", "/server", "/cli"]) await import("${packageJson.name}" + each);
+      console.log(before === look());`;
+    expect(await node(script)).toBe("true");
+  });
+
+  test("it is packed into less than 700 KB", () => {
+    console.log(`packed: ${(packedBytes / 1000).toFixed(0)} KB`);
+    expect(packedBytes).toBeLessThan(700_000);
+  });
+
   test("what is installed is small, and nothing of the development is in it", () => {
     expect(statSync(hostEntry()).size).toBeLessThan(800 * 1024);
     expect(readdirSync(installed).sort()).toEqual(["deploy", "dist", "package.json"]);
@@ -209,10 +266,23 @@ describe("the package", () => {
       import { EmbeddedKubernetes } from "${packageJson.name}/embedded";
       import type { AdapterDefinition, AgentVerdict, BaseConfig, RunOutcome } from "${packageJson.name}/adapter";
       import { printClaudeStreamEvent } from "${packageJson.name}/cli";
+      import { parseStdoutLine } from "${packageJson.name}/ui-parser";
+      import type { V1Job } from "@kubernetes/client-node";
+      export async function launch(engine: RunEngine, job: V1Job, signal: AbortSignal | undefined) {
+        const run = await engine.launch(job, { signal });
+        await run.terminated({ container: "c", signal });
+        await run.podReady({ container: "c", signal });
+        await run.gone({ signal });
+        await run.delete({ signal });
+        await run.postMortem({ container: "c", signal });
+        run.logs({ container: "c", signal });
+        await engine.synced(signal);
+        return engine.run(job, { signal });
+      }
       type IsAny<T> = 0 extends 1 & T ? true : false;
       const no = <T>(value: IsAny<T>) => value;
       no<RunEngine>(false); no<RunEnd>(false); no<LogLine>(false); no<EmbeddedKubernetes>(false); no<AdapterDefinition<BaseConfig, AgentVerdict>>(false);
-      no<RunOutcome<BaseConfig, AgentVerdict>["end"]>(false); no<typeof type>(false);
+      no<RunOutcome<BaseConfig, AgentVerdict>["end"]>(false); no<typeof type>(false); no<typeof parseStdoutLine>(false);
       export async function use(engine: RunEngine): Promise<number | null> {
         const run = engine.attach({ jobName: "x" });
         for await (const line of run.logs({ container: "c" })) no<typeof line.text>(false);
@@ -224,27 +294,36 @@ describe("the package", () => {
       }
       `,
     );
+    expect(await problemsOf("use.ts")).toBe("");
+  }, 60_000);
+
+  test("an adapter's definition without the optional peer is refused with what to install", async () => {
     writeFileSync(
-      join(consumer, "tsconfig.json"),
-      JSON.stringify({
-        compilerOptions: {
-          module: "nodenext",
-          target: "es2024",
-          lib: ["es2024", "esnext.disposable"],
-          strict: true,
-          noEmit: true,
-          skipLibCheck: true,
-          types: ["node"],
-        },
-        files: ["use.ts"],
-      }),
+      join(consumer, "adapter.ts"),
+      `import { createK8sAdapter } from "${packageJson.name}/adapter";
+       createK8sAdapter({ type: "mine" });`,
     );
+    expect(await problemsOf("adapter.ts")).toMatch(/"Install @paperclipai\/adapter-utils beside k8s-run-informer: /);
+  }, 60_000);
+
+  /** What the compiler says of a file of the consumer. */
+  async function problemsOf(file: string): Promise<string> {
+    const compilerOptions = {
+      module: "nodenext",
+      target: "es2024",
+      lib: ["es2024", "esnext.disposable"],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noEmit: true,
+      skipLibCheck: true,
+      types: ["node"],
+    };
+    writeFileSync(join(consumer, "tsconfig.json"), JSON.stringify({ compilerOptions, files: [file] }));
     writeFileSync(join(consumer, "package.json"), '{"type":"module"}');
     const tsc = join(root, "node_modules/typescript/bin/tsc");
-    const problems = await run(process.execPath, [tsc, "-p", consumer]).then(
+    return run(process.execPath, [tsc, "-p", consumer]).then(
       () => "",
       (error: { stdout: string }) => error.stdout,
     );
-    expect(problems).toBe("");
-  }, 60_000);
+  }
 });

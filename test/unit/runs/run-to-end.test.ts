@@ -143,6 +143,10 @@ function adviceOf(error: EngineError): string {
       return error.owner ?? "nobody's";
     case "kubeconfig_invalid":
       return error.field;
+    case "frame_invalid":
+      return error.kind;
+    case "watch_protocol":
+    case "watch_stalled":
     case "engine_stopped":
     case "informer_stopped":
     case "not_ready":
