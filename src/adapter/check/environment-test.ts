@@ -106,7 +106,17 @@ async function clusterChecks(
     secretCheck(cluster, namespace, config.secretRef),
     volumeCheck(cluster, namespace, selfPod),
   ]);
-  return [...checks, ...rbac, ...rest];
+  return [...rolesHint(rbac, namespace), ...checks, ...rbac, ...rest];
+}
+
+/** With several rights missing, one command instead of one for each. */
+function rolesHint(rbac: readonly Check[], namespace: string): Check[] {
+  const missing = rbac.filter(({ level, message }) => level !== "info" && message.startsWith("Not allowed"));
+  if (missing.length < 3) return [];
+  const level = missing.some((each) => each.level === "error") ? "error" : "warn";
+  const message = `${missing.length} rights are missing: apply deploy/rbac.yaml`;
+  const hint = `kubectl apply -n ${namespace} -f deploy/rbac.yaml, with the server's service account in it`;
+  return [{ code: "k8s_rbac_roles_missing", level, message, hint }];
 }
 
 async function namespaceCheck(cluster: Cluster, namespace: string, own: string | null): Promise<Check> {
@@ -190,6 +200,17 @@ async function secretCheck(cluster: Cluster, namespace: string, name: string): P
     await get(cluster, `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets/${encodeURIComponent(name)}`);
     return { code: "k8s_secret_exists", level: "info", message: `Secret ${name} exists` };
   } catch (error) {
+    if (!isNotFound(error)) {
+      const message = `Secret ${name} in namespace ${namespace} could not be looked at; it may exist`;
+      const hint = isForbidden(error) ? "See k8s_rbac_secret_get." : undefined;
+      return {
+        code: "k8s_secret_check_failed",
+        level: "warn",
+        message,
+        detail: reasonOf(error),
+        ...(hint && { hint }),
+      };
+    }
     return {
       code: "k8s_secret_missing",
       level: "warn",

@@ -114,8 +114,15 @@ describe("rights", () => {
   test("each one that is missing comes with the commands that grant it to the right account", async () => {
     const rules: PolicyRule[] = [{ apiGroups: [""], resources: ["pods"], verbs: ["get"] }];
     const token = world.k8s.addUser({ name: "system:serviceaccount:paperclip:server", rules });
-    const { byCode, status } = await check({ kubeconfig: await world.kubeconfigFor(token) });
+    const { byCode, status, checks, codes } = await check({ kubeconfig: await world.kubeconfigFor(token) });
     expect(status).toBe("fail");
+    expect(checks[0]).toMatchObject({
+      code: "k8s_rbac_roles_missing",
+      message: expect.stringMatching(/^\d\d rights are missing: apply deploy\/rbac\.yaml/),
+    });
+    // It may exist: nobody could look.
+    expect(codes).not.toContain("k8s_secret_missing");
+    expect(at(byCode, "k8s_secret_check_failed").hint).toContain("k8s_rbac_secret_get");
     expect(at(byCode, "k8s_rbac_job_watch")).toMatchObject({
       level: "error",
       hint:
