@@ -314,4 +314,8 @@ export class EmbeddedKubernetes {
     this.#watchCache.close();
     await this.#server.close();
   }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
 }

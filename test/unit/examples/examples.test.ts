@@ -33,9 +33,16 @@ it("own-adapter.ts hands back what the agent said, and names the key that is wro
   expect(new Set(notes).size, "each change is told once").toBe(notes.length);
 });
 
+it("job-runner.ts runs a hundred Jobs and hands over each line once", async () => {
+  const lines = await run("job-runner.ts");
+  const squares = Array.from({ length: 100 }, (_, index) => `square of ${index + 1}: ${(index + 1) ** 2}`);
+  expect(lines.slice(0, -1).sort()).toEqual(squares.sort());
+  expect(lines.at(-1)).toBe("100 of 100 succeeded");
+});
+
 it("are all run by a test and named in the README", () => {
   const examples = readdirSync(`${root}examples`).sort();
-  expect(examples).toEqual(["engine.ts", "own-adapter.ts"]);
+  expect(examples).toEqual(["engine.ts", "job-runner.ts", "own-adapter.ts"]);
   const readme = readFileSync(`${root}README.md`, "utf8");
   for (const example of examples) expect(readme).toContain(`examples/${example}`);
 });
