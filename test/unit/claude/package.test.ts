@@ -236,6 +236,20 @@ describe("the package", () => {
     expect(await node(script)).toBe("true true true\ntrue true");
   });
 
+  test.each(readdirSync(join(root, "examples")))(
+    "examples/%s runs as a program of the consumer",
+    async (example) => {
+      const source = readFileSync(join(root, "examples", example), "utf8");
+      const program = source.replace(/"\.\.\/src\/(\w+)\/index\.ts"/g, `"${packageJson.name}/$1"`);
+      expect(program).not.toContain('"../');
+      writeFileSync(join(consumer, example), program);
+      // It rejects unless the exit code is 0.
+      const { stdout } = await run(process.execPath, [join(consumer, example)], { cwd: consumer, timeout: 25_000 });
+      expect(stdout).not.toBe("");
+    },
+    30_000,
+  );
+
   test("importing an entry changes no global", async () => {
     const script = `
       const look = () => [globalThis, Reflect, Object.prototype, Array.prototype, Promise.prototype].map((each) => Reflect.ownKeys(each).length).join();
