@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { Backoff } from "./informer/backoff.ts";
-import { type Cluster, isAlreadyExists, isAmbiguous, isNotFound, retryAfterMs } from "./transport/index.ts";
+import { ApiError, type Cluster, isAlreadyExists, isAmbiguous, isNotFound, retryAfterMs } from "./transport/index.ts";
 
 /**
  * Marks a create request on the object, so that one whose answer was lost is told from another process's object of the same name.
@@ -46,7 +46,9 @@ export async function createOnce<T>(
   for (let attempt = 1; ; attempt += 1) {
     signal?.throwIfAborted();
     try {
-      return await cluster.json<T>({ method: "POST", path: collection, body });
+      const answer = await cluster.json<Partial<Manifest> | null>({ method: "POST", path: collection, body });
+      if (answer?.metadata?.name === name) return answer as T;
+      throw notTheObject(collection);
     } catch (error) {
       const isLost = isAmbiguous(error) || (attempt > 1 && isAlreadyExists(error));
       if (!isLost) throw error;
@@ -70,4 +72,11 @@ export async function createOnce<T>(
       throw cause;
     }
   }
+}
+
+/** A success whose body says nothing of the object: whether it was created is as unknown as after a lost answer. */
+function notTheObject(path: string): ApiError {
+  const reason = "UnexpectedAnswer";
+  const message = `POST ${path}: 200 ${reason}: the answer is not the object that was created: is there a proxy before the API server?`;
+  return new ApiError({ method: "POST", path, status: 200, reason, message });
 }
