@@ -5,7 +5,7 @@ import type { TestCase, TestModule } from "vitest/node";
  * Whoever adds one says why it cannot wait for an event instead.
  */
 const REASONS = {
-  "blocked process": "a machine that stands still for half a second looks like a peer that answers no ping",
+  "blocked process": "a machine that stands still for a second looks like a peer that answers no ping",
   "half-open connection": "pings are sent and missed within 0.4 s of real time: a busy machine misses them by itself",
 } as const;
 

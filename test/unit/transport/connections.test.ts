@@ -257,15 +257,15 @@ describe("a broken connection", () => {
     "a process that was blocked for longer than the ping timeout keeps its connections",
     retryOf("blocked process"),
     async () => {
-      const { cluster } = await start({}, { pingIntervalMs: 50, pingTimeoutMs: 500 });
+      const { cluster } = await start({}, { pingIntervalMs: 50, pingTimeoutMs: 1_500 });
       const [stream] = await open(cluster, 1);
       for (let n = 0; n < 2; n++) {
         await new Promise((resolve) => setTimeout(resolve, 60));
-        const until = performance.now() + 1_000;
+        const until = performance.now() + 2_000;
         while (performance.now() < until);
       }
       // Longer than the timeout of a ping that was sent meanwhile.
-      await new Promise((resolve) => setTimeout(resolve, 700));
+      await new Promise((resolve) => setTimeout(resolve, 1_700));
       expect(stream?.body.destroyed).toBe(false);
     },
   );
