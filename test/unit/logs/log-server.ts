@@ -196,6 +196,11 @@ export class TestContainer implements LogSource {
     return () => this.#listeners.delete(listener);
   }
 
+  /** A follow has sent all that there is, and waits for more. */
+  get isSent(): boolean {
+    return this.#readers.size > 0;
+  }
+
   get listeners(): number {
     return this.#listeners.size;
   }

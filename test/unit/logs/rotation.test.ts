@@ -86,7 +86,8 @@ describe("a follow that is held back while its log is rotated", () => {
       }
       f.take();
       await until(() => f.numbers().at(-1) === 10_000 + 3 * size - 1);
-      await sleep(100);
+      // Also what it sends more than once.
+      await until(() => c.isSent);
       write(10);
       rotate();
       write(5);
