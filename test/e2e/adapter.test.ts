@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import { execute } from "./support/adapter.ts";
 import { CONTAINER, deadlineSeconds, tenMegabytes } from "./support/jobs.ts";
 import { sha256 } from "./support/lines.ts";
@@ -232,10 +232,16 @@ async function expectNothingLeft(scene: Scene, job: string): Promise<void> {
   } finally {
     run.release();
   }
-  const { items } = await scene.cluster.json<{ items: { metadata: { name: string } }[] }>({
-    path: scene.path("", "secrets"),
-  });
-  expect(items.map(({ metadata }) => metadata.name).filter((name) => name.startsWith(job))).toEqual([]);
+  // The garbage collector deletes the run's Secret behind its Job.
+  await vi.waitFor(
+    async () => {
+      const { items } = await scene.cluster.json<{ items: { metadata: { name: string } }[] }>({
+        path: scene.path("", "secrets"),
+      });
+      expect(items.map(({ metadata }) => metadata.name).filter((name) => name.startsWith(job))).toEqual([]);
+    },
+    { timeout: 30_000, interval: 200 },
+  );
 }
 
 async function podOf(scene: Scene, job: string): Promise<string> {
