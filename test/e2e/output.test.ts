@@ -22,9 +22,10 @@ suite.case("10 MB of output over several rotations of the kubelet's log file", a
   const { lines, done, gaps } = scene.follow(run);
   expect(await run.terminated({ container, signal: scene.signal })).toMatchObject({ kind: "succeeded", exitCode: 0 });
   await done;
+  // First, since it says why lines are missing: a machine that stalls reads too late what was rotated away.
+  expect(gaps).toEqual([]);
   lines.expectExactlyOnce(10_002);
   expect(lines.bytes).toBeGreaterThan(10_000_000);
-  expect(gaps).toEqual([]);
 });
 
 suite.case("2 000 lines a second for five seconds", async (scene) => {
