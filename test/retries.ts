@@ -6,8 +6,12 @@ import type { TestCase, TestModule } from "vitest/node";
  */
 const REASONS = {
   "blocked process": "a machine that stands still for a second looks like a peer that answers no ping",
+  "log rotation":
+    "a kubelet keeps two files: a machine that stands still for longer reads too late what was rotated away, and the gap is told",
   "half-open connection": "pings are sent and missed within 0.4 s of real time: a busy machine misses them by itself",
 } as const;
+
+export type RetryReason = keyof typeof REASONS;
 
 declare module "vitest" {
   interface TaskMeta {
@@ -16,7 +20,7 @@ declare module "vitest" {
 }
 
 /** Options of a test that is on the list. */
-export function retryOf(name: keyof typeof REASONS): { retry: number; meta: { mayBeRetried: string } } {
+export function retryOf(name: RetryReason): { retry: number; meta: { mayBeRetried: string } } {
   return { retry: 1, meta: { mayBeRetried: REASONS[name] } };
 }
 

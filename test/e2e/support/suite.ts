@@ -9,6 +9,7 @@ import {
   type RunPolicy,
   stopSharedEngines,
 } from "../../../src/engine/index.ts";
+import { type RetryReason, retryOf } from "../../retries.ts";
 import { type E2eContext, RUN_LABEL } from "../context.ts";
 import { operate, takeTurn } from "../relay.ts";
 import type { OperationName, Operations } from "../targets/target.ts";
@@ -25,6 +26,8 @@ export interface CaseOptions {
   /** Not beside other cases: it does something to the whole cluster. */
   readonly alone?: boolean;
   readonly timeoutMs?: number;
+  /** It is on the list of tests that are tried once more. */
+  readonly retry?: RetryReason;
 }
 
 /** As long as all files before it may take. */
@@ -91,7 +94,10 @@ export class Suite {
         await scene.close();
       }
     };
-    const settings = options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs };
+    const settings = {
+      ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs }),
+      ...(options.retry === undefined ? {} : retryOf(options.retry)),
+    };
     if (options.alone === true) test(guarantee, settings, run);
     else test.concurrent(guarantee, settings, run);
   }
