@@ -74,7 +74,8 @@ export const requests: Bench = {
         });
       }
     }
-    goals.unshift({ what: "requests a run, at any length", goal: "≤ 4", figure: format(worst), met: worst <= 4 });
+    // The guard's list, the Job, its Secret, its log, its deletion.
+    goals.unshift({ what: "requests a run, at any length", goal: "≤ 5", figure: format(worst), met: worst <= 5 });
     const series: Series[] = CONTESTANTS.map((kind) => ({
       name: RUNNER_NAMES[kind],
       size: "length of the run in s",
@@ -82,7 +83,7 @@ export const requests: Bench = {
       points: points[kind],
     }));
     const notes = [
-      "Runs on an engine that is open. Shared: its two watches, which serve all runs of the namespace and are opened again every 5 to 10 minutes; the more runs, the less of them falls to each. Connections of k8s-run-informer grow with the followed logs, 100 to a connection (the server's stream limit).",
+      "Runs on an engine that is open. Shared: its two watches, which serve all runs of the namespace and are opened again every 5 to 10 minutes, and its Lease, renewed every 10 seconds; the more runs, the less of them falls to each. Connections of k8s-run-informer grow with the followed logs, 100 to a connection (the server's stream limit).",
     ];
     return { tables, goals, notes, series };
   },
@@ -113,10 +114,14 @@ async function measure(contestant: Kind, seconds: number, timeScale: number): Pr
   }
 }
 
-/** Requests that serve all runs of a process, however many: its own two watches. In a shard each run's start opens two more. */
+/**
+ * Requests that serve all runs of a process, however many: its own two watches, and the renewals of its Lease. In a shard each
+ * run's start opens two more watches.
+ */
 function shared(kind: Kind, { byVerb }: ServerCounts): number {
-  const watches = (byVerb["watch jobs"] ?? 0) + (byVerb["watch pods"] ?? 0);
-  return kind === "sharded" ? watches - 2 * AT_ONCE : watches;
+  const of = (verb: string) => byVerb[verb] ?? 0;
+  const all = of("watch jobs") + of("watch pods") + of("patch leases");
+  return kind === "sharded" ? all - 2 * AT_ONCE : all;
 }
 
 function perRun(kind: Kind, counts: ServerCounts): number {

@@ -62,7 +62,7 @@ export const runs: Bench = {
     return {
       tables: [
         {
-          title: "Each run: guard, create, 12 lines of log, result, delete; prompt in an init container",
+          title: "Each run: guard, create, 12 lines of log, result, delete; prompt in a Secret",
           columns: [
             "concurrent",
             "completed",
