@@ -40,19 +40,7 @@ export function defineCommand<Options>({ name, summary, configure, action }: Def
       const command = given.at(-1) as Command;
       finish(await action(command.opts<Options & object>(), io, command.args));
     });
-  return {
-    name,
-    summary,
-    create,
-    async run(argv, io) {
-      let exitCode = 0;
-      await parse(
-        create(io, (code) => (exitCode = code)),
-        argv,
-      );
-      return exitCode;
-    },
-  };
+  return runnable(name, summary, create);
 }
 
 /** A command that only has subcommands, as `runs` has `list` and `stop`. */
@@ -62,6 +50,10 @@ export function groupCommand(name: string, summary: string, commands: readonly C
     for (const each of commands) group.addCommand(each.create(io, finish));
     return group;
   };
+  return runnable(name, summary, create);
+}
+
+function runnable(name: string, summary: string, create: CliCommand["create"]): CliCommand {
   return {
     name,
     summary,
