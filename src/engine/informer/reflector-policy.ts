@@ -166,8 +166,7 @@ function answered(history: History): History {
   return {
     ...history,
     failures: Math.min(history.failures, ANSWERED_FAILURES),
-    // The first list has no ceiling.
-    relists: Math.min(history.relists, ANSWERED_FAILURES + 1),
+    relists: Math.min(history.relists, ANSWERED_FAILURES),
   };
 }
 

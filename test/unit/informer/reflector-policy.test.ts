@@ -100,13 +100,13 @@ describe("a watch that ends", () => {
         state: Watching,
         outcome: { ...open, frames: 1, error: lost },
         history: { failures: 9, relists: 9, barren: 2 },
-        decision: { waitMs: 500, history: { failures: 2, relists: 3, barren: 0 } },
+        decision: { waitMs: 500, history: { failures: 2, relists: 2, barren: 0 } },
       },
     "cleanly after some frames, with failures and lists before it: they count as those of a server that answers": {
       state: Watching,
       outcome: open,
       history: { failures: 1, relists: 9 },
-      decision: { isProblem: false, history: { failures: 1, relists: 3 } },
+      decision: { isProblem: false, history: { failures: 1, relists: 2 } },
     },
     "by a lost connection and without a frame, again and again: at most the third ceiling, since the server answers": {
       state: Watching,
