@@ -178,12 +178,15 @@ describe.concurrent("through", () => {
     const { expect } = t;
     const k8s = await start(t, 120);
     const { front, seen } = await startFront(t, k8s, { idleMs: 80 });
-    const engine = await runThrough(t, front.kubeConfig());
+    const minIntervalMs = 150;
+    const since = performance.now();
+    const engine = await runThrough(t, front.kubeConfig(), { backoff: { baseMs: 10, maxMs: 100, minIntervalMs } });
+    const elapsedMs = performance.now() - since;
     expect(seen.cuts).toBeGreaterThan(5);
-    // Two watches and two logs over some seconds, each cut every 80 ms, with a back-off of 100 ms.
+    // How long it takes depends on the machine, how often is asked in that time does not.
     const { byVerb = {} } = engine.stats().requests;
-    expect(byVerb["watch pods"]).toBeLessThan(100);
-    expect(byVerb["get pods/log"] ?? 0).toBeLessThan(100);
+    expect(byVerb["watch pods"]).toBeLessThanOrEqual(elapsedMs / minIntervalMs + 2);
+    expect(byVerb["get pods/log"]).toBeLessThanOrEqual(elapsedMs / 100 + 2);
   });
 
   test.for<[string, number, Record<string, string>, RegExp]>([
