@@ -23,10 +23,6 @@ export function sharedBuild(outdir: string): BuildOptions {
       { in: "src/cli/bin.ts", out: "bin" },
     ],
     splitting: true,
-    // Names and lines stay, for the stack traces of those who build on it.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    lineLimit: 160,
     chunkNames: "chunks/[name]-[hash]",
   };
 }
@@ -62,6 +58,10 @@ function moduleBuild(outdir: string): BuildOptions {
     legalComments: "linked",
     metafile: true,
     logLevel: "warning",
+    // Names and lines stay, for the stack traces of those who build on it.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    lineLimit: 160,
     plugins: [shakeHostPackages],
   };
 }
