@@ -93,7 +93,7 @@ describe("the host's loader", () => {
     const source = readFileSync(hostEntry(), "utf8");
     // What the host itself looks for before it warns about reloads.
     expect(source).not.toMatch(/(?:from\s*|import\s*\(\s*|require\s*\(\s*)['"]\.\.?\//);
-    const imports = [...source.matchAll(/^import .*? from "([^"]+)";$/gm)].map(([, name]) => name ?? "");
+    const imports = [...source.matchAll(/(?:^|;|\n)import\b[^"';()]*?from ?"([^"]+)"/g)].map(([, name]) => name ?? "");
     expect(imports.length).toBeGreaterThan(3);
     const allowed = Object.keys(packageJson.dependencies);
     for (const name of imports) {
@@ -149,7 +149,8 @@ describe("the host's loader", () => {
   });
 
   test("the bundled helpers are whole: a prompt reads as from the source", async () => {
-    const source = readFileSync(hostEntry(), "utf8");
+    // A long text goes on after a backslash at the end of a line.
+    const source = readFileSync(hostEntry(), "utf8").replaceAll("\\\n", "");
     const { DEFAULT_PAPERCLIP_AGENT_PROMPT_TEMPLATE: template } = await import(
       "@paperclipai/adapter-utils/server-utils"
     );
