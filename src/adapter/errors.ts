@@ -15,6 +15,17 @@ export class ConfigError extends Error {
   }
 }
 
+/** Several keys are wrong: said together, so that they are put right in one go. */
+export class ConfigErrors extends Error {
+  override readonly name = "ConfigErrors";
+  readonly code = "k8s_config_invalid";
+  readonly errors: readonly ConfigError[];
+  constructor(errors: readonly ConfigError[]) {
+    super(errors.map(({ message }) => message).join("; "));
+    this.errors = errors;
+  }
+}
+
 function describe(value: unknown): string {
   let text: string | undefined;
   try {

@@ -1,8 +1,9 @@
-import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import type { RunOutcome } from "../adapter/definition.ts";
 import type { ClaudeConfig } from "./config.ts";
 import { type Failure, failureOf, isUnknownSession } from "./failure.ts";
 import { cutEnd } from "./json.ts";
+import { hasContinuationsLeft, isContinuation, MAX_TURNS, MAX_TURNS_AGAIN } from "./max-turns.ts";
 import { describePartialRun, describeTruncation, epitaph, podCause } from "./partial-run.ts";
 import { sessionParams } from "./session.ts";
 import { type ClaudeVerdict, isGood } from "./stream-json.ts";
@@ -56,7 +57,7 @@ function withResult(outcome: Outcome, now: Date): AdapterExecutionResult {
   const isSuccess = result !== null && isGood(result) && (result.subtype === "success" || (exitCode ?? 0) === 0);
   if (!isSuccess && isUnknownSession(verdict)) return sessionUnavailable(outcome);
 
-  const failure: Failure | null = isSuccess ? refusal(verdict) : failureOf(verdict, now);
+  const failure: Failure | null = isSuccess ? refusal(verdict) : inChain(failureOf(verdict, now), outcome.ctx);
   const answer: AdapterExecutionResult = {
     // The host takes any other code than 0 for a failure. The container's own is in resultJson.
     ...base(outcome, isSuccess && exitCode !== null ? 0 : exitCode),
@@ -72,6 +73,16 @@ function withResult(outcome: Outcome, now: Date): AdapterExecutionResult {
   };
   if (isSuccess) return answer;
   return { ...answer, errorMessage: describeFailure(outcome) };
+}
+
+/**
+ * A run that reached its turns in one of the host's continuations keeps its session, so that the next one goes on and does not begin
+ * from the start; and where the host would continue without end, it is reported by another code.
+ */
+function inChain(failure: Failure | null, ctx: AdapterExecutionContext): Failure | null {
+  if (failure?.code !== MAX_TURNS || !isContinuation(ctx)) return failure;
+  const code = hasContinuationsLeft(ctx) ? MAX_TURNS : MAX_TURNS_AGAIN;
+  return { code, stopReason: code };
 }
 
 /** A refusal by policy ends well for the CLI: exit 0, no error. The host is told what it was, and the answer is kept. */

@@ -1,5 +1,5 @@
 import { type BaseConfig, parseBaseConfig } from "../adapter/config/config.ts";
-import { ConfigReader } from "../adapter/config/config-reader.ts";
+import { ConfigReader, readAll } from "../adapter/config/config-reader.ts";
 import { ConfigError } from "../adapter/errors.ts";
 import { type McpServers, readMcpServers } from "./mcp.ts";
 import { isBedrockEnv } from "./models.ts";
@@ -22,26 +22,27 @@ export interface ClaudeConfig extends BaseConfig {
   readonly isBedrock: boolean;
 }
 
-/** @throws ConfigError */
+/** @throws ConfigError, ConfigErrors */
 export function parseClaudeConfig(raw: Record<string, unknown>): ClaudeConfig {
-  const base = parseBaseConfig(raw);
   const read = new ConfigReader(raw);
-  return {
-    ...base,
-    model: option(read, "model"),
-    // The platform's form writes `thinkingEffort`, the adapter of old read `effort`.
-    effort: option(read, "effort") ?? option(read, "thinkingEffort"),
-    maxTurnsPerRun: read.count("maxTurnsPerRun") ?? 0,
-    dangerouslySkipPermissions: read.boolean("dangerouslySkipPermissions") ?? true,
-    extraArgs: read.strings("extraArgs"),
-    promptTemplate: read.string("promptTemplate"),
-    bootstrapPromptTemplate: read.string("bootstrapPromptTemplate"),
-    instructionsFilePath: read.string("instructionsFilePath"),
-    mcpServers: readMcpServers(raw.mcpServers),
-    // The pod inherits the server's environment, if the server runs in one; which is not known yet. `env` has the last word.
-    isBedrock: isBedrockEnv({ ...process.env, ...base.env }),
-  };
+  const { base, ...own } = readAll<OwnConfig & { base: BaseConfig }>({
+    base: () => parseBaseConfig(raw),
+    model: () => option(read, "model"),
+    // The platform's form writes `thinkingEffort`, the former adapter read `effort`.
+    effort: () => option(read, "effort") ?? option(read, "thinkingEffort"),
+    maxTurnsPerRun: () => read.count("maxTurnsPerRun") ?? 0,
+    dangerouslySkipPermissions: () => read.boolean("dangerouslySkipPermissions") ?? true,
+    extraArgs: () => read.strings("extraArgs"),
+    promptTemplate: () => read.string("promptTemplate"),
+    bootstrapPromptTemplate: () => read.string("bootstrapPromptTemplate"),
+    instructionsFilePath: () => read.string("instructionsFilePath"),
+    mcpServers: () => readMcpServers(raw.mcpServers),
+  });
+  // The pod inherits the server's environment, if the server runs in one; which is not known yet. `env` has the last word.
+  return { ...base, ...own, isBedrock: isBedrockEnv({ ...process.env, ...base.env }) };
 }
+
+type OwnConfig = Omit<ClaudeConfig, keyof BaseConfig | "isBedrock">;
 
 /** A value of an option of the CLI: one that starts with a dash would be read as the next option. */
 function option(read: ConfigReader, key: string): string | null {

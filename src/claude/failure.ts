@@ -9,6 +9,7 @@ import {
   SESSION_UNUSABLE,
   TROUBLE,
 } from "./failure-texts.ts";
+import { MAX_TURNS } from "./max-turns.ts";
 import { resetTime } from "./reset-time.ts";
 import type { ApiFailure, ClaudeResult } from "./result-event.ts";
 import type { ClaudeVerdict } from "./stream-json.ts";
@@ -39,7 +40,7 @@ export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
   const { result } = verdict;
   if (result !== null) {
     if (isMaxTurns(result)) {
-      return { code: "max_turns_exhausted", stopReason: "max_turns_exhausted", clearSession: true };
+      return { code: MAX_TURNS, stopReason: MAX_TURNS, clearSession: true };
     }
     if (result.subtype === "error_max_budget_usd" || result.terminalReason === BUDGET_EXHAUSTED) {
       return { code: BUDGET_EXHAUSTED, stopReason: BUDGET_EXHAUSTED };

@@ -7,7 +7,7 @@ import { Cluster, isForbidden, isNotFound } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { loadKubeConfig } from "../config/kubeconfig.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
-import { ConfigError, reasonOf } from "../errors.ts";
+import { ConfigError, ConfigErrors, reasonOf } from "../errors.ts";
 import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../job/self-pod.ts";
 import type { ExecuteOptions } from "../run/execute.ts";
 import { shardOf } from "../start/site.ts";
@@ -34,14 +34,8 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
     if (!checks.some((check) => check.code === "k8s_api_unreachable"))
       checks.push(...((await definition.checkEnvironment?.(ctx, config)) ?? []));
   } catch (error) {
-    if (error instanceof ConfigError)
-      checks.push({
-        code: "k8s_config_invalid",
-        level: "error",
-        message: error.message,
-        hint: `Change \`${error.key}\`.`,
-      });
-    else checks.push(unreachable(error));
+    if (error instanceof ConfigErrors) checks.push(...error.errors.map(invalid));
+    else checks.push(error instanceof ConfigError ? invalid(error) : unreachable(error));
   } finally {
     await cluster?.close().catch(() => undefined);
   }
@@ -51,6 +45,10 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
       ? "warn"
       : "pass";
   return { adapterType: ctx.adapterType, status, checks, testedAt: new Date().toISOString() };
+}
+
+function invalid({ key, message }: ConfigError): Check {
+  return { code: "k8s_config_invalid", level: "error", message, hint: `Change \`${key}\`.` };
 }
 
 function unreachable(error: unknown): Check {

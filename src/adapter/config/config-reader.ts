@@ -1,4 +1,25 @@
-import { ConfigError } from "../errors.ts";
+import { ConfigError, ConfigErrors } from "../errors.ts";
+
+/**
+ * Calls every reader, also after one that throws, so that all keys that are wrong are said at once.
+ * @throws ConfigError of the one key that is wrong, ConfigErrors of several
+ */
+export function readAll<T extends object>(readers: { readonly [Key in keyof T]: () => T[Key] }): T {
+  const values: Partial<T> = {};
+  const errors: ConfigError[] = [];
+  for (const key of Object.keys(readers) as (keyof T)[]) {
+    try {
+      values[key] = readers[key]();
+    } catch (error) {
+      if (error instanceof ConfigErrors) errors.push(...error.errors);
+      else if (error instanceof ConfigError) errors.push(error);
+      else throw error;
+    }
+  }
+  const [first, ...others] = errors;
+  if (first !== undefined) throw others.length === 0 ? first : new ConfigErrors(errors);
+  return values as T;
+}
 
 /** @throws ConfigError */
 export function quantityOf(key: string, value: unknown): string {

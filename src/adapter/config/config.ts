@@ -1,5 +1,14 @@
 import { ConfigError } from "../errors.ts";
-import { ConfigReader, define, isObject, isUnset, parseJson, quantityOf, withoutNul } from "./config-reader.ts";
+import {
+  ConfigReader,
+  define,
+  isObject,
+  isUnset,
+  parseJson,
+  quantityOf,
+  readAll,
+  withoutNul,
+} from "./config-reader.ts";
 import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./kubernetes-names.ts";
 
 /** The keys that every Paperclip adapter on Kubernetes has, read and checked. Seconds are seconds. */
@@ -77,55 +86,44 @@ const DEFAULT_API_OUTAGE_SECONDS = 600;
 /**
  * Reads the shared keys. The host's form writes 0 and "" into fields that were left empty, so both mean "not set".
  *
- * @throws ConfigError
+ * @throws ConfigError, ConfigErrors
  */
 export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
   const read = new ConfigReader(raw);
-  const policy = read.choice("concurrencyPolicy", ["block", "wait", "parallel"] as const) ?? "wait";
-  const namespace = read.string("namespace");
-  if (namespace !== null && !isDnsLabel(namespace))
-    throw new ConfigError("namespace", namespace, "the name of a namespace");
-  const serviceAccountName = read.string("serviceAccountName");
-  if (serviceAccountName !== null && !isDnsSubdomain(serviceAccountName)) {
-    throw new ConfigError("serviceAccountName", serviceAccountName, "the name of a service account");
-  }
-  const workspaceVolumeClaim = read.string("workspaceVolumeClaim");
-  if (workspaceVolumeClaim !== null && !isDnsSubdomain(workspaceVolumeClaim)) {
-    throw new ConfigError("workspaceVolumeClaim", workspaceVolumeClaim, "the name of a PersistentVolumeClaim");
-  }
-  const workspaceMountPath = absolutePath(read, "workspaceMountPath");
-  return {
-    namespace,
-    kubeconfig: absolutePath(read, "kubeconfig"),
-    kubeContext: read.string("kubeContext") ?? undefined,
-    image: read.string("image"),
-    imagePullPolicy: read.choice("imagePullPolicy", ["IfNotPresent", "Always", "Never"] as const) ?? "IfNotPresent",
-    serviceAccountName,
-    cwd: read.string("cwd"),
-    timeoutSec: read.seconds("timeoutSec") ?? 0,
-    graceSec: read.seconds("graceSec") ?? DEFAULT_GRACE_SECONDS,
-    ttlSecondsAfterFinished: read.seconds("ttlSecondsAfterFinished") ?? DEFAULT_TTL_SECONDS,
-    retainJobs: read.boolean("retainJobs") ?? false,
-    reattachOrphanedJobs: read.boolean("reattachOrphanedJobs") ?? true,
-    resources: readResources(raw),
-    nodeSelector: readNodeSelector(read),
-    tolerations: readTolerations(raw),
-    labels: readLabels(read),
-    env: readEnv(raw),
-    secretRef: read.string("secretRef") ?? "paperclip-secrets",
-    workspaceVolumeClaim,
-    workspaceMountPath,
-    docker: readDocker(read),
-    imagePullGraceSec: read.seconds("imagePullGraceSec") ?? 30,
-    configErrorGraceSec: read.seconds("configErrorGraceSec") ?? 30,
-    scheduleTimeoutSec: read.seconds("scheduleTimeoutSec") ?? DEFAULT_SCHEDULE_TIMEOUT_SECONDS,
-    keepaliveSec: read.seconds("keepaliveSec") ?? 300,
-    resultGraceSec: read.seconds("resultGraceSec") ?? 30,
-    apiOutageSec: read.seconds("apiOutageSec") ?? DEFAULT_API_OUTAGE_SECONDS,
-    concurrencyPolicy: policy,
-    deleteMismatchedOrphans: read.boolean("deleteMismatchedOrphans") ?? false,
-    conversationContinuation: read.boolean("conversationContinuation") ?? true,
-  };
+  const patience = (key: string, seconds: number) => () => read.seconds(key) ?? seconds;
+  return readAll<BaseConfig>({
+    namespace: () => nameOf(read, "namespace", isDnsLabel, "the name of a namespace"),
+    kubeconfig: () => absolutePath(read, "kubeconfig"),
+    kubeContext: () => read.string("kubeContext") ?? undefined,
+    image: () => read.string("image"),
+    imagePullPolicy: () => read.choice("imagePullPolicy", ["IfNotPresent", "Always", "Never"]) ?? "IfNotPresent",
+    serviceAccountName: () => nameOf(read, "serviceAccountName", isDnsSubdomain, "the name of a service account"),
+    cwd: () => read.string("cwd"),
+    timeoutSec: patience("timeoutSec", 0),
+    graceSec: patience("graceSec", DEFAULT_GRACE_SECONDS),
+    ttlSecondsAfterFinished: patience("ttlSecondsAfterFinished", DEFAULT_TTL_SECONDS),
+    retainJobs: () => read.boolean("retainJobs") ?? false,
+    reattachOrphanedJobs: () => read.boolean("reattachOrphanedJobs") ?? true,
+    resources: () => readResources(raw),
+    nodeSelector: () => readNodeSelector(read),
+    tolerations: () => readTolerations(raw),
+    labels: () => readLabels(read),
+    env: () => readEnv(raw),
+    secretRef: () => read.string("secretRef") ?? "paperclip-secrets",
+    workspaceVolumeClaim: () =>
+      nameOf(read, "workspaceVolumeClaim", isDnsSubdomain, "the name of a PersistentVolumeClaim"),
+    workspaceMountPath: () => absolutePath(read, "workspaceMountPath"),
+    docker: () => readDocker(read),
+    imagePullGraceSec: patience("imagePullGraceSec", 30),
+    configErrorGraceSec: patience("configErrorGraceSec", 30),
+    scheduleTimeoutSec: patience("scheduleTimeoutSec", DEFAULT_SCHEDULE_TIMEOUT_SECONDS),
+    keepaliveSec: patience("keepaliveSec", 300),
+    resultGraceSec: patience("resultGraceSec", 30),
+    apiOutageSec: patience("apiOutageSec", DEFAULT_API_OUTAGE_SECONDS),
+    concurrencyPolicy: () => read.choice("concurrencyPolicy", ["block", "wait", "parallel"]) ?? "wait",
+    deleteMismatchedOrphans: () => read.boolean("deleteMismatchedOrphans") ?? false,
+    conversationContinuation: () => read.boolean("conversationContinuation") ?? true,
+  });
 }
 
 /** Of a configuration that may be wrong elsewhere. */
@@ -135,6 +133,12 @@ export function mayContinue(raw: unknown): boolean {
   } catch {
     return true;
   }
+}
+
+function nameOf(read: ConfigReader, key: string, isName: (name: string) => boolean, what: string): string | null {
+  const name = read.string(key);
+  if (name !== null && !isName(name)) throw new ConfigError(key, name, what);
+  return name;
 }
 
 function absolutePath(read: ConfigReader, key: string): string | null {

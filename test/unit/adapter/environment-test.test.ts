@@ -174,6 +174,14 @@ describe("what is wrong is named", () => {
     expect(status).toBe("fail");
   });
 
+  test("several bad keys, each with a check of its own", async () => {
+    const { checks } = await check({ timeoutSec: "soon", imagePullPolicy: "Sometimes" });
+    expect(checks.map(({ code, hint }) => [code, hint])).toEqual([
+      ["k8s_config_invalid", "Change `imagePullPolicy`."],
+      ["k8s_config_invalid", "Change `timeoutSec`."],
+    ]);
+  });
+
   test("a kubeconfig that is not there", async () => {
     expect((await check({ kubeconfig: "/nowhere/config" })).checks).toMatchObject([
       { code: "k8s_config_invalid", message: expect.stringContaining("/nowhere/config") },

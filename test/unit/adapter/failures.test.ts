@@ -27,6 +27,14 @@ describe("before there is a Job: the host may start the run again", () => {
     expect(result).not.toHaveProperty("errorFamily");
   });
 
+  test("k8s_config_invalid of several keys names them all", async () => {
+    const { adapter } = adapterOf(world);
+    const { errorCode, errorMessage } = await run(world, adapter, { config: { tolerations: "[{]", labels: "x" } })
+      .result;
+    expect(errorCode).toBe("k8s_config_invalid");
+    expect(errorMessage).toMatch(/tolerations: .*; labels: /);
+  });
+
   test("k8s_agent_id_invalid", async () => {
     const { adapter } = adapterOf(world);
     const result = await run(world, adapter, { agentId: "???" }).result;
