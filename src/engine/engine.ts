@@ -20,7 +20,7 @@ import { Launcher } from "./runs/launcher.ts";
 import { resolvePolicy } from "./runs/policy.ts";
 import { RunRegistry } from "./runs/registry.ts";
 import type { Run } from "./runs/run.ts";
-import { onlyContainer, type RunResult, type RunToEndOptions, runToEnd } from "./runs/run-to-end.ts";
+import { type RunResult, type RunToEndOptions, runToEnd } from "./runs/run-to-end.ts";
 import { EngineStoppedError } from "./runs/types.ts";
 import { Scope } from "./scope.ts";
 import { ServerState } from "./server-state.ts";
@@ -143,12 +143,11 @@ export class RunEngine {
 
   /**
    * A Job in one call: created, its log read line by line, awaited, deleted. Resolves also where it failed or could not start:
-   * `hasSucceeded`, `end` and `postMortem` say how.
-   * @throws what `launch` throws; the signal's reason; what `onLine` throws; EngineStoppedError
+   * `hasSucceeded`, `end` and `postMortem` say how. With `onDisruption` it may go on in another Job.
+   * @throws what `launch` throws; the signal's reason; what `onLine` or `onDisruption` throws; EngineStoppedError
    */
   async run(job: JobInput, options: RunToEndOptions = {}): Promise<RunResult> {
-    const container = options.container ?? onlyContainer(job);
-    return await runToEnd(await this.launch(job, options), container, options);
+    return await runToEnd(job, (each) => this.launch(each, options), options);
   }
 
   /**

@@ -36,6 +36,7 @@ export * from "./logs/index.ts";
 export { classify, type Verdict } from "./runs/classify.ts";
 export type { DeleteOptions } from "./runs/delete-job.ts";
 export { describe } from "./runs/describe.ts";
+export { isDisruption } from "./runs/disruption.ts";
 export type { JobInput, JobManifest } from "./runs/launch.ts";
 export type { LaunchLimits, QueueStats } from "./runs/launch-queue.ts";
 export { DEFAULT_POLICY, type RunPolicy } from "./runs/policy.ts";

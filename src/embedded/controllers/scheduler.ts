@@ -6,6 +6,7 @@ import {
   condition,
   isPodFinished,
   type Node,
+  type NodeSelectorRequirement,
   type NodeSelectorTerm,
   type Pod,
   type PodSpec,
@@ -194,12 +195,15 @@ export class Scheduler {
     }
     const requests = podAmounts(pod.spec, "requests");
     const reasons = new Map<string, number>();
-    let best: { name: string; pods: number } | undefined;
+    let best: { name: string; weight: number; pods: number } | undefined;
     for (const node of nodes) {
       const refused = this.#refuses(node, pod.spec, requests);
       for (const reason of refused) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-      const pods = this.#placed.get(node.metadata.name)?.size ?? 0;
-      if (refused.length === 0 && (best === undefined || pods < best.pods)) best = { name: node.metadata.name, pods };
+      if (refused.length > 0) continue;
+      const { name } = node.metadata;
+      const each = { name, weight: preferenceFor(node, pod.spec), pods: this.#placed.get(name)?.size ?? 0 };
+      const isBetter = best === undefined || each.weight > best.weight;
+      if (isBetter || (each.weight === best?.weight && each.pods < best.pods)) best = each;
     }
     if (best !== undefined) return { node: best.name, message: "" };
     const counted = [...reasons].map(([reason, count]) => `${count} ${reason}`).sort();
@@ -267,27 +271,40 @@ function matchesNode(node: Node, { nodeSelector = {}, affinity }: PodSpec): bool
   const labels = node.metadata.labels ?? {};
   for (const [key, value] of Object.entries(nodeSelector)) if (labels[key] !== value) return false;
   const terms = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
-  return terms === undefined || terms.some((term) => matchesTerm(labels, term));
+  return terms === undefined || terms.some((term) => matchesTerm(node, term));
 }
 
-function matchesTerm(labels: Record<string, string>, { matchExpressions = [] }: NodeSelectorTerm): boolean {
-  return matchExpressions.every(({ key, operator, values = [] }) => {
-    const value = labels[key];
-    switch (operator) {
-      case "In":
-        return value !== undefined && values.includes(value);
-      case "NotIn":
-        return value === undefined || !values.includes(value);
-      case "Exists":
-        return value !== undefined;
-      case "DoesNotExist":
-        return value === undefined;
-      case "Gt":
-        return Number(value) > Number(values[0]);
-      case "Lt":
-        return Number(value) < Number(values[0]);
-      default:
-        return false;
-    }
-  });
+/** The sum of the weights of what the pod prefers and this node has. */
+function preferenceFor(node: Node, { affinity }: PodSpec): number {
+  let sum = 0;
+  for (const { weight, preference } of affinity?.nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? [])
+    if (matchesTerm(node, preference)) sum += weight;
+  return sum;
+}
+
+function matchesTerm({ metadata }: Node, { matchExpressions = [], matchFields = [] }: NodeSelectorTerm): boolean {
+  const { name, labels = {} } = metadata;
+  return (
+    matchExpressions.every((each) => fits(labels[each.key], each)) &&
+    matchFields.every((each) => fits(each.key === "metadata.name" ? name : undefined, each))
+  );
+}
+
+function fits(value: string | undefined, { operator, values = [] }: NodeSelectorRequirement): boolean {
+  switch (operator) {
+    case "In":
+      return value !== undefined && values.includes(value);
+    case "NotIn":
+      return value === undefined || !values.includes(value);
+    case "Exists":
+      return value !== undefined;
+    case "DoesNotExist":
+      return value === undefined;
+    case "Gt":
+      return Number(value) > Number(values[0]);
+    case "Lt":
+      return Number(value) < Number(values[0]);
+    default:
+      return false;
+  }
 }

@@ -1,5 +1,6 @@
 import type { LaunchOptions } from "../engine-types.ts";
 import type { LogGap, LogLine } from "../logs/index.ts";
+import { isDisruption } from "./disruption.ts";
 import type { JobInput } from "./launch.ts";
 import type { PostMortem } from "./post-mortem.ts";
 import type { Run } from "./run.ts";
@@ -14,11 +15,20 @@ export interface RunToEndOptions extends Omit<LaunchOptions, "signal"> {
   signal?: AbortSignal | undefined;
   /** Which Jobs stay in the cluster when their run has ended. Default `never`. */
   keep?: "never" | "failed" | "always" | undefined;
+  /**
+   * Called when the run was ended from outside (`isDisruption`): the Job that goes on with it, or null to leave it at that end. The
+   * next Job's lines follow on those before, to the same `onLine`; the former Job is deleted unless `keep` is `always`. `attempt`: 1
+   * for the first Job made so. A promise is awaited, which is how to back off. Default: the end stands.
+   */
+  onDisruption?: ((end: RunEnd, attempt: number) => JobInput | null | Promise<JobInput | null>) | undefined;
 }
 
 export interface RunResult {
   namespace: string;
+  /** Of its last Job. */
   jobName: string;
+  /** How many Jobs `onDisruption` gave. */
+  restarts: number;
   hasSucceeded: boolean;
   end: RunEnd;
   /** How many lines its container wrote, as far as its log could be read. */
@@ -43,11 +53,35 @@ export function onlyContainer(job: JobInput): string {
   );
 }
 
-/** A launched run from its log to its deletion. @throws the signal's reason, or what `onLine` threw */
-export async function runToEnd(run: Run, container: string, options: RunToEndOptions): Promise<RunResult> {
-  const { signal, keep = "never" } = options;
-  const { namespace, jobName } = run;
+/** A run from its Job's creation to its deletion. @throws what `launch` throws; the signal's reason; what a callback threw */
+export async function runToEnd(
+  first: JobInput,
+  launch: (job: JobInput) => Promise<Run>,
+  options: RunToEndOptions,
+): Promise<RunResult> {
   const log: ReadLog = { lines: 0, gaps: [], logError: null };
+  let job = first;
+  for (let restarts = 0; ; restarts += 1) {
+    const container = options.container ?? onlyContainer(job);
+    const ended = await oneJob(await launch(job), container, options, log, restarts);
+    if (ended.next === null) return { ...ended.result, ...log, restarts };
+    job = ended.next;
+  }
+}
+
+type Ended =
+  | { readonly next: JobInput }
+  | { readonly next: null; readonly result: Omit<RunResult, "restarts" | keyof ReadLog> };
+
+async function oneJob(
+  run: Run,
+  container: string,
+  options: RunToEndOptions,
+  log: ReadLog,
+  restarts: number,
+): Promise<Ended> {
+  const { signal, keep = "never", onDisruption } = options;
+  const { namespace, jobName } = run;
   const giveUp = new AbortController();
   const abort = signal === undefined ? giveUp.signal : AbortSignal.any([signal, giveUp.signal]);
   try {
@@ -55,10 +89,16 @@ export async function runToEnd(run: Run, container: string, options: RunToEndOpt
     const end = await run.terminated({ container, signal: abort });
     await reading;
     abort.throwIfAborted();
+    const next = onDisruption !== undefined && isDisruption(end) ? await onDisruption(end, restarts + 1) : null;
+    abort.throwIfAborted();
+    if (next !== null) {
+      if (keep !== "always") await makeRoom(run, next, signal);
+      return { next };
+    }
     const hasSucceeded = end.kind === "succeeded";
     const postMortem = await run.postMortem({ container, signal });
     const deleteError = keep === "always" || (keep === "failed" && !hasSucceeded) ? null : await deleted(run);
-    return { namespace, jobName, hasSucceeded, end, ...log, postMortem, deleteError };
+    return { next, result: { namespace, jobName, hasSucceeded, end, postMortem, deleteError } };
   } catch (error) {
     const isKept = keep === "always" || (keep === "failed" && signal?.aborted !== true);
     // What went wrong first is what the caller needs to know.
@@ -67,6 +107,12 @@ export async function runToEnd(run: Run, container: string, options: RunToEndOpt
   } finally {
     run.release();
   }
+}
+
+/** Deletes a Job that another goes on for. Waited for only where the other has its name: the pod of a lost node may stay for hours. */
+async function makeRoom(run: Run, next: JobInput, signal: AbortSignal | undefined): Promise<void> {
+  await run.delete(signal === undefined ? {} : { signal });
+  if (next.metadata?.name === run.jobName) await run.gone({ signal });
 }
 
 interface ReadLog {

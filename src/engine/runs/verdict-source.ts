@@ -3,11 +3,13 @@ import type { RunEnd } from "./types.ts";
 
 /** A verdict is known and the pod does not tell of its container's end: so long without a line, and the log has ended, too. */
 export const SILENT_AFTER_VERDICT_MS = 120_000;
+/** The same of a pod that was told to go and whose node has not told of its end within the pod's grace: that node is lost. */
+export const SILENT_AFTER_LOSS_MS = 10_000;
 
 /**
  * The source of a run's log that ends with the run's verdict, whatever the pod says: a container that is waited for will not be
- * started any more, and one that runs on a node that is lost, or whose end no watch told of, is waited for no longer than
- * `SILENT_AFTER_VERDICT_MS` after its last line.
+ * started any more, and one that runs on a node that is lost, or whose end no watch told of, is waited for no longer than a while
+ * after its last line.
  */
 export class VerdictSource implements LogSource {
   readonly namespace: string;
@@ -36,7 +38,7 @@ export class VerdictSource implements LogSource {
     const view = this.#source.view();
     const end = this.#verdict();
     if (end === null || view.phase === "ended" || view.phase === "gone") return view;
-    if (end.startFailure !== null) return { ...view, phase: "gone" };
+    if (end.startFailure !== null || (this.#isSilent && isLoss(end))) return { ...view, phase: "gone" };
     return view.phase === "waiting" || this.#isSilent ? { ...view, phase: "ended" } : view;
   }
 
@@ -62,11 +64,19 @@ export class VerdictSource implements LogSource {
 
   /** From the verdict on. */
   #count(): void {
-    if (this.#timer !== null || this.#verdict() === null) return;
-    this.#timer = setTimeout(() => {
-      this.#isSilent = true;
-      for (const listener of [...this.#listeners]) listener();
-    }, SILENT_AFTER_VERDICT_MS);
+    const end = this.#verdict();
+    if (this.#timer !== null || end === null) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#isSilent = true;
+        for (const listener of [...this.#listeners]) listener();
+      },
+      isLoss(end) ? SILENT_AFTER_LOSS_MS : SILENT_AFTER_VERDICT_MS,
+    );
     this.#timer.unref();
   }
+}
+
+function isLoss({ kind, exitCode }: RunEnd): boolean {
+  return kind === "evicted" && exitCode === null;
 }

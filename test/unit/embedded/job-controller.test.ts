@@ -257,6 +257,25 @@ describe("scheduling", () => {
     expect(cluster.pod().spec.nodeName).toBe("gpu");
   });
 
+  it("a node that is not preferred is taken only where there is no other", async () => {
+    start({ main: succeeds }, { nodes: [{ name: "a" }, { name: "b" }, { name: "c" }] });
+    const away = (name: string) => ({
+      weight: 100,
+      preference: { matchFields: [{ key: "metadata.name", operator: "NotIn", values: [name] }] },
+    });
+    const affinity = (...names: string[]) => ({
+      affinity: { nodeAffinity: { preferredDuringSchedulingIgnoredDuringExecution: names.map(away) } },
+    });
+    const nodeOf = async (name: string) => {
+      await cluster.finished(name);
+      return cluster.pods().find(({ metadata }) => metadata.labels?.["job-name"] === name)?.spec.nodeName;
+    };
+    cluster.createJob(affinity("a", "b"), {}, "first");
+    expect(await nodeOf("first")).toBe("c");
+    cluster.createJob({ ...affinity("a"), nodeSelector: { "kubernetes.io/hostname": "a" } }, {}, "second");
+    expect(await nodeOf("second")).toBe("a");
+  });
+
   const greedy = {
     containers: [{ name: "main", image: "a:1", resources: { requests: { cpu: "600m", memory: "1Gi" } } }],
   };

@@ -2,7 +2,11 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { ContainerView } from "../../../src/engine/logs/index.ts";
 import type { RunEnd } from "../../../src/engine/runs/types.ts";
-import { SILENT_AFTER_VERDICT_MS, VerdictSource } from "../../../src/engine/runs/verdict-source.ts";
+import {
+  SILENT_AFTER_LOSS_MS,
+  SILENT_AFTER_VERDICT_MS,
+  VerdictSource,
+} from "../../../src/engine/runs/verdict-source.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -38,8 +42,8 @@ function scene(phase: ContainerView["phase"]) {
       view = { ...view, phase: change };
       changed();
     },
-    end: (failure: RunEnd["startFailure"] = null) => {
-      verdict = { startFailure: failure } as RunEnd;
+    end: (failure: RunEnd["startFailure"] = null, end: Partial<RunEnd> = {}) => {
+      verdict = { startFailure: failure, ...end } as RunEnd;
       changed();
     },
   };
@@ -74,6 +78,15 @@ test("a container whose end nobody tells has ended a while after the verdict and
   expect([s.phase(), s.changes()]).toEqual(["running", 1]);
   vi.advanceTimersByTime(1);
   expect([s.phase(), s.changes()]).toEqual(["ended", 2]);
+});
+
+test("a pod whose node is lost: its log cannot be had any more", () => {
+  const s = scene("running");
+  s.end(null, { kind: "evicted", exitCode: null });
+  vi.advanceTimersByTime(SILENT_AFTER_LOSS_MS - 1);
+  expect(s.phase()).toBe("running");
+  vi.advanceTimersByTime(1);
+  expect(s.phase()).toBe("gone");
 });
 
 test("closed, it listens to nothing and has no timer", () => {
