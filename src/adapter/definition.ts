@@ -47,6 +47,8 @@ export interface AdapterDefinition<Config extends BaseConfig, Verdict extends Ag
   classify(outcome: RunOutcome<Config, Verdict>): AdapterExecutionResult;
   /** May the host continue the conversation of this failed run by itself? Default: yes. No where an operator's limit ended it. */
   mayContinue?(result: AdapterExecutionResult): boolean;
+  /** Prints the CLI's version: what the environment test's probe runs in the image, by `sh`. */
+  readonly versionCommand?: string;
   /** Further checks for `testEnvironment`, after those of the cluster. */
   checkEnvironment?(ctx: AdapterEnvironmentTestContext, config: Config): Promise<AdapterEnvironmentCheck[]>;
 }

@@ -31,6 +31,8 @@ Job:
   retainJobs (boolean, default false): ended Jobs are left to that, so raise it too
 - enableDocker (boolean), dockerImage, dockerCpuLimit, dockerMemoryLimit: a Docker daemon beside Claude
 - workspaceVolumeClaim, workspaceMountPath (strings): a further volume, at /workspace unless told otherwise
+- environmentProbe (boolean, default false): the environment test runs a short Job, and says whether the image can be pulled,
+  whether claude is in it and whether a pod reaches Paperclip
 - secretRef (string, default paperclip-secrets): the Secret that the environment test looks for; runs do not use it
 
 Runs of one agent:

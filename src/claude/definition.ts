@@ -25,6 +25,7 @@ export function claudeDefinition(): AdapterDefinition<ClaudeConfig, ClaudeVerdic
     label,
     containerName: "claude",
     jobNamePrefix: "ac",
+    versionCommand: "claude --version",
     module: hostModule(),
     parseConfig: parseClaudeConfig,
     resumeSessionId: (ctx, config) => resumeSessionId(ctx, workingDirOf(ctx, config)),

@@ -12,6 +12,8 @@ import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../job/self
 import type { ExecuteOptions } from "../run/execute.ts";
 import { shardOf } from "../start/site.ts";
 import { grantCommand, OWN_POD_PERMISSION, PERMISSIONS, type Permission, SHARD_PERMISSIONS } from "./permissions.ts";
+import { probe } from "./probe.ts";
+import { reachChecks } from "./reach-checks.ts";
 
 type Check = AdapterEnvironmentCheck;
 
@@ -21,8 +23,9 @@ const REQUEST_TIMEOUT_MS = 10_000;
 export async function testEnvironment<Config extends BaseConfig, Verdict extends AgentVerdict>(
   definition: AdapterDefinition<Config, Verdict>,
   ctx: AdapterEnvironmentTestContext,
-  { env = process.env }: ExecuteOptions = {},
+  options: ExecuteOptions = {},
 ): Promise<AdapterEnvironmentTestResult> {
+  const { env = process.env } = options;
   const checks: Check[] = [];
   let cluster: Cluster | null = null;
   try {
@@ -31,8 +34,10 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
     // A person waits for the answer, and can ask again.
     cluster = new Cluster({ kubeConfig: loadKubeConfig(config, env), retry: { maxAttempts: 2 } });
     checks.push(...(await clusterChecks(cluster, config, env, shard !== undefined)));
-    if (!checks.some((check) => check.code === "k8s_api_unreachable"))
+    if (!checks.some((check) => check.code === "k8s_api_unreachable")) {
+      checks.push(...(await inThePod(definition, ctx, config, options, checks)));
       checks.push(...((await definition.checkEnvironment?.(ctx, config)) ?? []));
+    }
   } catch (error) {
     if (error instanceof ConfigErrors) checks.push(...error.errors.map(invalid));
     else checks.push(error instanceof ConfigError ? invalid(error) : unreachable(error));
@@ -45,6 +50,31 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
       ? "warn"
       : "pass";
   return { adapterType: ctx.adapterType, status, checks, testedAt: new Date().toISOString() };
+}
+
+/** What only a pod can tell: asked by one, where the configuration says so and nothing stands in its way. */
+async function inThePod<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  definition: AdapterDefinition<Config, Verdict>,
+  ctx: AdapterEnvironmentTestContext,
+  { environmentProbe }: Config,
+  options: ExecuteOptions,
+  checks: readonly Check[],
+): Promise<Check[]> {
+  const isHopeless = checks.some(({ level, code }) => level === "error" && code !== "k8s_api_url_loopback");
+  if (environmentProbe === true && !isHopeless) return await probe(definition, ctx, options);
+  const cli = definition.versionCommand === undefined ? "" : `, whether \`${definition.versionCommand}\` runs in it`;
+  const hint =
+    environmentProbe === true
+      ? "The probe needs what the checks above say is missing."
+      : "Set `environmentProbe: true` (Test with a Job): the test then runs a Job of a few seconds, with this configuration.";
+  return [
+    {
+      code: "k8s_not_checked",
+      level: "info",
+      message: `Not checked: whether the image can be pulled${cli}, whether a pod reaches Paperclip`,
+      hint,
+    },
+  ];
 }
 
 function invalid({ key, message }: ConfigError): Check {
@@ -104,7 +134,7 @@ async function clusterChecks(
     secretCheck(cluster, namespace, config.secretRef),
     volumeCheck(cluster, namespace, selfPod),
   ]);
-  return [...rolesHint(rbac, namespace), ...checks, ...rbac, ...rest];
+  return [...rolesHint(rbac, namespace), ...checks, ...reachChecks(config, selfPod, env), ...rbac, ...rest];
 }
 
 /** With several rights missing, one command instead of one for each. */

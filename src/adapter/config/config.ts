@@ -65,6 +65,8 @@ export interface BaseConfig {
   readonly deleteMismatchedOrphans: boolean;
   /** Stamp failed runs so that the host may continue the conversation. */
   readonly conversationContinuation: boolean;
+  /** The environment test runs a short Job. */
+  readonly environmentProbe: boolean | undefined;
 }
 
 export interface Toleration {
@@ -123,6 +125,7 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
     concurrencyPolicy: () => read.choice("concurrencyPolicy", ["block", "wait", "parallel"]) ?? "wait",
     deleteMismatchedOrphans: () => read.boolean("deleteMismatchedOrphans") ?? false,
     conversationContinuation: () => read.boolean("conversationContinuation") ?? true,
+    environmentProbe: () => read.boolean("environmentProbe") ?? undefined,
   });
 }
 

@@ -6,6 +6,7 @@ import { DATA_DIRECTORY, type Notice, SCRATCH_DIRECTORY } from "../definition.ts
 import { ConfigError } from "../errors.ts";
 import { bindingOf, isCredential, mayBeSecret } from "./credentials.ts";
 import { withoutNul } from "./nul.ts";
+import { isLoopback } from "./reach.ts";
 import type { SelfPod } from "./self-pod.ts";
 import { isServerSecret, refersToServerSecret, SERVER_SECRETS } from "./server-secrets.ts";
 
@@ -203,6 +204,15 @@ function jsonOf(value: unknown): string | null {
   return Array.isArray(value) && value.length > 0 ? JSON.stringify(value) : null;
 }
 
+/** Where an agent of this configuration finds Paperclip's API. */
+export function agentApiUrl(
+  { env }: Pick<BaseConfig, "env">,
+  selfPod: Pick<SelfPod, "env"> | null,
+  serverEnv: NodeJS.ProcessEnv,
+): string {
+  return env.PAPERCLIP_API_URL ?? apiUrlFor(selfPod?.env ?? {}, serverEnv);
+}
+
 /**
  * Where a pod finds Paperclip's API. What the Deployment says goes before what the server made out for itself, which is its
  * own loopback address where it was given no other.
@@ -236,8 +246,7 @@ export function reachableUrl(url: string, apiUrl: string, serverEnv: NodeJS.Proc
     return url;
   }
   const local = URL.canParse(localApiUrl(serverEnv)) ? new URL(localApiUrl(serverEnv)).origin : null;
-  const isLoopback = /^(?:localhost|127(?:\.\d+){3}|\[::1\]|0\.0\.0\.0)$/.test(parsed.hostname);
-  if (!isLoopback && parsed.origin !== local) return url;
+  if (!isLoopback(url) && parsed.origin !== local) return url;
   parsed.protocol = target.protocol;
   parsed.host = target.host;
   if (target.port === "") parsed.port = "";

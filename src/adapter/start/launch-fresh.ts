@@ -1,9 +1,10 @@
 import type { BaseConfig } from "../config/config.ts";
 import { type AgentVerdict, PROMPT_FILE } from "../definition.ts";
 import { eventTo, tell } from "../host/callbacks.ts";
-import { apiUrlFor, reachableUrl } from "../job/environment.ts";
+import { agentApiUrl, reachableUrl } from "../job/environment.ts";
 import { buildManifest, workingDirOf } from "../job/manifest.ts";
 import { commandWithoutNul } from "../job/nul.ts";
+import { reachNotices } from "../job/reach.ts";
 import type { GuardInput } from "./guard.ts";
 import { launchRun } from "./launch.ts";
 import { readLeftBehind } from "./reattach.ts";
@@ -21,7 +22,7 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
 ): Promise<Started | null> {
   const { namespace, selfPod, image } = site;
   const workingDir = workingDirOf(ctx, config);
-  const apiUrl = config.env.PAPERCLIP_API_URL ?? apiUrlFor(selfPod?.env ?? {}, env);
+  const apiUrl = agentApiUrl(config, selfPod, env);
   const prepared = commandWithoutNul(
     await definition.prepare({
       ctx,
@@ -72,7 +73,8 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
       }),
     signal,
   );
-  for (const { stream, text } of [...(prepared.notices ?? []), ...manifest.notices]) log.say(stream, text);
+  const reach = reachNotices({ workingDir, apiUrl, config, selfPod });
+  for (const { stream, text } of [...(prepared.notices ?? []), ...manifest.notices, ...reach]) log.say(stream, text);
   // By then the host has it. A policy that refuses the Secret may quote it.
   redactor.add(prepared.prompt);
   signal.throwIfAborted();

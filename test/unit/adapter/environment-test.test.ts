@@ -165,6 +165,42 @@ describe("rights", () => {
   });
 });
 
+describe("what an agent would miss in its pod", () => {
+  test.each([
+    ["in the agent's env", { env: { PAPERCLIP_API_URL: "http://localhost:3100" } }],
+    ["as an address", { env: { PAPERCLIP_API_URL: "http://127.0.0.1:3100" } }],
+  ])("a loopback API URL %s", async (_, config) => {
+    const { byCode, status } = await check({ secretRef: "keys", ...config });
+    expect(at(byCode, "k8s_api_url_loopback")).toMatchObject({
+      level: "error",
+      message: expect.stringContaining(config.env.PAPERCLIP_API_URL),
+      hint: expect.stringContaining("PAPERCLIP_API_URL"),
+    });
+    expect(status).toBe("fail");
+  });
+
+  test("a working directory on no volume, unless a claim holds it", async () => {
+    const { byCode, status } = await check({ secretRef: "keys", cwd: "/srv/code/app" });
+    expect(at(byCode, "k8s_directory_not_mounted")).toMatchObject({
+      level: "warn",
+      message: expect.stringContaining("/srv/code/app"),
+      hint: expect.stringContaining("workspaceVolumeClaim"),
+    });
+    expect(status).toBe("warn");
+    const claim = { workspaceVolumeClaim: "code", workspaceMountPath: "/srv/code" };
+    expect((await check({ secretRef: "keys", cwd: "/srv/code/app", ...claim })).status).toBe("pass");
+    expect((await check({ secretRef: "keys", cwd: "/srv/codex", ...claim })).status).toBe("warn");
+    expect((await check({ secretRef: "keys", cwd: "/paperclip/work" })).status).toBe("pass");
+  });
+
+  test("a server that keeps its files elsewhere than on the shared volume", async () => {
+    const { byCode } = await check({ secretRef: "keys" }, {}, { ...world.env, PAPERCLIP_HOME: "/data" });
+    expect(at(byCode, "k8s_directory_not_mounted").message).toContain("PAPERCLIP_HOME is /data");
+    const home = { ...world.env, PAPERCLIP_HOME: "/paperclip" };
+    expect((await check({ secretRef: "keys" }, {}, home)).status).toBe("pass");
+  });
+});
+
 describe("what is wrong is named", () => {
   test("a bad key, before anything is asked", async () => {
     const { checks, status } = await check({ timeoutSec: "soon" });

@@ -50,6 +50,36 @@ describe("a run that goes well", () => {
     await world.k8s.objects.until(() => secrets(jobName).length === 0);
   });
 
+  test("says two lines of its own where nothing holds it up", async () => {
+    const { adapter } = adapterOf(world);
+    const startedAt = performance.now();
+    const each = run(world, adapter, { agentId: "brief" });
+    await each.result;
+    const notes = each.notes().map((note) => note.trimEnd());
+    expect(notes[0]).toMatch(/^\[paperclip\] Created Job paperclip\/ac-brief-\S+ \(image \S+, deadline none\)$/);
+    expect(notes.at(-1)).toMatch(/^\[paperclip\] pod …\w{5}: agent is running on embedded-node$/);
+    // Where the machine is slow a state on the way may stand for two seconds.
+    expect(notes.length).toBeLessThanOrEqual(2 + (performance.now() - startedAt) / 2_000);
+  });
+
+  test.each([
+    [
+      "an API URL that in the pod is the pod",
+      { config: { env: { PAPERCLIP_API_URL: "http://localhost:3100" } } },
+      /which in a pod is the pod itself.*Set PAPERCLIP_API_URL in the server's Deployment/,
+    ],
+    [
+      "a workspace that is on no volume of the pod",
+      { overrides: { context: { taskId: "t", paperclipWorkspace: { cwd: "/srv/ws" } } } },
+      /working directory \/srv\/ws is on no volume of the pod.*workspaceVolumeClaim/,
+    ],
+  ])("warns of %s, with what to set", async (_, options, expected) => {
+    const { adapter } = adapterOf(world);
+    const each = run(world, adapter, options);
+    await each.result;
+    expect(each.log.filter(({ stream, chunk }) => stream === "stderr" && expected.test(chunk))).toHaveLength(1);
+  });
+
   test("costs one list, one create, one log, one delete and the Secret's create, however long it takes", async () => {
     const { adapter } = adapterOf(world);
     await run(world, adapter).result;
