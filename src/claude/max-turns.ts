@@ -9,31 +9,27 @@ export const MAX_TURNS_AGAIN = "claude_max_turns";
 /** `runtimeConfig.heartbeat.maxTurnContinuation.maxAttempts` unless the agent has its own. */
 const DEFAULT_ATTEMPTS = 2;
 
-/** Did the host start the run because one before it had not finished the work? */
-export function isContinuation({ context }: AdapterExecutionContext): boolean {
-  return isMaxTurnContinuation(context) || isWorkContinuation(context);
+/** How the host starts a run by itself after one that did not finish the work. */
+const CONTINUATIONS = new Set(["max_turns_continuation_retry", "transient_failure_retry", "issue_continuation_needed"]);
+
+/** Did the host start the run by itself because one before it had not finished the work? */
+export function isContinuation({ context: { wakeReason, retryReason } }: AdapterExecutionContext): boolean {
+  return [wakeReason, retryReason].some((reason) => typeof reason === "string" && CONTINUATIONS.has(reason));
 }
 
 /**
- * May a run that reached its turns be reported as such? Each report lets the host start the work again: at first as often as
- * `maxTurnContinuation` says, then once more (`issue_continuation_needed`), and from there over again, without end.
+ * May a continuation that reached its turns be reported as such? Each report lets the host start `maxTurnContinuation.maxAttempts`
+ * more, each with a report of its own; a retry for another reason in between begins the count from the start. So only a run of
+ * that very chain may, until the chain's last.
  */
 export function hasContinuationsLeft({ context, agent }: AdapterExecutionContext): boolean {
-  if (isWorkContinuation(context)) return false;
-  if (!isMaxTurnContinuation(context)) return true;
+  if (context.wakeReason !== "max_turns_continuation_retry" || context.retryReason === "issue_continuation_needed")
+    return false;
   // The host gives the agent's whole row; the type names less.
   const { runtimeConfig } = agent as { runtimeConfig?: unknown };
   const policy = at(runtimeConfig, "heartbeat", "maxTurnContinuation", "maxAttempts");
   const attempt = finite(context.scheduledRetryAttempt) ?? Number.POSITIVE_INFINITY;
   return attempt < (finite(policy) ?? DEFAULT_ATTEMPTS);
-}
-
-function isMaxTurnContinuation({ wakeReason }: Record<string, unknown>): boolean {
-  return wakeReason === "max_turns_continuation_retry";
-}
-
-function isWorkContinuation({ wakeReason, retryReason }: Record<string, unknown>): boolean {
-  return wakeReason === "issue_continuation_needed" || retryReason === "issue_continuation_needed";
 }
 
 function at(value: unknown, ...keys: readonly string[]): unknown {

@@ -42,6 +42,12 @@ test.each<[string, Record<string, unknown>, unknown, unknown[]]>([
     ["claude_max_turns", "claude_max_turns", "S-1"],
   ],
   [
+    "a retry after another failure of the chain",
+    { wakeReason: "transient_failure_retry", scheduledRetryAttempt: 1 },
+    attempts(5),
+    ["claude_max_turns", "claude_max_turns", "S-1"],
+  ],
+  [
     "the same by the reason of its retry",
     { ...retry(1), retryReason: "issue_continuation_needed" },
     attempts(5),
