@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
-import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { Pool } from "undici";
 import { SHARD_VARIABLE } from "../../src/adapter/start/site.ts";
+import { FleetRun } from "../../src/cli/fleet/fleet-run.ts";
 import {
   type EngineStats,
   type JobManifest,
@@ -112,20 +112,14 @@ async function adapter({ endpoint, shard }: RunnerOptions): Promise<Runner> {
         "resources.requests.memory": "16Mi",
       };
       let readyAt = Number.NaN;
-      const ctx: AdapterExecutionContext = {
-        runId: jobName,
-        agent: { id: jobName, companyId: "bench", name: jobName, adapterType: module.type, adapterConfig: config },
-        runtime: { sessionId: null, sessionParams: null, sessionDisplayId: null, taskKey: null },
-        config,
-        context: { taskId: jobName },
-        onLog: async () => undefined,
-        onEvent: async ({ eventType }) => {
+      const order = { runId: jobName, agentId: jobName, taskId: jobName, config };
+      const result = await new FleetRun().execute(module, order, {
+        event: (eventType) => {
           if (eventType !== "k8s.pod_running") return;
           readyAt = monotonicMs();
           onReady();
         },
-      };
-      const result = await module.execute(ctx);
+      });
       if (result.errorMessage != null || result.exitCode !== 0)
         throw new Error(`${jobName}: ${result.errorCode}: ${result.errorMessage}`);
       return { job: jobName, readyAt, endedAt: monotonicMs() };

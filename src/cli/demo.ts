@@ -21,7 +21,9 @@ export const demoCommand = defineCommand<DemoArguments>({
     addTargetOptions(command)
       .option("--runs <number>", "how many agents", wholeNumber(1), 20)
       .option("--faults", "break connections, watches and logs meanwhile (embedded Kubernetes only)", false)
-      .option("--image <image>", "with --kubeconfig: an image with a `claude` executable on its PATH"),
+      .option("--image <image>", "with --kubeconfig: an image with a `claude` executable on its PATH")
+      .option("--cpu <quantity>", "what each agent requests", "5m")
+      .option("--memory <quantity>", "what each agent requests", "8Mi"),
   async action(given, io) {
     const options = readOptions(given);
     const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-demo-"));
@@ -46,26 +48,30 @@ interface DemoOptions {
   kubeconfig: string | null;
   image: string;
   namespace: string;
+  cpu: string;
+  memory: string;
 }
 
 interface DemoArguments extends TargetOptions {
+  cpu: string;
+  memory: string;
   runs: number;
   faults: boolean;
   image?: string;
 }
 
 function readOptions(values: DemoArguments): DemoOptions {
-  const { runs } = values;
+  const { runs, cpu, memory } = values;
   if (values.kubeconfig === undefined) {
     if (values.image !== undefined)
       throw new UsageError("--image goes with --kubeconfig: the embedded Kubernetes has no images");
-    return { runs, faults: values.faults, kubeconfig: null, image: IMAGE, namespace: NAMESPACE };
+    return { runs, faults: values.faults, kubeconfig: null, image: IMAGE, namespace: NAMESPACE, cpu, memory };
   }
   if (values.image === undefined)
     throw new UsageError("--kubeconfig needs --image: an image with a `claude` executable on its PATH");
   if (values.faults) throw new UsageError("--faults works on the embedded Kubernetes only: leave --kubeconfig out");
   const { namespace } = targetOf(values);
-  return { runs, faults: false, kubeconfig: values.kubeconfig, image: values.image, namespace };
+  return { runs, faults: false, kubeconfig: values.kubeconfig, image: values.image, namespace, cpu, memory };
 }
 
 async function startEmbedded(runs: number): Promise<EmbeddedKubernetes> {
@@ -110,7 +116,8 @@ async function runAgents(
   const faults = options.faults && embedded !== null ? causeFaults(embedded, view) : null;
   try {
     const adapter = createServerAdapter();
-    const config = { kubeconfig, namespace, image, ttlSecondsAfterFinished: 600 };
+    const requests = { cpu: options.cpu, memory: options.memory };
+    const config = { kubeconfig, namespace, image, ttlSecondsAfterFinished: 600, resources: { requests } };
     await Promise.all(
       runs.map((run, index) =>
         executeDemoRun(run, {

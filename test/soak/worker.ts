@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createK8sAdapter } from "../../src/adapter/create-adapter.ts";
 import { processState } from "../../src/adapter/start/process-state.ts";
 import { claudeDefinition } from "../../src/claude/definition.ts";
+import { FleetRun } from "../../src/cli/fleet/fleet-run.ts";
 import { LineAudit } from "../../src/cli/fleet/line-audit.ts";
 import { stopSharedEngines } from "../../src/engine/index.ts";
 import type { FromWorker, RunOrder, ToWorker } from "./messages.ts";
@@ -31,10 +32,7 @@ async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<
   const script = scriptOf(seed, index);
   const audit = new LineAudit(numberingOf(script));
   const abort = new AbortController();
-  const notes: string[] = [];
-  let gaps = 0;
-  let adopted = false;
-  let jobUid: string | null = null;
+  const fleetRun = new FleetRun();
   let pieces = 0;
   const cancelAfterMs = isUndisturbed ? null : script.cancelAfterMs;
   const timer = cancelAfterMs === null ? undefined : setTimeout(() => abort.abort(), cancelAfterMs);
@@ -60,35 +58,19 @@ async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<
       seconds: (performance.now() - startedAt) / 1000,
       aborted: abort.signal.aborted,
       lines,
-      notes,
+      notes: fleetRun.notes,
     });
   });
-  const result = await adapter.execute({
+  const order = {
     runId,
-    agent: {
-      id: script.agentId,
-      companyId: "soak",
-      name: script.agentId,
-      adapterType: adapter.type,
-      adapterConfig: config,
-    },
-    runtime: { sessionId: null, sessionParams: null, sessionDisplayId: null, taskKey: null },
+    agentId: script.agentId,
+    taskId: `task-${index}`,
     config,
-    context: { taskId: `task-${index}`, issueId: `task-${index}` },
     authToken: "soak-token-0001",
     signal: abort.signal,
-    onCancellationReady: async () => {},
-    onEvent: async ({ eventType, payload }) => {
-      if (eventType === "k8s.job_adopted") adopted = true;
-      if (typeof payload?.uid === "string") jobUid = payload.uid;
-    },
-    onLog: async (_stream, chunk) => {
-      if (chunk.startsWith("[paperclip] ")) {
-        if (chunk.startsWith("[paperclip] Lines of the log are missing")) gaps += 1;
-        notes.push(chunk.trimEnd());
-        if (notes.length > 12) notes.shift();
-        return;
-      }
+  };
+  const result = await fleetRun.execute(adapter, order, {
+    output: async (chunk) => {
       audit.push(chunk);
       pieces += 1;
       if (script.host === "slow") await sleep(30);
@@ -104,10 +86,10 @@ async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<
     attempt,
     result,
     audit: audit.result,
-    gaps,
-    adopted,
-    jobUid,
-    notes,
+    gaps: fleetRun.gaps,
+    adopted: fleetRun.adopted,
+    jobUid: fleetRun.jobUid,
+    notes: fleetRun.notes,
     elapsedMs: performance.now() - startedAt,
     cancelled: abort.signal.aborted,
   });

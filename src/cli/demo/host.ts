@@ -1,4 +1,5 @@
-import type { AdapterExecutionContext, AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/adapter-utils";
+import type { AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/adapter-utils";
+import { FleetRun } from "../fleet/fleet-run.ts";
 import { LineAudit } from "../fleet/line-audit.ts";
 import { readDemoLine } from "./scripted-claude.ts";
 import type { RunRow, View } from "./view.ts";
@@ -40,30 +41,25 @@ export async function executeDemoRun(
   };
   show({ phase: "starting" });
   const unique = `${process.pid.toString(36)}${Date.now().toString(36)}`;
-  const ctx: AdapterExecutionContext = {
+  const order = {
     runId: `demo-${unique}-${index}`,
-    agent: {
-      id: `demo-${unique}-agent-${index}`,
-      companyId: "demo",
-      name: row.agent,
-      adapterType: adapter.type,
-      adapterConfig: config,
-    },
-    runtime: { sessionId: null, sessionParams: null, sessionDisplayId: null, taskKey: null },
+    agentId: `demo-${unique}-agent-${index}`,
+    taskId: `demo-task-${index}`,
+    agentName: row.agent,
     config,
-    context: { taskId: `demo-task-${index}`, issueId: `demo-task-${index}` },
     signal,
-    onCancellationReady: async () => {},
-    onLog: async (stream, chunk) => {
-      audit.push(chunk);
-      if (stream === "stdout") showOutput(chunk, show, row);
-    },
-    onEvent: async ({ eventType }) => {
-      if (eventType === "k8s.pod_running") show({ phase: "running" });
-    },
   };
   try {
-    run.result = await adapter.execute(ctx);
+    run.result = await new FleetRun().execute(adapter, order, {
+      output: (chunk) => {
+        audit.push(chunk);
+        showOutput(chunk, show, row);
+      },
+      note: (text) => showOutput(text, show, row),
+      event: (eventType) => {
+        if (eventType === "k8s.pod_running") show({ phase: "running" });
+      },
+    });
   } catch (error) {
     run.thrown = error;
   }

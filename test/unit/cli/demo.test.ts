@@ -40,7 +40,18 @@ test("agents of a cluster's own: their outcomes count, their lines are not audit
     yield* say({ subtype: "success", is_error: false, result: "Fixed" });
     return 0;
   });
-  const { code, output } = await demo("--runs", "2", "--kubeconfig", kubeconfig, "--image", "real:1");
+  const requests: unknown[] = [];
+  const forget = k8s.objects.onCreate((resource, { spec }) => {
+    if (resource !== "jobs") return;
+    const { template } = spec as { template: { spec: { containers: { resources?: { requests?: unknown } }[] } } };
+    requests.push(template.spec.containers[0]?.resources?.requests);
+  });
+  const { code, output } = await demo("--runs", "2", "--kubeconfig", kubeconfig, "--image", "real:1", "--cpu", "7m");
+  forget();
+  expect(requests).toEqual([
+    { cpu: "7m", memory: "8Mi" },
+    { cpu: "7m", memory: "8Mi" },
+  ]);
   expect(output).toContain("outcomes         succeeded 2 in");
   expect(output).toContain("lines            4 of the agents' own delivered");
   expect(output).toContain("2 of 2 runs succeeded.");
