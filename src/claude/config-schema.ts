@@ -96,6 +96,12 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     hint: 'JSON such as {"name": {"type": "http", "url": "…"}}. Delivered by a Secret, over /paperclip/.mcp.json.',
   },
   {
+    type: "textarea",
+    key: "podPatch",
+    label: "Pod patch",
+    hint: 'A strategic merge patch of the pod, for what no field covers: {"spec": {"priorityClassName": "low"}}. JSON.',
+  },
+  {
     type: "text",
     key: "kubeContext",
     label: "Kubeconfig context",

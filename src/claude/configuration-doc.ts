@@ -26,6 +26,9 @@ Job:
 - resources: {requests: {cpu, memory}, limits: {cpu, memory}}, or flat keys "resources.requests.cpu" and so on, which win.
   Defaults 1000m, 2Gi; 4000m, 8Gi
 - nodeSelector, labels: key=value lines, JSON text or object; tolerations: JSON text or array
+- podPatch (object or JSON text): {metadata: {annotations, labels}, spec}, a strategic merge patch of the pod for what no key
+  covers: affinity, priorityClassName, runtimeClassName, topologySpreadConstraints, volumes, mounts, sidecars. It cannot change
+  the agent's command, image, variables and mounts, nor make the pod less than "restricted"; what it tries so is an error
 - timeoutSec (number): the Job's deadline; 0: none. graceSec (number, default 60): beyond it
 - ttlSecondsAfterFinished (number, default 86400): Kubernetes deletes an ended Job that no run has deleted after so many seconds;
   retainJobs (boolean, default false): ended Jobs are left to that, so raise it too

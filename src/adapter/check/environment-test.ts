@@ -14,6 +14,7 @@ import { shardOf } from "../start/site.ts";
 import { grantCommand, OWN_POD_PERMISSION, PERMISSIONS, type Permission, SHARD_PERMISSIONS } from "./permissions.ts";
 import { probe } from "./probe.ts";
 import { reachChecks } from "./reach-checks.ts";
+import { buildTrialManifest } from "./trial-manifest.ts";
 
 type Check = AdapterEnvironmentCheck;
 
@@ -30,6 +31,7 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
   let cluster: Cluster | null = null;
   try {
     const config = definition.parseConfig(ctx.config);
+    buildTrialManifest(definition, config);
     const { shard } = shardOf(env);
     // A person waits for the answer, and can ask again.
     cluster = new Cluster({ kubeConfig: loadKubeConfig(config, env), retry: { maxAttempts: 2 } });

@@ -1,3 +1,4 @@
+import { define, isRecord } from "../../json/json-object.ts";
 import { ConfigError, ConfigErrors } from "../errors.ts";
 
 /**
@@ -119,11 +120,11 @@ export class ConfigReader {
   map(key: string): Record<string, string> | null {
     const value = this.#raw[key];
     if (isUnset(value)) return null;
-    if (isObject(value)) return stringValues(key, value);
+    if (isRecord(value)) return stringValues(key, value);
     if (typeof value !== "string") throw new ConfigError(key, value, "lines of key=value, or an object");
     if (value.trim().startsWith("{")) {
       const parsed = parseJson(key, value);
-      if (!isObject(parsed)) throw new ConfigError(key, value, "a JSON object of texts");
+      if (!isRecord(parsed)) throw new ConfigError(key, value, "a JSON object of texts");
       return stringValues(key, parsed);
     }
     const map: Record<string, string> = {};
@@ -139,17 +140,8 @@ export class ConfigReader {
   }
 }
 
-/** Own properties only, whatever they are called: a label named `__proto__` must not reach the prototype. */
-export function define(map: Record<string, string>, name: string, value: string): void {
-  Object.defineProperty(map, name, { value, enumerable: true, configurable: true, writable: true });
-}
-
 export function isUnset(value: unknown): boolean {
   return value === undefined || value === null || (typeof value === "string" && value.trim() === "");
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 export function parseJson(key: string, text: string): unknown {

@@ -1,15 +1,8 @@
+import { define, isRecord } from "../../json/json-object.ts";
 import { ConfigError } from "../errors.ts";
-import {
-  ConfigReader,
-  define,
-  isObject,
-  isUnset,
-  parseJson,
-  quantityOf,
-  readAll,
-  withoutNul,
-} from "./config-reader.ts";
+import { ConfigReader, isUnset, parseJson, quantityOf, readAll, withoutNul } from "./config-reader.ts";
 import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./kubernetes-names.ts";
+import { isReservedLabel, type PodPatch, readPodPatch } from "./pod-patch.ts";
 
 /** The keys that every Paperclip adapter on Kubernetes has, read and checked. Seconds are seconds. */
 export interface BaseConfig {
@@ -48,6 +41,8 @@ export interface BaseConfig {
   readonly secretRef: string;
   readonly workspaceVolumeClaim: string | null;
   readonly workspaceMountPath: string | null;
+  /** Merged into the Job's pod template: for what no key covers. */
+  readonly podPatch: PodPatch | null;
   /** Null: no Docker beside the agent. */
   readonly docker: { readonly image: string; readonly cpuLimit: string; readonly memoryLimit: string } | null;
   readonly imagePullGraceSec: number;
@@ -115,6 +110,7 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
     workspaceVolumeClaim: () =>
       nameOf(read, "workspaceVolumeClaim", isDnsSubdomain, "the name of a PersistentVolumeClaim"),
     workspaceMountPath: () => absolutePath(read, "workspaceMountPath"),
+    podPatch: () => readPodPatch(raw.podPatch),
     docker: () => readDocker(read),
     imagePullGraceSec: patience("imagePullGraceSec", 30),
     configErrorGraceSec: patience("configErrorGraceSec", 30),
@@ -132,7 +128,7 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
 /** Of a configuration that may be wrong elsewhere. */
 export function mayContinue(raw: unknown): boolean {
   try {
-    return isObject(raw) ? (new ConfigReader(raw).boolean("conversationContinuation") ?? true) : true;
+    return isRecord(raw) ? (new ConfigReader(raw).boolean("conversationContinuation") ?? true) : true;
   } catch {
     return true;
   }
@@ -156,14 +152,14 @@ function absolutePath(read: ConfigReader, key: string): string | null {
  */
 function readResources(raw: Record<string, unknown>): BaseConfig["resources"] {
   const nested = raw.resources;
-  if (!isUnset(nested) && !isObject(nested))
+  if (!isUnset(nested) && !isRecord(nested))
     throw new ConfigError("resources", nested, "an object with requests and limits");
   const of = (group: "requests" | "limits", defaults: Record<string, string>): Record<string, string> => {
     const result = { ...defaults };
-    const given = isObject(nested) ? nested[group] : undefined;
-    if (!isUnset(given) && !isObject(given))
+    const given = isRecord(nested) ? nested[group] : undefined;
+    if (!isUnset(given) && !isRecord(given))
       throw new ConfigError(`resources.${group}`, given, "an object such as {cpu, memory}");
-    const entries = isObject(given) ? Object.entries(given) : [];
+    const entries = isRecord(given) ? Object.entries(given) : [];
     for (const name of ["cpu", "memory"]) entries.push([name, raw[`resources.${group}.${name}`]]);
     for (const [name, value] of entries) {
       if (isUnset(value) || value === 0) continue;
@@ -181,13 +177,6 @@ function readNodeSelector(read: ConfigReader): Record<string, string> | null {
   const selector = read.map("nodeSelector");
   for (const [key, value] of Object.entries(selector ?? {})) checkLabel("nodeSelector", key, value);
   return selector;
-}
-
-/** Label prefixes that are the adapter's own; `manifest.ts` leaves such user labels out and says so. */
-const RESERVED_PREFIXES = ["paperclip.io/", "app.kubernetes.io/"];
-
-export function isReservedLabel(key: string): boolean {
-  return RESERVED_PREFIXES.some((prefix) => key.startsWith(prefix));
 }
 
 function readLabels(read: ConfigReader): Record<string, string> {
@@ -217,7 +206,7 @@ function readTolerations(raw: Record<string, unknown>): Toleration[] | null {
 }
 
 function readToleration(field: string, value: unknown): Toleration {
-  if (!isObject(value)) throw new ConfigError(field, value, "an object with key, operator, value, effect");
+  if (!isRecord(value)) throw new ConfigError(field, value, "an object with key, operator, value, effect");
   const { key, operator, value: wanted, effect, tolerationSeconds, ...unknown } = value;
   const extra = Object.keys(unknown)[0];
   if (extra !== undefined)
@@ -250,7 +239,7 @@ function readToleration(field: string, value: unknown): Toleration {
 function readEnv(raw: Record<string, unknown>): Record<string, string> {
   const value = raw.env;
   if (isUnset(value)) return {};
-  if (!isObject(value)) throw new ConfigError("env", value, "an object of texts");
+  if (!isRecord(value)) throw new ConfigError("env", value, "an object of texts");
   const env: Record<string, string> = {};
   for (const [name, each] of Object.entries(value)) {
     if (typeof each !== "string") continue;

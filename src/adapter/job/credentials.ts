@@ -1,5 +1,5 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
-import { isObject } from "../config/config-reader.ts";
+import { isRecord } from "../../json/json-object.ts";
 
 /** Names under which credentials are kept. Too wide costs nothing: such a value only travels by Secret. */
 const CREDENTIAL_NAME =
@@ -19,8 +19,8 @@ export function isCredential(name: string, value: string): boolean {
 /** What the agent's own configuration says of a variable, as the host stored it: a text, or what it is bound to. */
 export function bindingOf(ctx: AdapterExecutionContext, name: string): unknown {
   const { adapterConfig } = ctx.agent;
-  const env = isObject(adapterConfig) ? adapterConfig.env : undefined;
-  return isObject(env) ? env[name] : undefined;
+  const env = isRecord(adapterConfig) ? adapterConfig.env : undefined;
+  return isRecord(env) ? env[name] : undefined;
 }
 
 /**
@@ -32,7 +32,7 @@ export function mayBeSecret(ctx: AdapterExecutionContext, env: Readonly<Record<s
   const names = new Set<string>();
   for (const [name, value] of Object.entries(env)) {
     const binding = bindingOf(ctx, name);
-    const plain = isObject(binding) && binding.type === "plain" ? binding.value : binding;
+    const plain = isRecord(binding) && binding.type === "plain" ? binding.value : binding;
     if (plain !== value) names.add(name);
   }
   return names;

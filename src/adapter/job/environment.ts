@@ -1,7 +1,7 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { stringifyPaperclipWakePayload } from "@paperclipai/adapter-utils/server-utils";
+import { isRecord } from "../../json/json-object.ts";
 import type { BaseConfig } from "../config/config.ts";
-import { isObject } from "../config/config-reader.ts";
 import { DATA_DIRECTORY, type Notice, SCRATCH_DIRECTORY } from "../definition.ts";
 import { ConfigError } from "../errors.ts";
 import { bindingOf, isCredential, mayBeSecret } from "./credentials.ts";
@@ -153,7 +153,7 @@ export function paperclipVariables(
   serverEnv: NodeJS.ProcessEnv,
 ): Record<string, string> {
   const { agent, context, runId, authToken } = ctx;
-  const workspace = isObject(context.paperclipWorkspace) ? context.paperclipWorkspace : {};
+  const workspace = isRecord(context.paperclipWorkspace) ? context.paperclipWorkspace : {};
   const issueIds = Array.isArray(context.issueIds)
     ? context.issueIds.filter((id) => typeof id === "string" && id.trim() !== "")
     : [];
@@ -277,7 +277,7 @@ function operatorVariables(
   for (const [name, value] of Object.entries(env)) {
     if (HOST_KEYS.has(name) || name.startsWith("PAPERCLIP_RUNNER_NETWORK_")) {
       const binding = bindingOf(ctx, name);
-      const asked = isObject(binding) ? binding.value : binding;
+      const asked = isRecord(binding) ? binding.value : binding;
       if (asked !== value) continue;
     }
     variables[name] = value;

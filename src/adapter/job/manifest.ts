@@ -1,10 +1,13 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
-import { type BaseConfig, isReservedLabel } from "../config/config.ts";
-import { isObject } from "../config/config-reader.ts";
+import { isRecord } from "../../json/json-object.ts";
+import type { BaseConfig } from "../config/config.ts";
+import { isReservedLabel } from "../config/pod-patch.ts";
 import { DATA_DIRECTORY, type Notice, PROMPT_FILE, type PreparedCommand, type PreparedFile } from "../definition.ts";
 import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
 import { AnnotationKey, jobNameFor, LabelKey, sanitizeLabelValue, secretNameFor } from "./names.ts";
 import { withoutNul } from "./nul.ts";
+import { patchTemplate } from "./pod-patch.ts";
+import { CONTAINER_SECURITY, POD_SECURITY } from "./pod-security.ts";
 import type { SelfPod } from "./self-pod.ts";
 import { type VolumeMount, volumesOf } from "./volumes.ts";
 
@@ -86,7 +89,7 @@ export class RunSecretTooLargeError extends Error {
 /** Where the agent works: its workspace, else the configured directory, else the agents' home. */
 export function workingDirOf(ctx: AdapterExecutionContext, config: BaseConfig): string {
   const workspace = ctx.context.paperclipWorkspace;
-  const cwd = isObject(workspace) && typeof workspace.cwd === "string" ? workspace.cwd.trim() : "";
+  const cwd = isRecord(workspace) && typeof workspace.cwd === "string" ? workspace.cwd.trim() : "";
   return withoutNul(cwd) || config.cwd || DATA_DIRECTORY;
 }
 
@@ -121,15 +124,7 @@ export function buildManifest(input: ManifestInput): RunManifest {
     ...(selfPod !== null && selfPod.imagePullSecrets.length > 0 ? { imagePullSecrets: selfPod.imagePullSecrets } : {}),
     ...(selfPod?.dnsConfig ? { dnsConfig: selfPod.dnsConfig } : {}),
     ...schedulingOf(config, selfPod),
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: 1000,
-      runAsGroup: 1000,
-      fsGroup: 1000,
-      fsGroupChangePolicy: "OnRootMismatch",
-      // What the `restricted` Pod Security Standard asks for beyond the rest.
-      seccompProfile: { type: "RuntimeDefault" },
-    },
+    securityContext: POD_SECURITY,
     ...dockerSidecar(config),
     containers: [
       {
@@ -147,6 +142,10 @@ export function buildManifest(input: ManifestInput): RunManifest {
     ],
     volumes: volumes.volumes,
   };
+  const template = patchTemplate({ metadata: { labels: { ...labels } }, spec: podSpec }, config.podPatch, {
+    containerName: input.containerName,
+    exempt: config.docker === null ? null : DOCKER_CONTAINER,
+  });
   const job: JobManifest = {
     apiVersion: "batch/v1",
     kind: "Job",
@@ -155,7 +154,7 @@ export function buildManifest(input: ManifestInput): RunManifest {
       backoffLimit: 0,
       ...(config.timeoutSec > 0 ? { activeDeadlineSeconds: config.timeoutSec } : {}),
       ttlSecondsAfterFinished: config.ttlSecondsAfterFinished,
-      template: { metadata: { labels: { ...labels } }, spec: podSpec },
+      template,
     },
   };
   return { job, jobName, namespace, secret: { name: secretName, data }, notices: [...notices, ...environment.notices] };
@@ -165,14 +164,6 @@ export function buildManifest(input: ManifestInput): RunManifest {
 function serviceAccountOf({ serviceAccountName }: BaseConfig): Record<string, unknown> {
   return serviceAccountName === null ? { automountServiceAccountToken: false } : { serviceAccountName };
 }
-
-const CONTAINER_SECURITY = {
-  capabilities: { drop: ["ALL"] },
-  allowPrivilegeEscalation: false,
-  runAsNonRoot: true,
-  runAsUser: 1000,
-  readOnlyRootFilesystem: false,
-};
 
 function checkFile({ name }: PreparedFile): void {
   if (!/^[-_a-zA-Z0-9][-._a-zA-Z0-9]{0,99}$/.test(name) || name === PROMPT_FILE || name.startsWith("env.")) {
@@ -234,6 +225,8 @@ function schedulingOf(config: BaseConfig, selfPod: SelfPod | null): Record<strin
   };
 }
 
+const DOCKER_CONTAINER = "docker";
+
 /**
  * Docker as a native sidecar (an init container that restarts always, KEP-753): it starts before the agent, its start-up
  * probe holds the agent back until it answers, and it ends with the agent.
@@ -241,7 +234,7 @@ function schedulingOf(config: BaseConfig, selfPod: SelfPod | null): Record<strin
 function dockerSidecar({ docker }: BaseConfig): Pick<PodSpec, "initContainers"> {
   if (docker === null) return {};
   const sidecar: ContainerSpec = {
-    name: "docker",
+    name: DOCKER_CONTAINER,
     image: docker.image,
     imagePullPolicy: "IfNotPresent",
     restartPolicy: "Always",

@@ -1,5 +1,5 @@
 import { ApiError, type Cluster, type Job, jobPath } from "../../engine/index.ts";
-import { isObject } from "../config/config-reader.ts";
+import { isRecord } from "../../json/json-object.ts";
 import { BootstrapError } from "../errors.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
 import { annotate, annotationPath, labelPath, type PatchOperation, patchJob } from "./job-patch.ts";
@@ -28,7 +28,7 @@ function readCarry(text: string | undefined): Record<string, string> {
   if (text === undefined) return {};
   try {
     const value: unknown = JSON.parse(text);
-    if (!isObject(value)) return {};
+    if (!isRecord(value)) return {};
     return Object.fromEntries(
       Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
     );

@@ -1,5 +1,5 @@
+import { isRecord } from "../../json/json-object.ts";
 import { timestamp } from "../clock.ts";
-import { isRecord } from "../objects/json-object.ts";
 import { withManager } from "../objects/managed-fields.ts";
 import { badRequest } from "../objects/status-error.ts";
 import type { Authorization, User } from "./authorization.ts";

@@ -1,4 +1,4 @@
-import { isRecord } from "../objects/json-object.ts";
+import { isRecord } from "../../json/json-object.ts";
 import type { NewObject } from "../objects/objects.ts";
 import { QUANTITY } from "../objects/quantity.ts";
 import { apiVersionOf, qualifiedKind, RESOURCES, type ResourceName } from "../objects/resources.ts";

@@ -1,5 +1,5 @@
+import { cloneJson, isRecord } from "../../json/json-object.ts";
 import { applyDefaults } from "../objects/defaults.ts";
-import { cloneJson, isRecord } from "../objects/json-object.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
 import { applyPatch } from "../objects/patch.ts";
 import { apiVersionOf, qualifiedResource, RESOURCES, type ResourceName } from "../objects/resources.ts";

@@ -1,6 +1,6 @@
+import { equalJson } from "../../json/json-object.ts";
 import { type Clock, SleepAbortedError, type Timer } from "../clock.ts";
 import type { Delays } from "../kubelet/delays.ts";
-import { equalJson } from "../objects/json-object.ts";
 import { StatusError } from "../objects/status-error.ts";
 import { type Job, type JobStatus, jobOf, type Pod, podOf } from "../objects/workloads.ts";
 import type { ApiGate } from "../store/api-gate.ts";

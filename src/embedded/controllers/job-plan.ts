@@ -6,8 +6,9 @@
  * lose their tracking finalizer, and `finalStatus` is written with the counters and, once no pod is left terminating,
  * the final condition.
  */
+
+import { cloneJson } from "../../json/json-object.ts";
 import { timestamp } from "../clock.ts";
-import { cloneJson } from "../objects/json-object.ts";
 import {
   type Condition,
   condition,

@@ -1,5 +1,5 @@
+import { equalJson } from "../../json/json-object.ts";
 import { SleepAbortedError } from "../clock.ts";
-import { equalJson } from "../objects/json-object.ts";
 import { badRequest, type StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
 import type { ContainerLog } from "./container-log.ts";

@@ -1,5 +1,5 @@
+import { cloneJson, isRecord } from "../../json/json-object.ts";
 import { type Fields, fields } from "./field-errors.ts";
-import { cloneJson, isRecord } from "./json-object.ts";
 import type { NewObject } from "./objects.ts";
 import { randomSuffix } from "./random-suffix.ts";
 import type { ResourceName } from "./resources.ts";

@@ -1,5 +1,5 @@
+import { isRecord } from "../../json/json-object.ts";
 import { type Fields, fields } from "./field-errors.ts";
-import { isRecord } from "./json-object.ts";
 import type { NewObject } from "./objects.ts";
 import type { ResourceName } from "./resources.ts";
 

@@ -1,5 +1,5 @@
+import { cloneJson, equalJson, isRecord } from "../../json/json-object.ts";
 import { type Fields, fields, immutable, list, push, required, unsupported } from "./field-errors.ts";
-import { cloneJson, equalJson, isRecord } from "./json-object.ts";
 import { validateLabels } from "./name-rules.ts";
 import type { StoredObject } from "./objects.ts";
 import { validatePodSpec } from "./pod-validation.ts";

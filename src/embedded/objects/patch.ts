@@ -1,4 +1,5 @@
-import { cloneJson, define, equalJson, isRecord } from "./json-object.ts";
+import { cloneJson, define, equalJson, isRecord } from "../../json/json-object.ts";
+import { mergePatch, strategicMerge } from "../../json/merge-patch.ts";
 import type { ResourceName } from "./resources.ts";
 import { badRequest, invalid, StatusError } from "./status-error.ts";
 
@@ -21,7 +22,7 @@ export function applyPatch(resource: ResourceName, name: string, contentType: st
       return mergePatch(object, requireObject(patch));
     case "application/strategic-merge-patch+json":
     case "application/apply-patch+yaml":
-      return strategicMerge(object, requireObject(patch), "");
+      return strategicMerge(object, requireObject(patch));
     default:
       throw new StatusError(
         415,
@@ -35,78 +36,6 @@ export function applyPatch(resource: ResourceName, name: string, contentType: st
 function requireObject(patch: unknown): Fields {
   if (!isRecord(patch)) throw badRequest("the patch must be a JSON object");
   return patch;
-}
-
-/** RFC 7386. */
-export function mergePatch(target: unknown, patch: unknown): unknown {
-  if (!isRecord(patch)) return cloneJson(patch);
-  const result: Fields = isRecord(target) ? { ...target } : {};
-  for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete result[key];
-    else define(result, key, mergePatch(result[key], value));
-  }
-  return result;
-}
-
-/** The lists of pod specs and metadata that are merged by a key of their items; other lists are replaced. */
-const MERGE_KEYS: Readonly<Record<string, string>> = {
-  conditions: "type",
-  containers: "name",
-  env: "name",
-  ephemeralContainers: "name",
-  hostAliases: "ip",
-  imagePullSecrets: "name",
-  initContainers: "name",
-  ownerReferences: "uid",
-  ports: "containerPort",
-  volumeMounts: "mountPath",
-  volumes: "name",
-};
-
-/** Strategic merge: as a merge patch, but lists with a merge key are merged item by item. */
-function strategicMerge(target: unknown, patch: unknown, field: string): unknown {
-  if (Array.isArray(patch)) {
-    const key = MERGE_KEYS[field];
-    if (field === "finalizers") return [...new Set([...(Array.isArray(target) ? target : []), ...patch])];
-    if (key === undefined || !Array.isArray(target)) return cloneJson(patch.filter((item) => !directive(item)));
-    return mergeList(target, patch, key);
-  }
-  if (!isRecord(patch)) return cloneJson(patch);
-  if (patch.$patch === "replace") {
-    const { $patch: _directive, ...replacement } = patch;
-    return cloneJson(replacement);
-  }
-  const result: Fields = isRecord(target) ? { ...target } : {};
-  for (const [key, value] of Object.entries(patch)) {
-    if (key === "$patch" || key.startsWith("$setElementOrder/") || key === "$retainKeys") continue;
-    if (key.startsWith("$deleteFromPrimitiveList/")) {
-      const list = key.slice(key.indexOf("/") + 1);
-      const gone = Array.isArray(value) ? value : [];
-      if (Array.isArray(result[list])) result[list] = result[list].filter((item) => !gone.includes(item));
-    } else if (value === null) delete result[key];
-    else define(result, key, strategicMerge(result[key], value, key));
-  }
-  if (Array.isArray(patch.$retainKeys)) {
-    for (const key of Object.keys(result)) if (!patch.$retainKeys.includes(key)) delete result[key];
-  }
-  return result;
-}
-
-function directive(item: unknown): boolean {
-  return isRecord(item) && item.$patch !== undefined;
-}
-
-function mergeList(target: readonly unknown[], patch: readonly unknown[], key: string): unknown[] {
-  const result = [...target];
-  for (const item of patch) {
-    if (!isRecord(item)) continue;
-    const index = result.findIndex((other) => isRecord(other) && other[key] === item[key]);
-    if (item.$patch === "delete") {
-      if (index >= 0) result.splice(index, 1);
-    } else if (index < 0) result.push(cloneJson(item));
-    else result[index] = strategicMerge(result[index], item, "");
-  }
-  return result;
 }
 
 /** RFC 6902, with the one freedom that the API server takes: `replace` of a missing member adds it. */

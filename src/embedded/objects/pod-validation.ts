@@ -1,5 +1,5 @@
+import { equalJson, isRecord } from "../../json/json-object.ts";
 import { duplicate, type Fields, fields, forbidden, list, push, required, unsupported } from "./field-errors.ts";
-import { equalJson, isRecord } from "./json-object.ts";
 import { DNS_LABEL, DNS_LABEL_RULE, ENV_NAME } from "./name-rules.ts";
 import { parseQuantity } from "./quantity.ts";
 import type { StatusCause } from "./status-error.ts";

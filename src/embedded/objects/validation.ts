@@ -1,6 +1,6 @@
+import { equalJson } from "../../json/json-object.ts";
 import { type Fields, fields, immutable, push } from "./field-errors.ts";
 import { validateJobSpec, validateJobUpdate } from "./job-validation.ts";
-import { equalJson } from "./json-object.ts";
 import { DATA_KEY, DATA_KEY_RULE, validateMetadata, validateName } from "./name-rules.ts";
 import type { NewObject, StoredObject } from "./objects.ts";
 import { validatePodSpec, validatePodUpdate } from "./pod-validation.ts";

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
+import { cloneJson, isRecord } from "../../json/json-object.ts";
 import { timestamp } from "../clock.ts";
 import { admit } from "../objects/admission.ts";
 import { applyDefaults } from "../objects/defaults.ts";
-import { cloneJson, isRecord } from "../objects/json-object.ts";
 import { withManager } from "../objects/managed-fields.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
 import { randomSuffix } from "../objects/random-suffix.ts";

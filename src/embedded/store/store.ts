@@ -1,5 +1,5 @@
+import { cloneJson, equalJson } from "../../json/json-object.ts";
 import { timestamp } from "../clock.ts";
-import { cloneJson, equalJson } from "../objects/json-object.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
 import { RESOURCE_NAMES, RESOURCES, type ResourceName } from "../objects/resources.ts";
 import { alreadyExists, notFound, preconditionFailed } from "../objects/status-error.ts";

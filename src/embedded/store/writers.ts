@@ -1,5 +1,5 @@
+import { equalJson } from "../../json/json-object.ts";
 import { timestamp } from "../clock.ts";
-import { equalJson } from "../objects/json-object.ts";
 import { withManager } from "../objects/managed-fields.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import { apiVersionOf, type ResourceName } from "../objects/resources.ts";

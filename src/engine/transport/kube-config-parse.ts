@@ -1,5 +1,6 @@
 import path from "node:path";
 import { boolYaml11Tag, CORE_SCHEMA, loadAll, mergeTag } from "js-yaml";
+import { isRecord } from "../../json/json-object.ts";
 import { type KubeCluster, type KubeConfigParts, type KubeContext, type KubeUser, named } from "./kube-config.ts";
 import { describe, KubeConfigError } from "./kube-config-error.ts";
 
@@ -188,10 +189,6 @@ class Reader {
   #wrong(key: string, value: unknown, hint: string): KubeConfigError {
     return new KubeConfigError(this.#name(key), describe(value), hint);
   }
-}
-
-function isRecord(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function lineOf(cause: unknown): string {

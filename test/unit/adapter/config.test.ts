@@ -26,6 +26,7 @@ describe("defaults", () => {
       graceSec: 60,
       ttlSecondsAfterFinished: 86_400,
       retainJobs: false,
+      podPatch: null,
       reattachOrphanedJobs: true,
       resources: { requests: { cpu: "1000m", memory: "2Gi" }, limits: { cpu: "4000m", memory: "8Gi" } },
       nodeSelector: null,

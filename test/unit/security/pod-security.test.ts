@@ -119,6 +119,80 @@ describe("restricted Pod Security Standard", () => {
     );
   });
 
+  const rarely = <T>(value: T) =>
+    fc.oneof({ weight: 6, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: fc.constant(value) });
+
+  test("holds whatever a patch of the pod says that is not refused", () => {
+    const context = fc.record(
+      {
+        privileged: rarely(true),
+        allowPrivilegeEscalation: rarely(true),
+        runAsNonRoot: rarely<unknown>(false),
+        runAsUser: fc.constantFrom<unknown>(2000, 1000, null, 0, "0"),
+        procMount: rarely("Unmasked"),
+        capabilities: fc.record({
+          drop: fc.constantFrom(["ALL"], ["ALL"], []),
+          add: fc.constantFrom([], [], ["SYS_ADMIN"]),
+        }),
+        seccompProfile: fc.constantFrom<unknown>(null, { type: "Unconfined" }, { type: "Localhost" }),
+        appArmorProfile: fc.constantFrom({ type: "Unconfined" }, { type: "RuntimeDefault" }),
+        windowsOptions: rarely({ hostProcess: true }),
+        sysctls: rarely([{ name: "kernel.msgmax" }]),
+        $patch: rarely("replace"),
+      },
+      { requiredKeys: [] },
+    );
+    const container = fc.record(
+      {
+        name: fc.constantFrom("agent", "other"),
+        image: fc.constantFrom("x"),
+        securityContext: fc.option(context),
+        ports: fc.constantFrom([{ containerPort: 1, hostPort: 2 }], [{ containerPort: 1 }]),
+        $patch: rarely("replace"),
+      },
+      { requiredKeys: ["name"] },
+    );
+    const spec = fc.record(
+      {
+        hostNetwork: rarely(true),
+        hostPID: fc.constantFrom(false, undefined),
+        securityContext: fc.option(context),
+        containers: fc.option(fc.array(container, { maxLength: 3 })),
+        initContainers: fc.array(container, { maxLength: 2 }),
+        volumes: fc.array(
+          fc.constantFrom(
+            { name: "root", hostPath: { path: "/" } },
+            { name: "a", emptyDir: {} },
+            { name: "b", emptyDir: {} },
+          ),
+          { maxLength: 2 },
+        ),
+        $patch: rarely("replace"),
+        $retainKeys: rarely(["securityContext", "containers", "volumes"]),
+      },
+      { requiredKeys: [] },
+    );
+    let accepted = 0;
+    fc.assert(
+      fc.property(spec, (patch) => {
+        let pod: PodSpec;
+        try {
+          pod = podOf({ raw: { podPatch: { spec: patch } } });
+        } catch (error) {
+          expect((error as Error).name).toBe("ConfigError");
+          return;
+        }
+        accepted += 1;
+        expect(violations(pod)).toEqual([]);
+        expect(pod).toMatchObject({ restartPolicy: "Never", automountServiceAccountToken: false });
+        expect(pod.containers[0]).toMatchObject({ name: "agent", command: ["sh", "-c", expect.anything()] });
+      }),
+      { numRuns: 3_000 },
+    );
+    // Else it would say nothing.
+    expect(accepted).toBeGreaterThan(50);
+  });
+
   test("does not hold with enableDocker, and only its container is why", () => {
     const found = violations(podOf({ raw: { enableDocker: true } }));
     expect(found).toContain("docker: privileged");
