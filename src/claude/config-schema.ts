@@ -59,10 +59,16 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     hint: "After that many seconds Kubernetes deletes an ended Job that no run has collected and deleted.",
   },
   {
-    type: "toggle",
+    type: "select",
     key: "retainJobs",
     label: "Retain Jobs",
-    default: false,
+    options: [
+      { label: "Default (none)", value: "" },
+      { label: "None", value: "false" },
+      { label: "Of runs that fail", value: "failed" },
+      { label: "All", value: "true" },
+    ],
+    default: "",
     hint: "Leave Jobs after the run, for debugging, until Kubernetes deletes them (see Keep ended Jobs).",
   },
   {

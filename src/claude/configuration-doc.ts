@@ -31,7 +31,7 @@ Job:
   the agent's command, image, variables and mounts, nor make the pod less than "restricted"; what it tries so is an error
 - timeoutSec (number): the Job's deadline; 0: none. graceSec (number, default 60): beyond it
 - ttlSecondsAfterFinished (number, default 86400): Kubernetes deletes an ended Job that no run has deleted after so many seconds;
-  retainJobs (boolean, default false): ended Jobs are left to that, so raise it too
+  retainJobs (boolean or "failed", default false): ended Jobs, or those of runs that fail, are left to that, so raise it too
 - enableDocker (boolean), dockerImage, dockerCpuLimit, dockerMemoryLimit: a Docker daemon beside Claude
 - workspaceVolumeClaim, workspaceMountPath (strings): a further volume, at /workspace unless told otherwise
 - environmentProbe (boolean, default false): the environment test runs a short Job, and says whether the image can be pulled,

@@ -22,8 +22,8 @@ export interface BaseConfig {
   /** Beyond `timeoutSec`, until the adapter's own clock ends the run should the Job's deadline not. */
   readonly graceSec: number;
   readonly ttlSecondsAfterFinished: number;
-  /** Leave the Job (and its Secret) after the run. */
-  readonly retainJobs: boolean;
+  /** Leave the Job after the run: of every run, of those that fail, of none. Its Secret is deleted. */
+  readonly retainJobs: boolean | "failed";
   /** Adopt a run that an earlier server process left behind. */
   readonly reattachOrphanedJobs: boolean;
   readonly resources: {
@@ -99,7 +99,7 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
     timeoutSec: patience("timeoutSec", 0),
     graceSec: patience("graceSec", DEFAULT_GRACE_SECONDS),
     ttlSecondsAfterFinished: patience("ttlSecondsAfterFinished", DEFAULT_TTL_SECONDS),
-    retainJobs: () => read.boolean("retainJobs") ?? false,
+    retainJobs: () => readRetainJobs(read, raw.retainJobs),
     reattachOrphanedJobs: () => read.boolean("reattachOrphanedJobs") ?? true,
     resources: () => readResources(raw),
     nodeSelector: () => readNodeSelector(read),
@@ -138,6 +138,15 @@ function nameOf(read: ConfigReader, key: string, isName: (name: string) => boole
   const name = read.string(key);
   if (name !== null && !isName(name)) throw new ConfigError(key, name, what);
   return name;
+}
+
+function readRetainJobs(read: ConfigReader, value: unknown): BaseConfig["retainJobs"] {
+  if (typeof value === "string" && value.trim().toLowerCase() === "failed") return "failed";
+  try {
+    return read.boolean("retainJobs") ?? false;
+  } catch {
+    throw new ConfigError("retainJobs", value, 'true, false or "failed"');
+  }
 }
 
 function absolutePath(read: ConfigReader, key: string): string | null {

@@ -25,26 +25,26 @@ export function withEvidence(
   const resultJson: Record<string, unknown> = { ...result.resultJson };
   const isAcknowledged = isStopped && agent !== "may-run";
   // The host takes a run that was stopped for cancelled, also when its agent had ended well.
-  const isFailure =
-    isAcknowledged ||
-    result.timedOut ||
-    (result.exitCode ?? 0) !== 0 ||
-    Boolean(result.errorMessage) ||
-    Boolean(result.signal);
+  const isFailed = isAcknowledged || isFailure(result);
   const full: AdapterExecutionResult = { ...result };
   if (typeof full.errorMessage === "string") full.errorMessage = redactor.text(full.errorMessage);
   if (isAcknowledged) {
     resultJson.executionCancellation = { state: "acknowledged", acknowledgedAt: new Date().toISOString() };
   }
-  if (isFailure && agent === "never-ran") {
+  if (isFailed && agent === "never-ran") {
     full.executionRecovery = { kind: "bootstrap", providerWorkStarted: false };
   }
-  if (isFailure && mayContinue && full.errorCode !== "max_turns_exhausted") {
+  if (isFailed && mayContinue && full.errorCode !== "max_turns_exhausted") {
     // After max turns the host continues by itself; with this key as well it would do so without end.
     resultJson.conversationContinuation = "continue_conversation_v1";
   }
   if (Object.keys(resultJson).length > 0) full.resultJson = resultJson;
   return full;
+}
+
+/** As the host sees it. */
+export function isFailure({ timedOut, exitCode, errorMessage, signal }: AdapterExecutionResult): boolean {
+  return timedOut || (exitCode ?? 0) !== 0 || Boolean(errorMessage) || Boolean(signal);
 }
 
 /** The result of a run that failed before it could be followed. */

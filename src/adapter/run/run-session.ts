@@ -13,7 +13,7 @@ import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict, OutcomeKind, ResultParser } from "../definition.ts";
 import { type AgentState, reasonOf } from "../errors.ts";
 import { eventTo, type TellEvent } from "../host/callbacks.ts";
-import { withEvidence } from "../host/evidence.ts";
+import { isFailure, withEvidence } from "../host/evidence.ts";
 import { cancelledResult, isLeaseLoss, isStopped } from "../host/stop.ts";
 import { processState } from "../start/process-state.ts";
 import type { RunInput, Started } from "../start/run-input.ts";
@@ -153,7 +153,8 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       result = await withPostMortem(result, this.#run, { container: this.#container, signal, lastLine });
     }
     const isLogLost = !hasResult && this.#reader?.isIncomplete === true;
-    await cleanUp({ run: this.#run, site, config, log, end, isLogLost, isAdopted: this.#started.adopted });
+    const hasFailed = isFailure(result);
+    await cleanUp({ run: this.#run, site, config, log, end, hasFailed, isLogLost, isAdopted: this.#started.adopted });
     return result;
   }
 
@@ -327,10 +328,11 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     const hasEnded = hasStartEnded(this.#run, this.#container);
     if (!(await this.#hold.confirm())) return this.#takenOver();
     const hadNoPod = this.#run.pod() === null && (await countsNoPod(cluster, this.#run));
-    const isKept = config.retainJobs && hasEnded;
+    const isKept = config.retainJobs !== false && hasEnded;
     if (isKept) {
       const end = { kind: "start_failed", exitCode: null } as const;
-      await cleanUp({ run: this.#run, site, config, log, end, isLogLost: false, isAdopted: this.#started.adopted });
+      const isAdopted = this.#started.adopted;
+      await cleanUp({ run: this.#run, site, config, log, end, hasFailed: true, isLogLost: false, isAdopted });
     }
     const isDeleted = !isKept && (await this.#stopRun());
     // A container that was late may have started while it was being deleted, or while the watch was down.

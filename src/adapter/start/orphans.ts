@@ -178,8 +178,8 @@ function mayCollect(job: Job, situation: Situation): boolean {
   const { config, isActiveHere, isLiveElsewhere, isCollected } = situation;
   const { uid, annotations = {} } = job.metadata;
   if (!config.reattachOrphanedJobs || isActiveHere(uid) || isLiveElsewhere(job) || isCollected(uid)) return false;
-  // Where Jobs are retained, one without the mark may have been taken all the same: without the right to patch there is none.
-  if (config.retainJobs || annotations[AnnotationKey.collectedAt] !== undefined) return false;
+  // Where all Jobs are retained, one without the mark may have been taken all the same: without the right to patch there is none.
+  if (config.retainJobs === true || annotations[AnnotationKey.collectedAt] !== undefined) return false;
   if (jobFacts(job).state === "failed") return false;
   return podsOf(job, situation).some((pod) => {
     const agent = containerFacts(pod, situation.containerName);

@@ -54,10 +54,12 @@ export async function cleanUp(input: {
   config: BaseConfig;
   log: RunLog;
   end: Pick<RunEnd, "kind" | "exitCode">;
+  /** By its result, not by its container. */
+  hasFailed: boolean;
   isLogLost: boolean;
   isAdopted: boolean;
 }): Promise<void> {
-  const { run, site, config, log, end, isLogLost, isAdopted } = input;
+  const { run, site, config, log, end, hasFailed, isLogLost, isAdopted } = input;
   const { namespace, jobName, uid } = run;
   const { cluster } = site.engine;
   if (uid !== null) processState().collected.set(uid, true);
@@ -67,8 +69,9 @@ export async function cleanUp(input: {
     deleteRunSecret(cluster, { namespace, name: secretNameFor(jobName) }, signal, ({ metadata }) =>
       (metadata.ownerReferences ?? []).every((owner) => owner.uid === uid),
     );
+  const isRetained = config.retainJobs === true || (config.retainJobs === "failed" && hasFailed);
   const tidy = async (signal: AbortSignal) => {
-    if (isLogLost || config.retainJobs) {
+    if (isLogLost || isRetained) {
       const command = `kubectl logs -n ${namespace} job/${jobName}`;
       const why = isLogLost ? `: its log was not read to its end (${command})` : " (retainJobs)";
       log.say(isLogLost ? "stderr" : "stdout", `Job ${namespace}/${jobName} is kept${why}`);
@@ -78,7 +81,14 @@ export async function cleanUp(input: {
       if (job === null || end.kind === "job_deleted") return;
       // Its result was taken: no later run shall take it again.
       const at = { [AnnotationKey.collectedAt]: new Date(cluster.clock.now()).toISOString() };
-      await patchJob(cluster, job.metadata, annotate(job.metadata, at), signal);
+      try {
+        await patchJob(cluster, job.metadata, annotate(job.metadata, at), signal);
+      } catch (error) {
+        // Without the mark an ended Job whose agent exited with 0 is collected; where all Jobs are retained none is.
+        if (config.retainJobs === true || end.exitCode !== 0) throw error;
+        log.say("stderr", `It cannot be marked as collected, so it is deleted: ${reasonOf(error)}`);
+        await deleteAgain(run, { propagationPolicy: "Background", signal });
+      }
       return;
     }
     // An agent that was not seen to end may run on in its pod's grace period: its Job stays until then, for the guard to see.

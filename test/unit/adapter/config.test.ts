@@ -153,6 +153,23 @@ describe("numbers and switches as the host's API lets them through", () => {
   });
 
   test.each([
+    [true, true],
+    ["failed", "failed"],
+    [" Failed ", "failed"],
+    ["false", false],
+    ["", false],
+    [0, false],
+  ])("retainJobs: %j is %j", (retainJobs, expected) => {
+    expect(parseBaseConfig({ retainJobs }).retainJobs).toBe(expected);
+  });
+
+  test("retainJobs says what it may be", () => {
+    expect(rejection({ retainJobs: "always" }).message).toBe(
+      'retainJobs: expected true, false or "failed", got "always"',
+    );
+  });
+
+  test.each([
     [{ timeoutSec: "soon" }, "timeoutSec"],
     [{ timeoutSec: -1 }, "timeoutSec"],
     [{ timeoutSec: 1.5 }, "timeoutSec"],

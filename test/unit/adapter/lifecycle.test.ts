@@ -486,6 +486,74 @@ describe("the process goes away and another comes", () => {
     expect(jobsOf(agentId)).toHaveLength(2);
   });
 
+  describe('retainJobs: "failed"', () => {
+    const config = { retainJobs: "failed" };
+    /** As its own words say, and not as its exit code does. */
+    const says = (agentId: string, ok: boolean, exitCode = 0) =>
+      world.agents.set(agentId, async function* () {
+        yield JSON.stringify({ done: true, ok });
+        return exitCode;
+      });
+
+    test.each([
+      ["that says so with exit code 0", false, 0],
+      ["by its exit code", true, 7],
+    ])("keeps the Job of a run that failed, %s, and nobody takes its result again", async (_, ok, exitCode) => {
+      const agentId = fresh();
+      says(agentId, ok, exitCode);
+      const { adapter } = adapterOf(world);
+      const first = run(world, adapter, { agentId, config });
+      await first.result;
+      expect(first.notes().join("\n")).toMatch(/Job \S+ is kept \(retainJobs\)/);
+      const [job] = jobsOf(agentId);
+      expect(job?.metadata.annotations).toHaveProperty(["paperclip.io/collected-at"]);
+      expect(world.k8s.objects.get("secrets", NAMESPACE, `${job?.metadata.name}-prompt`)).toBeUndefined();
+      // As the next process, which knows nothing of it.
+      processState().collected.clear();
+      const next = run(world, adapter, { agentId, config });
+      await next.result;
+      expect(next.notes().join("\n")).not.toContain("Reattaching");
+      expect(jobsOf(agentId)).toHaveLength(2);
+    });
+
+    test("deletes the Job of a run that succeeded, and collects one that ended while nobody looked", async () => {
+      const agentId = fresh();
+      says(agentId, true);
+      const { adapter } = adapterOf(world);
+      expect(await run(world, adapter, { agentId, config }).result).toMatchObject({ exitCode: 0 });
+      await world.k8s.objects.until(() => jobsOf(agentId).length === 0);
+
+      world.agents.set(agentId, async function* (container) {
+        yield '{"session":"S-1"}';
+        await container.sleep(2_000);
+        yield '{"done":true,"ok":true}';
+      });
+      const left = run(world, adapter, { agentId, config });
+      await left.logged("S-1");
+      await crash(left);
+      await world.k8s.objects.until(() => {
+        const { conditions = [] } = (jobsOf(agentId)[0]?.status ?? {}) as { conditions?: { type: string }[] };
+        return conditions.some(({ type }) => type === "Complete");
+      });
+      const next = run(world, adapter, { agentId, config });
+      expect(await next.result).toMatchObject({ exitCode: 0, summary: "Done." });
+      expect(next.notes().join("\n")).toContain("Reattaching");
+      await world.k8s.objects.until(() => jobsOf(agentId).length === 0);
+    });
+
+    test("one that cannot be marked is deleted where the next run would take its result again", async () => {
+      const agentId = fresh();
+      says(agentId, false);
+      const { adapter } = adapterOf(world);
+      const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "patch", resource: "jobs" } });
+      const each = run(world, adapter, { agentId, config });
+      await each.result;
+      fault.remove();
+      expect(each.notes().join("\n")).toContain("It cannot be marked as collected, so it is deleted");
+      await world.k8s.objects.until(() => jobsOf(agentId).length === 0);
+    });
+  });
+
   test("a kept Job that may not be marked: its Secret is deleted, nobody takes its result again", async () => {
     const agentId = fresh();
     const { adapter } = adapterOf(world);
