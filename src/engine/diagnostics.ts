@@ -12,12 +12,15 @@ import type { EngineTopics, WatchEvent } from "./topics.ts";
  * - `k8s-run-informer:request`: `RequestMessage`
  * - `k8s-run-informer:watch`: `WatchEvent`
  * - `k8s-run-informer:run`: `RunMessage`
+ * - `k8s-run-informer:log`: `LogMessage`
+ *
+ * The adapter has two more: `k8s-run-informer:start` and `k8s-run-informer:result`.
  */
 const watches = channel("k8s-run-informer:watch");
 const runs = channel("k8s-run-informer:run");
 
 /** The events of runs that a channel carries; `phase` and `change` are left out, since each frame may bring one. */
-const RUN_EVENTS = ["followed", "ready", "terminated", "gone", "pod", "gap", "restart"] as const;
+const RUN_EVENTS = ["followed", "ready", "terminated", "gone", "pod", "gap", "restart", "released"] as const;
 type RunEventName = (typeof RUN_EVENTS)[number];
 
 /** Channel `k8s-run-informer:run`. */

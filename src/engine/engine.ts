@@ -278,8 +278,8 @@ export class RunEngine {
   async #stop(): Promise<void> {
     const stopped = new EngineStoppedError();
     this.#stopped.abort(stopped);
-    this.#undiagnosed();
     this.#registry.stop(stopped);
+    this.#undiagnosed();
     this.keepalive.stop();
     const late = new LinkedAbort([], { ms: STOP_HOOK_TIMEOUT_MS, reason: () => new Error("stop hooks are late") });
     await abortable(Promise.allSettled(this.#stopHooks.map(async (hook) => await hook())), late.signal).catch(

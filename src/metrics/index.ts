@@ -1,11 +1,20 @@
 /**
- * `k8s-run-informer/metrics`: OpenTelemetry metrics of every engine in this process. Needs `@opentelemetry/api`, and an SDK that the
- * program has set up; without an SDK nothing is measured.
+ * `k8s-run-informer/metrics`: OpenTelemetry metrics and traces of every engine in this process. Needs `@opentelemetry/api`, and an
+ * SDK that the program has set up; without an SDK nothing is measured.
  */
-import { type MeterProvider, metrics } from "@opentelemetry/api";
+import { type MeterProvider, metrics, type TracerProvider, trace } from "@opentelemetry/api";
 import { instrument } from "./instruments.ts";
+import { traceRuns } from "./spans.ts";
 
-/** Begins to measure. Default: the global meter provider. Returns the function that ends it. */
-export function observeEngines(provider: MeterProvider = metrics.getMeterProvider()): () => void {
-  return instrument(provider.getMeter("k8s-run-informer"));
+const SCOPE = "k8s-run-informer";
+
+/** Begins to measure, and to make a span for each run. Default: the global providers. Returns the function that ends it. */
+export function observeEngines(
+  meters: MeterProvider = metrics.getMeterProvider(),
+  tracers: TracerProvider = trace.getTracerProvider(),
+): () => void {
+  const stops = [instrument(meters.getMeter(SCOPE)), traceRuns(tracers.getTracer(SCOPE))];
+  return () => {
+    for (const stop of stops) stop();
+  };
 }

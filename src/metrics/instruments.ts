@@ -1,12 +1,8 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import type { Attributes, Meter, ObservableResult } from "@opentelemetry/api";
-import {
-  type EngineStats,
-  liveEngines,
-  type RequestMessage,
-  type RunMessage,
-  type WatchEvent,
-} from "../engine/index.ts";
+import type { Meter } from "@opentelemetry/api";
+import type { ResultMessage, StartMessage } from "../adapter/diagnostics.ts";
+import type { LogMessage, RequestMessage, RunMessage, WatchEvent } from "../engine/index.ts";
+import { observeGauges } from "./gauges.ts";
 
 /** Seconds: requests take milliseconds, starts seconds, runs hours. */
 const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -50,6 +46,26 @@ export function instrument(meter: Meter): () => void {
   const gaps = meter.createCounter("k8s_run_informer.log.gaps", {
     description: "Places in logs where lines are, or may be, missing.",
   });
+  const logBytes = meter.createCounter("k8s_run_informer.log.bytes", {
+    unit: "By",
+    description: "Text of log lines, handed over.",
+  });
+  const logReconnects = meter.createCounter("k8s_run_informer.log.reconnects", {
+    description: "Requests for a log after the first of its follow. cause: how the one before ended.",
+  });
+  const decisions = meter.createCounter("k8s_run_informer.guard.decisions", {
+    description: "What the adapter's guard of one run an agent decided. code: why it refused.",
+  });
+  const adoptions = meter.createCounter("k8s_run_informer.adoptions", {
+    description: "Runs of an earlier process that the adapter took over.",
+  });
+  const results = meter.createCounter("k8s_run_informer.results", {
+    description: "Results of the adapter by error code; none: it has no code, as a success.",
+  });
+  const cost = meter.createCounter("k8s_run_informer.cost", {
+    unit: "USD",
+    description: "What runs cost, as their output says.",
+  });
   const restarts = meter.createCounter("k8s_run_informer.run.restarts", {
     description: "Containers that were started again, and pods that took the place of another.",
   });
@@ -83,6 +99,7 @@ export function instrument(meter: Meter): () => void {
         if (known?.readyAt != null) runDuration.record((now - known.readyAt) / 1_000, { kind: event.kind });
         return;
       case "gone":
+      case "released":
         times.delete(run.id);
         return;
       case "gap":
@@ -92,73 +109,36 @@ export function instrument(meter: Meter): () => void {
         return restarts.add(1, { of: type === "pod" ? "pod" : "container" });
     }
   };
-  const channels = { request: onRequest, watch: onWatch, run: onRun };
+  const onLog = (message: unknown) => {
+    const each = message as LogMessage;
+    if (each.type === "lines") logBytes.add(each.bytes);
+    else if (each.after !== null) logReconnects.add(1, { cause: each.after });
+  };
+  const onStart = (message: unknown) => {
+    const each = message as StartMessage;
+    if (each.type === "decision") decisions.add(1, { decision: each.decision, code: each.code ?? "none" });
+    else if (each.isAdopted) adoptions.add(1);
+  };
+  const onResult = (message: unknown) => {
+    const { errorCode, costUsd } = (message as ResultMessage).result;
+    results.add(1, { code: errorCode ?? "none" });
+    // A counter takes no negative number, and no agent is to be believed.
+    if (typeof costUsd === "number" && costUsd > 0 && Number.isFinite(costUsd)) cost.add(costUsd);
+  };
+  const channels = {
+    request: onRequest,
+    watch: onWatch,
+    run: onRun,
+    log: onLog,
+    start: onStart,
+    result: onResult,
+  };
   for (const [name, listener] of Object.entries(channels)) subscribe(`k8s-run-informer:${name}`, listener);
-  const stopGauges = observeEngines(meter);
+  const stopGauges = observeGauges(meter);
   return () => {
     for (const [name, listener] of Object.entries(channels)) unsubscribe(`k8s-run-informer:${name}`, listener);
     stopGauges();
     times.clear();
-  };
-}
-
-/** Gauges of all engines together. */
-function observeEngines(meter: Meter): () => void {
-  const gauge = (name: string, description: string, unit?: string) =>
-    meter.createObservableGauge(`k8s_run_informer.${name}`, { description, ...(unit === undefined ? {} : { unit }) });
-  const active = gauge("runs.active", "Runs that are followed, by phase.");
-  const objects = gauge("cache.objects", "Objects in the caches.");
-  const open = gauge("watch.open", "1 while every watch of the resource is open.");
-  const age = gauge("watch.age", "Since the last byte of the quietest watch; bookmarks keep it under a minute.", "s");
-  const connections = gauge("connections.open", "Open connections to API servers.");
-  const observe = (of: typeof active, collect: (result: ObservableResult) => void) => {
-    of.addCallback(collect);
-    return () => of.removeCallback(collect);
-  };
-  const each =
-    (take: (stats: EngineStats) => Iterable<readonly [number, Attributes?]>) => (result: ObservableResult) => {
-      const sums = new Map<string, [number, Attributes]>();
-      for (const engine of liveEngines())
-        for (const [value, attributes = {}] of take(engine.stats())) {
-          const key = JSON.stringify(attributes);
-          sums.set(key, [value + (sums.get(key)?.[0] ?? 0), attributes]);
-        }
-      for (const [value, attributes] of sums.values()) result.observe(value, attributes);
-    };
-  const worst =
-    (take: (freshness: { connected: boolean; ageMs: number }) => number, pick: (...of: number[]) => number) =>
-    (result: ObservableResult) => {
-      const engines = [...liveEngines()];
-      if (engines.length === 0) return;
-      for (const resource of ["jobs", "pods"] as const)
-        result.observe(pick(...engines.map((engine) => take(engine[resource].freshness()))), { resource });
-    };
-  const stops = [
-    observe(
-      active,
-      each(({ phases }) => Object.entries(phases).map(([phase, count]) => [count, { phase }] as const)),
-    ),
-    observe(
-      objects,
-      each(({ informers }) =>
-        informers.map((informer) => [informer.objects, { resource: informer.resource }] as const),
-      ),
-    ),
-    observe(
-      connections,
-      each(({ requests }) => [[requests.connectionsOpen]]),
-    ),
-    observe(
-      open,
-      worst(({ connected }) => Number(connected), Math.min),
-    ),
-    observe(
-      age,
-      worst(({ ageMs }) => (Number.isFinite(ageMs) ? ageMs / 1_000 : 0), Math.max),
-    ),
-  ];
-  return () => {
-    for (const stop of stops) stop();
   };
 }
 

@@ -1,6 +1,8 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { Run } from "../../engine/index.ts";
 import { type BaseConfig, mayContinue } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
+import { publishResult } from "../diagnostics.ts";
 import { type AgentState, BootstrapError } from "../errors.ts";
 import { eventTo, type TellEvent, tell } from "../host/callbacks.ts";
 import { bootstrapResult, withEvidence } from "../host/evidence.ts";
@@ -48,6 +50,11 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
   const signal = ctx.signal ?? new AbortController().signal;
   const runLabel = sanitizeLabelValue(ctx.runId);
   let site: Site | null = null;
+  let run: Run | null = null;
+  const told = (result: AdapterExecutionResult) => {
+    publishResult(run, result);
+    return result;
+  };
   try {
     // Before anything else: from here on the host waits for us when a person presses Stop.
     await tell(() => ctx.onCancellationReady?.());
@@ -70,16 +77,17 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     // Before the Job: a definition that cannot make one must not leave an agent behind.
     const parser = definition.createResultParser();
     const started = await start(input, { listTimeoutMs: Math.min(LIST_TIMEOUT_MS, connectTimeoutMs), cacheMaxAgeMs });
-    return await new RunSession(input, started, parser, soonestStartMs).result();
+    ({ run } = started);
+    return told(await new RunSession(input, started, parser, soonestStartMs).result());
   } catch (error) {
     const failure = toBootstrapError(error);
     if (signal.aborted) {
       const agent = failure.agent === "may-run" ? failure.agent : await agentOfEarlierTries(site, runLabel, signal);
       const evidence = { isStopped: isStopped(signal), mayContinue: mayContinue(ctx.config) };
-      return withEvidence(cancelledResult(signal.reason), agent, evidence, redactor);
+      return told(withEvidence(cancelledResult(signal.reason), agent, evidence, redactor));
     }
     log.say("stderr", failure.message);
-    return bootstrapResult(failure, mayContinue(ctx.config), redactor);
+    return told(bootstrapResult(failure, mayContinue(ctx.config), redactor));
   } finally {
     await site?.close(signal.aborted && isLeaseLoss(signal));
     await log.settled();

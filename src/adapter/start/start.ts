@@ -1,6 +1,7 @@
 import { type EngineView, isForbidden, type Pod, podFacts } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
+import { publishDecision, publishStart } from "../diagnostics.ts";
 import { BootstrapError } from "../errors.ts";
 import { eventTo, type TellEvent } from "../host/callbacks.ts";
 import { taskIdOf } from "../job/environment.ts";
@@ -63,16 +64,18 @@ export async function start<Config extends BaseConfig, Verdict extends AgentVerd
       waitsFor: (text, payload) => {
         log.say("stdout", text);
         event("k8s.waiting", text, payload);
+        publishStart({ type: "decision", decision: "wait", code: null });
       },
     };
     while (true) {
       const say = (text: string) => log.say("stdout", text);
       await deleteUndeleted({ engine, namespace, ownership: site.ownership, signal, say }, agentKey);
-      const passage = await passGuard(guard);
+      const passage = await publishDecision(passGuard(guard));
       if (passage.kind === "adopt" && (await isHalfCreated(guard, passage))) continue;
       const started =
         passage.kind === "adopt" ? await tryToAdopt(input, guard, passage) : await launchFresh(input, guard, sessionId);
       if (started === null) continue;
+      publishStart({ type: "started", run: started.run, isAdopted: started.adopted });
       if (started.run.uid !== null) processState().active.add(started.run.uid);
       return started;
     }

@@ -1,5 +1,6 @@
 import { describeGap, type GapFacts } from "./gap.ts";
 import { type LinePlace, positionPrefix } from "./line-place.ts";
+import { publishLines } from "./log-channel.ts";
 import type { TimedLine } from "./log-read.ts";
 import type { LogGap, LogGapReason, LogLine, LogOptions, LogRestart, LogSource } from "./types.ts";
 
@@ -43,6 +44,7 @@ export class Delivery {
   unfinished: TimedLine | null = null;
   #batch: LogLine[] = [];
   #hasToldLimit = false;
+  #publishedBytes = 0;
   #lastTime: string | null = null;
   #restartCount: number;
   /** Of the last line: which of the lines of its time it is, and what its position begins with. */
@@ -71,6 +73,7 @@ export class Delivery {
     const batch = this.#batch;
     const isEmpty = batch.length === 0;
     if (!isEmpty) this.#batch = [];
+    if (!isEmpty) this.#publish(batch.length);
     const room = isEmpty ? undefined : this.#sink.lines(batch);
     if (!this.isLimited || this.#hasToldLimit) return room;
     this.#hasToldLimit = true;
@@ -91,7 +94,9 @@ export class Delivery {
       this.gap("limit_reached", { certain: true });
       return null;
     }
-    await this.#sink.lines([this.#toLine(unfinished, false)]);
+    const line = this.#toLine(unfinished, false);
+    this.#publish(1);
+    await this.#sink.lines([line]);
     return unfinished;
   }
 
@@ -115,6 +120,12 @@ export class Delivery {
     this.#restartCount = restartCount;
     this.#ordinal = 0;
     this.#prefix = "";
+  }
+
+  #publish(lines: number): void {
+    const bytes = this.stats.bytes - this.#publishedBytes;
+    this.#publishedBytes = this.stats.bytes;
+    publishLines(this.#source, lines, bytes);
   }
 
   #reachesLimit({ bytes }: TimedLine): boolean {

@@ -4,6 +4,7 @@ import type { LogOptions, LogSource } from "./types.ts";
 
 export { containerView } from "./container-view.ts";
 export type { LogStats } from "./delivery.ts";
+export type { LogMessage } from "./log-channel.ts";
 export type { LogTransport } from "./log-read.ts";
 export { LogStream } from "./log-stream.ts";
 export type {

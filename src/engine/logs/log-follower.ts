@@ -9,11 +9,13 @@ import {
   NEW_HISTORY,
   nextInstance,
   podSeen,
+  type ReadOutcome,
   restOfInstance,
 } from "./follow-history.ts";
 import { nextStep } from "./follow-policy.ts";
 import { headGap, isAdjacent } from "./gap.ts";
 import { placeAfter } from "./line-place.ts";
+import { publishRead } from "./log-channel.ts";
 import { LogPosition } from "./log-position.ts";
 import { type LogTransport, readLog, type TimedLine } from "./log-read.ts";
 import { requestFor, startOf } from "./log-request.ts";
@@ -40,6 +42,7 @@ export class LogFollower {
   /** The rest of an instance that was started again is being read. */
   #previous = false;
   #firstAnsweredAt: number | null = null;
+  #endOfLastRead: ReadOutcome["end"] | null = null;
   /** Of the last read, if it was refused. */
   #error: unknown = null;
 
@@ -169,6 +172,7 @@ export class LogFollower {
     const unsubscribe = this.#source.onChange(() => quiet.check());
     let serverTime: number | null = null;
     this.stats.reads++;
+    publishRead(this.#source, this.stats.reads, this.#endOfLastRead);
     const request = requestFor(this.#source, this.#options, {
       follow,
       view,
@@ -213,6 +217,7 @@ export class LogFollower {
     this.stats.repeated += result.repeated;
     this.#error = result.error;
     this.#history = afterRead(this.#history, outcome, performance.now());
+    this.#endOfLastRead = outcome.end;
     if (outcome.end === "refused") return;
     this.#position.readEnded(outcome.end === "clean" && outcome.caughtUp && !outcome.unfinished);
     if (unfinished === null) return;

@@ -44,6 +44,9 @@ export function jobKeyOfPod(pod: Pod): string | null {
   return owner?.kind === "Job" ? `${pod.metadata.namespace}/${owner.name}` : null;
 }
 
+/** Of all engines: their runs are told apart by it. */
+let runs = 0;
+
 /** Brings each change of the two caches and of their watches to the runs that it is about. */
 export class RunRegistry implements RecordHost {
   readonly cluster: Cluster;
@@ -61,7 +64,6 @@ export class RunRegistry implements RecordHost {
   /** Until its watches are heard of. */
   readonly #noTrust = noTrust(performance.now());
   readonly #stopped = new AbortController();
-  #serial = 0;
 
   constructor({ cluster, bus, server, jobs, pods, labels, policy, report }: RegistryOptions) {
     this.cluster = cluster;
@@ -101,8 +103,9 @@ export class RunRegistry implements RecordHost {
   /** A run that is registered before its Job's create request leaves: the watch may be faster than the answer. */
   expect(namespace: string, jobName: string, policy?: Partial<RunPolicy>): Launching {
     const record = this.#record(namespace, jobName, null, policy, true);
+    const since = performance.now();
     const bind = (job: Job) => {
-      record.publish("followed", { how: "launch" });
+      record.publish("followed", { how: "launch", since });
       record.bind(job);
       this.#checkDeleted(record);
     };
@@ -111,7 +114,7 @@ export class RunRegistry implements RecordHost {
 
   attach(namespace: string, jobName: string, uid: string | null, policy?: Partial<RunPolicy>): Run {
     const record = this.#record(namespace, jobName, uid, policy, false);
-    record.publish("followed", { how: "attach" });
+    record.publish("followed", { how: "attach", since: performance.now() });
     this.#seed(record, uid);
     if (record.job === null) void this.#confirm(record);
     else this.#checkOnePod(record, record.job);
@@ -157,8 +160,8 @@ export class RunRegistry implements RecordHost {
     policy: Partial<RunPolicy> | undefined,
     isLaunching: boolean,
   ): RunRecord {
-    this.#serial += 1;
-    const ref = { id: `${namespace}/${jobName}#${this.#serial}`, namespace, jobName, uid };
+    runs += 1;
+    const ref = { id: `${namespace}/${jobName}#${runs}`, namespace, jobName, uid };
     const record = new RunRecord(this, ref, resolvePolicy(policy, this.#policy), isLaunching);
     this.keep(record);
     return record;

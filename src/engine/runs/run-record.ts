@@ -172,6 +172,7 @@ export class RunRecord implements LoggedRun {
   close(error: Error): void {
     if (this.closed.aborted) return;
     this.#clear();
+    this.publish("released", undefined);
     this.#closing.abort(error);
   }
 

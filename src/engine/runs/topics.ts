@@ -14,8 +14,8 @@ export interface RunRef {
 
 /** What happens to a run, and what is told of it. */
 export interface RunEvents {
-  /** It is followed from now on: it was launched here, or attached to. */
-  followed: { how: "launch" | "attach" };
+  /** It is followed: it was launched here, or attached to. `since`: monotonic milliseconds, before the create request left. */
+  followed: { how: "launch" | "attach"; since: number };
   /** Readable progress, each state once. */
   phase: PhaseChange;
   /** The log of an awaited container can be read. */
@@ -26,6 +26,8 @@ export interface RunEvents {
   terminated: RunEnd;
   /** Job and pods are deleted. */
   gone: undefined;
+  /** It is not followed any more: `release()`, or its engine was stopped. The last event of a run. */
+  released: undefined;
   /** `job()` or `pod()` may have changed. */
   change: undefined;
   /** Lines of its log are, or may be, missing. */

@@ -6,10 +6,12 @@ import {
   PeriodicExportingMetricReader,
 } from "@opentelemetry/sdk-metrics";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { RunEngine } from "../../../src/engine/index.ts";
 import { observeEngines } from "../../../src/metrics/index.ts";
 import { type MetricsServer, serveMetrics } from "../../../src/metrics/server.ts";
+import { crash, run as startRun, startWorld, testDefinition } from "../adapter/world.ts";
 import { kubeConfigOf } from "../engine/harness.ts";
 
 const labels = { app: "metrics" };
@@ -70,6 +72,7 @@ test("runs, requests and watches are counted, and gauges say how it stands", asy
   expect(await value('k8s_run_informer_requests_total{verb="create",resource="jobs",code="201"}')).toBe(3);
   expect(await value('k8s_run_informer_cache_objects{resource="pods"}')).toBe(3);
   expect(await value('k8s_run_informer_watch_open{resource="jobs"}')).toBe(1);
+  expect(await value("k8s_run_informer_launches_waiting")).toBe(0);
   const { text } = await scrape();
   expect(text).toMatch(/k8s_run_informer_run_start_duration_count 3/);
   expect(text).toMatch(/k8s_run_informer_request_duration_bucket/);
@@ -111,4 +114,60 @@ test("a program's own OpenTelemetry SDK gets the same, and nothing after the end
   expect(names()).toEqual(expect.arrayContaining(["k8s_run_informer.runs.ended", "k8s_run_informer.run.duration"]));
   stop();
   await provider.shutdown();
+});
+
+test("of logs: the bytes of their lines, and requests after the first by what ended the one before", async () => {
+  k8s.addProgram("main", async function* ({ sleep }) {
+    yield "東京";
+    await sleep(1e9, { interruptible: true });
+    return 0;
+  });
+  await using engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: "agents", labels });
+  const run = await engine.launch(job("told", "wait"));
+  const lines = run.logs({ container: "main" })[Symbol.asyncIterator]();
+  expect((await lines.next()).value?.text).toBe("東京");
+  expect(await value("k8s_run_informer_log_bytes_total")).toBe(6);
+  expect(k8s.faults.cutOpenLogs({ how: "reset" })).toBe(1);
+  const end = lines.next();
+  await expect.poll(() => value('k8s_run_informer_log_reconnects_total{cause="broken"}')).toBe(1);
+  await run.delete({ gracePeriodSeconds: 0 });
+  await end;
+  // What was read before the cut is not counted again.
+  expect(await value("k8s_run_informer_log_bytes_total")).toBe(6);
+});
+
+test("of the adapter: what the guard decided, adoptions, results by code and their cost", async () => {
+  const world = await startWorld();
+  try {
+    const finish = Promise.withResolvers<void>();
+    world.agents.set("ada", async function* () {
+      yield '{"text":"hello"}';
+      await finish.promise;
+      yield '{"done":true,"ok":true}';
+      return 0;
+    });
+    const adapter = createK8sAdapter(testDefinition().definition, { env: world.env });
+    const begin = (taskId: string) =>
+      startRun(world, adapter, { agentId: "ada", taskId, config: { concurrencyPolicy: "block" } });
+    const first = begin("task-1");
+    await first.logged("hello");
+    expect((await begin("task-2").result).errorCode).toBe("k8s_concurrent_run_blocked");
+    await crash(first);
+    const second = begin("task-1");
+    await second.logged("Reattaching");
+    finish.resolve();
+    expect((await second.result).errorMessage).toBeUndefined();
+
+    const decision = (decision: string, code = "none") =>
+      value(`k8s_run_informer_guard_decisions_total{decision="${decision}",code="${code}"}`);
+    expect(await decision("start")).toBe(1);
+    expect(await decision("adopt")).toBe(1);
+    expect(await decision("refuse", "k8s_concurrent_run_blocked")).toBe(1);
+    expect(await value("k8s_run_informer_adoptions_total")).toBe(1);
+    expect(await value('k8s_run_informer_results_total{code="none"}')).toBe(1);
+    expect(await value('k8s_run_informer_results_total{code="cancelled"}')).toBe(1);
+    expect(await value("k8s_run_informer_cost_total")).toBe(0.5);
+  } finally {
+    await world.stop();
+  }
 });
