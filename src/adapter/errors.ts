@@ -6,23 +6,30 @@ export class ConfigError extends Error {
   /** As JSON, shortened; values of keys that may hold credentials are not shown. */
   readonly got: string;
   readonly expected: string;
+  /** This key's part of the message. */
+  readonly problem: string;
+  #others: readonly ConfigError[] = [];
+
   constructor(key: string, got: unknown, expected: string) {
     const shown = /(^|\.)env(\.|$)|token|secret|password|api_?key/i.test(key) ? typeof got : describe(got);
-    super(`${key}: expected ${expected}, got ${shown}`);
+    const problem = `${key}: expected ${expected}, got ${shown}`;
+    super(problem);
     this.key = key;
     this.got = shown;
     this.expected = expected;
+    this.problem = problem;
   }
-}
 
-/** Several keys are wrong: said together, so that they are put right in one go. */
-export class ConfigErrors extends Error {
-  override readonly name = "ConfigErrors";
-  readonly code = "k8s_config_invalid";
-  readonly errors: readonly ConfigError[];
-  constructor(errors: readonly ConfigError[]) {
-    super(errors.map(({ message }) => message).join("; "));
-    this.errors = errors;
+  /** One for each key that is wrong, this one first. */
+  get all(): readonly ConfigError[] {
+    return [this, ...this.#others];
+  }
+
+  /** Says in its message what else is wrong, so that all is put right in one go. */
+  and(others: readonly ConfigError[]): this {
+    this.#others = others;
+    this.message = this.all.map(({ problem }) => problem).join("; ");
+    return this;
   }
 }
 

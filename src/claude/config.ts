@@ -22,7 +22,7 @@ export interface ClaudeConfig extends BaseConfig {
   readonly isBedrock: boolean;
 }
 
-/** @throws ConfigError, ConfigErrors */
+/** @throws ConfigError */
 export function parseClaudeConfig(raw: Record<string, unknown>): ClaudeConfig {
   const read = new ConfigReader(raw);
   const { base, ...own } = readAll<OwnConfig & { base: BaseConfig }>({

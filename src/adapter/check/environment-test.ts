@@ -7,7 +7,7 @@ import { Cluster, isForbidden, isNotFound } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { loadKubeConfig } from "../config/kubeconfig.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
-import { ConfigError, ConfigErrors, reasonOf } from "../errors.ts";
+import { ConfigError, reasonOf } from "../errors.ts";
 import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../job/self-pod.ts";
 import type { ExecuteOptions } from "../run/execute.ts";
 import { shardOf } from "../start/site.ts";
@@ -41,8 +41,7 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
       checks.push(...((await definition.checkEnvironment?.(ctx, config)) ?? []));
     }
   } catch (error) {
-    if (error instanceof ConfigErrors) checks.push(...error.errors.map(invalid));
-    else checks.push(error instanceof ConfigError ? invalid(error) : unreachable(error));
+    checks.push(...(error instanceof ConfigError ? error.all.map(invalid) : [unreachable(error)]));
   } finally {
     await cluster?.close().catch(() => undefined);
   }
@@ -79,8 +78,8 @@ async function inThePod<Config extends BaseConfig, Verdict extends AgentVerdict>
   ];
 }
 
-function invalid({ key, message }: ConfigError): Check {
-  return { code: "k8s_config_invalid", level: "error", message, hint: `Change \`${key}\`.` };
+function invalid({ key, problem }: ConfigError): Check {
+  return { code: "k8s_config_invalid", level: "error", message: problem, hint: `Change \`${key}\`.` };
 }
 
 function unreachable(error: unknown): Check {

@@ -1,9 +1,9 @@
 import { define, isRecord } from "../../json/json-object.ts";
-import { ConfigError, ConfigErrors } from "../errors.ts";
+import { ConfigError } from "../errors.ts";
 
 /**
  * Calls every reader, also after one that throws, so that all keys that are wrong are said at once.
- * @throws ConfigError of the one key that is wrong, ConfigErrors of several
+ * @throws ConfigError of the first, with the others in `all` and in its message
  */
 export function readAll<T extends object>(readers: { readonly [Key in keyof T]: () => T[Key] }): T {
   const values: Partial<T> = {};
@@ -12,13 +12,12 @@ export function readAll<T extends object>(readers: { readonly [Key in keyof T]: 
     try {
       values[key] = readers[key]();
     } catch (error) {
-      if (error instanceof ConfigErrors) errors.push(...error.errors);
-      else if (error instanceof ConfigError) errors.push(error);
-      else throw error;
+      if (!(error instanceof ConfigError)) throw error;
+      errors.push(...error.all);
     }
   }
   const [first, ...others] = errors;
-  if (first !== undefined) throw others.length === 0 ? first : new ConfigErrors(errors);
+  if (first !== undefined) throw first.and(others);
   return values as T;
 }
 

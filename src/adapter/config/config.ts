@@ -83,7 +83,7 @@ const DEFAULT_API_OUTAGE_SECONDS = 600;
 /**
  * Reads the shared keys. The host's form writes 0 and "" into fields that were left empty, so both mean "not set".
  *
- * @throws ConfigError, ConfigErrors
+ * @throws ConfigError
  */
 export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
   const read = new ConfigReader(raw);

@@ -1,5 +1,5 @@
 import { ApiError, isForbidden, isRetryable, isUnauthorized, KubeConfigError } from "../../engine/index.ts";
-import { BootstrapError, ConfigError, ConfigErrors, reasonOf } from "../errors.ts";
+import { BootstrapError, ConfigError, reasonOf } from "../errors.ts";
 import { RunSecretTooLargeError } from "../job/manifest.ts";
 import { SelfPodError } from "../job/self-pod.ts";
 
@@ -8,8 +8,7 @@ export function toBootstrapError(error: unknown): BootstrapError {
   if (error instanceof BootstrapError) return error;
   const failure = (code: string, family: BootstrapError["family"]) =>
     new BootstrapError({ code, family, message: reasonOf(error), cause: error });
-  if (error instanceof ConfigError || error instanceof ConfigErrors || error instanceof KubeConfigError)
-    return failure("k8s_config_invalid", null);
+  if (error instanceof ConfigError || error instanceof KubeConfigError) return failure("k8s_config_invalid", null);
   if (error instanceof SelfPodError) return failure("k8s_self_pod_unavailable", null);
   if (error instanceof RunSecretTooLargeError) return failure("k8s_prompt_secret_create_failed", null);
   if (isForbidden(error) || isUnauthorized(error)) {

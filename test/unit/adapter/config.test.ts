@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import { ConfigReader } from "../../../src/adapter/config/config-reader.ts";
-import { ConfigError, ConfigErrors } from "../../../src/adapter/errors.ts";
+import { ConfigError } from "../../../src/adapter/errors.ts";
 
 function rejection(raw: Record<string, unknown>): ConfigError {
   try {
@@ -204,7 +204,7 @@ test("a refused value of a variable is not shown", () => {
 
 test("all keys that are wrong are said at once, each with what it got", () => {
   const read = () => parseBaseConfig({ timeoutSec: "soon", namespace: "No Name", env: [], concurrencyPolicy: "maybe" });
-  expect(read).toThrow(ConfigErrors);
+  expect(read).toThrow(ConfigError);
   expect(read).toThrow(
     'namespace: expected the name of a namespace, got "No Name"; timeoutSec: expected a number, got "soon"; ' +
       "env: expected an object of texts, got object; " +

@@ -98,26 +98,58 @@ describe("schema", () => {
   const { fields } = configSchema();
   const keys = fields.map((each) => each.key);
 
-  test("the fields of the adapter of old come first, in its order", () => {
-    expect(keys.slice(0, 17)).toEqual([
-      "maxTurnsPerRun",
-      "dangerouslySkipPermissions",
-      "serviceAccountName",
-      "namespace",
-      "image",
-      "imagePullPolicy",
-      "kubeconfig",
-      "ttlSecondsAfterFinished",
-      "retainJobs",
-      "reattachOrphanedJobs",
-      "resources.requests.cpu",
-      "resources.requests.memory",
-      "resources.limits.cpu",
-      "resources.limits.memory",
-      "nodeSelector",
-      "tolerations",
-      "labels",
-    ]);
+  test("what operators need comes first, and above all what happens when another run is active", () => {
+    expect(fields[0]).toMatchObject({
+      key: "concurrencyPolicy",
+      label: "When another run of this agent is active",
+      options: [{ label: "Wait for its end (default)", value: "" }, ...new Array(3).fill(expect.anything())],
+    });
+    expect(keys.slice(1, 4)).toEqual(["image", "namespace", "kubeconfig"]);
+    const shown = fields.filter(({ meta }) => meta === undefined);
+    expect(shown.length).toBeLessThanOrEqual(16);
+    expect(keys.indexOf("advanced")).toBeGreaterThan(keys.indexOf(shown.at(-2)?.key ?? ""));
+  });
+
+  test("what is shown on a condition names a field that is there, and compares texts, as the host does", () => {
+    for (const { key, meta } of fields) {
+      if (meta === undefined) continue;
+      expect(meta, key).toEqual({
+        visibleWhen: { key: expect.stringMatching(/^(advanced|enableDocker)$/), value: "true" },
+      });
+    }
+    expect(keys).toEqual(expect.arrayContaining(["advanced", "enableDocker"]));
+  });
+
+  test("the fields of the former adapter are all there", () => {
+    expect(keys).toEqual(
+      expect.arrayContaining([
+        "maxTurnsPerRun",
+        "dangerouslySkipPermissions",
+        "serviceAccountName",
+        "namespace",
+        "image",
+        "imagePullPolicy",
+        "kubeconfig",
+        "ttlSecondsAfterFinished",
+        "retainJobs",
+        "reattachOrphanedJobs",
+        "resources.requests.cpu",
+        "resources.requests.memory",
+        "resources.limits.cpu",
+        "resources.limits.memory",
+        "nodeSelector",
+        "tolerations",
+        "labels",
+      ]),
+    );
+  });
+
+  test("a default that is shown is in force, and stands in the label", () => {
+    for (const { key, label, default: shown } of fields) {
+      if (typeof shown !== "number") continue;
+      expect(label, key).toContain(`(${shown})`);
+      expect(parseClaudeConfig({}), key).toMatchObject({ [key]: shown });
+    }
   });
 
   test.each([
@@ -148,7 +180,7 @@ describe("schema", () => {
         each.default ?? (each.type === "select" ? each.options?.[0]?.value : implied[each.type]),
       ]),
     );
-    expect(parseClaudeConfig(written)).toEqual({ ...parseClaudeConfig({}), maxTurnsPerRun: 1000 });
+    expect(parseClaudeConfig(written)).toEqual({ ...parseClaudeConfig({}), environmentProbe: false });
   });
 
   test("selects start with an empty option; every option can be read", () => {

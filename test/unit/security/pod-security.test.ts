@@ -111,7 +111,7 @@ describe("restricted Pod Security Standard", () => {
         try {
           pod = podOf({ raw });
         } catch (error) {
-          expect((error as Error).name).toMatch(/^ConfigErrors?$/);
+          expect((error as Error).name).toMatch(/^ConfigError$/);
           return;
         }
         expect(violations(pod)).toEqual([]);
@@ -179,7 +179,7 @@ describe("restricted Pod Security Standard", () => {
         try {
           pod = podOf({ raw: { podPatch: { spec: patch } } });
         } catch (error) {
-          expect((error as Error).name).toMatch(/^ConfigErrors?$/);
+          expect((error as Error).name).toMatch(/^ConfigError$/);
           return;
         }
         accepted += 1;
