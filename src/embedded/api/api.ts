@@ -1,6 +1,6 @@
 import { SleepAbortedError } from "../clock.ts";
 import { type RequestInfo, requestInfo } from "../objects/request-info.ts";
-import { RESOURCES } from "../objects/resources.ts";
+import { isCustom, type ResourceName, typeOf } from "../objects/resources.ts";
 import { internalError, methodNotAllowed, StatusError } from "../objects/status-error.ts";
 import { review } from "./access-review.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
@@ -56,7 +56,7 @@ export async function handleRequest(
 async function route(context: ApiContext, exchange: Exchange, request: RequestInfo, user: User): Promise<void> {
   const { resource, stored, subresource, name } = request;
   if (resource === undefined) {
-    answerPath(exchange, request);
+    answerPath(context, exchange, request);
     return;
   }
   const manager = request.query.get("fieldManager") || managerOf(exchange.headers["user-agent"]);
@@ -71,8 +71,14 @@ async function route(context: ApiContext, exchange: Exchange, request: RequestIn
     sendJson(exchange, 201, reviewed);
     return;
   }
+  const definition = isCustom(stored) ? context.store.get("customresourcedefinitions", "", stored) : undefined;
+  const hasStatus = typeOf(stored).hasStatus ?? true;
+  if ((isCustom(stored) && definition === undefined) || (subresource === "status" && !hasStatus)) {
+    sendText(exchange, 404, "404 page not found\n");
+    return;
+  }
   const call: ObjectRequest = { request, exchange, user, resource: stored, manager };
-  const needsNamespace = RESOURCES[stored].namespaced && request.namespace === undefined;
+  const needsNamespace = typeOf(stored).namespaced && request.namespace === undefined;
   if (subresource !== undefined && subresource !== "status") return routeSubresource(context, call);
   switch (request.verb) {
     case "get":
@@ -113,12 +119,14 @@ function routeSubresource(context: ApiContext, call: ObjectRequest): Promise<voi
   throw new StatusError(404, "NotFound", "the server could not find the requested resource", {});
 }
 
-function answerPath(exchange: Exchange, { method, path }: RequestInfo): void {
+function answerPath({ store }: ApiContext, exchange: Exchange, { method, path }: RequestInfo): void {
   if (path === "/readyz" || path === "/livez" || path === "/healthz") {
     sendText(exchange, 200, "ok");
     return;
   }
-  const body = discover(path, String(exchange.headers[":authority"] ?? exchange.headers.host ?? ""));
+  const host = String(exchange.headers[":authority"] ?? exchange.headers.host ?? "");
+  const custom = store.list("customresourcedefinitions").map(({ metadata }) => metadata.name as ResourceName);
+  const body = discover(path, host, custom);
   if (body === undefined || method !== "GET") sendText(exchange, 404, "404 page not found\n");
   else sendJson(exchange, 200, body);
 }

@@ -1,7 +1,7 @@
 import { isRecord } from "../../json/json-object.ts";
 import type { NewObject } from "../objects/objects.ts";
 import { QUANTITY } from "../objects/quantity.ts";
-import { apiVersionOf, qualifiedKind, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { apiVersionOf, qualifiedKind, type ResourceName, typeOf } from "../objects/resources.ts";
 import { badRequest } from "../objects/status-error.ts";
 
 type Fields = Record<string, unknown>;
@@ -11,7 +11,7 @@ const MICRO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$/;
 
 /** Throws `StatusError` 400 when a field has a type that Go could not decode, which is no 422 on the real server either. */
 export function validateTypes(resource: ResourceName, object: unknown): asserts object is NewObject {
-  const { kind, version } = RESOURCES[resource];
+  const { kind, version } = typeOf(resource);
   const fail = (got: unknown, field: string, wanted: string) => {
     const what = Array.isArray(got) ? "array" : got === null ? "null" : typeof got === "boolean" ? "bool" : typeof got;
     return badRequest(

@@ -1,6 +1,6 @@
 import { itemJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
-import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { apiVersionOf, type ResourceName, typeOf } from "../objects/resources.ts";
 import { matches } from "../objects/selectors.ts";
 import { badRequest, expired, StatusError } from "../objects/status-error.ts";
 import type { ObjectStore } from "../store/store.ts";
@@ -122,7 +122,7 @@ export class Lister {
 
 /** The pieces of the body of a list, with `"items":null` if `isNull`; each item is a slice of its object's one serialisation. */
 export function listBody({ resource, items, metadata }: Page, isNull = false): Buffer[] {
-  const { kind } = RESOURCES[resource];
+  const { kind } = typeOf(resource);
   const head = `{"kind":"${kind}List","apiVersion":"${apiVersionOf(resource)}","metadata":${JSON.stringify(metadata)},"items":`;
   if (isNull) return [Buffer.from(`${head}null}\n`)];
   const pieces: Buffer[] = [Buffer.from(`${head}[`)];

@@ -3,7 +3,7 @@ import type { ListEndFault, OpenWatch, WatchFrameFault } from "../faults/targets
 import { objectJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import type { RequestInfo } from "../objects/request-info.ts";
-import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { apiVersionOf, type ResourceName, typeOf } from "../objects/resources.ts";
 import type { ObjectSelector } from "../objects/selectors.ts";
 import { StatusError } from "../objects/status-error.ts";
 import type { WatchEventType, WatchListener } from "../store/watch-cache.ts";
@@ -311,7 +311,7 @@ const BOOKMARK_FIELDS: Readonly<Partial<Record<ResourceName, Record<string, unkn
 function bookmarkJson(resource: ResourceName, resourceVersion: number, initialEventsEnd: boolean): Buffer {
   return Buffer.from(
     JSON.stringify({
-      kind: RESOURCES[resource].kind,
+      kind: typeOf(resource).kind,
       apiVersion: apiVersionOf(resource),
       metadata: {
         resourceVersion: String(resourceVersion),

@@ -2,7 +2,7 @@ import { cloneJson, isRecord } from "../../json/json-object.ts";
 import { applyDefaults } from "../objects/defaults.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
 import { applyPatch } from "../objects/patch.ts";
-import { apiVersionOf, qualifiedResource, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { apiVersionOf, qualifiedResource, type ResourceName, typeOf } from "../objects/resources.ts";
 import { badRequest, invalid, modified, notFound, resourceDetails, StatusError } from "../objects/status-error.ts";
 import { validateUpdate } from "../objects/validation.ts";
 import { podOf } from "../objects/workloads.ts";
@@ -22,7 +22,7 @@ const ORPHAN_WARNING =
 /** POST to a collection. */
 export async function createObject(context: ApiContext, call: ObjectRequest): Promise<void> {
   const { request, exchange, resource, manager } = call;
-  const body = parseBody(RESOURCES[resource].kind, exchange.headers["content-type"], await exchange.readBody());
+  const body = parseBody(typeOf(resource).kind, exchange.headers["content-type"], await exchange.readBody());
   validateTypes(resource, body);
   const object = inNamespace(resource, body, request.namespace);
   if (object.metadata?.resourceVersion) throw badRequest("resourceVersion should not be set on objects to be created");
@@ -37,7 +37,7 @@ export async function createObject(context: ApiContext, call: ObjectRequest): Pr
 export async function updateObject(context: ApiContext, call: ObjectRequest): Promise<void> {
   const { request, exchange, resource, manager } = call;
   const name = request.name ?? "";
-  const body = parseBody(RESOURCES[resource].kind, exchange.headers["content-type"], await exchange.readBody());
+  const body = parseBody(typeOf(resource).kind, exchange.headers["content-type"], await exchange.readBody());
   validateTypes(resource, body);
   const wanted = inNamespace(resource, body, request.namespace);
   if (wanted.metadata?.name !== name) {
@@ -47,13 +47,13 @@ export async function updateObject(context: ApiContext, call: ObjectRequest): Pr
   }
   const current = context.store.get(resource, request.namespace, name);
   if (current === undefined) {
-    if (!RESOURCES[resource].createdByUpdate || request.subresource !== undefined) throw notFound(resource, name);
+    if (!typeOf(resource).createdByUpdate || request.subresource !== undefined) throw notFound(resource, name);
     // What names a uid was there and is gone: etcd3 `GuaranteedUpdate` checks it against an empty object.
     if (wanted.metadata.uid) throw uidConflict(resource, name, wanted.metadata.uid, "");
     sendObject(exchange, 201, context.store.create(resource, wanted, { manager }));
     return;
   }
-  if (RESOURCES[resource].updateNeedsVersion && !wanted.metadata.resourceVersion) {
+  if (typeOf(resource).updateNeedsVersion && !wanted.metadata.resourceVersion) {
     const message = "Invalid value: 0: must be specified for an update";
     throw invalid(resource, name, [{ reason: "FieldValueInvalid", message, field: "metadata.resourceVersion" }]);
   }
@@ -67,7 +67,7 @@ export async function patchObject(context: ApiContext, call: ObjectRequest): Pro
   const contentType = (exchange.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
   const bytes = await exchange.readBody();
   const apply = contentType.startsWith("application/apply-patch");
-  const patch = parseBody(RESOURCES[resource].kind, "application/json", bytes);
+  const patch = parseBody(typeOf(resource).kind, "application/json", bytes);
   const current = context.store.get(resource, request.namespace, name);
   const operation = apply ? "Apply" : "Update";
   if (current === undefined) {
@@ -138,9 +138,10 @@ function merge(resource: ResourceName, current: StoredObject, wanted: NewObject,
   if (isStatus) return { ...current, metadata, status: wanted.status };
   applyDefaults(resource, wanted);
   const { kind: _kind, apiVersion: _apiVersion, metadata: _metadata, ...rest } = wanted;
-  const hasStatus = RESOURCES[resource].hasGeneration || current.status !== undefined;
+  const type = typeOf(resource);
+  const hasStatus = type.hasStatus ?? (type.hasGeneration || current.status !== undefined);
   return {
-    kind: RESOURCES[resource].kind,
+    kind: typeOf(resource).kind,
     apiVersion: apiVersionOf(resource),
     metadata,
     ...rest,
@@ -255,7 +256,7 @@ function isDryRun(query: URLSearchParams): boolean {
 }
 
 function inNamespace(resource: ResourceName, object: NewObject, namespace: string | undefined): NewObject {
-  if (!RESOURCES[resource].namespaced) return object;
+  if (!typeOf(resource).namespaced) return object;
   const given = object.metadata?.namespace;
   if (given && given !== namespace) {
     throw badRequest("the namespace of the provided object does not match the namespace sent on the request");

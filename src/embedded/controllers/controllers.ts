@@ -17,6 +17,7 @@ import { seededRandom } from "../random.ts";
 import { ApiGate } from "../store/api-gate.ts";
 import { EventRecorder, type EventsOption } from "../store/event-recorder.ts";
 import type { ObjectStore } from "../store/store.ts";
+import { DefinitionController } from "./definition-controller.ts";
 import { GarbageCollector } from "./garbage-collector.ts";
 import { JobController } from "./job-controller.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -100,9 +101,11 @@ export function startControllers(options: ControllersOptions): Controllers {
   const jobController = new JobController({ store, clock, delays, events, gate });
   const ttlController = new TtlController(store, clock, gate);
   const taintController = new TaintController(store, clock, gate);
+  const definitionController = new DefinitionController(store);
   const garbageCollector = new GarbageCollector(store, clock, delays, gate);
   const unsubscribe = store.subscribe((event) => {
     if (event.resource === "events") return;
+    definitionController.handle(event);
     garbageCollector.handle(event);
     jobController.handle(event);
     if (event.resource === "jobs") ttlController.handle(event);

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
 import type { Delays } from "../kubelet/delays.ts";
 import type { OwnerReference, StoredObject } from "../objects/objects.ts";
-import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { apiVersionOf, RESOURCE_NAMES, type ResourceName, typeOf } from "../objects/resources.ts";
 import { StatusError } from "../objects/status-error.ts";
 import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
@@ -11,7 +11,7 @@ const foregroundFinalizer = "foregroundDeletion";
 
 /** Owner kind (`batch/v1 Job`) → resource, to look an owner up. */
 const resourceOfKind = new Map<string, ResourceName>(
-  Object.values(RESOURCES).map(({ name, kind }) => [`${apiVersionOf(name)} ${kind}`, name]),
+  RESOURCE_NAMES.map((name) => [`${apiVersionOf(name)} ${typeOf(name).kind}`, name]),
 );
 
 /** Deletes what the owner of which is gone, and finishes foreground deletions once the dependents are gone. */

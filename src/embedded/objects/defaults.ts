@@ -1,4 +1,5 @@
 import { isRecord } from "../../json/json-object.ts";
+import { defaultDefinition } from "./custom-resources.ts";
 import { type Fields, fields } from "./field-errors.ts";
 import type { NewObject } from "./objects.ts";
 import type { ResourceName } from "./resources.ts";
@@ -28,6 +29,9 @@ export function applyDefaults(resource: ResourceName, object: NewObject): void {
     case "priorityclasses":
       object.value ??= 0;
       object.preemptionPolicy ??= "PreemptLowerPriority";
+      break;
+    case "customresourcedefinitions":
+      object.spec = defaultDefinition(fields(object.spec));
       break;
     case "namespaces":
       object.spec = { finalizers: ["kubernetes"], ...fields(object.spec) };

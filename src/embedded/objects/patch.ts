@@ -1,6 +1,6 @@
 import { cloneJson, define, equalJson, isRecord } from "../../json/json-object.ts";
 import { mergePatch, strategicMerge } from "../../json/merge-patch.ts";
-import type { ResourceName } from "./resources.ts";
+import { isCustom, type ResourceName } from "./resources.ts";
 import { badRequest, invalid, StatusError } from "./status-error.ts";
 
 export const PATCH_TYPES = [
@@ -21,16 +21,15 @@ export function applyPatch(resource: ResourceName, name: string, contentType: st
     case "application/merge-patch+json":
       return mergePatch(object, requireObject(patch));
     case "application/strategic-merge-patch+json":
+      if (isCustom(resource)) break;
+      return strategicMerge(object, requireObject(patch));
     case "application/apply-patch+yaml":
       return strategicMerge(object, requireObject(patch));
-    default:
-      throw new StatusError(
-        415,
-        "UnsupportedMediaType",
-        `the body of the request was in an unknown format - accepted media types include: ${PATCH_TYPES.join(", ")}`,
-        {},
-      );
   }
+  // How the lists of a custom resource are merged nobody knows.
+  const types = isCustom(resource) ? PATCH_TYPES.filter((each) => !each.includes("strategic")) : PATCH_TYPES;
+  const message = `the body of the request was in an unknown format - accepted media types include: ${types.join(", ")}`;
+  throw new StatusError(415, "UnsupportedMediaType", message, {});
 }
 
 function requireObject(patch: unknown): Fields {

@@ -1,4 +1,4 @@
-import { RESOURCE_NAMES, RESOURCES, type ResourceName } from "./resources.ts";
+import { type ResourceName, resourceAt } from "./resources.ts";
 
 /** What a request is about, as authorization, counting and faults see it (apiserver `RequestInfo`). */
 export interface RequestInfo {
@@ -23,10 +23,6 @@ const VIRTUAL: ReadonlySet<string> = new Set([
   "authorization.k8s.io/v1/selfsubjectrulesreviews",
   "authentication.k8s.io/v1/selfsubjectreviews",
 ]);
-
-const STORED = new Map<string, ResourceName>(
-  RESOURCE_NAMES.map((name) => [`${RESOURCES[name].group}/${RESOURCES[name].version}/${name}`, name]),
-);
 
 /** `undefined` when the path names a resource that does not exist. */
 export function requestInfo(method: string, url: string): RequestInfo {
@@ -68,7 +64,7 @@ export function requestInfo(method: string, url: string): RequestInfo {
   }
   const [resource = "", name, subresource, ...more] = parts;
   const key = `${group}/${version}/${resource}`;
-  const stored = STORED.get(key);
+  const stored = resourceAt(group, version, resource);
   if ((stored === undefined && !VIRTUAL.has(key)) || more.length > 0) return { ...outside, apiGroup: group };
   return {
     method,

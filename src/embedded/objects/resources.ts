@@ -1,7 +1,8 @@
 /** The kinds that the embedded cluster serves, as discovery (`kubectl api-resources`) describes them. */
 
-export type ResourceName =
+export type BuiltInResource =
   | "configmaps"
+  | "customresourcedefinitions"
   | "events"
   | "jobs"
   | "leases"
@@ -13,8 +14,12 @@ export type ResourceName =
   | "secrets"
   | "serviceaccounts";
 
+/** A kind that a CustomResourceDefinition defines goes by that one's name: `widgets.example.com`. */
+export type ResourceName = BuiltInResource | `${string}.${string}`;
+
 export interface ResourceType {
-  readonly name: ResourceName;
+  /** The plural, as it stands in paths. */
+  readonly name: string;
   readonly kind: string;
   readonly group: string;
   readonly version: string;
@@ -28,10 +33,12 @@ export interface ResourceType {
   readonly createdByUpdate: boolean;
   /** A PUT must name the version that it replaces (the strategy's `AllowUnconditionalUpdate` is false). */
   readonly updateNeedsVersion: boolean;
+  /** Of custom resources: is the status a part of its own? Built-in ones have one where they have a generation. */
+  readonly hasStatus?: boolean;
 }
 
-function type(
-  name: ResourceName,
+export function resourceType(
+  name: string,
   kind: string,
   more: Partial<Omit<ResourceType, "name" | "kind" | "singular">> = {},
 ): ResourceType {
@@ -51,40 +58,79 @@ function type(
   };
 }
 
-export const RESOURCES: Readonly<Record<ResourceName, ResourceType>> = {
-  configmaps: type("configmaps", "ConfigMap", { shortNames: ["cm"] }),
-  events: type("events", "Event", { shortNames: ["ev"] }),
-  jobs: type("jobs", "Job", { group: "batch", categories: ["all"], hasGeneration: true }),
-  leases: type("leases", "Lease", { group: "coordination.k8s.io", createdByUpdate: true, updateNeedsVersion: true }),
-  namespaces: type("namespaces", "Namespace", { namespaced: false, shortNames: ["ns"] }),
-  nodes: type("nodes", "Node", { namespaced: false, shortNames: ["no"] }),
-  persistentvolumeclaims: type("persistentvolumeclaims", "PersistentVolumeClaim", { shortNames: ["pvc"] }),
-  pods: type("pods", "Pod", { shortNames: ["po"], categories: ["all"], hasGeneration: true }),
-  priorityclasses: type("priorityclasses", "PriorityClass", {
+const BUILT_IN: Readonly<Record<BuiltInResource, ResourceType>> = {
+  configmaps: resourceType("configmaps", "ConfigMap", { shortNames: ["cm"] }),
+  events: resourceType("events", "Event", { shortNames: ["ev"] }),
+  customresourcedefinitions: resourceType("customresourcedefinitions", "CustomResourceDefinition", {
+    group: "apiextensions.k8s.io",
+    namespaced: false,
+    shortNames: ["crd", "crds"],
+    categories: ["api-extensions"],
+    hasGeneration: true,
+  }),
+  jobs: resourceType("jobs", "Job", { group: "batch", categories: ["all"], hasGeneration: true }),
+  leases: resourceType("leases", "Lease", {
+    group: "coordination.k8s.io",
+    createdByUpdate: true,
+    updateNeedsVersion: true,
+  }),
+  namespaces: resourceType("namespaces", "Namespace", { namespaced: false, shortNames: ["ns"] }),
+  nodes: resourceType("nodes", "Node", { namespaced: false, shortNames: ["no"] }),
+  persistentvolumeclaims: resourceType("persistentvolumeclaims", "PersistentVolumeClaim", { shortNames: ["pvc"] }),
+  pods: resourceType("pods", "Pod", { shortNames: ["po"], categories: ["all"], hasGeneration: true }),
+  priorityclasses: resourceType("priorityclasses", "PriorityClass", {
     group: "scheduling.k8s.io",
     namespaced: false,
     shortNames: ["pc"],
   }),
-  secrets: type("secrets", "Secret"),
-  serviceaccounts: type("serviceaccounts", "ServiceAccount", { shortNames: ["sa"] }),
+  secrets: resourceType("secrets", "Secret"),
+  serviceaccounts: resourceType("serviceaccounts", "ServiceAccount", { shortNames: ["sa"] }),
 };
 
-export const RESOURCE_NAMES = Object.keys(RESOURCES) as readonly ResourceName[];
+export const RESOURCE_NAMES = Object.keys(BUILT_IN) as readonly BuiltInResource[];
+
+const AT = new Map<string, ResourceName>(
+  RESOURCE_NAMES.map((name) => [`${BUILT_IN[name].group}/${BUILT_IN[name].version}/${name}`, name]),
+);
+
+/** By name. One for all clusters of the process: whether a cluster has the kind, its CustomResourceDefinitions say. */
+const custom = new Map<ResourceName, ResourceType>();
+
+export function defineCustom(name: ResourceName, type: ResourceType): void {
+  custom.set(name, type);
+}
+
+export function isCustom(resource: ResourceName): boolean {
+  return !Object.hasOwn(BUILT_IN, resource);
+}
+
+/** Throws `TypeError` for a resource that nobody has defined. */
+export function typeOf(resource: ResourceName): ResourceType {
+  const type = isCustom(resource) ? custom.get(resource) : BUILT_IN[resource as BuiltInResource];
+  if (type === undefined) throw new TypeError(`unknown resource ${JSON.stringify(resource)}`);
+  return type;
+}
+
+/** The resource at `/apis/group/version/plural`. */
+export function resourceAt(group: string, version: string, plural: string): ResourceName | undefined {
+  const name: ResourceName = `${plural}.${group}`;
+  return custom.get(name)?.version === version ? name : AT.get(`${group}/${version}/${plural}`);
+}
 
 /** `batch/v1` or `v1`. */
 export function apiVersionOf(resource: ResourceName): string {
-  const { group, version } = RESOURCES[resource];
+  const { group, version } = typeOf(resource);
   return group === "" ? version : `${group}/${version}`;
 }
 
 /** `jobs.batch`, `pods`: how error messages name a resource. */
 export function qualifiedResource(resource: ResourceName): string {
-  const { group, name } = RESOURCES[resource];
+  const { group, name } = typeOf(resource);
   return group === "" ? name : `${name}.${group}`;
 }
 
 /** `Job.batch`, `Secret`: how error messages name a kind. */
 export function qualifiedKind(resource: ResourceName): string {
-  const { group, kind } = RESOURCES[resource];
+  const { group, kind } = typeOf(resource);
   return group === "" ? kind : `${kind}.${group}`;
 }

@@ -1,5 +1,5 @@
 import type { StoredObject } from "./objects.ts";
-import { RESOURCES, type ResourceName } from "./resources.ts";
+import { type ResourceName, typeOf } from "./resources.ts";
 import { badRequest } from "./status-error.ts";
 
 export type LabelSelector = (labels: Readonly<Record<string, string>> | undefined) => boolean;
@@ -175,7 +175,7 @@ export function parseFieldSelector(resource: ResourceName, text: string): FieldS
     const [, field = "", operator = "", value = ""] = /^([^=!]*)(==|=|!=)(.*)$/.exec(term) ?? [];
     if (operator === "") throw badRequest(`invalid selector: '${text}'; can't understand '${term}'`);
     const known = field === "metadata.name" || field === "metadata.namespace" || SELECTABLE[resource]?.includes(field);
-    if (!known) throw badRequest(`field label ${JSON.stringify(field)} not supported for ${RESOURCES[resource].kind}`);
+    if (!known) throw badRequest(`field label ${JSON.stringify(field)} not supported for ${typeOf(resource).kind}`);
     const equal = operator !== "!=";
     tests.push((fields) => ((fields[field] ?? "") === value) === equal);
   }

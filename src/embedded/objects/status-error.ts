@@ -1,4 +1,4 @@
-import { qualifiedKind, qualifiedResource, RESOURCES, type ResourceName } from "./resources.ts";
+import { qualifiedKind, qualifiedResource, type ResourceName, typeOf } from "./resources.ts";
 
 export interface StatusCause {
   reason: string;
@@ -65,13 +65,13 @@ export class StatusError extends Error {
 
 /** `details` that name a resource: `{name, group, kind: "jobs"}`. */
 export function resourceDetails(resource: ResourceName, name?: string): StatusDetails {
-  const { group, name: plural } = RESOURCES[resource];
+  const { group, name: plural } = typeOf(resource);
   return { ...(name === undefined ? {} : { name }), ...(group === "" ? {} : { group }), kind: plural };
 }
 
 /** `details` that name a kind: `{name, group, kind: "Job"}`. */
 export function kindDetails(resource: ResourceName, name: string): StatusDetails {
-  const { group, kind } = RESOURCES[resource];
+  const { group, kind } = typeOf(resource);
   return { name, ...(group === "" ? {} : { group }), kind };
 }
 

@@ -1,10 +1,11 @@
 import { equalJson } from "../../json/json-object.ts";
+import { validateDefinition } from "./custom-resources.ts";
 import { type Fields, fields, immutable, push } from "./field-errors.ts";
 import { validateJobSpec, validateJobUpdate } from "./job-validation.ts";
 import { DATA_KEY, DATA_KEY_RULE, validateMetadata, validateName } from "./name-rules.ts";
 import type { NewObject, StoredObject } from "./objects.ts";
 import { validatePodSpec, validatePodUpdate } from "./pod-validation.ts";
-import { RESOURCES, type ResourceName } from "./resources.ts";
+import { type ResourceName, typeOf } from "./resources.ts";
 import { invalid, type StatusCause, StatusError } from "./status-error.ts";
 
 /** What the API server refuses: 400 for values of a wrong type, 422 with one cause for each field that is invalid. */
@@ -26,6 +27,7 @@ export function validate(resource: ResourceName, object: NewObject): void {
   if (resource === "jobs") validateJobSpec(fields(object.spec), causes);
   else if (resource === "pods") validatePodSpec("spec", fields(object.spec), causes);
   else if (resource === "leases") validateLeaseSpec(fields(object.spec), causes);
+  else if (resource === "customresourcedefinitions") validateDefinition(name, fields(object.spec), causes);
   else if (resource === "secrets" || resource === "configmaps") validateData(object, causes);
   if (causes.length > 0) throw invalid(resource, name, causes);
 }
@@ -82,10 +84,10 @@ export function namespaceTerminating(resource: ResourceName, name: string, names
   return new StatusError(
     403,
     "Forbidden",
-    `${RESOURCES[resource].name} "${name}" is forbidden: unable to create new content in namespace ${namespace} because it is being terminated`,
+    `${typeOf(resource).name} "${name}" is forbidden: unable to create new content in namespace ${namespace} because it is being terminated`,
     {
       name,
-      kind: RESOURCES[resource].name,
+      kind: typeOf(resource).name,
       causes: [
         {
           reason: "NamespaceTerminating",

@@ -6,7 +6,7 @@ import { applyDefaults } from "../objects/defaults.ts";
 import { withManager } from "../objects/managed-fields.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
 import { randomSuffix } from "../objects/random-suffix.ts";
-import { apiVersionOf, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { apiVersionOf, type ResourceName, typeOf } from "../objects/resources.ts";
 import { badRequest, notFound } from "../objects/status-error.ts";
 import { namespaceTerminating, validate } from "../objects/validation.ts";
 import { sortedMap, tidy } from "./metadata.ts";
@@ -27,7 +27,7 @@ export function prepareObject(
   options: WriteOptions,
   store: Surroundings,
 ): StoredObject {
-  const type = RESOURCES[resource];
+  const type = typeOf(resource);
   const object = cloneJson(input);
   const given: Partial<Metadata> = isRecord(object.metadata) ? object.metadata : {};
   const generateName = given.generateName === "" ? undefined : given.generateName;
@@ -71,6 +71,7 @@ export function prepareObject(
   if (managedFields.length > 0 && resource !== "nodes") metadata.managedFields = [...managedFields];
   const { kind: _kind, apiVersion: _apiVersion, metadata: _metadata, ...rest } = object;
   const draft = { kind: type.kind, apiVersion: apiVersionOf(resource), metadata, ...rest };
+  if (type.hasStatus === true) delete (draft as NewObject).status;
   admit(resource, draft);
   if (resource === "pods") admitPriority(draft, store.list("priorityclasses"));
   validate(resource, draft);

@@ -1,7 +1,7 @@
 import { cloneJson, equalJson } from "../../json/json-object.ts";
 import { timestamp } from "../clock.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
-import { RESOURCE_NAMES, RESOURCES, type ResourceName } from "../objects/resources.ts";
+import { RESOURCE_NAMES, type ResourceName, typeOf } from "../objects/resources.ts";
 import { alreadyExists, notFound, preconditionFailed } from "../objects/status-error.ts";
 import { ChangeFeed, type StoreEvent } from "./change-feed.ts";
 import { tidy } from "./metadata.ts";
@@ -173,13 +173,16 @@ export class ObjectStore {
   }
 
   #scope(resource: ResourceName, namespace: string | undefined): string {
-    return RESOURCES[resource].namespaced ? (namespace ?? "") : "";
+    return typeOf(resource).namespaced ? (namespace ?? "") : "";
   }
 
   #names(resource: ResourceName, namespace: string): Map<string, StoredObject> {
-    const all = this.#objects.get(resource);
-    if (all === undefined) throw new TypeError(`unknown resource ${JSON.stringify(resource)}`);
     const scope = this.#scope(resource, namespace);
+    let all = this.#objects.get(resource);
+    if (all === undefined) {
+      all = new Map();
+      this.#objects.set(resource, all);
+    }
     let names = all.get(scope);
     if (names === undefined) {
       names = new Map();
@@ -199,7 +202,7 @@ export class ObjectStore {
       // The real server reports the state before the last finalizer went.
       return this.#remove(resource, current);
     }
-    const isCounted = RESOURCES[resource].hasGeneration && options.subresource !== "status";
+    const isCounted = typeOf(resource).hasGeneration && options.subresource !== "status";
     if (isCounted && metadata.generation === current.metadata.generation && specChanged(current, draft)) {
       metadata.generation = (metadata.generation ?? 0) + 1;
     }
@@ -238,8 +241,8 @@ export class ObjectStore {
         this.#markDeleted(draft.metadata, 0);
         draft.status = { phase: "Terminating" };
       }) ?? namespace;
-    for (const resource of RESOURCE_NAMES) {
-      if (!RESOURCES[resource].namespaced) continue;
+    for (const resource of this.#objects.keys()) {
+      if (!typeOf(resource).namespaced) continue;
       for (const content of this.list(resource, name)) {
         if (this.get(resource, name, content.metadata.name) === undefined) continue;
         this.delete(resource, name, content.metadata.name, { propagationPolicy: "Background" });
@@ -254,8 +257,8 @@ export class ObjectStore {
   #finishNamespace(name: string): void {
     const namespace = this.get("namespaces", "", name);
     if (namespace?.metadata.deletionTimestamp === undefined) return;
-    const empty = RESOURCE_NAMES.every(
-      (resource) => !RESOURCES[resource].namespaced || this.#names(resource, name).size === 0,
+    const empty = [...this.#objects.keys()].every(
+      (resource) => !typeOf(resource).namespaced || this.#names(resource, name).size === 0,
     );
     if (empty) this.#remove("namespaces", namespace);
   }
@@ -312,7 +315,7 @@ export class ObjectStore {
     this.#names(resource, namespace).delete(name);
     this.#owners.update(resource, undefined, current);
     this.#feed.publish({ type: "DELETED", resource, object, previous: current, resourceVersion });
-    if (RESOURCES[resource].namespaced) this.#finishNamespace(namespace);
+    if (typeOf(resource).namespaced) this.#finishNamespace(namespace);
     return object;
   }
 

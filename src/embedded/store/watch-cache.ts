@@ -90,7 +90,13 @@ export class WatchCache {
   }
 
   #history(resource: ResourceName): History {
-    return this.#histories.get(resource) as History;
+    let history = this.#histories.get(resource);
+    if (history === undefined) {
+      // Of a kind that has just been defined: nothing has happened to it that is not remembered.
+      history = new History(0);
+      this.#histories.set(resource, history);
+    }
+    return history;
   }
 
   #publish({ type, resource, object, previous, resourceVersion }: StoreEvent): void {

@@ -92,6 +92,22 @@ describe.skipIf(!hasKubectl)("kubectl", () => {
     expect(await kubectl("apply", "--server-side", "--force-conflicts", "-f", path)).toContain("serverside-applied");
   });
 
+  it("get and delete of a custom resource", async () => {
+    const names = { plural: "widgets", kind: "Widget", shortNames: ["wd"] };
+    const versions = [{ name: "v1", served: true, storage: true }];
+    k8s.objects.create("customresourcedefinitions", {
+      metadata: { name: "widgets.example.com" },
+      spec: { group: "example.com", scope: "Namespaced", names, versions },
+    });
+    k8s.objects.create("widgets.example.com", { metadata: { name: "w", namespace: "ex" }, spec: { size: 1 } });
+    expect(await kubectl("get", "crd", "-o", "name")).toBe(
+      "customresourcedefinition.apiextensions.k8s.io/widgets.example.com\n",
+    );
+    expect(await kubectl("get", "wd", "--no-headers")).toMatch(/^w +\d+s\n$/);
+    expect(await kubectl("get", "widget", "w", "-o", "jsonpath={.spec.size}")).toBe("1");
+    expect(await kubectl("delete", "widgets.example.com", "w")).toContain("deleted");
+  });
+
   it("auth can-i and whoami", async () => {
     expect(await kubectl("auth", "can-i", "create", "jobs")).toBe("yes\n");
     expect(await kubectl("auth", "whoami")).toContain("kubernetes-admin");

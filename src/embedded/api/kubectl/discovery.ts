@@ -1,4 +1,4 @@
-import { RESOURCE_NAMES, RESOURCES } from "../../objects/resources.ts";
+import { RESOURCE_NAMES, type ResourceName, type ResourceType, typeOf } from "../../objects/resources.ts";
 
 /** The answers that say what the server is and serves: `/version`, `/api…`, `/apis…`, `/openapi/v3…`. */
 
@@ -41,26 +41,33 @@ function subresource(name: string, kind: string, verbs: string[], type?: { group
 }
 
 function stored(group: string): DiscoveredResource[] {
-  return RESOURCE_NAMES.map((name) => RESOURCES[name])
+  return RESOURCE_NAMES.map((name) => typeOf(name))
     .filter((type) => type.group === group)
-    .map(({ name, singular, namespaced, kind, shortNames, categories }) => ({
-      name,
-      singularName: singular,
-      namespaced,
-      kind,
-      verbs: VERBS,
-      ...(shortNames.length > 0 ? { shortNames } : {}),
-      ...(categories.length > 0 ? { categories } : {}),
-    }));
+    .map(describe);
 }
 
-const GROUPS: Readonly<Record<string, readonly DiscoveredResource[]>> = {
+function describe({ name, singular, namespaced, kind, shortNames, categories }: ResourceType): DiscoveredResource {
+  return {
+    name,
+    singularName: singular,
+    namespaced,
+    kind,
+    verbs: VERBS,
+    ...(shortNames.length > 0 ? { shortNames } : {}),
+    ...(categories.length > 0 ? { categories } : {}),
+  };
+}
+
+type Groups = Readonly<Record<string, readonly DiscoveredResource[]>>;
+
+const BUILT_IN: Groups = {
   v1: [
     ...stored(""),
     subresource("pods/eviction", "Eviction", ["create"], { group: "policy", version: "v1" }),
     subresource("pods/log", "Pod", ["get"]),
     subresource("pods/status", "Pod", ["get", "patch", "update"]),
   ].sort(byName),
+  "apiextensions.k8s.io/v1": stored("apiextensions.k8s.io"),
   "authentication.k8s.io/v1": [review("selfsubjectreviews", "SelfSubjectReview")],
   "authorization.k8s.io/v1": [
     review("selfsubjectaccessreviews", "SelfSubjectAccessReview"),
@@ -70,6 +77,18 @@ const GROUPS: Readonly<Record<string, readonly DiscoveredResource[]>> = {
   "coordination.k8s.io/v1": stored("coordination.k8s.io"),
   "scheduling.k8s.io/v1": stored("scheduling.k8s.io"),
 };
+
+function groupsWith(custom: readonly ResourceName[]): Groups {
+  const groups: Record<string, readonly DiscoveredResource[]> = { ...BUILT_IN };
+  for (const name of custom) {
+    const type = typeOf(name);
+    const groupVersion = `${type.group}/${type.version}`;
+    const described = describe(type);
+    const status = type.hasStatus ? [{ ...described, name: `${type.name}/status`, singularName: "" }] : [];
+    groups[groupVersion] = [...(groups[groupVersion] ?? []), described, ...status];
+  }
+  return groups;
+}
 
 function byName(a: { name: string }, b: { name: string }): number {
   return a.name < b.name ? -1 : 1;
@@ -81,10 +100,19 @@ function apiGroup(groupVersion: string) {
   return { name, versions: [entry], preferredVersion: entry };
 }
 
-/** The body for the path, or `undefined` when it is not one of these. `host`: as the client called the server. */
-export function discover(path: string, host: string): Record<string, unknown> | undefined {
+/**
+ * The body for the path, or `undefined` when it is not one of these.
+ * @param host as the client called the server
+ * @param custom what its CustomResourceDefinitions define
+ */
+export function discover(
+  path: string,
+  host: string,
+  custom: readonly ResourceName[],
+): Record<string, unknown> | undefined {
   const clean = path.replace(/\/$/, "");
-  const groups = Object.keys(GROUPS).filter((name) => name.includes("/"));
+  const served = groupsWith(custom);
+  const groups = Object.keys(served).filter((name) => name.includes("/"));
   if (clean === "/version") return VERSION;
   if (clean === "/api") {
     return {
@@ -95,17 +123,17 @@ export function discover(path: string, host: string): Record<string, unknown> | 
   }
   if (clean === "/apis") return { kind: "APIGroupList", apiVersion: "v1", groups: groups.map(apiGroup) };
   if (clean === "/openapi/v3") {
-    const paths = Object.keys(GROUPS).map((groupVersion) => {
+    const paths = Object.keys(served).map((groupVersion) => {
       const key = groupVersion.includes("/") ? `apis/${groupVersion}` : `api/${groupVersion}`;
       return [key, { serverRelativeURL: `/openapi/v3/${key}?hash=embedded` }];
     });
     return { paths: Object.fromEntries(paths) };
   }
   const openApi = /^\/openapi\/v3\/(?:api|apis)\/(.+)$/.exec(clean)?.[1];
-  if (openApi !== undefined) return GROUPS[openApi] === undefined ? undefined : openApiOf(openApi);
+  if (openApi !== undefined) return served[openApi] === undefined ? undefined : openApiOf(openApi, served[openApi]);
   const groupVersion = /^\/(?:api|apis)\/(.+)$/.exec(clean)?.[1];
   if (groupVersion === undefined) return undefined;
-  const resources = GROUPS[groupVersion];
+  const resources = served[groupVersion];
   if (resources !== undefined) return { kind: "APIResourceList", apiVersion: "v1", groupVersion, resources };
   const group = groups.find((name) => name.startsWith(`${groupVersion}/`));
   return group === undefined ? undefined : { kind: "APIGroup", apiVersion: "v1", ...apiGroup(group) };
@@ -115,11 +143,11 @@ export function discover(path: string, host: string): Record<string, unknown> | 
  * Just what `kubectl create -f` and `apply` look for: that the server checks fields itself (`fieldValidation`), for each
  * kind. They would ask for `--validate=false` otherwise.
  */
-function openApiOf(groupVersion: string) {
+function openApiOf(groupVersion: string, resources: readonly DiscoveredResource[]) {
   const [group, version] = groupVersion.includes("/") ? groupVersion.split("/") : ["", groupVersion];
   const root = groupVersion.includes("/") ? `/apis/${groupVersion}` : `/api/${groupVersion}`;
   const paths: Record<string, unknown> = {};
-  for (const { name, kind, namespaced } of GROUPS[groupVersion] ?? []) {
+  for (const { name, kind, namespaced } of resources) {
     if (name.includes("/")) continue;
     paths[`${root}/${namespaced ? "namespaces/{namespace}/" : ""}${name}/{name}`] = {
       patch: {

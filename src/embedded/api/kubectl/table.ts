@@ -16,7 +16,7 @@ type Fields = Record<string, unknown>;
 const NAME: Column = { name: "Name", cell: ({ metadata }) => metadata.name };
 const AGE: Column = { name: "Age", cell: ({ metadata }, now) => since(metadata.creationTimestamp, now) };
 
-const COLUMNS: Readonly<Record<ResourceName, readonly Column[]>> = {
+const COLUMNS: Readonly<Partial<Record<ResourceName, readonly Column[]>>> = {
   configmaps: [NAME, { name: "Data", cell: ({ data }) => Object.keys(fields(data)).length }, AGE],
   events: [
     {
@@ -116,7 +116,7 @@ export function table(
   metadata: object,
   options: TableOptions,
 ) {
-  const columns = COLUMNS[resource];
+  const columns = COLUMNS[resource] ?? [NAME, AGE];
   return {
     kind: "Table",
     apiVersion: "meta.k8s.io/v1",
