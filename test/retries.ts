@@ -6,10 +6,6 @@ import type { TestCase, TestModule } from "vitest/node";
  */
 const REASONS = {
   "blocked process": "a machine that stands still for a second looks like a peer that answers no ping",
-  "last words":
-    "what a container prints as it is killed is read before its pod is deleted, or never: on a busy machine never",
-  "log rotation":
-    "a kubelet keeps two files: a machine that stands still for longer reads too late what was rotated away, and the gap is told",
   "half-open connection": "pings are sent and missed within 0.4 s of real time: a busy machine misses them by itself",
 } as const;
 

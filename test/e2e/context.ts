@@ -35,5 +35,7 @@ export const MOUNTED_PATH = `${CLAUDE_DIRECTORY}:/usr/local/sbin:/usr/local/bin:
 declare module "vitest" {
   interface ProvidedContext {
     e2e: E2eContext;
+    /** For the files that disturb the whole cluster. The same one, where there is but one. */
+    disturbed: E2eContext;
   }
 }

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { StartFailedError } from "../../src/engine/index.ts";
-import { CONTAINER, deadlineSeconds, shellContainer } from "./support/jobs.ts";
+import { CONTAINER, shellContainer } from "./support/jobs.ts";
 import { Suite } from "./support/suite.ts";
 
 /** How a run ends, and what is known of it then, through the engine. */
@@ -115,13 +115,15 @@ suite.case(
 
 suite.case("deadline: every line up to the kill, the last words at SIGTERM included", async (scene) => {
   const run = await scene.launch({
-    script: "init; lines 20; term words; until-term",
-    spec: { activeDeadlineSeconds: deadlineSeconds(scene.context) },
+    script: "init; term words; lines 20; until-term",
+    spec: { activeDeadlineSeconds: 3_600 },
   });
-  const { done } = scene.follow(run);
+  const { lines, done } = scene.follow(run);
+  await lines.atLeast(21, scene.signal);
+  await scene.expire(run.jobName);
   const end = await run.terminated({ container, signal: scene.signal });
   expect(end).toMatchObject({ kind: "deadline", reason: "DeadlineExceeded" });
-  const lines = await done;
+  await done;
   expect(lines.texts.at(-1)).toBe("last words");
   lines.expectExactlyOnce(22);
 });
@@ -250,12 +252,7 @@ suite.case("suspended, then resumed: nothing fails while it waits", async (scene
   );
   const { done } = scene.follow(run);
   await scene.phase(run, ({ phase }) => phase === "suspended");
-  await scene.cluster.json({
-    method: "PATCH",
-    path: `/apis/batch/v1/namespaces/${scene.namespace}/jobs/${run.jobName}`,
-    contentType: "application/merge-patch+json",
-    body: { spec: { suspend: false } },
-  });
+  await scene.patch(run.jobName, { suspend: false });
   expect(await run.terminated({ container, signal: scene.signal })).toMatchObject({ kind: "succeeded", exitCode: 0 });
   (await done).expectExactlyOnce(7);
 });

@@ -1,6 +1,7 @@
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { TestProject } from "vitest/node";
+import type { E2eContext } from "./context.ts";
 import { provision } from "./provision.ts";
 import { startRelay } from "./relay.ts";
 import { isOnPath } from "./support/shell.ts";
@@ -42,30 +43,43 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const { name, target } = await start;
     cleanups.push(() => target.stop());
     starting.signal.throwIfAborted();
-    const relay = await startRelay(target.operations);
-    cleanups.push(() => relay.close());
-    const { remove, ...provided } = await provision(target);
-    cleanups.push(remove);
-    const traceDirectory = resolve(env.E2E_TRACES || join(tmpdir(), `k8s-run-informer-e2e-${provided.suiteRun}`));
-    project.provide("e2e", {
-      target: name,
-      kubeconfig: target.kubeconfig,
-      image: target.image,
-      missingImage: target.missingImage,
-      timeScale: target.timeScale,
-      sideBySide: target.sideBySide,
-      ...provided,
-      relayUrl: relay.url,
-      operations: OPERATION_NAMES.filter((each) => target.operations[each] !== undefined),
-      unavailable: target.unavailable,
-      traceDirectory,
-    });
-    console.log(`e2e namespace: ${provided.namespace}, image: ${target.image}, server: ${target.kubeconfig}`);
+    const context = await open(name, target, env, cleanups);
+    project.provide("e2e", context);
+    const another = await target.another?.();
+    if (another !== undefined) cleanups.push(() => another.stop());
+    project.provide("disturbed", another === undefined ? context : await open(name, another, env, cleanups));
     return cleanUp;
   } catch (error) {
     await cleanUp().catch((problem: unknown) => console.error("cleaning up failed:", problem));
     throw error;
   }
+}
+
+/** Makes what the tests need in a cluster. `cleanups` gets what takes it away again. */
+async function open(
+  name: TargetName,
+  target: Target,
+  env: NodeJS.ProcessEnv,
+  cleanups: (() => Promise<void>)[],
+): Promise<E2eContext> {
+  const relay = await startRelay(target.operations);
+  cleanups.push(() => relay.close());
+  const { remove, ...provided } = await provision(target);
+  cleanups.push(remove);
+  console.log(`e2e namespace: ${provided.namespace}, image: ${target.image}, server: ${target.kubeconfig}`);
+  return {
+    target: name,
+    kubeconfig: target.kubeconfig,
+    image: target.image,
+    missingImage: target.missingImage,
+    timeScale: target.timeScale,
+    sideBySide: target.sideBySide,
+    ...provided,
+    relayUrl: relay.url,
+    operations: OPERATION_NAMES.filter((each) => target.operations[each] !== undefined),
+    unavailable: target.unavailable,
+    traceDirectory: resolve(env.E2E_TRACES || join(tmpdir(), `k8s-run-informer-e2e-${provided.suiteRun}`)),
+  };
 }
 
 /** Each, whatever became of those before it. @throws AggregateError of all that failed */

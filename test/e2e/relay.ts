@@ -58,9 +58,10 @@ const TURNS = { "turn-shared": false, "turn-alone": true } as const;
 
 /** In a worker: resolves when the cluster is free for one more file, or for this one alone. Returns what ends the turn. */
 export async function takeTurn(relayUrl: string, alone: boolean): Promise<() => void> {
-  const { ok, status, body } = await fetch(relayUrl + (alone ? "turn-alone" : "turn-shared"));
-  if (!ok) throw new Error(`the relay answered ${status} to a file that asked for its turn`);
-  return () => void body?.cancel();
+  const response = await fetch(relayUrl + (alone ? "turn-alone" : "turn-shared"));
+  if (!response.ok) throw new Error(`the relay answered ${response.status} to a file that asked for its turn`);
+  // The response itself is kept: fetch cancels the body of one that was garbage-collected, and with it the turn.
+  return () => void response.body?.cancel();
 }
 
 /** In a worker: does something to the cluster. @throws Error with the operation's own stack */

@@ -40,7 +40,8 @@ export function jobManifest(context: E2eContext, input: JobInput): JobManifest {
         metadata: { labels },
         spec: {
           restartPolicy: "Never",
-          terminationGracePeriodSeconds: 15,
+          // For the script's last words, which are said in real time.
+          terminationGracePeriodSeconds: 15 * context.timeScale,
           ...input.pod,
           containers: [
             {
@@ -65,15 +66,11 @@ export function shellContainer(context: E2eContext, name: string, script: string
   return { name, image: context.image, command: ["sh", "-c", script], ...more };
 }
 
-/** A deadline that a pod has started well before, on a slow cluster and on a slow machine with a fast clock. */
-export function deadlineSeconds({ timeScale }: E2eContext): number {
-  return Math.max(20, Math.ceil(6 * timeScale));
-}
-
 /**
- * 10 000 lines of 1 KiB in ten pieces. The kubelet looks every ten seconds whether a log file is too large: with pauses the
- * output lasts longer than that, and what is rotated away was written while someone read it.
+ * 10 000 lines of 1 KiB in ten pieces. The kubelet looks every ten seconds whether a log file is too large. The pauses are of
+ * real time, as the reader's is. The last one is longer than two looks: of lines that a rotation parts from the container's
+ * end nobody can tell whether more stood behind them.
  */
-export function tenMegabytes(pauseSeconds: string): string {
-  return Array(10).fill(`burst 1000 1024; sleep ${pauseSeconds}`).join("; ");
+export function tenMegabytes({ timeScale }: E2eContext): string {
+  return `${Array(10).fill("burst 1000 1024").join("; sleep 1.5; ")}; sleep ${25 / timeScale}`;
 }

@@ -9,7 +9,6 @@ import {
   type RunPolicy,
   stopSharedEngines,
 } from "../../../src/engine/index.ts";
-import { type RetryReason, retryOf } from "../../retries.ts";
 import { type E2eContext, RUN_LABEL } from "../context.ts";
 import { operate, takeTurn } from "../relay.ts";
 import type { OperationName, Operations } from "../targets/target.ts";
@@ -26,8 +25,6 @@ export interface CaseOptions {
   /** Not beside other cases: it does something to the whole cluster. */
   readonly alone?: boolean;
   readonly timeoutMs?: number;
-  /** It is on the list of tests that are tried once more. */
-  readonly retry?: RetryReason;
 }
 
 /** As long as all files before it may take. */
@@ -37,9 +34,11 @@ const TURN_TIMEOUT_MS = 1_800_000;
 export class Suite {
   #engine: RunEngine | null = null;
   #recorder: Recorder | null = null;
+  readonly #disturbs: boolean;
 
-  /** @param disturbs the whole cluster: no other file runs meanwhile */
+  /** @param disturbs the whole cluster: no other file uses it meanwhile */
   constructor({ disturbs = false } = {}) {
+    this.#disturbs = disturbs;
     let endTurn = () => {};
     beforeAll(async () => {
       endTurn = await takeTurn(this.context.relayUrl, disturbs || !this.context.sideBySide);
@@ -62,7 +61,7 @@ export class Suite {
   }
 
   get context(): E2eContext {
-    return inject("e2e");
+    return inject(this.#disturbs ? "disturbed" : "e2e");
   }
 
   get engine(): RunEngine {
@@ -94,10 +93,7 @@ export class Suite {
         await scene.close();
       }
     };
-    const settings = {
-      ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs }),
-      ...(options.retry === undefined ? {} : retryOf(options.retry)),
-    };
+    const settings = options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs };
     if (options.alone === true) test(guarantee, settings, run);
     else test.concurrent(guarantee, settings, run);
   }
@@ -155,6 +151,20 @@ export class Scene {
 
   manifest(input: Omit<JobInput, "name"> & { name?: string }) {
     return jobManifest(this.context, { name: this.id, ...input });
+  }
+
+  /** The Job has run for long enough: its deadline is now. */
+  async expire(jobName: string): Promise<void> {
+    await this.patch(jobName, { activeDeadlineSeconds: 1 });
+  }
+
+  async patch(jobName: string, spec: object): Promise<void> {
+    await this.cluster.json({
+      method: "PATCH",
+      path: `${this.path("batch", "jobs")}/${jobName}`,
+      contentType: "application/merge-patch+json",
+      body: { spec },
+    });
   }
 
   async launch(input: Omit<JobInput, "name"> & { name?: string }, policy: Partial<RunPolicy> = {}): Promise<Run> {

@@ -16,7 +16,7 @@ export async function startEmbedded(env: NodeJS.ProcessEnv): Promise<Target> {
   const timeScale = Number(env.E2E_TIME_SCALE ?? DEFAULT_TIME_SCALE);
   const k8s = await EmbeddedKubernetes.start({
     timeScale,
-    // The 10 MB cases go over rotations. Larger than in kind-config.yaml, since this kubelet rotates at once, not when it looks.
+    // The 10 MB cases go over rotations. Larger than in kind-config.yaml, since this kubelet looks more often in real time.
     containerLogMaxSize: 4 * 1024 * 1024,
     programs: processPrograms,
   });
@@ -64,6 +64,7 @@ export async function startEmbedded(env: NodeJS.ProcessEnv): Promise<Target> {
       },
     },
     unavailable: {},
+    another: () => startEmbedded(env),
     stop: async () => {
       await k8s.stop();
       await rm(directory, { recursive: true, force: true });

@@ -21,6 +21,8 @@ export interface Target {
   readonly operations: Partial<Operations>;
   /** Where there is no operation: why, and what would give one. */
   readonly unavailable: Partial<Record<keyof Operations, string>>;
+  /** A cluster of their own for the files that disturb it, where one costs nothing. They take turns with the others elsewhere. */
+  readonly another?: () => Promise<Target>;
   /** Ends what the target itself has started. Called once. */
   stop(): Promise<void>;
 }
