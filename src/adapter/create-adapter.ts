@@ -2,7 +2,8 @@ import type { ServerAdapterModule } from "@paperclipai/adapter-utils";
 import { testEnvironment } from "./check/environment-test.ts";
 import type { BaseConfig } from "./config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "./definition.ts";
-import { type ExecuteOptions, execute } from "./run/execute.ts";
+import type { ExecuteOptions } from "./run/execute.ts";
+import { executeWithOwnKey } from "./run/own-key.ts";
 
 /** Without the optional peer its types are `any`, and a definition would be checked against nothing. */
 type PeerIsInstalled = [{ isNoModule: true }] extends [ServerAdapterModule]
@@ -20,7 +21,7 @@ export function createK8sAdapter<Config extends BaseConfig, Verdict extends Agen
   return {
     ...definition.module,
     type: definition.type,
-    execute: (ctx) => execute(definition, ctx, options),
+    execute: (ctx) => executeWithOwnKey(definition, ctx, options),
     testEnvironment: (ctx) => testEnvironment(definition, ctx, options),
   };
 }

@@ -221,8 +221,8 @@ export function apiUrlFor(inherited: Readonly<Record<string, string>>, serverEnv
   return inherited.PAPERCLIP_API_URL?.trim() || localApiUrl(serverEnv);
 }
 
-/** As adapter-utils' `buildPaperclipEnv` has it. */
-function localApiUrl(serverEnv: NodeJS.ProcessEnv): string {
+/** Where the server finds itself, as adapter-utils' `buildPaperclipEnv` has it. */
+export function localApiUrl(serverEnv: NodeJS.ProcessEnv): string {
   const told = serverEnv.PAPERCLIP_API_URL ?? serverEnv.PAPERCLIP_RUNTIME_API_URL;
   if (told !== undefined) return told;
   const host = (serverEnv.PAPERCLIP_LISTEN_HOST ?? serverEnv.HOST ?? "localhost").trim();

@@ -12,6 +12,7 @@ import { Redactor, secretsOf } from "../job/credentials.ts";
 import { sanitizeLabelValue } from "../job/names.ts";
 import { CACHE_MAX_AGE_MS, LIST_TIMEOUT_MS } from "../start/guard.ts";
 import type { Patience } from "../start/outage.ts";
+import type { Started } from "../start/run-input.ts";
 import { CONNECT_TIMEOUT_MS, openSite, type Site } from "../start/site.ts";
 import { start } from "../start/start.ts";
 import { earlierTries, stopEarlierTries } from "../upkeep/clean-up.ts";
@@ -44,6 +45,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     cacheMaxAgeMs = CACHE_MAX_AGE_MS,
     soonestStartMs = SOONEST_START_MS,
   }: ExecuteOptions = {},
+  onStarted?: (started: Started) => void,
 ): Promise<AdapterExecutionResult> {
   const redactor = new Redactor();
   const log = new RunLog(ctx.onLog, redactor);
@@ -77,6 +79,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     // Before the Job: a definition that cannot make one must not leave an agent behind.
     const parser = definition.createResultParser();
     const started = await start(input, { listTimeoutMs: Math.min(LIST_TIMEOUT_MS, connectTimeoutMs), cacheMaxAgeMs });
+    onStarted?.(started);
     ({ run } = started);
     return told(await new RunSession(input, started, parser, soonestStartMs).result());
   } catch (error) {

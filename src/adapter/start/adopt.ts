@@ -76,6 +76,7 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
   return {
     run: engine.attach({ namespace, jobName, uid, policy: policyOf(config) }),
     adopted: true,
+    formerRunId: isOwnRun || isEnded ? null : prior,
     owner,
     launchedAt: null,
     sessionId: left.sessionId,

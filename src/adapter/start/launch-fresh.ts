@@ -91,6 +91,7 @@ export async function launchFresh<Config extends BaseConfig, Verdict extends Age
   return {
     run,
     adopted: false,
+    formerRunId: null,
     owner,
     launchedAt,
     sessionId,

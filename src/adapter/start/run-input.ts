@@ -28,6 +28,8 @@ export interface Started {
   readonly run: Run;
   /** Begun by an earlier process. */
   readonly adopted: boolean;
+  /** Whose agent was taken over while it worked. Null: this run's own, or its agent had ended. */
+  readonly formerRunId: string | null;
   /** Name of this process's Lease, as it stands on the Job. Null: without the right to Leases. */
   readonly owner: string | null;
   /** On the monotonic clock, before the Job was created. Null: by an earlier process. */
