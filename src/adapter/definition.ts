@@ -9,6 +9,7 @@ import type {
 } from "@paperclipai/adapter-utils";
 import type { LogGap, RunEnd } from "../engine/index.ts";
 import type { BaseConfig } from "./config/config.ts";
+import type { PodPatch } from "./config/pod-patch.ts";
 
 /**
  * What one agent CLI brings to `createK8sAdapter`; everything about Kubernetes is the adapter's.
@@ -97,6 +98,8 @@ export interface PreparedCommand {
   readonly env?: Record<string, string>;
   /** Names in `env` whose values are credentials whatever they are called. */
   readonly secretEnv?: readonly string[];
+  /** Of the pod: volumes and mounts of the CLI's own, sidecars. The operator's `podPatch` comes after it, with the same limits. */
+  readonly podPatch?: PodPatch;
   /** For `onMeta`, after those of the adapter. */
   readonly commandNotes?: readonly string[];
   /** Written to the run's log before the Job is created, `[paperclip] ` is put before each. */

@@ -1,4 +1,3 @@
-import { PROMPT_DIRECTORY, PROMPT_FILE } from "../adapter/definition.ts";
 import type { ClaudeConfig } from "./config.ts";
 import { isDirectModelId } from "./models.ts";
 
@@ -35,19 +34,4 @@ export function claudeArgs(input: ArgvInput): string[] {
 /** Ids of the Anthropic API mean nothing to Bedrock: the CLI's own default is the better answer there. */
 export function passesModel(config: Pick<ClaudeConfig, "model" | "isBedrock">): boolean {
   return config.model !== null && !(config.isBedrock && isDirectModelId(config.model));
-}
-
-/**
- * The container's command. `exec` puts Claude in the shell's place: the container's exit status is Claude's own, and
- * SIGTERM reaches it. A shell as process 1 neither dies of it nor passes it on, so that every cancelled run would take the
- * pod's whole grace (tried with CLI 2.1.330 as process 1: `exec` ends 43 ms after SIGTERM with 143, `cat … | claude` runs on).
- */
-export function claudeCommand(args: readonly string[]): string[] {
-  const words = ["claude", ...args.map(shellWord)].join(" ");
-  return ["sh", "-c", `exec ${words} < ${PROMPT_DIRECTORY}/${PROMPT_FILE}`];
-}
-
-/** As one word of a POSIX shell, whatever it holds. */
-export function shellWord(word: string): string {
-  return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,4 +1,4 @@
-import { cutStart } from "./json.ts";
+import { cutStart } from "../json/read-json.ts";
 
 /** What the assistant said, for runs that end without an answer. The latest `max` characters are kept. */
 export class AssistantText {

@@ -1,4 +1,4 @@
-import { field, type JsonObject, word } from "./json.ts";
+import { field, type JsonObject, word } from "../json/read-json.ts";
 
 const MAX_TASKS = 1000;
 

@@ -1,11 +1,11 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import type { RunOutcome } from "../adapter/definition.ts";
+import { cutEnd } from "../json/read-json.ts";
 import type { ClaudeConfig } from "./config.ts";
 import { type Failure, failureOf, isUnknownSession } from "./failure.ts";
-import { cutEnd } from "./json.ts";
 import { hasContinuationsLeft, isContinuation, MAX_TURNS, MAX_TURNS_AGAIN } from "./max-turns.ts";
 import { describePartialRun, describeTruncation, epitaph, podCause } from "./partial-run.ts";
-import { sessionParams } from "./session.ts";
+import { claudeSessionParams } from "./session.ts";
 import { type ClaudeVerdict, isGood } from "./stream-json.ts";
 
 type Outcome = RunOutcome<ClaudeConfig, ClaudeVerdict>;
@@ -219,7 +219,7 @@ function spending({ verdict }: Outcome): Partial<AdapterExecutionResult> {
 function session(outcome: Outcome): Partial<AdapterExecutionResult> {
   const id = outcome.verdict.sessionId ?? outcome.sessionId;
   if (id === null) return {};
-  return { sessionId: id, sessionParams: sessionParams(id, outcome), sessionDisplayId: id };
+  return { sessionId: id, sessionParams: claudeSessionParams(id, outcome), sessionDisplayId: id };
 }
 
 function failureFields(failure: Failure | null): Partial<AdapterExecutionResult> {

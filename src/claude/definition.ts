@@ -1,5 +1,6 @@
 import type { ServerAdapterModule } from "@paperclipai/adapter-utils";
 import type { AdapterDefinition } from "../adapter/definition.ts";
+import { resumeSessionId } from "../adapter/host/session.ts";
 import { workingDirOf } from "../adapter/job/manifest.ts";
 import { classifyRun } from "./classify.ts";
 import { type ClaudeConfig, parseClaudeConfig } from "./config.ts";
@@ -10,7 +11,6 @@ import { BUDGET_EXHAUSTED } from "./failure.ts";
 import { modelsFor } from "./models.ts";
 import { prepareClaude } from "./prepare.ts";
 import { isResultLine } from "./result-event.ts";
-import { resumeSessionId } from "./session.ts";
 import { sessionCodec } from "./session-codec.ts";
 import { skillSnapshot } from "./skills.ts";
 import { ClaudeResultParser, type ClaudeVerdict } from "./stream-json.ts";

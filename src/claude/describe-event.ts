@@ -1,5 +1,5 @@
 /** Events in words, for the host's events, its transcript and the terminal alike. Imports nothing that a browser lacks. */
-import { field, finite, type JsonObject, word } from "./json.ts";
+import { field, finite, type JsonObject, word } from "../json/read-json.ts";
 
 /** `API request failed (HTTP 529, overloaded), retry 2 of 10 in 1.2 s`. */
 export function describeRetry(event: JsonObject): string {

@@ -1,4 +1,4 @@
-import { field, isObject, type JsonObject, word } from "./json.ts";
+import { field, isObject, type JsonObject, word } from "../json/read-json.ts";
 
 /** Beyond that a line is not read as an event: no event of the CLI comes near, and reading it would stall the server. */
 const MAX_EVENT_CHARACTERS = 32 * 1024 * 1024;

@@ -1,8 +1,8 @@
 import { styleText } from "node:util";
 import { printable } from "../adapter/host/printable.ts";
+import { field, finite, isObject, type JsonObject, word } from "../json/read-json.ts";
 import { describeRetry, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
-import { field, finite, isObject, type JsonObject, word } from "./json.ts";
 
 /**
  * Prints one line of a run for people at a terminal, in colour where the terminal has it. Lines that are no events are printed

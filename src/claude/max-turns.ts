@@ -1,5 +1,5 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
-import { finite, isObject } from "./json.ts";
+import { finite, isObject } from "../json/read-json.ts";
 
 /** The host continues a run with this code by itself, a second later. */
 export const MAX_TURNS = "max_turns_exhausted";

@@ -1,5 +1,5 @@
 import { exitMessage, type RunEnd } from "../engine/index.ts";
-import { cutEnd } from "./json.ts";
+import { cutEnd } from "../json/read-json.ts";
 import type { ClaudeVerdict } from "./stream-json.ts";
 
 /** What to tell people about a run that ended without a `result` event. */

@@ -1,4 +1,4 @@
-import { cutEnd } from "./json.ts";
+import { cutEnd } from "../json/read-json.ts";
 
 /**
  * Lines of output that are not events: stderr of the CLI is mixed into a pod's log, and older CLIs say there what newer ones

@@ -7,11 +7,12 @@ import {
   type PreparedFile,
   type PrepareInput,
 } from "../adapter/definition.ts";
-import { claudeArgs, claudeCommand, passesModel } from "./argv.ts";
+import { promptCommand } from "../adapter/job/command.ts";
+import { buildPrompt } from "../adapter/job/prompt.ts";
+import { claudeArgs, passesModel } from "./argv.ts";
 import type { ClaudeConfig } from "./config.ts";
 import { readInstructions } from "./instructions.ts";
 import { MCP_FILE, mcpConfig, readBaseline } from "./mcp.ts";
-import { buildPrompt } from "./prompt.ts";
 import {
   INSTRUCTIONS_FILE,
   isWithin,
@@ -56,7 +57,7 @@ export async function prepareClaude(
   });
   const prompt = buildPrompt(ctx, config, sessionId);
   return {
-    command: claudeCommand(args),
+    command: promptCommand("claude", args),
     commandArgs: args,
     prompt: prompt.text,
     promptMetrics: prompt.metrics,

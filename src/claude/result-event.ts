@@ -1,5 +1,5 @@
+import { count, cutEnd, field, finite, isObject, type JsonObject, text, word } from "../json/read-json.ts";
 import { readEvent } from "./event-line.ts";
-import { count, cutEnd, field, finite, isObject, type JsonObject, text, word } from "./json.ts";
 
 /** How a request to the API failed, by the fields of the CLI's message about it or of its result. */
 export interface ApiFailure {

@@ -1,4 +1,4 @@
-import type { JsonObject } from "./json.ts";
+import type { JsonObject } from "../json/read-json.ts";
 import { type ClaudeResult, readResult } from "./result-event.ts";
 
 /**

@@ -1,5 +1,5 @@
 import type { UsageSummary } from "@paperclipai/adapter-utils";
-import { count, field, finite, isObject, type JsonObject } from "./json.ts";
+import { count, field, finite, isObject, type JsonObject } from "../json/read-json.ts";
 
 export interface Spending {
   readonly usage: UsageSummary;

@@ -1,9 +1,9 @@
 import type { AgentActivity, AgentEvent, AgentVerdict, ResultParser } from "../adapter/definition.ts";
+import { count, field, finite, isObject, type JsonObject, text, word } from "../json/read-json.ts";
 import { AssistantText } from "./assistant-text.ts";
 import { BackgroundTasks } from "./background-tasks.ts";
 import { describeRetry, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
-import { count, field, finite, isObject, type JsonObject, text, word } from "./json.ts";
 import { PlainLines } from "./plain-lines.ts";
 import { type ApiFailure, type ClaudeResult, instantOf, MAX_ANSWER, readApiFailure } from "./result-event.ts";
 import { RunResults } from "./run-results.ts";

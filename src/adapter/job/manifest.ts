@@ -1,7 +1,7 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { isRecord } from "../../json/json-object.ts";
 import type { BaseConfig } from "../config/config.ts";
-import { isReservedLabel } from "../config/pod-patch.ts";
+import { isReservedLabel, readPodPatch } from "../config/pod-patch.ts";
 import { DATA_DIRECTORY, type Notice, PROMPT_FILE, type PreparedCommand, type PreparedFile } from "../definition.ts";
 import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
 import { AnnotationKey, jobNameFor, LabelKey, sanitizeLabelValue, secretNameFor } from "./names.ts";
@@ -142,10 +142,13 @@ export function buildManifest(input: ManifestInput): RunManifest {
     ],
     volumes: volumes.volumes,
   };
-  const template = patchTemplate({ metadata: { labels: { ...labels } }, spec: podSpec }, config.podPatch, {
-    containerName: input.containerName,
-    exempt: config.docker === null ? null : DOCKER_CONTAINER,
-  });
+  const agent = { containerName: input.containerName, exempt: config.docker === null ? null : DOCKER_CONTAINER };
+  const unpatched = { metadata: { labels: { ...labels } }, spec: podSpec };
+  const template = patchTemplate(
+    patchTemplate(unpatched, readPodPatch(prepared.podPatch), agent),
+    config.podPatch,
+    agent,
+  );
   const job: JobManifest = {
     apiVersion: "batch/v1",
     kind: "Job",

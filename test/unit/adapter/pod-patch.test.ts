@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readPodPatch } from "../../../src/adapter/config/pod-patch.ts";
 import { ConfigError } from "../../../src/adapter/errors.ts";
 import { buildManifest, type ContainerSpec, type JobManifest } from "../../../src/adapter/job/manifest.ts";
-import { manifestInput } from "./fixtures.ts";
+import { manifestInput, preparedOf } from "./fixtures.ts";
 import { adapterOf, run, startWorld, type World } from "./world.ts";
 
 const build = (podPatch: unknown, raw: Record<string, unknown> = {}) =>
@@ -105,6 +105,19 @@ describe("what a patch adds", () => {
       expect(build(patch)).toEqual(unpatched);
     },
   );
+});
+
+test("an adapter's own patch comes first; the operator's can add to it and not change it", () => {
+  const volume = (source: object) => ({ spec: { volumes: [{ name: "db", ...source }] } });
+  const prepared = preparedOf({ podPatch: volume({ emptyDir: {} }) });
+  const both = (podPatch: object) => buildManifest(manifestInput({ raw: { podPatch }, prepared })).job;
+  expect(specOf(both({ spec: { priorityClassName: "low" } }))).toMatchObject({
+    priorityClassName: "low",
+    volumes: expect.arrayContaining([{ name: "db", emptyDir: {} }]),
+  });
+  expect(() => both({ spec: { volumes: [{ name: "db", $patch: "delete" }] } })).toThrow("podPatch.spec.volumes.db");
+  const unsafe = preparedOf({ podPatch: { spec: { hostPID: true } } });
+  expect(() => buildManifest(manifestInput({ prepared: unsafe }))).toThrow("podPatch.spec.hostPID");
 });
 
 const inAgent = (fields: Record<string, unknown>) => ({ spec: { containers: [{ name: "agent", ...fields }] } });

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type ArgvInput, claudeArgs, claudeCommand, shellWord } from "../../../src/claude/argv.ts";
+import { promptCommand, shellWord } from "../../../src/adapter/job/command.ts";
+import { type ArgvInput, claudeArgs } from "../../../src/claude/argv.ts";
 import { parseClaudeConfig } from "../../../src/claude/config.ts";
 
 const BASE = ["--print", "--output-format", "stream-json", "--verbose"];
@@ -78,7 +79,7 @@ describe("arguments", () => {
 
 describe("command", () => {
   test("Claude takes the shell's place and reads the prompt", () => {
-    expect(claudeCommand(["--print", "it's"])).toEqual([
+    expect(promptCommand("claude", ["--print", "it's"])).toEqual([
       "sh",
       "-c",
       "exec claude '--print' 'it'\\''s' < /tmp/prompt/prompt.txt",
@@ -103,7 +104,7 @@ describe("command", () => {
     afterAll(() => rmSync(directory, { recursive: true }));
 
     test("Claude has the shell's process id, so that SIGTERM reaches it; the prompt on stdin; its own exit status", () => {
-      const [shell = "", flag = "", script = ""] = claudeCommand(["it's"]);
+      const [shell = "", flag = "", script = ""] = promptCommand("claude", ["it's"]);
       const local = script.replace("/tmp/prompt", directory);
       const env = { ...process.env, PATH: `${directory}:${process.env.PATH}` };
       const { pid, status, stdout } = spawnSync(shell, [flag, local], { encoding: "utf8", env });

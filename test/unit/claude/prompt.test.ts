@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { buildPrompt } from "../../../src/claude/prompt.ts";
+import { buildPrompt } from "../../../src/adapter/job/prompt.ts";
 import { contextOf } from "./runs.ts";
 
 const config = {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { resumeSessionId } from "../../../src/claude/session.ts";
+import { resumeSessionId } from "../../../src/adapter/host/session.ts";
 import { sessionCodec } from "../../../src/claude/session-codec.ts";
 import { contextOf } from "./runs.ts";
 

@@ -166,8 +166,8 @@ describe("as the host's browser runs it", () => {
         ([, from]) => from,
       );
     expect(imports("ui-parser.ts")).toEqual(["./describe-event.ts", "./event-line.ts"]);
-    expect(imports("describe-event.ts")).toEqual(["./json.ts"]);
-    expect(imports("event-line.ts")).toEqual(["./json.ts"]);
-    expect(imports("json.ts")).toEqual([]);
+    expect(imports("describe-event.ts")).toEqual(["../json/read-json.ts"]);
+    expect(imports("event-line.ts")).toEqual(["../json/read-json.ts"]);
+    expect(imports("../json/read-json.ts")).toEqual([]);
   });
 });

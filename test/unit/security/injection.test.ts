@@ -10,8 +10,9 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import { PROMPT_FILE } from "../../../src/adapter/definition.ts";
+import { promptCommand } from "../../../src/adapter/job/command.ts";
 import { buildManifest, type JobManifest, type RunManifest, workingDirOf } from "../../../src/adapter/job/manifest.ts";
-import { claudeArgs, claudeCommand } from "../../../src/claude/argv.ts";
+import { claudeArgs } from "../../../src/claude/argv.ts";
 import { contextOf } from "../adapter/fixtures.ts";
 
 let root: string;
@@ -94,7 +95,7 @@ function manifestFor(prompt: string, extraArgs: string[], overrides: Parameters<
     image: "i:1",
     sessionId: null,
     workingDir: workingDirOf(ctx, config),
-    prepared: { command: claudeCommand(args), commandArgs: args, prompt, promptMetrics: {} },
+    prepared: { command: promptCommand("claude", args), commandArgs: args, prompt, promptMetrics: {} },
     serverEnv: {},
   });
   return { args, ...manifest };

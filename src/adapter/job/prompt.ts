@@ -8,22 +8,25 @@ import {
   renderTemplate,
   selectPaperclipTaskMarkdown,
 } from "@paperclipai/adapter-utils/server-utils";
-import type { ClaudeConfig } from "./config.ts";
+
+/** The operator's texts; null: the host's own. */
+export interface PromptTemplates {
+  readonly promptTemplate: string | null;
+  /** Comes first in a fresh session. */
+  readonly bootstrapPromptTemplate: string | null;
+}
 
 export interface Prompt {
   readonly text: string;
+  /** For `promptMetrics`. */
   readonly metrics: Record<string, number>;
 }
 
 /**
- * What Claude reads on its standard input: bootstrap (fresh sessions only), wake, handoff of the session before, task,
- * template. A resumed session that is woken with something to say needs no template: it has its instructions already.
+ * What the agent reads on its standard input, made of the host's context: bootstrap (fresh sessions only), wake, handoff of the
+ * session before, task, template. A resumed session that is woken with something to say needs no template: it has its instructions already.
  */
-export function buildPrompt(
-  ctx: AdapterExecutionContext,
-  config: Pick<ClaudeConfig, "promptTemplate" | "bootstrapPromptTemplate">,
-  sessionId: string | null,
-): Prompt {
+export function buildPrompt(ctx: AdapterExecutionContext, config: PromptTemplates, sessionId: string | null): Prompt {
   const { agent, runId, context } = ctx;
   const resumedSession = sessionId !== null;
   const conversationMode = context.conversationMode === true;
