@@ -1,3 +1,5 @@
+import type { ExecuteCode, FamilyOf } from "../error-codes.ts";
+
 /** A key of the agent's configuration holds something that cannot be used. No Job exists. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
@@ -45,16 +47,17 @@ function describe(value: unknown): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
-export interface BootstrapFailure {
-  /** The host's `errorCode`. */
-  code: string;
-  message: string;
-  /** `transient_upstream`: trying again may help. Null: someone must change something first. */
-  family: "transient_upstream" | null;
-  /** Default `never-ran`. */
-  agent?: AgentState;
-  cause?: unknown;
-}
+/** `code` is the host's `errorCode`. `family` null: someone must change something before trying again can help. */
+export type BootstrapFailure = {
+  [C in ExecuteCode]: {
+    code: C;
+    message: string;
+    family: Extract<FamilyOf<C>, "transient_upstream" | null>;
+    /** Default `never-ran`. */
+    agent?: AgentState;
+    cause?: unknown;
+  };
+}[ExecuteCode];
 
 /**
  * What is certain of a run's agent:
@@ -67,7 +70,7 @@ export type AgentState = "never-ran" | "may-run" | "ended";
 /** A run failed before it could be followed. */
 export class BootstrapError extends Error {
   override readonly name = "BootstrapError";
-  readonly code: string;
+  readonly code: ExecuteCode;
   readonly family: "transient_upstream" | null;
   /** Of this run. Unless it is `never-ran`, the host must not start the agent again unasked. */
   readonly agent: AgentState;
@@ -83,4 +86,10 @@ export class BootstrapError extends Error {
 export function reasonOf(error: unknown): string {
   if (error instanceof Error) return error.message || error.name;
   return typeof error === "string" ? error : describe(error);
+}
+
+/** A message for people ends with its code, by which docs/troubleshooting.md says what to do. */
+export function withCode(message: string, code: string): string {
+  const end = `(${code})`;
+  return message.endsWith(end) ? message : `${message} ${end}`;
 }

@@ -1,4 +1,4 @@
-import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { ExecuteCode, FamilyOf } from "../error-codes.ts";
 import {
   FAILED_WITHOUT_STATUS,
   LOGIN_NEEDED,
@@ -15,15 +15,22 @@ import type { ApiFailure, ClaudeResult } from "./result-event.ts";
 import type { ClaudeVerdict } from "./stream-json.ts";
 
 /** Why Claude failed, in the host's terms. */
-export interface Failure {
-  readonly code: string | null;
-  readonly family?: NonNullable<AdapterExecutionResult["errorFamily"]>;
+export type Failure = FailureCode & {
   readonly retryNotBefore?: Date;
   readonly clearSession?: boolean;
   /** For `resultJson.stopReason`. */
   readonly stopReason?: string;
   readonly loginUrl?: string;
-}
+};
+
+/** A code has the family that the table of error codes says. Null: nothing known fits. */
+type FailureCode =
+  | { readonly code: null; readonly family?: undefined }
+  | {
+      [C in ExecuteCode]: FamilyOf<C> extends null
+        ? { readonly code: C; readonly family?: undefined }
+        : { readonly code: C; readonly family: NonNullable<FamilyOf<C>> };
+    }[ExecuteCode];
 
 /** The operator's limit in dollars (`--max-budget-usd`) was reached. Going on would spend more than was allowed. */
 export const BUDGET_EXHAUSTED = "budget_exhausted";

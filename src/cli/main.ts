@@ -1,3 +1,4 @@
+import { withCode } from "../adapter/errors.ts";
 import { printable } from "../adapter/host/printable.ts";
 import { parse, UsageError } from "./command.ts";
 import { createProgram } from "./program.ts";
@@ -28,7 +29,9 @@ async function main(argv: string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (interrupt.signal.aborted && error === interrupt.signal.reason) return 130;
-    stderr.write(`k8s-run-informer: ${printable(error instanceof Error ? error.message : String(error))}\n`);
+    const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;
+    const message = error instanceof Error ? error.message : String(error);
+    stderr.write(`k8s-run-informer: ${printable(code === null ? message : withCode(message, code))}\n`);
     if (!(error instanceof UsageError)) return 1;
     stderr.write(`See k8s-run-informer ${argv[0]?.startsWith("-") === false ? `${argv[0]} ` : ""}--help\n`);
     return 2;

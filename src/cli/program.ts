@@ -8,6 +8,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CliCommand>>> = {
   runs: async () => (await import("./runs/runs-command.ts")).runsCommand,
   logs: async () => (await import("./logs-command.ts")).logsCommand,
   check: async () => (await import("./check.ts")).checkCommand,
+  explain: async () => (await import("./explain.ts")).explainCommand,
   rbac: async () => (await import("./rbac.ts")).rbacCommand,
   record: async () => (await import("./record.ts")).recordCommand,
   replay: async () => (await import("./replay.ts")).replayCommand,

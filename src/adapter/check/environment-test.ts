@@ -7,16 +7,15 @@ import { Cluster, isForbidden, isNotFound } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { loadKubeConfig } from "../config/kubeconfig.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
-import { ConfigError, reasonOf } from "../errors.ts";
+import { ConfigError, reasonOf, withCode } from "../errors.ts";
 import { ownPodName, readSelfPod, type SelfPod, SelfPodError } from "../job/self-pod.ts";
 import type { ExecuteOptions } from "../run/execute.ts";
 import { shardOf } from "../start/site.ts";
+import type { Check } from "./check.ts";
 import { grantCommand, OWN_POD_PERMISSION, PERMISSIONS, type Permission, SHARD_PERMISSIONS } from "./permissions.ts";
 import { probe } from "./probe.ts";
 import { reachChecks } from "./reach-checks.ts";
 import { buildTrialManifest } from "./trial-manifest.ts";
-
-type Check = AdapterEnvironmentCheck;
 
 const REQUEST_TIMEOUT_MS = 10_000;
 
@@ -28,6 +27,7 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
 ): Promise<AdapterEnvironmentTestResult> {
   const { env = process.env } = options;
   const checks: Check[] = [];
+  let further: AdapterEnvironmentCheck[] = [];
   let cluster: Cluster | null = null;
   try {
     const config = definition.parseConfig(ctx.config);
@@ -38,19 +38,19 @@ export async function testEnvironment<Config extends BaseConfig, Verdict extends
     checks.push(...(await clusterChecks(cluster, config, env, shard !== undefined)));
     if (!checks.some((check) => check.code === "k8s_api_unreachable")) {
       checks.push(...(await inThePod(definition, ctx, config, options, checks)));
-      checks.push(...((await definition.checkEnvironment?.(ctx, config)) ?? []));
+      further = (await definition.checkEnvironment?.(ctx, config)) ?? [];
     }
   } catch (error) {
     checks.push(...(error instanceof ConfigError ? error.all.map(invalid) : [unreachable(error)]));
   } finally {
     await cluster?.close().catch(() => undefined);
   }
-  const status = checks.some(({ level }) => level === "error")
-    ? "fail"
-    : checks.some(({ level }) => level === "warn")
-      ? "warn"
-      : "pass";
-  return { adapterType: ctx.adapterType, status, checks, testedAt: new Date().toISOString() };
+  const all = [...checks, ...further].map((check) =>
+    check.level === "info" ? check : { ...check, message: withCode(check.message, check.code) },
+  );
+  const levels = new Set(all.map(({ level }) => level));
+  const status = levels.has("error") ? "fail" : levels.has("warn") ? "warn" : "pass";
+  return { adapterType: ctx.adapterType, status, checks: all, testedAt: new Date().toISOString() };
 }
 
 /** What only a pod can tell: asked by one, where the configuration says so and nothing stands in its way. */

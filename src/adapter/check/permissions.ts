@@ -1,7 +1,9 @@
+import type { CheckCode } from "../../error-codes.ts";
+
 /** What the adapter asks of the API server in the Jobs' namespace: `deploy/rbac.yaml` grants it, the environment test checks it. */
 export interface Permission {
   /** Of the environment test's check. */
-  readonly code: string;
+  readonly code: CheckCode;
   readonly group: string;
   readonly resource: string;
   readonly subresource?: string;

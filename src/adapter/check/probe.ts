@@ -1,11 +1,10 @@
 import { randomUUID } from "node:crypto";
-import type { AdapterEnvironmentCheck, AdapterEnvironmentTestContext } from "@paperclipai/adapter-utils";
+import type { AdapterEnvironmentTestContext } from "@paperclipai/adapter-utils";
 import type { BaseConfig } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict, ResultParser } from "../definition.ts";
 import { LOOPBACK_HINT } from "../job/reach.ts";
 import { type ExecuteOptions, execute } from "../run/execute.ts";
-
-type Check = AdapterEnvironmentCheck;
+import type { Check } from "./check.ts";
 
 /** A person waits for the answer. A node that an autoscaler has to bring takes longer than this. */
 const PROBE_TIMEOUT_MS = 90_000;

@@ -1,16 +1,12 @@
-import type { AdapterEnvironmentCheck } from "@paperclipai/adapter-utils";
 import type { BaseConfig } from "../config/config.ts";
 import { agentApiUrl } from "../job/environment.ts";
 import { isLoopback, isOnVolume, LOOPBACK_HINT, loopbackText, UNMOUNTED_HINT, unmountedText } from "../job/reach.ts";
 import type { SelfPod } from "../job/self-pod.ts";
+import type { Check } from "./check.ts";
 
 /** What an agent would miss in its pod, and what to set. */
-export function reachChecks(
-  config: BaseConfig,
-  selfPod: SelfPod | null,
-  env: NodeJS.ProcessEnv,
-): AdapterEnvironmentCheck[] {
-  const checks: AdapterEnvironmentCheck[] = [];
+export function reachChecks(config: BaseConfig, selfPod: SelfPod | null, env: NodeJS.ProcessEnv): Check[] {
+  const checks: Check[] = [];
   const apiUrl = agentApiUrl(config, selfPod, env);
   if (isLoopback(apiUrl)) {
     // Elsewhere, as on a laptop, nodes may share the server's network.

@@ -3,7 +3,7 @@ import type { Run } from "../../engine/index.ts";
 import { type BaseConfig, mayContinue } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
 import { publishResult } from "../diagnostics.ts";
-import { type AgentState, BootstrapError } from "../errors.ts";
+import { type AgentState, BootstrapError, withCode } from "../errors.ts";
 import { eventTo, type TellEvent, tell } from "../host/callbacks.ts";
 import { bootstrapResult, withEvidence } from "../host/evidence.ts";
 import { RunLog } from "../host/run-log.ts";
@@ -54,8 +54,10 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
   let site: Site | null = null;
   let run: Run | null = null;
   const told = (result: AdapterExecutionResult) => {
-    publishResult(run, result);
-    return result;
+    const { errorMessage, errorCode } = result;
+    const full = errorMessage && errorCode ? { ...result, errorMessage: withCode(errorMessage, errorCode) } : result;
+    publishResult(run, full);
+    return full;
   };
   try {
     // Before anything else: from here on the host waits for us when a person presses Stop.

@@ -9,6 +9,7 @@ import {
   RunGoneError,
   StartFailedError,
 } from "../../engine/index.ts";
+import type { ExecuteCode } from "../../error-codes.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict, OutcomeKind, ResultParser } from "../definition.ts";
 import { type AgentState, reasonOf } from "../errors.ts";
@@ -343,6 +344,6 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   }
 }
 
-function failed(errorMessage: string, errorCode: string): AdapterExecutionResult {
+function failed(errorMessage: string, errorCode: ExecuteCode): AdapterExecutionResult {
   return { exitCode: null, signal: null, timedOut: false, errorMessage, errorCode };
 }

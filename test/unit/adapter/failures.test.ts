@@ -156,7 +156,7 @@ describe("before there is a Job: the host may start the run again", () => {
     const { adapter } = adapterOf(world, { prepare: () => Promise.reject(new Error("no disk")) });
     expect(await run(world, adapter).result).toMatchObject({
       errorCode: "k8s_prepare_failed",
-      errorMessage: "no disk",
+      errorMessage: "no disk (k8s_prepare_failed)",
       executionRecovery: BOOTSTRAP,
     });
   });
@@ -423,7 +423,7 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     const { adapter } = adapterOf(world, { createResultParser });
     const result = await run(world, adapter, { agentId }).result;
     expect(result).toMatchObject({
-      errorMessage: "no parser today",
+      errorMessage: "no parser today (k8s_prepare_failed)",
       executionRecovery: { kind: "bootstrap", providerWorkStarted: false },
     });
     expect(objectsOf(world, "jobs", agentId)).toEqual([]);
@@ -650,7 +650,7 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     });
     expect(await run(world, adapter).result).toMatchObject({
       errorCode: "k8s_run_lost",
-      errorMessage: "classify fault",
+      errorMessage: "classify fault (k8s_run_lost)",
       resultJson: CONTINUE,
     });
   });

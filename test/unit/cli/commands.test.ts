@@ -78,7 +78,7 @@ const untilPhase = (name: string, phase: string) =>
 describe("the program", () => {
   test("help names every command, and each command its options", async () => {
     const { out } = await run("--help");
-    for (const name of ["top", "runs", "logs", "check", "rbac", "record", "replay", "demo", "completion"])
+    for (const name of ["top", "runs", "logs", "check", "explain", "rbac", "record", "replay", "demo", "completion"])
       expect(out).toMatch(new RegExp(`^ {2}${name}\\b`, "m"));
     expect((await run("logs", "--help")).out).toContain("--follow");
     expect((await run("runs", "stop", "--help")).out).toContain("--timeout");
@@ -174,10 +174,17 @@ test("check says what is missing and how to get it, and its exit code says wheth
   const refused = await run("check", "--image", "claude:1", "--kubeconfig", limited);
   expect(refused.code).toBe(1);
   expect(refused.out).toMatch(
-    /✗ Not allowed: create jobs in namespace agents\n {4}Needed because runs are Jobs\n {4}kubectl/,
+    /✗ Not allowed: create jobs in namespace agents \(k8s_rbac_job_create\)\n {4}Needed because runs are Jobs\n {4}kubectl/,
   );
   const json = JSON.parse((await run("check", "--json", "--kubeconfig", limited, "--image", "claude:1")).out);
   expect(json.status).toBe("fail");
+});
+
+test("explain says of a code what it means, whether the host tries again, and what to do", async () => {
+  const { out } = await run("explain", "k8s_concurrent_run_blocked");
+  expect(out).toMatch(/^Another run of the agent is live.*\nDoes the host try again: yes\nWhat to do: Wait for it/);
+  expect((await run("explain", "k8s_rbac_job_create")).out).toContain("create jobs");
+  await expect(run("explain", "nope")).rejects.toThrow('there is no error code "nope"');
 });
 
 test("rbac grants each right that the environment test asks for", async () => {
