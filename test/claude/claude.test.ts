@@ -235,7 +235,11 @@ describe("Claude Code", () => {
   test("a deadline of the Job", async () => {
     answers = () => ({ kind: "silence" });
     const { result } = await run({ config: { timeoutSec: 3 } });
-    expect(result).toMatchObject({ timedOut: true, errorCode: "timeout", errorMessage: "Timed out after 3s (timeout)" });
+    expect(result).toMatchObject({
+      timedOut: true,
+      errorCode: "timeout",
+      errorMessage: "Timed out after 3s (timeout)",
+    });
   });
 
   test("a prompt of 300 KiB arrives whole", async () => {
