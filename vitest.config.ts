@@ -1,6 +1,5 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
-import { retriesReporter } from "./test/retries.ts";
 
 // Most tests wait, for clocks and connections, so that a core carries several files.
 const maxWorkers = Math.min(12, Math.max(4, 4 * availableParallelism()));
@@ -8,7 +7,6 @@ const maxWorkers = Math.min(12, Math.max(4, 4 * availableParallelism()));
 // An uncaught exception or unhandled rejection anywhere fails the run: that is vitest's default, kept on purpose.
 export default defineConfig({
   test: {
-    reporters: ["default", retriesReporter],
     projects: [
       {
         test: {
@@ -16,7 +14,9 @@ export default defineConfig({
           include: ["test/unit/**/*.test.ts"],
           setupFiles: "test/unit/setup.ts",
           maxWorkers,
-          testTimeout: 30_000,
+          testTimeout: 60_000,
+          // What is waited for comes at once, or never: a machine that stands still for seconds fails nothing.
+          expect: { poll: { interval: 10, timeout: 30_000 } },
           sequence: { groupOrder: 0 },
         },
       },

@@ -1,5 +1,5 @@
 /** Every way in which a run can fail before or without an answer of the agent, and what the host is told. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { ActiveFault, PolicyRule } from "../../../src/embedded/index.ts";
@@ -295,7 +295,7 @@ describe("the container never runs: the kubelet's words, the pod's events", () =
     world.k8s.requests.reset();
     const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "events" } });
     const each = run(world, adapterOf(world).adapter, { agentId, config });
-    await vi.waitFor(() => expect(world.k8s.requests.count("list events")).toBe(1), { timeout: 10_000, interval: 5 });
+    await expect.poll(() => world.k8s.requests.count("list events")).toBe(1);
     each.abort.abort();
     expect(await each.result).toMatchObject({
       errorCode: "cancelled",
@@ -457,7 +457,11 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
       await container.sleep(3_600_000);
     });
     const { adapter, outcomes } = adapterOf(world);
-    const each = run(world, adapter, { agentId, config: { timeoutSec: 20 } });
+    const each = run(world, adapter, { agentId, config: { timeoutSec: 3_600 } });
+    await each.logged("S-1");
+    world.k8s.objects.update("jobs", NAMESPACE, jobsOf(agentId)[0]?.metadata.name ?? "", (draft) => {
+      (draft.spec as { activeDeadlineSeconds: number }).activeDeadlineSeconds = 1;
+    });
     expect(await each.result).toMatchObject({
       timedOut: true,
       errorCode: "timeout",

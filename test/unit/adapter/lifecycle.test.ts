@@ -1,5 +1,5 @@
 /** Stop, restart, adoption, and several runs of one agent. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import { oldJob } from "./old-jobs.ts";
@@ -121,7 +121,7 @@ describe("stopped by a person", () => {
     world.k8s.requests.reset();
     const fault = world.k8s.faults.delayRequests(40_000, { match: { verb: "delete", resource: "jobs" } });
     const each = run(world, adapterOf(world).adapter, { agentId });
-    await vi.waitFor(() => expect(world.k8s.requests.count("delete jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+    await expect.poll(() => world.k8s.requests.count("delete jobs")).toBe(1);
     each.abort.abort();
     const result = await each.result;
     fault.remove();
@@ -213,7 +213,7 @@ describe("stopped before it has begun here, and an earlier process had begun it"
     world.k8s.requests.reset();
     const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "list", resource: "jobs" } });
     const again = run(world, adapter, { agentId, overrides: { runId: first.ctx.runId } });
-    await vi.waitFor(() => expect(world.k8s.requests.count("list jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+    await expect.poll(() => world.k8s.requests.count("list jobs")).toBe(1);
     again.abort.abort(reason);
     await again.result;
     fault.remove();

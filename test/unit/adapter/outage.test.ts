@@ -45,12 +45,11 @@ describe("a server that is away", () => {
   test("a Stop ends the wait at once", async () => {
     await warm();
     const fault = world.k8s.faults.errorRate({ status: 503, match: { verb: "list", resource: "jobs" } });
-    const waiting = run(world, adapterOf(world).adapter, { config: PATIENT });
+    // Longer than a test may take.
+    const waiting = run(world, adapterOf(world).adapter, { config: { apiOutageSec: 600 } });
     await waiting.logged(AWAY);
-    const stoppedAt = performance.now();
     waiting.abort.abort();
     expect(await waiting.result).toMatchObject({ errorCode: "cancelled", executionRecovery: { kind: "bootstrap" } });
-    expect(performance.now() - stoppedAt).toBeLessThan(2_000);
     fault.remove();
   });
 

@@ -53,7 +53,7 @@ async function running(agent: { live: number }, run: Promise<unknown> = new Prom
   const early = run.then((answer) => {
     throw new Error(`ended before its agent ran: ${JSON.stringify(answer)}`);
   });
-  await Promise.race([early, vi.waitFor(() => expect(agent.live).toBe(1), { timeout: 25_000, interval: 10 })]);
+  await Promise.race([early, expect.poll(() => agent.live).toBe(1)]);
 }
 
 describe("a live run of another server", () => {
@@ -86,7 +86,7 @@ describe("a live run of another server", () => {
       taskId: "t",
       config: { concurrencyPolicy: "wait" },
     });
-    await vi.waitFor(() => expect(world.k8s.requests.count("get leases")).toBeGreaterThan(0), { timeout: 20_000 });
+    await expect.poll(() => world.k8s.requests.count("get leases")).toBeGreaterThan(0);
     agent.letGo();
     expect(await first).toMatchObject({ exitCode: 0 });
     expect(await second).toMatchObject({ exitCode: 0 });
@@ -137,9 +137,7 @@ describe("a run whose server has ended", () => {
     await running(agent, left);
     await dead.kill();
     const heir = server().run({ agentId, runId: `${agentId}-b`, taskId: "t" });
-    await vi.waitFor(() => expect(jobOf(agentId)?.metadata.labels?.["paperclip.io/run-id"]).toBe(`${agentId}-b`), {
-      timeout: 20_000,
-    });
+    await expect.poll(() => jobOf(agentId)?.metadata.labels?.["paperclip.io/run-id"]).toBe(`${agentId}-b`);
     agent.letGo();
     expect(await heir).toMatchObject({ exitCode: 0 });
     expect(agent).toMatchObject({ most: 1, runs: 1 });
@@ -156,7 +154,7 @@ describe("a run whose server has ended", () => {
     expect(leases().map(({ metadata }) => metadata.name)).not.toContain(name);
     expect(await left.result).toMatchObject({ errorCode: "k8s_run_lost" });
     const heir = server().run({ agentId, runId: `${agentId}-b`, taskId: "t" });
-    await vi.waitFor(() => expect(jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name), { timeout: 20_000 });
+    await expect.poll(() => jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name);
     agent.letGo();
     expect(await heir).toMatchObject({ exitCode: 0 });
     expect(agent).toMatchObject({ most: 1, runs: 1 });
@@ -169,7 +167,7 @@ describe("a run whose server has ended", () => {
     await each.logged("S-1");
     const name = jobOf(agentId)?.metadata.annotations?.[OWNER] ?? "";
     world.k8s.objects.delete("leases", NAMESPACE, name);
-    await vi.waitFor(() => expect(jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name), { timeout: 20_000 });
+    await expect.poll(() => jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name);
     agent.letGo();
     expect(await each.result).toMatchObject({ exitCode: 0 });
   });
@@ -221,7 +219,7 @@ describe("without the right to Leases", () => {
       resources: ["leases"],
       verbs: ["*"],
     });
-    await vi.waitFor(() => expect(revoked.hits).toBeGreaterThan(0), { timeout: 20_000 });
+    await expect.poll(() => revoked.hits).toBeGreaterThan(0);
     agent.letGo();
     expect(await each.result).toMatchObject({ exitCode: 0 });
     revoked.remove();
@@ -287,9 +285,9 @@ test("a Job that is deleted while it is adopted, as by its owner's last request:
   // Between the guard's look and the adopter's patch.
   const delay = world.k8s.faults.delayRequests(500, { match: { verb: "patch", resource: "jobs" }, count: 1 });
   const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
-  await vi.waitFor(() => expect(delay.hits).toBe(1), { timeout: 20_000, interval: 5 });
+  await expect.poll(() => delay.hits).toBe(1);
   world.k8s.objects.delete("jobs", NAMESPACE, name);
-  await vi.waitFor(() => expect(agent.runs).toBe(2), { timeout: 20_000 });
+  await expect.poll(() => agent.runs).toBe(2);
   agent.letGo();
   expect(await heir.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });
   expect(heir.notes().join("\n")).not.toContain("Reattaching");
@@ -300,7 +298,7 @@ test("a Job of another server under the run's name is not deleted, also when one
   const runId = `${agentId}-same`;
   const fault = world.k8s.faults.errorRate({ status: 504, match: { verb: "create", resource: "jobs" } });
   const here = run(world, adapterOf(world).adapter, { agentId, overrides: { runId } });
-  await vi.waitFor(() => expect(fault.hits).toBeGreaterThan(0), { timeout: 20_000, interval: 5 });
+  await expect.poll(() => fault.hits).toBeGreaterThan(0);
   // The other server's request comes between.
   const name = jobNameFor("ac", agentId, runId);
   const template = { spec: { restartPolicy: "Never", containers: [{ name: "agent", image: "agent:1" }] } };
@@ -325,7 +323,7 @@ test("this machine's clock an hour ahead of the server's: a run that is adopted 
     const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t", config });
     await heir.logged("Reattaching");
     // Longer than the least that a run is given.
-    await vi.waitFor(() => expect(agent.live).toBe(1));
+    await expect.poll(() => agent.live).toBe(1);
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     agent.letGo();
     expect(await heir.result).toMatchObject({ exitCode: 0, timedOut: false });

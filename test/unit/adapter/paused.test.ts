@@ -1,5 +1,5 @@
 /** A server that is stopped for longer than its Lease, and goes on. Time is real here: a Lease runs out by the server's clock. */
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { ServerProcess } from "./server-process.ts";
 import { NAMESPACE, objectsOf, startWorld, type World } from "./world.ts";
 
@@ -35,7 +35,7 @@ test.concurrent.each([
     });
     const owner = start();
     const first = owner.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
-    await vi.waitFor(() => expect(runs).toBe(1), { timeout: 25_000 });
+    await expect.poll(() => runs).toBe(1);
     owner.signal("SIGSTOP");
     if (endsFirst) go.resolve();
     const jobOf = () => objectsOf(world, "jobs", agentId)[0]?.metadata;
@@ -43,10 +43,7 @@ test.concurrent.each([
     const config = { concurrencyPolicy: "wait" };
     const second = start().run({ agentId, runId: `${agentId}-b`, taskId: "t", config });
     if (!endsFirst) {
-      await vi.waitFor(() => expect(jobOf()?.labels?.["paperclip.io/run-id"]).toBe(`${agentId}-b`), {
-        timeout: 90_000,
-        interval: 100,
-      });
+      await expect.poll(() => jobOf()?.labels?.["paperclip.io/run-id"]).toBe(`${agentId}-b`);
       owner.signal("SIGCONT");
       expect(await first).toMatchObject({ errorCode: "k8s_run_lost", exitCode: null });
       expect(jobOf()).toMatchObject({ uid });

@@ -1,6 +1,6 @@
 /** Several servers that share a namespace, each watching its own runs only: what they still see of each other. */
 import { readFile } from "node:fs/promises";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { testEnvironment } from "../../../src/adapter/check/environment-test.ts";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import { SHARD_VARIABLE } from "../../../src/adapter/start/site.ts";
@@ -54,7 +54,7 @@ test("a run costs two watches more while it starts, and nothing more however lon
   const each = run(world, server, { agentId });
   await each.logged("S-1");
   // No change of an object tells that a watch has closed.
-  await vi.waitFor(() => expect(world.k8s.openWatches).toBe(2), { timeout: 10_000 });
+  await expect.poll(() => world.k8s.openWatches).toBe(2);
   agent.end();
   expect(await each.result).toMatchObject({ exitCode: 0 });
   const counts = Object.entries(world.k8s.requests.snapshot().byVerb).filter(

@@ -1,5 +1,5 @@
 /** What processes leave behind that die, and what only looks like it: a Secret whose creation takes long. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
 import { adapterOf, missesSecret, NAMESPACE, objectsOf, type Recorded, run, startWorld, type World } from "./world.ts";
@@ -24,7 +24,7 @@ test("a Secret that takes longer than configErrorGraceSec costs nothing: the kub
 });
 
 const OLD = new Date(Date.now() - 16 * 60_000).toISOString();
-const until = (predicate: () => boolean) => world.k8s.objects.until(predicate, AbortSignal.timeout(15_000));
+const until = (predicate: () => boolean) => world.k8s.objects.until(predicate, AbortSignal.timeout(30_000));
 
 describe("a Job that nobody follows", () => {
   let manifest: StoredObject;
@@ -276,7 +276,7 @@ describe("a Job that nobody follows", () => {
     // It has looked at the Job by the time that it asks for the Secret.
     const fault = world.k8s.faults.delayRequests(20_000, { match: { verb: "get", resource: "secrets" } });
     const sweeper = sweeps("half-sweeper-2", 60_000);
-    await vi.waitFor(() => expect(world.k8s.requests.count("get jobs")).toBe(1), { timeout: 10_000, interval: 5 });
+    await expect.poll(() => world.k8s.requests.count("get jobs")).toBe(1);
     world.k8s.objects.update("jobs", NAMESPACE, "half-adopted", ({ metadata }) => {
       metadata.labels = { ...metadata.labels, "paperclip.io/run-id": "the-adopter" };
     });

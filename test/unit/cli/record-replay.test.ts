@@ -7,7 +7,7 @@ import { recordCommand } from "../../../src/cli/record.ts";
 import { replay } from "../../../src/cli/replay.ts";
 import type { ContainerContext, EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { type JobManifest, type Run, type RunEnd, RunEngine } from "../../../src/engine/index.ts";
-import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
+import { expire, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -78,7 +78,8 @@ const SCENARIOS: Record<string, Scenario> = {
     end: { kind: "job_deleted", exitCode: 143, reason: "JobDeleted" },
   },
   "deadline-while-running": {
-    job: { activeDeadlineSeconds: 2 },
+    job: { activeDeadlineSeconds: 3_600 },
+    disturb: (run, k8s) => expire(k8s, run.jobName),
     end: { kind: "deadline", exitCode: 143, reason: "DeadlineExceeded" },
   },
   "deadline-while-pending": {

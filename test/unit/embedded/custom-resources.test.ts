@@ -163,7 +163,7 @@ test("an informer keeps them, over a cut and an expired version", async () => {
     namespaces: ["one"],
     indexers: { size: ({ spec }) => String(spec.size) },
   });
-  await informer.whenSynced(AbortSignal.timeout(5_000));
+  await informer.whenSynced(AbortSignal.timeout(30_000));
   expect(informer.byIndex("size", "1").map(({ metadata }) => metadata.name)).toEqual(["a"]);
   k8s.faults.expireVersions();
   k8s.faults.cutWatches();

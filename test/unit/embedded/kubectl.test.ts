@@ -72,7 +72,7 @@ describe.skipIf(!hasKubectl)("kubectl", () => {
       });
     });
     k8s.objects.create("configmaps", { metadata: { name: "w1", namespace: "ex" } });
-    await expect.poll(() => k8s.openWatches, { timeout: 10_000 }).toBeGreaterThan(0);
+    await expect.poll(() => k8s.openWatches).toBeGreaterThan(0);
     k8s.objects.create("configmaps", { metadata: { name: "w2", namespace: "ex" } });
     await seen;
     const closed = new Promise((resolve) => watch.once("close", resolve));

@@ -212,7 +212,7 @@ describe("a container as a local process", () => {
     expect(last?.status.containerStatuses?.map(({ state }) => state.terminated?.exitCode)).toEqual([3, 137]);
     if (!(polite instanceof StatusError)) expect(await polite.text()).toMatch(/^up\nbye\n$/);
     // It is reaped by whoever adopted it; until then it is a zombie, which a signal still reaches.
-    await expect.poll(() => isAlive(grandchild), { timeout: 5000 }).toBe(false);
+    await expect.poll(() => isAlive(grandchild)).toBe(false);
   });
 
   it("does not outlive the cluster", async () => {
@@ -227,7 +227,7 @@ describe("a container as a local process", () => {
     const pid = Number(Buffer.from(value ?? []).toString());
     expect(isAlive(pid)).toBe(true);
     cluster.controllers.stop();
-    await expect.poll(() => isAlive(pid), { timeout: 5000 }).toBe(false);
+    await expect.poll(() => isAlive(pid)).toBe(false);
   });
 });
 

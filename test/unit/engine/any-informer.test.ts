@@ -61,7 +61,7 @@ describe("an informer of any resource", () => {
       namespaces: [NAMESPACE],
       indexers: { team: ({ data }) => data?.team ?? null },
     });
-    await informer.whenSynced(AbortSignal.timeout(5_000));
+    await informer.whenSynced(AbortSignal.timeout(30_000));
     expect(informer.byIndex("team", "red").map(({ metadata }) => metadata.name)).toEqual(["a"]);
     const updated = change(informer, "updated", "a");
     k8s.objects.update("configmaps", NAMESPACE, "a", (each) => {
@@ -80,7 +80,7 @@ describe("an informer of any resource", () => {
     const k8s = await startKubernetes({ streamingList: false });
     const engine = await start(k8s);
     const informer = engine.informer<Node>({ version: "v1", plural: "nodes" });
-    await informer.whenSynced(AbortSignal.timeout(5_000));
+    await informer.whenSynced(AbortSignal.timeout(30_000));
     const [node] = informer.list();
     expect(node?.metadata.namespace).toBe("");
     expect(informer.get("", node?.metadata.name ?? "")).toBe(node);
@@ -99,7 +99,7 @@ describe("an informer of any resource", () => {
     }
     const engine = await start(k8s);
     const informer = engine.informer({ group: "coordination.k8s.io", version: "v1", plural: "leases" });
-    await informer.whenSynced(AbortSignal.timeout(5_000));
+    await informer.whenSynced(AbortSignal.timeout(30_000));
     expect(informer.list(({ metadata }) => metadata.name === "l")).toHaveLength(2);
   });
 
@@ -111,7 +111,7 @@ describe("an informer of any resource", () => {
     const engine = await start(k8s);
     const labelled = engine.informer({ ...CONFIG_MAPS, labelSelector: "app in (x)" });
     const named = engine.informer({ ...CONFIG_MAPS, fieldSelector: "metadata.name=mine" });
-    await Promise.all([labelled, named].map((each) => each.whenSynced(AbortSignal.timeout(5_000))));
+    await Promise.all([labelled, named].map((each) => each.whenSynced(AbortSignal.timeout(30_000))));
     expect(labelled.size).toBe(2);
     expect(named.list().map(({ metadata }) => metadata.name)).toEqual(["mine"]);
     const gone = change(labelled, "deleted", "mine");
@@ -144,7 +144,7 @@ describe("an informer of any resource", () => {
         },
       },
     });
-    await informer.whenSynced(AbortSignal.timeout(5_000));
+    await informer.whenSynced(AbortSignal.timeout(30_000));
     expect(informer.get(NAMESPACE, "good")).not.toHaveProperty("data");
     expect(informer.get(NAMESPACE, "bad")).toBeUndefined();
     expect(errors).toContainEqual(new Error("of trim"));
@@ -156,7 +156,7 @@ describe("an informer of any resource", () => {
     const k8s = await startKubernetes();
     const engine = await start(k8s);
     const informer = engine.informer<ConfigMap>({ ...CONFIG_MAPS, namespaces: [NAMESPACE] });
-    await informer.whenSynced(AbortSignal.timeout(5_000));
+    await informer.whenSynced(AbortSignal.timeout(30_000));
     const told: string[] = [];
     informer.subscribe(({ type, object }) => told.push(`${type} ${object.metadata.name}`), { replay: false });
     const harms: [string, () => unknown][] = [
@@ -198,7 +198,7 @@ describe("an informer of any resource", () => {
     const k8s = await startKubernetes();
     const engine = await start(k8s);
     const informer = engine.informer({ group: "example.com", version: "v1", plural: "widgets" });
-    await expect(informer.whenSynced(AbortSignal.timeout(500))).rejects.toThrow(
+    await expect(informer.whenSynced(AbortSignal.timeout(2_000))).rejects.toThrow(
       /widgets could not be listed from https:.*404.*given up: .*timeout/,
     );
   });

@@ -61,6 +61,13 @@ export function podObject(name: string, labels: Record<string, string> = {}, nam
   };
 }
 
+/** The Job has run for long enough: its deadline is now. */
+export function expire(k8s: EmbeddedKubernetes, jobName: string): void {
+  k8s.objects.update("jobs", NAMESPACE, jobName, (draft) => {
+    (draft.spec as { activeDeadlineSeconds: number }).activeDeadlineSeconds = 1;
+  });
+}
+
 /** Collects what an informer tells, and waits for it without polling. */
 export class Story {
   readonly told: string[] = [];

@@ -1,5 +1,5 @@
 import { KubeConfig } from "@kubernetes/client-node";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { RunEngine, SHARD_LABEL, ShardClaimError } from "../../../src/engine/index.ts";
 import { shardLabels } from "../../../src/engine/shard.ts";
@@ -138,7 +138,7 @@ describe("shards", () => {
     expect(await deleted).toBe(run.jobName);
     view.close();
     // No change of an object tells that a watch has closed.
-    await vi.waitFor(() => expect(k8s.openWatches).toBeLessThanOrEqual(before), { timeout: 10_000 });
+    await expect.poll(() => k8s.openWatches).toBeLessThanOrEqual(before);
     end();
     const whole = await engineOf(null);
     expect((await whole.openView(NAMESPACE, {})).jobs).toBe(whole.jobs);
@@ -148,7 +148,7 @@ describe("shards", () => {
     const engine = await engineOf("stopped");
     const fault = k8s.faults.delayRequests(60_000, { match: { verb: "watch" } });
     const ended = expect(engine.openView(NAMESPACE, {})).rejects.toMatchObject({ name: "EngineStoppedError" });
-    await vi.waitFor(() => expect(fault.hits).toBeGreaterThan(0));
+    await expect.poll(() => fault.hits).toBeGreaterThan(0);
     await engine.stop();
     fault.remove();
     await ended;

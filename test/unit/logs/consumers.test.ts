@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { followLogs } from "../../../src/engine/logs/index.ts";
 import { NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
 
@@ -13,7 +13,7 @@ const over = (c: TestContainer) => {
   c.exit().tell({ phase: "ended" });
   return c;
 };
-const noRequestLeft = () => vi.waitFor(() => expect(server.openRequests).toBe(0), { timeout: 5000, interval: 5 });
+const noRequestLeft = () => expect.poll(() => server.openRequests).toBe(0);
 
 describe("shapes of consumers", () => {
   test("by line, by batch, by callback, as streams: the same lines", async () => {
@@ -141,7 +141,7 @@ describe("leaving", () => {
       async (stream, c) => {
         let got = 0;
         const done = stream.forEach(() => void got++);
-        await vi.waitFor(() => expect(got).toBe(1));
+        await expect.poll(() => got).toBe(1);
         await stream[Symbol.asyncDispose]();
         // Its request is freed by then, also at the server's end.
         expect(stream.stats.state).toBe("ended");
@@ -160,7 +160,7 @@ describe("leaving", () => {
       const stream = followLogs(cluster, c, NO_LATE_LINES);
       await way(stream, c);
       await noRequestLeft();
-      await vi.waitFor(() => expect([stream.stats.state, c.listeners]).toEqual(["ended", 0]));
+      await expect.poll(() => [stream.stats.state, c.listeners]).toEqual(["ended", 0]);
       expect(c.requests.length).toBe(1);
     }
   });
@@ -181,7 +181,7 @@ describe("leaving", () => {
       abort.abort(reason);
       await expect(pending).rejects.toBe(reason);
       expect(await lines.next()).toEqual({ value: undefined, done: true });
-      await vi.waitFor(() => expect(c.listeners).toBe(0));
+      await expect.poll(() => c.listeners).toBe(0);
     }
     await noRequestLeft();
     const before = followLogs(cluster, reading, { signal: AbortSignal.abort(reason) });

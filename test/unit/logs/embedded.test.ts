@@ -99,7 +99,7 @@ describe("over the engine and the embedded Kubernetes", () => {
       for await (const line of run.logs({ container: "main" })) seen[i]?.push(line.text);
       return seen[i];
     });
-    await vi.waitFor(() => expect(seen.every((texts) => texts.length > 10)).toBe(true), { timeout: 20_000 });
+    await expect.poll(() => seen.every((texts) => texts.length > 10)).toBe(true);
     expect(seen.every((texts) => texts.length < 100)).toBe(true);
     await k8s.restart({ downMs: 3000 });
     for (const [i, texts] of (await Promise.all(done)).entries()) {
@@ -121,9 +121,9 @@ describe("over the engine and the embedded Kubernetes", () => {
       })();
       const pod = () => k8s.objects.list("pods").find(({ metadata }) => metadata.labels?.["job-name"] === name);
       const isComplete = () => JSON.stringify(k8s.objects.get("jobs", "default", name)?.status).includes('"Complete"');
-      await vi.waitFor(() => expect(isComplete()).toBe(true), { timeout: 10_000, interval: 10 });
+      await expect.poll(() => isComplete()).toBe(true);
       k8s.objects.delete("pods", "default", pod()?.metadata.name ?? "");
-      await vi.waitFor(() => expect(pod()).toBeUndefined(), { timeout: 10_000, interval: 10 });
+      await expect.poll(() => pod()).toBeUndefined();
       if (how === "never seen") {
         k8s.faults.expireVersions();
         k8s.faults.cutWatches({ how: "reset", match: { resource: "pods" } });
@@ -176,9 +176,9 @@ describe("k8s-run-informer logs", () => {
       stderr: stderr.stream,
       signal: abort.signal,
     });
-    await vi.waitFor(() => expect(stdout.lines().length).toBeGreaterThan(3), { timeout: 20_000 });
+    await expect.poll(() => stdout.lines().length).toBeGreaterThan(3);
     const second = await launch(`second-${names++}`, 60, group);
-    await vi.waitFor(() => expect(stdout.lines().length).toBeGreaterThanOrEqual(120), { timeout: 30_000 });
+    await expect.poll(() => stdout.lines().length).toBeGreaterThanOrEqual(120);
     abort.abort();
     expect(await running).toBe(0);
     fault.remove();

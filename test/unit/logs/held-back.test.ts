@@ -1,13 +1,11 @@
 /** A connection breaks while what it has brought is still held back: by a slow consumer, or by the doubt about a gap. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { followLogs, type LogGap, type LogLine } from "../../../src/engine/logs/index.ts";
-import { NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer, until } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
 
-const until = (condition: () => boolean) =>
-  vi.waitFor(() => expect(condition()).toBe(true), { timeout: 10_000, interval: 5 });
 const idle = () => until(() => server.openRequests === 0);
 
 /** The lines and gaps in the order in which they are told. */

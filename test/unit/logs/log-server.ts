@@ -3,7 +3,7 @@ import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { KubeConfig } from "@kubernetes/client-node";
 import selfsigned from "selfsigned";
-import { afterAll } from "vitest";
+import { afterAll, expect } from "vitest";
 import type { ContainerView, LogSource } from "../../../src/engine/logs/index.ts";
 import { Cluster } from "../../../src/engine/transport/index.ts";
 
@@ -104,6 +104,9 @@ export class LogServer {
     await container.serve(url.searchParams, response);
   }
 }
+
+/** Resolves when it holds. */
+export const until = (condition: () => boolean) => expect.poll(condition).toBe(true);
 
 /** Of follows whose containers are known to have written all when they end. */
 export const NO_LATE_LINES = { lateLinesMs: 0 };

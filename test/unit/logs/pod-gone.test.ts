@@ -1,14 +1,11 @@
 /** The stream has ended cleanly and then the pod is gone: has the end of its log been seen? */
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { CLEAN_END_TRUST_MS } from "../../../src/engine/logs/follow-policy.ts";
 import { followLogs, type LogGap } from "../../../src/engine/logs/index.ts";
-import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer } from "./log-server.ts";
+import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer, until } from "./log-server.ts";
 
 const { cluster, container } = await startLogServer();
-
-const until = (condition: () => boolean) =>
-  vi.waitFor(() => expect(condition()).toBe(true), { timeout: 10_000, interval: 5 });
 
 async function following(c: TestContainer) {
   const texts: string[] = [];

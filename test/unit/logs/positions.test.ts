@@ -1,12 +1,9 @@
 /** A log is read on in another process, behind the line whose `position` was kept. */
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { followLogs, type LogGap, type LogLine, type LogOptions } from "../../../src/engine/logs/index.ts";
-import { NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer, until } from "./log-server.ts";
 
 const { cluster, container } = await startLogServer();
-
-const until = (condition: () => boolean) =>
-  vi.waitFor(() => expect(condition()).toBe(true), { timeout: 10_000, interval: 5 });
 
 const BEGIN = BigInt(Date.parse("2026-11-24T10:00:00.900Z")) * 1_000_000n;
 

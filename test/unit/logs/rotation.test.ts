@@ -1,13 +1,10 @@
 /** Files that are rotated while nobody reads, or faster than someone reads: what is lost is said, and nothing comes twice. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { followLogs, type LogGap, type LogLine, type LogOptions } from "../../../src/engine/logs/index.ts";
-import { NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer, until } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
-
-const until = (condition: () => boolean) =>
-  vi.waitFor(() => expect(condition()).toBe(true), { timeout: 20_000, interval: 5 });
 
 const BEGIN = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
 

@@ -10,7 +10,7 @@ import {
   type RunResult,
 } from "../../../src/engine/index.ts";
 import { DISRUPTIONS, evict, type Victim } from "../disruptions.ts";
-import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
+import { expire, job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
 
 const CPU = { containers: [{ name: "main", image: "agent", resources: { requests: { cpu: "1" } } }] };
 
@@ -146,7 +146,7 @@ describe("a run that is disrupted goes on in the Job that onDisruption gives", (
 
 describe("what is no disruption is left at its end", () => {
   const cases: [RunEnd["kind"], string, Record<string, unknown>, (victim: Victim) => unknown][] = [
-    ["deadline", "DeadlineExceeded", { activeDeadlineSeconds: 1 }, () => undefined],
+    ["deadline", "DeadlineExceeded", { activeDeadlineSeconds: 3_600 }, ({ k8s }) => expire(k8s, "run")],
     ["job_deleted", "JobDeleted", {}, ({ k8s }) => k8s.objects.delete("jobs", NAMESPACE, "run")],
     ["pod_deleted", "PodDeleted", {}, ({ k8s, podName }) => k8s.objects.delete("pods", NAMESPACE, podName)],
     ["failed", "OOMKilled", {}, ({ k8s, podName }) => k8s.oomKill(NAMESPACE, podName, "main")],

@@ -1,5 +1,5 @@
 /** A run ends, always, and as what it was: over the wire, with the engine and the embedded Kubernetes. */
-import { expect, it, onTestFinished, vi } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import type { EmbeddedKubernetes, Program } from "../../../src/embedded/index.ts";
 import {
   AttachFailedError,
@@ -90,7 +90,7 @@ it("a run whose watches are refused from its middle on ends with its exit code: 
     k8s.authorization.revoke({ apiGroups: ["*"], resources: ["*"], verbs: [verb] }),
   );
   expect(k8s.faults.cutWatches()).toBe(2);
-  await vi.waitFor(() => expect(run.unknownSince()).not.toBeNull(), { timeout: 5_000, interval: 5 });
+  await expect.poll(() => run.unknownSince()).not.toBeNull();
   release.resolve();
   const end = run.terminated(MAIN);
   expect(await read(run.logs(MAIN))).toMatchObject([{ text: "result" }]);
@@ -111,7 +111,7 @@ it("the log ends of a run whose whole life falls into a gap of the pods' watch",
   stall.remove();
   expect((await end).kind).toMatch(/succeeded|job_deleted/);
   await reading;
-  await vi.waitFor(() => expect(engine.stats().runs).toBe(0), { timeout: 10_000, interval: 5 });
+  await expect.poll(() => engine.stats().runs).toBe(0);
 }, 60_000);
 
 it("a failed run says in words how it ended, and its post-mortem what there is to know", async () => {

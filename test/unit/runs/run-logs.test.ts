@@ -80,7 +80,7 @@ const waysToLeave: Record<string, (logs: RunLogs) => Promise<void>> = {
 it.each(Object.entries(waysToLeave))("%s ends the follow at once, though the container is silent", async (_, leave) => {
   const { k8s, run } = await silentAfter(["started"]);
   await leave(run.logs(MAIN));
-  await vi.waitFor(() => expect(k8s.openLogs).toBe(0), { timeout: 5000, interval: 5 });
+  await expect.poll(() => k8s.openLogs).toBe(0);
 });
 
 it("a container that can never start: the iteration throws why, without a request for its log", async () => {
@@ -118,7 +118,7 @@ it("the API server is killed: the follows come back after the watches, each with
       return { lines, done };
     }),
   );
-  await vi.waitFor(() => expect(logs.every(({ lines }) => lines.length === 1)).toBe(true), { timeout: 20_000 });
+  await expect.poll(() => logs.every(({ lines }) => lines.length === 1)).toBe(true);
   const asked = () => engine.stats().requests.byVerb["get pods/log"] ?? 0;
   const before = asked();
   const kills = 2;
@@ -128,7 +128,7 @@ it("the API server is killed: the follows come back after the watches, each with
     );
     await k8s.restart({ downMs: 4_000 });
     await lost;
-    await vi.waitFor(() => expect(k8s.openLogs).toBe(count), { timeout: 30_000 });
+    await expect.poll(() => k8s.openLogs).toBe(count);
   }
   expect((asked() - before) / count / kills).toBeLessThanOrEqual(2);
   prints.resolve();

@@ -4,7 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { loadAllYaml } from "@kubernetes/client-node";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import {
   adapterOf,
@@ -113,7 +113,7 @@ describe("deploy/rbac.yaml", () => {
     expect(status).toBe("pass");
 
     // A server that runs renews its Lease.
-    await vi.waitFor(() => expect(world.k8s.requests.count("patch leases")).toBeGreaterThan(0), { timeout: 10_000 });
+    await expect.poll(() => world.k8s.requests.count("patch leases")).toBeGreaterThan(0);
     const used = Object.keys(world.k8s.requests.byVerb).filter((each) => !PUBLIC.test(each));
     expect(granted.filter((each) => !used.includes(each))).toEqual([]);
     // `get namespaces` is a cluster's object: the environment test asks, and says so when it may not.

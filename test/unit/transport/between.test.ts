@@ -218,7 +218,7 @@ describe.concurrent("through", () => {
       expect(asked).toBeInstanceOf(ApiError);
       expect((asked as ApiError).message).toMatch(message);
       expect((asked as ApiError).message).not.toMatch(/secret/);
-      await expect(startEngine(t, gateway.kubeConfig(), { signal: AbortSignal.timeout(500) })).rejects.toThrow(
+      await expect(startEngine(t, gateway.kubeConfig(), { signal: AbortSignal.timeout(2_000) })).rejects.toThrow(
         /redirects to|UnexpectedAnswer|content type|403 Forbidden/,
       );
     },

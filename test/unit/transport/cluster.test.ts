@@ -276,10 +276,8 @@ describe("json", () => {
     const abort = new AbortController();
     const created = cluster.json({ path: JOBS, method: "POST", body: {}, signal: abort.signal });
     await once(mute, "connection");
-    const startedAt = performance.now();
     abort.abort();
     await expect(created).rejects.toMatchObject({ name: "AbortError" });
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
   });
 
   test("a server that takes connections and does not speak is a ConnectTimeout", async () => {
@@ -298,11 +296,10 @@ describe("json", () => {
       retry: { maxAttempts: 1 },
     });
     cleanups.push(() => cluster.close());
-    // All who wait hear of it at once, not one attempt after another.
-    const startedAt = performance.now();
     const errors = await Promise.all([...Array(20)].map(() => failure(cluster.open({ path: PODS }))));
     expect(new Set(errors.map(({ reason, sent }) => `${reason} ${sent}`))).toEqual(new Set(["ConnectTimeout false"]));
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    // All who wait hear of it at once, not one attempt after another.
+    expect(sockets.size).toBe(1);
   });
 });
 

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
+import { type EventEmitter, once } from "node:events";
 import type { Http2ServerResponse } from "node:http2";
 import net, { type AddressInfo } from "node:net";
+import { createInterface } from "node:readline";
 import { afterEach, describe, expect, test } from "vitest";
 import { ApiError, type ApiStream, Cluster, type ClusterOptions } from "../../../src/engine/transport/index.ts";
-import { retryOf } from "../../retries.ts";
 import {
   type ApiServer,
   base64,
@@ -141,13 +141,14 @@ describe("sessions", () => {
 
 describe("GOAWAY", () => {
   test("a graceful one ends nothing; new requests go elsewhere at once", async () => {
-    const { cluster, api, held } = await start({}, { pingIntervalMs: 50, pingTimeoutMs: 50 });
+    const { cluster, api, held } = await start({}, { pingIntervalMs: 50, pingTimeoutMs: 3_000 });
     const streams = await open(cluster, 3);
-    for (const session of api.sessions) session.goaway(0, 2 ** 31 - 1);
+    const [session] = api.sessions;
+    session?.goaway(0, 2 ** 31 - 1);
     const [next] = await open(cluster, 1);
     expect(api.sessions.size).toBe(2);
-    // Pings go on over the old connection: six intervals of silence do not end it.
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    // Pings go on over the old connection.
+    for (let pings = 0; pings < 3; pings++) await once(session as EventEmitter, "ping");
     expect(await firstChunkAfter(streams[0] as ApiStream, () => held[0]?.write("more\n"))).toBe("more\n");
     expect(await firstChunkAfter(next as ApiStream, () => held[3]?.write("new\n"))).toBe("new\n");
     expect(streams.map(({ body }) => body.destroyed)).toEqual([false, false, false]);
@@ -210,7 +211,7 @@ describe("a broken connection", () => {
   });
 
   test("a reset is noticed within seconds also where Node does not pass it on, as happens while it writes", async () => {
-    const { cluster, api } = await start({}, { pingIntervalMs: 60_000 });
+    const { cluster, api } = await start({}, { pingIntervalMs: 600_000 });
     for (let round = 0; round < 8; round++) {
       const streams = await Promise.all(Array.from({ length: 10 }, () => cluster.open({ path: "/flood" })));
       const endings = streams.map(ending);
@@ -222,53 +223,30 @@ describe("a broken connection", () => {
       );
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 10));
       for (const socket of api.sockets) socket.destroy();
-      const resetAt = performance.now();
+      // Long before the next ping, and before the end of the test.
       await Promise.all([...endings, ...writes]);
-      expect(performance.now() - resetAt).toBeLessThan(3_000);
     }
   });
 
-  test(
-    "a half-open one, where nothing arrives any more, ends its streams with ConnectionLost after a ping",
-    retryOf("half-open connection"),
-    async () => {
-      const { api } = await start();
-      const line = await startLine(api);
-      cleanups.push(() => line.close());
-      const kubeConfig = api.kubeConfig({}, { server: `https://127.0.0.1:${line.port}` });
-      const cluster = new Cluster({ kubeConfig, pingIntervalMs: 200, pingTimeoutMs: 200, retry: { baseMs: 1 } });
-      cleanups.push(() => cluster.close());
-      const streams = await open(cluster, 10);
-      await cluster.json({ path: PODS });
-      // Silent, but pings are answered.
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-      expect(streams.map(({ body }) => body.destroyed)).toEqual(Array(10).fill(false));
-      line.freeze();
-      const cutAt = performance.now();
-      expect(new Set(await Promise.all(streams.map(ending)))).toEqual(new Set(["ConnectionLost"]));
-      expect(performance.now() - cutAt).toBeLessThan(2_000);
-      line.thaw();
-      expect(await cluster.open(watch)).toMatchObject({ status: 200 });
-      expect(await cluster.json({ path: PODS })).toEqual({ ok: true });
-    },
-  );
-
-  test(
-    "a process that was blocked for longer than the ping timeout keeps its connections",
-    retryOf("blocked process"),
-    async () => {
-      const { cluster } = await start({}, { pingIntervalMs: 50, pingTimeoutMs: 1_500 });
-      const [stream] = await open(cluster, 1);
-      for (let n = 0; n < 2; n++) {
-        await new Promise((resolve) => setTimeout(resolve, 60));
-        const until = performance.now() + 2_000;
-        while (performance.now() < until);
-      }
-      // Longer than the timeout of a ping that was sent meanwhile.
-      await new Promise((resolve) => setTimeout(resolve, 1_700));
-      expect(stream?.body.destroyed).toBe(false);
-    },
-  );
+  test("a half-open one, where nothing arrives any more, ends its streams with ConnectionLost after a ping", async () => {
+    const { api } = await start();
+    const line = await startLine(api);
+    cleanups.push(() => line.close());
+    const kubeConfig = api.kubeConfig({}, { server: `https://127.0.0.1:${line.port}` });
+    const cluster = new Cluster({ kubeConfig, pingIntervalMs: 100, pingTimeoutMs: 2_000, retry: { baseMs: 1 } });
+    cleanups.push(() => cluster.close());
+    const streams = await open(cluster, 10);
+    await cluster.json({ path: PODS });
+    // Silent, but pings are answered.
+    const [session] = api.sessions;
+    for (let pings = 0; pings < 5; pings++) await once(session as EventEmitter, "ping");
+    expect(streams.map(({ body }) => body.destroyed)).toEqual(Array(10).fill(false));
+    line.freeze();
+    expect(new Set(await Promise.all(streams.map(ending)))).toEqual(new Set(["ConnectionLost"]));
+    line.thaw();
+    expect(await cluster.open(watch)).toMatchObject({ status: 200 });
+    expect(await cluster.json({ path: PODS })).toEqual({ ok: true });
+  });
 });
 
 describe("the process", () => {
@@ -276,7 +254,7 @@ describe("the process", () => {
     spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
   const face = new URL("../../../src/engine/transport/index.ts", import.meta.url).href;
 
-  async function script(api: ApiServer, body: string): Promise<string> {
+  async function script(api: ApiServer, body: string, options = ""): Promise<string> {
     const { cert } = await serverCertificate();
     const config = JSON.stringify(
       kubeConfigObject({ server: `https://127.0.0.1:${api.port}`, "certificate-authority-data": base64(cert) }, {}),
@@ -286,9 +264,33 @@ describe("the process", () => {
       import { KubeConfig } from ${JSON.stringify(import.meta.resolve("@kubernetes/client-node"))};
       const kubeConfig = new KubeConfig();
       kubeConfig.loadFromString(${JSON.stringify(config)});
-      const cluster = new Cluster({ kubeConfig });
+      const cluster = new Cluster({ kubeConfig, ${options} });
       ${body}`;
   }
+
+  test("that was stopped for longer than the ping timeout, with a ping under way, keeps its connections", async () => {
+    const { api, held } = await start();
+    const stopped = child(
+      await script(
+        api,
+        `const { body } = await cluster.open({ path: "${PODS}", query: { watch: true } }); for await (const chunk of body) console.log(String(chunk).trim());`,
+        "pingIntervalMs: 50, pingTimeoutMs: 3_000",
+      ),
+    );
+    cleanups.push(() => stopped.kill("SIGKILL"));
+    const lines = createInterface({ input: stopped.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+    expect(await lines.next()).toMatchObject({ value: "{}" });
+    const [session] = api.sessions;
+    // Its answer is not read: the process stands still before it comes.
+    (session as EventEmitter).once("ping", () => stopped.kill("SIGSTOP"));
+    await once(session as EventEmitter, "ping");
+    await new Promise((resolve) => setTimeout(resolve, 3_500));
+    stopped.kill("SIGCONT");
+    await once(session as EventEmitter, "ping");
+    held[0]?.write("still there\n");
+    expect(await lines.next()).toMatchObject({ value: "still there" });
+    expect(api.sessions.size).toBe(1);
+  });
 
   test("exits by itself after close, with streams and requests under way", async () => {
     const { api } = await start();
@@ -304,10 +306,8 @@ describe("the process", () => {
       ),
     );
     const [out] = (await once(running.stdout as NodeJS.ReadableStream, "data")) as [Buffer];
-    const closedAt = performance.now();
     expect(String(out).trim()).toBe("ClusterClosed");
     expect(await once(running, "exit")).toEqual([0, null]);
-    expect(performance.now() - closedAt).toBeLessThan(2_000);
   });
 
   test("is not held by idle connections, but by an open stream", async () => {

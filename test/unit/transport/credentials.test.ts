@@ -468,11 +468,11 @@ describe("an exec plugin", () => {
     const plugin = await noting("setTimeout(() => {}, 60_000)");
     const cluster = new Cluster({ kubeConfig: server.kubeConfig({ exec: plugin.exec }) });
     const asked = failure(cluster.json({ path: PODS }));
-    await vi.waitFor(async () => expect(await plugin.pids()).toHaveLength(1), { timeout: 10_000, interval: 20 });
+    await expect.poll(() => plugin.pids()).toHaveLength(1);
     await cluster.close();
     expect(await asked).toMatchObject({ reason: "ClusterClosed" });
     const [pid = 0] = await plugin.pids();
-    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), { timeout: 5_000, interval: 20 });
+    await expect.poll(() => isAlive(pid)).toBe(false);
   });
 
   test("a credential that runs out is asked for again before it is refused", async () => {
@@ -493,7 +493,7 @@ describe("an exec plugin", () => {
 
   test("what it leaves running in the background holds up nothing", async () => {
     const server = await start();
-    const script = `const child = require("node:child_process").spawn(process.execPath, ["-e", "setTimeout(() => {}, 20000)"], { stdio: ["ignore", "inherit", "inherit"], detached: true });
+    const script = `const child = require("node:child_process").spawn(process.execPath, ["-e", "setTimeout(() => {}, 600_000)"], { stdio: ["ignore", "inherit", "inherit"], detached: true });
       require("node:fs").appendFileSync(process.env.PIDS, child.pid + "\\n"); child.unref(); ${printing({ token: "one" })}`;
     const plugin = await noting(script);
     const exec = { ...plugin.exec, env: [{ name: "PIDS", value: path.join(directory, "pids") }] };
@@ -501,11 +501,9 @@ describe("an exec plugin", () => {
       const [, background] = await plugin.pids();
       if (background !== undefined) process.kill(background);
     });
-    const began = performance.now();
     expect(await clusterOf(server.kubeConfig({ exec })).json({ path: PODS })).toMatchObject({
       authorization: "Bearer one",
     });
-    expect(performance.now() - began).toBeLessThan(10_000);
   });
 
   test("gets the cluster where the kubeconfig says so, its CA from the file", async () => {
@@ -649,6 +647,14 @@ describe("OIDC", () => {
   });
 });
 
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 test("a plugin that hangs is started once, however often it is waited for", async () => {
   const runs = await file("runs", "");
   const script = `require("node:fs").appendFileSync(${JSON.stringify(runs)}, process.pid + "\\n"); setTimeout(() => {}, 20_000)`;
@@ -668,7 +674,7 @@ test("a plugin that hangs is started once, however often it is waited for", asyn
   await giveUp();
   await giveUp();
   vi.useRealTimers();
-  await vi.waitFor(async () => expect(await pids()).toHaveLength(1), { timeout: 10_000, interval: 20 });
+  await expect.poll(() => pids()).toHaveLength(1);
   // A second one, begun by the second wait, would have come as far by now as the first had when it was seen.
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   await giveUp();
@@ -691,9 +697,7 @@ describe("TLS", () => {
   test("a server that wants another client certificate says so after the handshake (TLS 1.3): told at once", async () => {
     const server = await startApiServer((_, response) => sendJson(response, 200, {}), { requireCert: true });
     cleanups.push(() => server.close());
-    const began = performance.now();
     expect((await failure(clusterOf(server.kubeConfig({ token: "a" })).json({ path: PODS }))).reason).toBe("TlsError");
-    expect(performance.now() - began).toBeLessThan(5_000);
   });
 
   test("insecure-skip-tls-verify", async () => {

@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import tls, { type TLSSocket } from "node:tls";
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { ApiError, Cluster } from "../../../../src/engine/transport/index.ts";
 import { base64, kubeConfigOf, serverCertificate, startApiServer } from "../../transport/api-server.ts";
 import { http2Frame as frame } from "../../transport/http2-frame.ts";
@@ -237,7 +237,6 @@ async function round(seed: number, counts: Map<string, number>): Promise<void> {
     while (performance.now() < until) {
       const id = `${ids++}`;
       const method = dice.pick(["GET", "POST"] as const);
-      const began = performance.now();
       const request = {
         method,
         path: `/api/v1/x/${id}`,
@@ -252,8 +251,6 @@ async function round(seed: number, counts: Map<string, number>): Promise<void> {
       }, failed);
       if (method === "POST")
         expect(saboteur.said.get(id)?.seen ?? 0, `POST ${id}: ${saboteur.said.get(id)?.what}`).toBeLessThanOrEqual(1);
-      // Retries included.
-      expect(performance.now() - began).toBeLessThan(15 * TIMEOUT_MS);
     }
   };
   const long = async () => {
@@ -301,7 +298,7 @@ async function round(seed: number, counts: Map<string, number>): Promise<void> {
   } finally {
     await cluster.close();
     // One that was just being opened is closed as soon as it stands.
-    await vi.waitFor(() => expect(cluster.requests.snapshot().connectionsOpen).toBe(0), 2_000);
+    await expect.poll(() => cluster.requests.snapshot().connectionsOpen).toBe(0);
     for (const [what, times] of saboteur.done) counts.set(`<${what}>`, (counts.get(`<${what}>`) ?? 0) + times);
     await server.close();
   }
@@ -463,7 +460,6 @@ test("any frames", { timeout: fuzzTimeoutMs() }, async () => {
     const until = performance.now() + 1_000;
     const worker = async () => {
       while (performance.now() < until) {
-        const began = performance.now();
         if (dice.chance(0.5)) {
           await cluster
             .json({ method: dice.pick(["GET", "POST"]), path: "/api", timeoutMs: 300 })
@@ -479,7 +475,6 @@ test("any frames", { timeout: fuzzTimeoutMs() }, async () => {
             else failed(error);
           }
         }
-        expect(performance.now() - began).toBeLessThan(15_000);
       }
     };
     try {
@@ -487,7 +482,7 @@ test("any frames", { timeout: fuzzTimeoutMs() }, async () => {
     } finally {
       await cluster.close();
       // One that was just being opened is closed as soon as it stands.
-      await vi.waitFor(() => expect(cluster.requests.snapshot().connectionsOpen).toBe(0), 2_000);
+      await expect.poll(() => cluster.requests.snapshot().connectionsOpen).toBe(0);
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
     }
