@@ -184,10 +184,13 @@ export class Http2Connection implements Connection {
     if (this.#session.destroyed || this.#ackTimer !== undefined) return;
     const { pingTimeoutMs } = this.#options;
     const bytesRead = this.#socket.bytesRead;
-    this.#session.ping(() => {
+    const answered = () => {
       clearTimeout(this.#ackTimer);
       this.#ackTimer = undefined;
-    });
+    };
+    // After a GOAWAY Node sends no ping, and says that it was answered. SETTINGS without a change are acknowledged as well.
+    if (this.#session.closed) this.#session.settings({}, answered);
+    else this.#session.ping(answered);
     this.#ackTimer = setTimeout(() => {
       // After a blocked event loop or a stopped process the timer comes before what the socket has to say: let it speak first.
       setImmediate(() => {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { type EventEmitter, once } from "node:events";
-import type { Http2ServerResponse } from "node:http2";
+import type { Http2ServerResponse, ServerHttp2Session } from "node:http2";
 import net, { type AddressInfo } from "node:net";
 import { createInterface } from "node:readline";
 import { afterEach, describe, expect, test } from "vitest";
@@ -147,8 +147,8 @@ describe("GOAWAY", () => {
     session?.goaway(0, 2 ** 31 - 1);
     const [next] = await open(cluster, 1);
     expect(api.sessions.size).toBe(2);
-    // Pings go on over the old connection.
-    for (let pings = 0; pings < 3; pings++) await once(session as EventEmitter, "ping");
+    // The old connection is still asked for a sign of life.
+    for (let signs = 0; signs < 3; signs++) await once(session as EventEmitter, "remoteSettings");
     expect(await firstChunkAfter(streams[0] as ApiStream, () => held[0]?.write("more\n"))).toBe("more\n");
     expect(await firstChunkAfter(next as ApiStream, () => held[3]?.write("new\n"))).toBe("new\n");
     expect(streams.map(({ body }) => body.destroyed)).toEqual([false, false, false]);
@@ -228,7 +228,10 @@ describe("a broken connection", () => {
     }
   });
 
-  test("a half-open one, where nothing arrives any more, ends its streams with ConnectionLost after a ping", async () => {
+  test.each([
+    ["", "ping", () => undefined],
+    [", which the server has told that it goes,", "remoteSettings", (session: ServerHttp2Session) => session.goaway(0)],
+  ])("a half-open one%s ends its streams with ConnectionLost", async (_, sign, before) => {
     const { api } = await start();
     const line = await startLine(api);
     cleanups.push(() => line.close());
@@ -236,10 +239,11 @@ describe("a broken connection", () => {
     const cluster = new Cluster({ kubeConfig, pingIntervalMs: 100, pingTimeoutMs: 2_000, retry: { baseMs: 1 } });
     cleanups.push(() => cluster.close());
     const streams = await open(cluster, 10);
-    await cluster.json({ path: PODS });
-    // Silent, but pings are answered.
-    const [session] = api.sessions;
-    for (let pings = 0; pings < 5; pings++) await once(session as EventEmitter, "ping");
+    const [session] = api.sessions as Iterable<ServerHttp2Session>;
+    if (session === undefined) throw new Error("no session");
+    before(session);
+    // Silent, but asked for a sign of life, and it gives one.
+    for (let signs = 0; signs < 5; signs++) await once(session, sign);
     expect(streams.map(({ body }) => body.destroyed)).toEqual(Array(10).fill(false));
     line.freeze();
     expect(new Set(await Promise.all(streams.map(ending)))).toEqual(new Set(["ConnectionLost"]));
