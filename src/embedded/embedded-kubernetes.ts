@@ -309,10 +309,11 @@ export class EmbeddedKubernetes {
     if (this.#stopped) return;
     this.#stopped = true;
     this.faults.clear();
-    this.#controllers.stop();
+    const controllers = this.#controllers.stop();
     this.clock.stop();
     this.#watchCache.close();
     await this.#server.close();
+    await controllers;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

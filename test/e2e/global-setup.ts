@@ -4,6 +4,7 @@ import type { TestProject } from "vitest/node";
 import type { E2eContext } from "./context.ts";
 import { provision } from "./provision.ts";
 import { startRelay } from "./relay.ts";
+import { runAll } from "./support/clean-up.ts";
 import { isOnPath } from "./support/shell.ts";
 import { dockerEngine } from "./targets/docker.ts";
 import { startEmbedded } from "./targets/embedded.ts";
@@ -22,32 +23,23 @@ const STARTERS: Record<TargetName, (env: NodeJS.ProcessEnv, signal: AbortSignal)
 
 /** Before the first test: the cluster. Returns what takes it away again, which a signal does too. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const { env } = process;
   const cleanups: (() => Promise<void>)[] = [];
-  const starting = new AbortController();
-  let started: Promise<unknown> = Promise.resolve();
+  const ending = new AbortController();
+  let started: Promise<void> = Promise.resolve();
   let cleaning: Promise<void> | null = null;
   const cleanUp = (): Promise<void> => {
     cleaning ??= (async () => {
-      starting.abort(new Error("the run was ended while its cluster was being made"));
-      // A start that was ended takes away itself what it has made.
+      ending.abort(new Error("the run was ended while its cluster was being made"));
+      // What is being made when the run is ended is known only when the start has ended.
       await started.catch(() => undefined);
       await runAll(cleanups.reverse());
     })();
     return cleaning;
   };
   cleanups.push(takeOverSignals(cleanUp));
+  started = start(project, cleanups, ending.signal);
   try {
-    const start = startTarget(env, starting.signal);
-    started = start;
-    const { name, target } = await start;
-    cleanups.push(() => target.stop());
-    starting.signal.throwIfAborted();
-    const context = await open(name, target, env, cleanups);
-    project.provide("e2e", context);
-    const another = await target.another?.();
-    if (another !== undefined) cleanups.push(() => another.stop());
-    project.provide("disturbed", another === undefined ? context : await open(name, another, env, cleanups));
+    await started;
     return cleanUp;
   } catch (error) {
     await cleanUp().catch((problem: unknown) => console.error("cleaning up failed:", problem));
@@ -55,16 +47,31 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
 }
 
-/** Makes what the tests need in a cluster. `cleanups` gets what takes it away again. */
-async function open(
-  name: TargetName,
-  target: Target,
-  env: NodeJS.ProcessEnv,
-  cleanups: (() => Promise<void>)[],
-): Promise<E2eContext> {
+/** `cleanups` gets what takes away again what was made; a step that fails or is ended takes away its own part itself. */
+async function start(project: TestProject, cleanups: (() => Promise<void>)[], signal: AbortSignal): Promise<void> {
+  const { env } = process;
+  const { name, target } = await startTarget(env, signal);
+  cleanups.push(() => target.stop());
+  const context = await open(name, target, { env, cleanups, signal });
+  project.provide("e2e", context);
+  const another = await target.another?.();
+  if (another !== undefined) cleanups.push(() => another.stop());
+  const disturbed = another === undefined ? context : await open(name, another, { env, cleanups, signal });
+  project.provide("disturbed", disturbed);
+}
+
+interface Opening {
+  readonly env: NodeJS.ProcessEnv;
+  readonly cleanups: (() => Promise<void>)[];
+  readonly signal: AbortSignal;
+}
+
+/** Makes what the tests need in a cluster. */
+async function open(name: TargetName, target: Target, { env, cleanups, signal }: Opening): Promise<E2eContext> {
+  signal.throwIfAborted();
   const relay = await startRelay(target.operations);
   cleanups.push(() => relay.close());
-  const { remove, ...provided } = await provision(target);
+  const { remove, ...provided } = await provision(target, signal);
   cleanups.push(remove);
   console.log(`e2e namespace: ${provided.namespace}, image: ${target.image}, server: ${target.kubeconfig}`);
   return {
@@ -80,13 +87,6 @@ async function open(
     unavailable: target.unavailable,
     traceDirectory: resolve(env.E2E_TRACES || join(tmpdir(), `k8s-run-informer-e2e-${provided.suiteRun}`)),
   };
-}
-
-/** Each, whatever became of those before it. @throws AggregateError of all that failed */
-async function runAll(cleanups: readonly (() => Promise<void>)[]): Promise<void> {
-  const problems: unknown[] = [];
-  for (const clean of cleanups) await clean().catch((problem: unknown) => problems.push(problem));
-  if (problems.length > 0) throw new AggregateError(problems, `${problems.length} clean-up step(s) failed`);
 }
 
 /** One that was merely found may turn out to be unusable (no static busybox, no registry in reach): then the embedded one will do. */

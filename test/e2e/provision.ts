@@ -11,6 +11,7 @@ import {
   StartFailedError,
 } from "../../src/engine/index.ts";
 import { CLAUDE_DIRECTORY, type E2eContext, RUN_LABEL } from "./context.ts";
+import { runAll } from "./support/clean-up.ts";
 import { FIXTURE_DIRECTORY } from "./targets/fixture.ts";
 import type { Target } from "./targets/target.ts";
 
@@ -28,25 +29,22 @@ const REMOVE_TIMEOUT_MS = 60_000;
  * that no test may trip over.
  * @throws Error naming the image that cannot be run, in the cluster's own words
  */
-export async function provision(target: Target): Promise<Provision> {
+export async function provision(target: Target, signal: AbortSignal): Promise<Provision> {
   const suiteRun = randomBytes(4).toString("hex");
   const kubeConfig = loadKubeConfig(target.kubeconfig);
   const namespace = target.namespace ?? `k8s-run-informer-e2e-${suiteRun}`;
   const engine = RunEngine.create({ kubeConfig, namespace, labels: { [RUN_LABEL]: suiteRun } });
   const { cluster } = engine;
   const isOurs = await createNamespace(cluster, namespace, suiteRun);
-  const remove = async () => {
-    await engine.stop();
-    await removeAll(target, namespace, suiteRun, isOurs);
-  };
+  const remove = () => runAll([() => engine.stop(), () => removeAll(target, namespace, suiteRun, isOurs)]);
   try {
-    await engine.synced();
+    await engine.synced(signal);
     await createBystander(cluster, namespace, suiteRun, target.image);
-    const hasClaude = await probeImages(engine, namespace, suiteRun, target.image);
+    const hasClaude = await probeImage(engine, { namespace, suiteRun, image: target.image, signal });
     const mountedClaude = hasClaude ? null : await mountClaude(cluster, namespace, suiteRun, target.image);
     return { namespace, suiteRun, mountedClaude, noClaims: await whyNoClaims(cluster), remove };
   } catch (error) {
-    await remove().catch(() => {});
+    await remove().catch((problem: unknown) => console.error("cleaning up failed:", problem));
     throw error;
   }
 }
@@ -91,8 +89,15 @@ async function createBystander(cluster: Cluster, namespace: string, suiteRun: st
 
 const BYSTANDER_LABEL = "k8s-run-informer/e2e-bystander";
 
-/** Runs both images once. Returns whether the first has a fake `claude`. */
-async function probeImages(engine: RunEngine, namespace: string, suiteRun: string, image: string): Promise<boolean> {
+interface Probe {
+  readonly namespace: string;
+  readonly suiteRun: string;
+  readonly image: string;
+  readonly signal: AbortSignal;
+}
+
+/** Runs the image once. Returns whether it has a fake `claude`. */
+async function probeImage(engine: RunEngine, { namespace, suiteRun, image, signal }: Probe): Promise<boolean> {
   const labels = { [RUN_LABEL]: suiteRun };
   const run = await engine.launch(
     {
@@ -111,10 +116,10 @@ async function probeImages(engine: RunEngine, namespace: string, suiteRun: strin
     { policy: { imagePullGraceMs: IMAGE_REFUSED_GRACE_MS } },
   );
   try {
-    await run.podReady({ container: "claude" });
+    await run.podReady({ container: "claude", signal });
     let hasClaude = false;
-    for await (const { text } of run.logs({ container: "claude" })) hasClaude ||= text === "fake-claude 1";
-    await run.terminated({ container: "claude" });
+    for await (const { text } of run.logs({ container: "claude", signal })) hasClaude ||= text === "fake-claude 1";
+    await run.terminated({ container: "claude", signal });
     return hasClaude;
   } catch (error) {
     if (!(error instanceof StartFailedError)) throw error;
@@ -197,26 +202,21 @@ async function removeAll(target: Target, namespace: string, suiteRun: string, is
     namespace,
     labels: { [RUN_LABEL]: suiteRun },
   });
-  try {
-    const { cluster } = engine;
-    for (const label of [RUN_LABEL, BYSTANDER_LABEL]) {
-      for (const [root, resource] of [
-        ["/apis/batch/v1", "jobs"],
-        ["/api/v1", "pods"],
-        ["/api/v1", "secrets"],
-        ["/api/v1", "configmaps"],
-        ["/api/v1", "persistentvolumeclaims"],
-      ]) {
-        await cluster.json({
-          method: "DELETE",
-          path: `${root}/namespaces/${namespace}/${resource}`,
-          query: { labelSelector: `${label}=${suiteRun}`, propagationPolicy: "Background" },
-        });
-      }
-    }
-    if (!isOurs) return;
-    await cluster.json({ method: "DELETE", path: `/api/v1/namespaces/${namespace}`, timeoutMs: REMOVE_TIMEOUT_MS });
-  } finally {
-    await engine.stop();
-  }
+  const { cluster } = engine;
+  const collections = [
+    "/apis/batch/v1/namespaces/{}/jobs",
+    "/api/v1/namespaces/{}/pods",
+    "/api/v1/namespaces/{}/secrets",
+    "/api/v1/namespaces/{}/configmaps",
+    "/api/v1/namespaces/{}/persistentvolumeclaims",
+  ].map((path) => path.replace("{}", namespace));
+  const deletions = [RUN_LABEL, BYSTANDER_LABEL].flatMap((label) =>
+    collections.map((path) => () => {
+      const query = { labelSelector: `${label}=${suiteRun}`, propagationPolicy: "Background" };
+      return cluster.json({ method: "DELETE", path, query });
+    }),
+  );
+  const path = `/api/v1/namespaces/${namespace}`;
+  const deleteNamespace = () => cluster.json({ method: "DELETE", path, timeoutMs: REMOVE_TIMEOUT_MS });
+  await runAll([...deletions, ...(isOurs ? [deleteNamespace] : []), () => engine.stop()]);
 }

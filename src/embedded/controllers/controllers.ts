@@ -69,7 +69,8 @@ export interface Controllers {
   pause(): void;
   resume(): void;
   /** Kills what runs; nothing is written any more. Stop the clock afterwards. */
-  stop(): void;
+  /** Resolves when the files of the nodes are removed. */
+  stop(): Promise<void>;
 }
 
 const defaultEviction =
@@ -157,12 +158,12 @@ export function startControllers(options: ControllersOptions): Controllers {
     resume() {
       gate.open();
     },
-    stop() {
+    async stop() {
       unsubscribe();
       jobController.stop();
       ttlController.stop();
       taintController.stop();
-      nodes.stop();
+      await nodes.stop();
     },
   };
 }

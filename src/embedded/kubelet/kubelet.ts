@@ -162,14 +162,13 @@ export class Kubelet implements PodHost {
     void rm(join(this.#directory, uid), { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
   }
 
-  /** Kills what runs, and forgets it: nothing is written any more. */
-  stop(): void {
+  /** Kills what runs, and forgets it: nothing is written any more. Resolves when its files are removed. */
+  async stop(): Promise<void> {
     for (const worker of this.#workers.values()) worker.discard();
     this.#workers.clear();
-    if (this.#directory !== null) {
-      void rm(this.#directory, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
-    }
+    const directory = this.#directory;
     this.#directory = null;
+    if (directory !== null) await rm(directory, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
   }
 
   #add(pod: Pod): void {

@@ -200,12 +200,12 @@ export class Nodes {
       }
       store.delete("pods", pod.metadata.namespace, pod.metadata.name, { gracePeriodSeconds: 0 });
     }
-    kubelet.stop();
+    void kubelet.stop();
     this.#kubelets.delete(name);
   }
 
-  stop(): void {
-    for (const kubelet of this.#kubelets.values()) kubelet.stop();
+  async stop(): Promise<void> {
+    await Promise.all([...this.#kubelets.values()].map((kubelet) => kubelet.stop()));
   }
 
   #markNotReady(pod: Pod): void {

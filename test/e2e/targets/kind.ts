@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Cluster, loadKubeConfig } from "../../../src/engine/index.ts";
+import { runAll } from "../support/clean-up.ts";
 import { CommandError, isOnPath, run } from "../support/shell.ts";
 import { commandHooks } from "./command-hooks.ts";
 import { dockerEngine } from "./docker.ts";
@@ -19,7 +20,7 @@ const KEPT_NAME = "k8s-run-informer-e2e";
 
 /**
  * A cluster of its own by kind, under a name of its own, deleted afterwards. With `E2E_KEEP` it has a fixed name and stays; one
- * that is there is used again.
+ * that is there is used again, and never deleted.
  */
 export async function startKind(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<Target> {
   const engine = await dockerEngine();
@@ -33,28 +34,34 @@ export async function startKind(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
       cause: error,
     });
   });
+  signal.throwIfAborted();
   const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-kind-"));
   const kubeconfig = join(directory, "kubeconfig");
   const keep = Boolean(env.E2E_KEEP);
   const name = keep ? KEPT_NAME : `${KEPT_NAME}-${randomBytes(4).toString("hex")}`;
-  let isMade = false;
-  const stop = async () => {
-    if (keep && isMade) {
-      console.log(`E2E_KEEP is set: kind's cluster ${name} is left, kubeconfig ${kubeconfig}`);
-      console.log(`to delete it: kind delete cluster --name ${name}`);
-      return;
-    }
-    await run("kind", ["delete", "cluster", "--name", name, "--kubeconfig", kubeconfig]);
-    await rm(directory, { recursive: true, force: true });
-  };
+  let isOurs = false;
+  const remove = () =>
+    runAll([
+      ...(isOurs ? [() => deleteCluster(name, kubeconfig)] : []),
+      () => rm(directory, { recursive: true, force: true }),
+    ]);
   try {
-    await ensureCluster(env, { name, kubeconfig, signal });
-    isMade = true;
+    if ((await run("kind", ["get", "clusters"], { signal })).split("\n").includes(name)) {
+      await reuseCluster(name, kubeconfig, signal);
+    } else {
+      isOurs = true;
+      await createCluster(env, { name, kubeconfig, signal }).catch((error: unknown) => {
+        // Another run that keeps its cluster was faster.
+        isOurs = !isNameTaken(error);
+        throw error;
+      });
+    }
     const nodes = await nodesOf(name, signal);
     await run("kind", ["load", "docker-image", "--name", name, FIXTURE_IMAGE], { signal });
     const hooks = commandHooks(env, kubeconfig);
     const own = ownOperations(nodes, kubeconfig);
     const users = await rbacUsers(kubeconfig);
+    signal.throwIfAborted();
     const operations = { ...own, ...hooks.operations, ...users.operations };
     const missing = { ...hooks.unavailable, ...users.unavailable };
     return {
@@ -66,16 +73,33 @@ export async function startKind(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
       sideBySide: false,
       operations,
       unavailable: Object.fromEntries(Object.entries(missing).filter(([name]) => !(name in operations))),
-      stop,
+      stop: async () => {
+        if (!keep) return await remove();
+        console.log(`E2E_KEEP is set: kind's cluster ${name} is left, kubeconfig ${kubeconfig}`);
+        console.log(`to delete it: kind delete cluster --name ${name}`);
+      },
     };
   } catch (error) {
-    await stop().catch(() => {});
+    await remove().catch((problem: unknown) => console.error("cleaning up failed:", problem));
     throw error;
   }
 }
 
-async function nodesOf(name: string, signal: AbortSignal): Promise<string[]> {
-  return (await run("kind", ["get", "nodes", "--name", name], { signal })).split("\n").filter(Boolean);
+const DELETE_ATTEMPTS = 3;
+
+/** More than once where nodes are left: Docker may still have been making one when the creation was ended. */
+async function deleteCluster(name: string, kubeconfig: string): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    await run("kind", ["delete", "cluster", "--name", name, "--kubeconfig", kubeconfig]);
+    const left = await nodesOf(name);
+    if (left.length === 0) return;
+    if (attempt === DELETE_ATTEMPTS) throw new Error(`kind left nodes of the cluster ${name}: ${left.join(", ")}`);
+  }
+}
+
+async function nodesOf(name: string, signal?: AbortSignal): Promise<string[]> {
+  const options = signal === undefined ? {} : { signal };
+  return (await run("kind", ["get", "nodes", "--name", name], options)).split("\n").filter(Boolean);
 }
 
 interface KindCluster {
@@ -84,19 +108,17 @@ interface KindCluster {
   readonly signal: AbortSignal;
 }
 
-async function ensureCluster(env: NodeJS.ProcessEnv, { name, kubeconfig, signal }: KindCluster): Promise<void> {
-  const clusters = (await run("kind", ["get", "clusters"], { signal })).split("\n");
-  if (clusters.includes(name)) {
-    await run("kind", ["export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig], { signal });
-    await checkNodes(name, kubeconfig, await nodesOf(name, signal));
-    return;
-  }
+async function reuseCluster(name: string, kubeconfig: string, signal: AbortSignal): Promise<void> {
+  await run("kind", ["export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig], { signal });
+  await checkNodes(name, kubeconfig, await nodesOf(name, signal));
+}
+
+async function createCluster(env: NodeJS.ProcessEnv, { name, kubeconfig, signal }: KindCluster): Promise<void> {
   const image = env.E2E_KIND_IMAGE?.trim();
   const args = ["create", "cluster", "--name", name, "--config", CONFIG, "--kubeconfig", kubeconfig, "--wait", "180s"];
   try {
     await run("kind", image ? [...args, "--image", image] : args, { signal });
   } catch (error) {
-    signal.throwIfAborted();
     if (!(error instanceof CommandError)) throw error;
     const isPull = /failed to pull image|pull access denied|Error response from daemon: Get /i.test(error.output);
     const why = isPull
@@ -104,6 +126,11 @@ async function ensureCluster(env: NodeJS.ProcessEnv, { name, kubeconfig, signal 
       : "kind could not create a cluster.";
     throw new TargetUnavailableError("kind", `${why}\n${error.output.trim().slice(-2_000)}`, { cause: error });
   }
+}
+
+function isNameTaken(error: unknown): boolean {
+  const { cause } = error as Error;
+  return cause instanceof CommandError && /already exist for a cluster with the name/.test(cause.output);
 }
 
 /** A creation that was broken off leaves a cluster that kind lists and that cannot be used. @throws TargetUnavailableError */
