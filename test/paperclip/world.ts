@@ -14,7 +14,7 @@ export interface Issue {
   identifier: string;
   title: string;
   status: string;
-  executionBlocker?: { recoveryActionId?: string; runId?: string } | null;
+  executionBlocker?: { cause?: string; recoveryActionId?: string; runId?: string } | null;
 }
 
 export interface HostRun {
@@ -40,6 +40,8 @@ export class PaperclipWorld {
   readonly server: PaperclipServer;
   readonly k8s: EmbeddedKubernetes;
   readonly company: string;
+  /** Of its issues' names, and of its pages' paths. */
+  readonly prefix: string;
   readonly directory: string;
   readonly kubeconfig: string;
   /** What `claude` does for an issue, by the first word of its title. */
@@ -48,13 +50,14 @@ export class PaperclipWorld {
   private constructor(
     server: PaperclipServer,
     k8s: EmbeddedKubernetes,
-    company: string,
+    company: { id: string; issuePrefix: string },
     directory: string,
     kubeconfig: string,
   ) {
     this.server = server;
     this.k8s = k8s;
-    this.company = company;
+    this.company = company.id;
+    this.prefix = company.issuePrefix;
     this.directory = directory;
     this.kubeconfig = kubeconfig;
   }
@@ -65,8 +68,8 @@ export class PaperclipWorld {
     const kubeconfig = await k8s.writeKubeconfig(join(directory, "kubeconfig"), { namespace: NAMESPACE });
     await chmodForServer(directory, kubeconfig);
     const server = await PaperclipServer.start(join(directory, "home"), {});
-    const { id } = await server.api<{ id: string }>("POST", "/companies", { name: "Acme" });
-    const world = new PaperclipWorld(server, k8s, id, directory, kubeconfig);
+    const company = await server.api<{ id: string; issuePrefix: string }>("POST", "/companies", { name: "Acme" });
+    const world = new PaperclipWorld(server, k8s, company, directory, kubeconfig);
     k8s.addProgram("claude", (container) => world.#claude(container));
     return world;
   }
@@ -101,6 +104,19 @@ export class PaperclipWorld {
     });
   }
 
+  /** Changes the agent's configuration, as its form does. */
+  async configure(agent: Agent, config: Record<string, unknown>): Promise<void> {
+    await this.server.api("PATCH", `/agents/${agent.id}`, { adapterConfig: this.config(config) });
+  }
+
+  /** Another kubeconfig of the same cluster, which the server may read. */
+  async writeKubeconfig(name: string, options: { token?: string } = {}): Promise<string> {
+    const file = join(this.directory, `kubeconfig-${name}`);
+    await this.k8s.writeKubeconfig(file, { namespace: NAMESPACE, ...options });
+    await chmod(file, 0o644);
+    return file;
+  }
+
   /** Assigning an issue is what starts a run. */
   issue(title: string, agent: Agent): Promise<Issue> {
     return this.server.api<Issue>("POST", `/companies/${this.company}/issues`, {
@@ -117,6 +133,21 @@ export class PaperclipWorld {
   async comments(issue: Issue): Promise<string[]> {
     const found = await this.server.api<{ body: string }[]>("GET", `/issues/${issue.id}/comments`);
     return found.map(({ body }) => body);
+  }
+
+  /** As an operator does over the API: the run that the host holds the issue for has ended, and did nothing. */
+  async liftHold({ id, executionBlocker }: Issue): Promise<void> {
+    await this.server.api("POST", `/issues/${id}/recovery-actions/resolve`, {
+      actionId: executionBlocker?.recoveryActionId,
+      outcome: "restored",
+      sourceIssueStatus: "todo",
+      executionReconciliation: {
+        runId: executionBlocker?.runId,
+        providerStopped: true,
+        actionOutcome: "mixed",
+        outcomeEvidence: "The Job and its pod are deleted, as kubectl get jobs,pods shows.",
+      },
+    });
   }
 
   see(issue: Issue): Promise<Issue> {
@@ -166,6 +197,14 @@ export class PaperclipWorld {
       },
       ms,
     );
+  }
+
+  /** The agent's first run, once its log has the line. */
+  untilPrinted(agent: Agent, line: string): Promise<HostRun> {
+    return this.until(`${agent.name} to print`, async () => {
+      const [first] = await this.runs(agent);
+      return first?.status === "running" && (await this.log(first)).includes(line) ? first : null;
+    });
   }
 
   /** The nth run (from 1) of an agent, once it has ended. */
