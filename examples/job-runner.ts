@@ -13,32 +13,22 @@ k8s.addProgram("worker", async function* (container) {
 
 const interrupt = new AbortController();
 process.once("SIGINT", () => interrupt.abort());
+const engine = await RunEngine.start({
+  kubeConfig: loadKubeConfig(k8s.kubeconfig),
+  namespace: "batch",
+  labels: { app: "job-runner" },
+  maxConcurrent: 20,
+});
 
-const labels = { app: "job-runner" };
-const kubeConfig = loadKubeConfig(k8s.kubeconfig);
-const engine = await RunEngine.start({ kubeConfig, namespace: "batch", labels, maxConcurrent: 20 });
-
-const numbers = Array.from({ length: 100 }, (_, index) => index + 1);
-const results = await Promise.allSettled(
-  numbers.map((number) =>
-    engine.run(
-      {
-        metadata: { name: `square-${number}` },
-        spec: {
-          backoffLimit: 0,
-          template: {
-            spec: {
-              restartPolicy: "Never",
-              containers: [{ name: "worker", image: "example/worker", args: [`${number}`] }],
-            },
-          },
-        },
-      },
-      { signal: interrupt.signal, keep: "failed", onLine: ({ text }) => console.log(text) },
-    ),
-  ),
-);
-const succeeded = results.filter((result) => result.status === "fulfilled" && result.value.hasSucceeded).length;
+async function square(number: number): Promise<boolean> {
+  const containers = [{ name: "worker", image: "example/worker", args: [`${number}`] }];
+  const spec = { backoffLimit: 0, template: { spec: { restartPolicy: "Never", containers } } };
+  const job = { metadata: { name: `square-${number}` }, spec };
+  const onLine = ({ text }: { text: string }) => console.log(text);
+  return (await engine.run(job, { signal: interrupt.signal, keep: "failed", onLine })).hasSucceeded;
+}
+const results = await Promise.allSettled(Array.from({ length: 100 }, (_, index) => square(index + 1)));
+const succeeded = results.filter((result) => result.status === "fulfilled" && result.value).length;
 console.log(`${succeeded} of ${results.length} succeeded`);
 process.exitCode = succeeded === results.length ? 0 : 1;
 await engine.stop();
