@@ -98,9 +98,11 @@ export const EXECUTE_ERRORS = {
       "The message has the words of kubelet, scheduler and events. `k8s-run-informer runs show JOB` shows them live.",
   },
   k8s_job_deleted_externally: {
-    meaning: "Job or pod were deleted or evicted by something else before there was a result.",
+    meaning:
+      "Job or pod were deleted or evicted by something else before there was a result, and the run did not go on.",
     retry: "depends",
-    action: "Look for who deletes Jobs (a person, a TTL, a policy), for node pressure and for drains.",
+    action:
+      "Look for who deletes Jobs (a person, a TTL, a policy), for node pressure and for drains. The log says why the run did not go on.",
   },
   k8s_run_lost: {
     meaning: "The run cannot be followed to its end here: another server took it over, or a fault. Its Job may go on.",
@@ -120,7 +122,7 @@ export const EXECUTE_ERRORS = {
   },
   session_unavailable: {
     meaning: "Claude does not know the session that was to be resumed.",
-    retry: "no",
+    retry: "depends",
     action:
       "Nothing: the session is cleared, and the next run begins another. If it comes again, look at the shared volume.",
   },

@@ -44,6 +44,11 @@ export interface AdapterDefinition<Config extends BaseConfig, Verdict extends Ag
    * is told as a gap. Default: that is judged by its time.
    */
   isFirstLine?(line: string): boolean;
+  /**
+   * Where in the pod the agent keeps its sessions. A run that was cut off in the middle by what happens to its node goes on in its
+   * session on another one, where a volume is mounted there. Default: it ends as it was cut off.
+   */
+  sessionDirectory?(config: Config): string;
   /** The host's result of a run whose Job existed. Pure; the adapter adds cancellation and continuation evidence. */
   classify(outcome: RunOutcome<Config, Verdict>): AdapterExecutionResult;
   /** May the host continue the conversation of this failed run by itself? Default: yes. No where an operator's limit ended it. */
@@ -76,7 +81,17 @@ export interface PrepareInput<Config> {
   reachableUrl(url: string): string;
   /** The `carry` of each Job that stands in the namespace, as this server sees them. What it names is in use. */
   readonly carriesInUse: readonly Readonly<Record<string, string>>[];
+  /** Set where `sessionId` is the run's own session, which its former process left in the middle. */
+  readonly interruption?: Interruption | null;
   readonly signal: AbortSignal;
+}
+
+/** The machine of the run's former process went away. */
+export interface Interruption {
+  /** In Kubernetes' words. */
+  readonly reason: string;
+  /** The former process has read the run's prompt. False: it may not have. */
+  readonly isPromptRead: boolean;
 }
 
 export interface PreparedFile {
@@ -119,6 +134,8 @@ export interface ResultParser<Verdict extends AgentVerdict> {
   push(line: string): AgentEvent | null;
   /** What the lines so far amount to. May be called more than once. */
   finish(): Verdict;
+  /** The lines that follow are of another process of the same run: the one before was cut off with its machine. */
+  restarted?(): void;
   /** What the agent is at after the lines so far. Asked after each batch of lines, so cheap. Default: `working`. */
   activity?(): AgentActivity;
 }
@@ -145,6 +162,11 @@ export interface AgentVerdict {
   readonly hasResult: boolean;
   /** It said that it went well. */
   readonly isSuccess: boolean;
+  /**
+   * Its latest process has said more than that it begins (claude: its `init` event): from its prompt it would do its work twice.
+   * Default: it has printed a line.
+   */
+  readonly hasBegun?: boolean;
   readonly sessionId: string | null;
   readonly model: string | null;
   readonly usage: UsageSummary | null;
@@ -174,6 +196,8 @@ export interface RunOutcome<Config, Verdict> {
   readonly workingDir: string;
   readonly carry: Readonly<Record<string, string>>;
   readonly adopted: boolean;
+  /** How often the run went on in another Job after a disruption, up to this one: then `sessionId` may be the run's own. */
+  readonly restarts?: number;
   readonly namespace: string;
   readonly jobName: string;
   /** Since the Job was created (adopted: since it was adopted), in milliseconds. */

@@ -129,6 +129,8 @@ function sessionUnavailable(outcome: Outcome): AdapterExecutionResult {
   const said = verdict.result?.errors[0] ?? verdict.plainLines.find((line) => /session|conversation/i.test(line));
   return {
     ...base(outcome, end?.exitCode ?? null),
+    // Its own session, which its node took along: the host may start the run again.
+    ...(outcome.restarts ? { errorFamily: "transient_upstream" as const } : {}),
     errorCode: "session_unavailable",
     errorMessage: `Claude session ${sessionId ?? ""} is unavailable${said ? `: ${cutEnd(said, 500)}` : ""}`.replace(
       "  ",

@@ -239,6 +239,14 @@ const FIELDS: readonly ConfigFieldSchema[] = [
   },
   {
     type: "number",
+    key: "maxDisruptionRestarts",
+    label: "Restarts after disruptions (3)",
+    default: 3,
+    hint: "How often a run goes on in its own session on another node after an eviction, a preemption or the loss of its node. Needs a volume that keeps the session. 0: never.",
+    ...ADVANCED,
+  },
+  {
+    type: "number",
     key: "keepaliveSec",
     label: "Keepalive, in seconds (300)",
     default: 300,

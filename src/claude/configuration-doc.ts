@@ -46,6 +46,9 @@ Runs of one agent:
 - reattachOrphanedJobs (boolean, default true): take over a Job of the same task that a restarted server left behind
 - deleteMismatchedOrphans (boolean, default false): delete such Jobs of other tasks instead of refusing to start. What another
   live server owns is never deleted
+- maxDisruptionRestarts (number, default 3; 0: never): how often a run whose pod is evicted, preempted or lost with its node goes on
+  by itself on another node, in the same session. Needs a volume that keeps Claude's sessions (/paperclip of the server's pod, or
+  workspaceVolumeClaim mounted over the home directory)
 - conversationContinuation (boolean, default true): mark failed runs so that the host may continue them by itself,
   and does not hold their issue for a person
 

@@ -11,6 +11,7 @@ import { BUDGET_EXHAUSTED } from "./failure.ts";
 import { modelsFor } from "./models.ts";
 import { prepareClaude } from "./prepare.ts";
 import { isResultLine } from "./result-event.ts";
+import { sessionDirectory } from "./session.ts";
 import { sessionCodec } from "./session-codec.ts";
 import { skillSnapshot } from "./skills.ts";
 import { ClaudeResultParser, type ClaudeVerdict } from "./stream-json.ts";
@@ -31,6 +32,7 @@ export function claudeDefinition(): AdapterDefinition<ClaudeConfig, ClaudeVerdic
     resumeSessionId: (ctx, config) => resumeSessionId(ctx, workingDirOf(ctx, config)),
     prepare: (input) => prepareClaude(input),
     createResultParser: () => new ClaudeResultParser(),
+    sessionDirectory,
     isFirstLine: mayComeFirst,
     isLastLine: isResultLine,
     classify: (outcome) => classifyRun(outcome, new Date()),

@@ -7,6 +7,7 @@ import {
   type PreparedFile,
   type PrepareInput,
 } from "../adapter/definition.ts";
+import { resumeSessionId } from "../adapter/host/session.ts";
 import { promptCommand } from "../adapter/job/command.ts";
 import { buildPrompt } from "../adapter/job/prompt.ts";
 import { claudeArgs, passesModel } from "./argv.ts";
@@ -55,7 +56,9 @@ export async function prepareClaude(
     addDir: delivery.addDir,
     mcpConfigFile: mcp === null ? null : `${PROMPT_DIRECTORY}/${MCP_FILE}`,
   });
-  const prompt = buildPrompt(ctx, config, sessionId);
+  // The prompt that the run's first process was given.
+  const resumedId = input.interruption == null ? sessionId : resumeSessionId(ctx, input.workingDir);
+  const prompt = buildPrompt(ctx, config, resumedId, input.interruption);
   return {
     command: promptCommand("claude", args),
     commandArgs: args,

@@ -11,11 +11,21 @@ export class RunResults {
   #last: ClaudeResult | null = null;
   #turns: number | null = null;
   #hasSpoken = false;
+  /** Its process has gone, and the next one has not yet answered the prompt to go on. */
+  #isResumed = false;
+
+  /** Another process goes on with the session. */
+  restarted(): void {
+    this.#isResumed = this.#last !== null;
+  }
 
   add(event: JsonObject): void {
     const next = readResult(event);
     if (next.numTurns !== null) this.#turns = (this.#turns ?? 0) + next.numTurns;
-    if (this.#isRuns(next)) this.#last = next;
+    if (this.#isRuns(next)) {
+      this.#last = next;
+      this.#isResumed = false;
+    }
     this.#hasSpoken = false;
   }
 
@@ -31,11 +41,11 @@ export class RunResults {
 
   /** The model went on after the run's result, and no result of that followed. */
   get isUnfinished(): boolean {
-    return this.#last !== null && this.#hasSpoken;
+    return this.#last !== null && (this.#hasSpoken || this.#isResumed);
   }
 
   #isRuns(next: ClaudeResult): boolean {
-    if (this.#last === null) return next.origin === null;
+    if (this.#last === null || this.#isResumed) return next.origin === null;
     if (next.numTurns !== null) return next.numTurns > 0;
     // Without a count: one that says something came from a turn.
     return this.#hasSpoken || next.text !== null;

@@ -13,11 +13,21 @@ const MAX_MODELS = 20;
  *
  * `modelUsage` counts every model and subagent, `usage` only the main chain, so the former is preferred. On a resumed
  * session, `modelUsage` and `total_cost_usd` go on from the totals of the former runs (seen with CLI 2.1.330), while
- * `model_usage_since_last_result` starts at zero with the process: where that exists it is what counts.
+ * `model_usage_since_last_result` starts at zero with the process: where that exists it is what counts. Without it, a process that
+ * goes on with the run's session is taken to go on from the totals, too, where its own are higher.
  */
 export class SpendingMeter {
   #sinceLast: Spending | null = null;
   #total: Spending | null = null;
+  /** What the run's former processes said. */
+  #former: Spending | null = null;
+
+  /** Another process goes on with the session. */
+  restarted(): void {
+    this.#former = this.read();
+    this.#sinceLast = null;
+    this.#total = null;
+  }
 
   add(event: JsonObject): void {
     const since = modelTotals(field(event, "model_usage_since_last_result"));
@@ -33,7 +43,10 @@ export class SpendingMeter {
 
   /** Null as long as no result was added. */
   read(): Spending | null {
-    return this.#sinceLast ?? this.#total;
+    const own = this.#sinceLast ?? this.#total;
+    if (this.#former === null || own === null) return own ?? this.#former;
+    const goesOn = this.#sinceLast === null && (own.costUsd ?? 0) > (this.#former.costUsd ?? 0);
+    return goesOn ? own : plus(this.#former, own);
   }
 }
 

@@ -18,6 +18,8 @@ export interface ClaudeVerdict extends AgentVerdict {
   readonly hasInit: boolean;
   /** Some line was not blank. */
   readonly hasLines: boolean;
+  /** The latest process has printed anything but `system` events. */
+  readonly hasBegun: boolean;
   /** The model said or did something. */
   readonly hasOutput: boolean;
   /** The last message of the model was an empty one, and no result followed. */
@@ -45,14 +47,15 @@ const MAX_PROGRESS_EVENTS = 100;
 
 export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
   readonly #said = new AssistantText(MAX_ANSWER);
-  readonly #plain = new PlainLines();
+  #plain = new PlainLines();
   readonly #spending = new SpendingMeter();
   readonly #results = new RunResults();
-  readonly #background = new BackgroundTasks();
+  #background = new BackgroundTasks();
   #sessionId: string | null = null;
   #model: string | null = null;
   #hasInit = false;
   #hasLines = false;
+  #hasBegun = false;
   #hasOutput = false;
   #isEmptyResponse = false;
   #isRefusal = false;
@@ -66,11 +69,14 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
   push(line: string): AgentEvent | null {
     const event = readEvent(line);
     if (event === null) {
-      this.#hasLines ||= line.trim() !== "";
+      const isBlank = line.trim() === "";
+      this.#hasLines ||= !isBlank;
+      this.#hasBegun ||= !isBlank;
       this.#plain.add(line);
       return null;
     }
     this.#hasLines = true;
+    this.#hasBegun ||= field(event, "type") !== "system";
     this.#plain.interrupted();
     switch (field(event, "type")) {
       case "system":
@@ -85,6 +91,18 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       default:
         return null;
     }
+  }
+
+  /** What the process before left open is of no meaning for the next one; what it said and cost still counts. */
+  restarted(): void {
+    this.#results.restarted();
+    this.#spending.restarted();
+    this.#hasBegun = false;
+    this.#isEmptyResponse = false;
+    this.#apiFailure = null;
+    this.#rateLimit = null;
+    this.#background = new BackgroundTasks();
+    this.#plain = new PlainLines();
   }
 
   activity(): AgentActivity {
@@ -110,6 +128,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       isUnfinished,
       hasInit: this.#hasInit,
       hasLines: this.#hasLines,
+      hasBegun: this.#hasBegun,
       hasOutput: this.#hasOutput,
       isEmptyResponse: this.#isEmptyResponse,
       isRefusal:

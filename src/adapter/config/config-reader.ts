@@ -62,6 +62,11 @@ export class ConfigReader {
     return number;
   }
 
+  /** A whole number, 0 included; null when blank or missing. @throws ConfigError */
+  countOrZero(key: string): number | null {
+    return isUnset(this.#raw[key]) || this.#raw[key] === false ? null : (this.count(key) ?? 0);
+  }
+
   /** Whole seconds, at most 2^31 - 1 (the API's fields are int32); null when 0, blank or missing. @throws ConfigError */
   seconds(key: string): number | null {
     const number = this.number(key);

@@ -54,6 +54,8 @@ export interface BaseConfig {
   readonly resultGraceSec: number;
   /** How long a run waits for an API server that is away before its agent has started. */
   readonly apiOutageSec: number;
+  /** How often a run goes on in another Job after the loss of its pod's node, an eviction and the like. 0: never. */
+  readonly maxDisruptionRestarts: number;
   /** What happens while another run of the same agent lives: refuse, wait for its end, or run beside it. */
   readonly concurrencyPolicy: "block" | "wait" | "parallel";
   /** Delete a run that an earlier process left behind and that cannot be adopted, instead of being blocked by it. */
@@ -118,6 +120,7 @@ export function parseBaseConfig(raw: Record<string, unknown>): BaseConfig {
     keepaliveSec: patience("keepaliveSec", 300),
     resultGraceSec: patience("resultGraceSec", 30),
     apiOutageSec: patience("apiOutageSec", DEFAULT_API_OUTAGE_SECONDS),
+    maxDisruptionRestarts: () => read.countOrZero("maxDisruptionRestarts") ?? 3,
     concurrencyPolicy: () => read.choice("concurrencyPolicy", ["block", "wait", "parallel"]) ?? "wait",
     deleteMismatchedOrphans: () => read.boolean("deleteMismatchedOrphans") ?? false,
     conversationContinuation: () => read.boolean("conversationContinuation") ?? true,

@@ -4,10 +4,11 @@ import type { BaseConfig } from "../config/config.ts";
 import { isReservedLabel, readPodPatch } from "../config/pod-patch.ts";
 import { DATA_DIRECTORY, type Notice, PROMPT_FILE, type PreparedCommand, type PreparedFile } from "../definition.ts";
 import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
-import { AnnotationKey, jobNameFor, LabelKey, sanitizeLabelValue, secretNameFor } from "./names.ts";
+import { AnnotationKey, jobNameFor, LabelKey, restartName, sanitizeLabelValue, secretNameFor } from "./names.ts";
 import { withoutNul } from "./nul.ts";
 import { patchTemplate } from "./pod-patch.ts";
 import { CONTAINER_SECURITY, POD_SECURITY } from "./pod-security.ts";
+import type { Restart } from "./restart.ts";
 import type { SelfPod } from "./self-pod.ts";
 import { type VolumeMount, volumesOf } from "./volumes.ts";
 
@@ -66,6 +67,10 @@ export interface ManifestInput {
   readonly workingDir: string;
   readonly prepared: PreparedCommand;
   readonly serverEnv: NodeJS.ProcessEnv;
+  /** Of a Job that goes on with a disrupted run. */
+  readonly restart?: Restart | null;
+  /** The Job's deadline, 0: none. Default: the run's. */
+  readonly timeoutSec?: number;
 }
 
 /** core/v1 MaxSecretSize: what all values of a Secret may have together. */
@@ -95,8 +100,12 @@ export function workingDirOf(ctx: AdapterExecutionContext, config: BaseConfig): 
 
 /** @throws ConfigError, RunSecretTooLargeError */
 export function buildManifest(input: ManifestInput): RunManifest {
-  const { ctx, config, selfPod, namespace, image, prepared, workingDir } = input;
-  const jobName = jobNameFor(input.jobNamePrefix, ctx.agent.id, ctx.runId);
+  const { ctx, config, selfPod, namespace, image, prepared, workingDir, restart = null } = input;
+  const timeoutSec = input.timeoutSec ?? config.timeoutSec;
+  const jobName =
+    restart === null
+      ? jobNameFor(input.jobNamePrefix, ctx.agent.id, ctx.runId)
+      : restartName(restart.former.name, restart.attempt);
   const secretName = secretNameFor(jobName);
   for (const file of prepared.files ?? []) checkFile(file);
   const files = [{ name: PROMPT_FILE, content: prepared.prompt }, ...(prepared.files ?? [])];
@@ -124,6 +133,7 @@ export function buildManifest(input: ManifestInput): RunManifest {
     ...(selfPod !== null && selfPod.imagePullSecrets.length > 0 ? { imagePullSecrets: selfPod.imagePullSecrets } : {}),
     ...(selfPod?.dnsConfig ? { dnsConfig: selfPod.dnsConfig } : {}),
     ...schedulingOf(config, selfPod),
+    ...(restart === null ? {} : awayFrom(restart.nodes)),
     securityContext: POD_SECURITY,
     ...dockerSidecar(config),
     containers: [
@@ -155,7 +165,7 @@ export function buildManifest(input: ManifestInput): RunManifest {
     metadata: { name: jobName, namespace, labels, annotations: annotationsOf(input) },
     spec: {
       backoffLimit: 0,
-      ...(config.timeoutSec > 0 ? { activeDeadlineSeconds: config.timeoutSec } : {}),
+      ...(timeoutSec > 0 ? { activeDeadlineSeconds: timeoutSec } : {}),
       ttlSecondsAfterFinished: config.ttlSecondsAfterFinished,
       template,
     },
@@ -206,7 +216,14 @@ function labelsOf({ type, ctx, config, sessionId }: ManifestInput): {
   return { labels, notices };
 }
 
-function annotationsOf({ type, ctx, prepared, sessionId, workingDir }: ManifestInput): Record<string, string> {
+function annotationsOf({
+  type,
+  ctx,
+  prepared,
+  sessionId,
+  workingDir,
+  restart = null,
+}: ManifestInput): Record<string, string> {
   return {
     [AnnotationKey.adapterType]: type,
     [AnnotationKey.agentName]: ctx.agent.name ?? "",
@@ -215,6 +232,7 @@ function annotationsOf({ type, ctx, prepared, sessionId, workingDir }: ManifestI
     [AnnotationKey.workingDir]: workingDir,
     ...(sessionId === null ? {} : { [AnnotationKey.sessionId]: sessionId }),
     ...(prepared.carry === undefined ? {} : { [AnnotationKey.carry]: JSON.stringify(prepared.carry) }),
+    ...(restart === null ? {} : { [AnnotationKey.restart]: JSON.stringify(restart) }),
   };
 }
 
@@ -226,6 +244,16 @@ function schedulingOf(config: BaseConfig, selfPod: SelfPod | null): Record<strin
     ...(Object.keys(nodeSelector).length === 0 ? {} : { nodeSelector }),
     ...(tolerations.length === 0 ? {} : { tolerations }),
   };
+}
+
+/** Preferred only: where there is no other node, the run goes on there. A node field takes one value for each requirement. */
+function awayFrom(nodes: readonly string[]): Record<string, unknown> {
+  if (nodes.length === 0) return {};
+  const preferredDuringSchedulingIgnoredDuringExecution = [...new Set(nodes)].map((name) => ({
+    weight: 100,
+    preference: { matchFields: [{ key: "metadata.name", operator: "NotIn", values: [name] }] },
+  }));
+  return { affinity: { nodeAffinity: { preferredDuringSchedulingIgnoredDuringExecution } } };
 }
 
 const DOCKER_CONTAINER = "docker";

@@ -29,6 +29,10 @@ export const AnnotationKey = {
   owner: "paperclip.io/owner-lease",
   /** When a later process took the run over, RFC 3339, by the server's clock. */
   adoptedAt: "paperclip.io/adopted-at",
+  /** Of a Job that goes on with a disrupted run: how, and after which Job. JSON of a `Restart`. */
+  restart: "paperclip.io/restart",
+  /** On a Job that was disrupted: how the run goes on, for as long as the Job that does so does not stand. JSON of a `Restart`. */
+  nextRestart: "paperclip.io/next-restart",
   /** Set on a Job that is kept after its result was taken: no later run shall take it again. */
   collectedAt: "paperclip.io/collected-at",
 } as const;
@@ -51,6 +55,11 @@ export function slug(text: string): string {
 export function jobNameFor(prefix: string, agentId: string, runId: string): string {
   const hash = createHash("sha256").update(`${agentId}:${runId}`).digest("hex").slice(0, 6);
   return `${prefix}-${slug(agentId)}-${slug(runId)}-${hash}`;
+}
+
+/** The Job that goes on with a disrupted run. */
+export function restartName(formerName: string, attempt: number): string {
+  return `${formerName.replace(/-r\d+$/, "")}-r${attempt}`;
 }
 
 /** The run Secret of a Job. */

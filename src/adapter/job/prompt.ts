@@ -8,6 +8,7 @@ import {
   renderTemplate,
   selectPaperclipTaskMarkdown,
 } from "@paperclipai/adapter-utils/server-utils";
+import type { Interruption } from "../definition.ts";
 
 /** The operator's texts; null: the host's own. */
 export interface PromptTemplates {
@@ -26,8 +27,17 @@ export interface Prompt {
  * What the agent reads on its standard input, made of the host's context: bootstrap (fresh sessions only), wake, handoff of the
  * session before, task, template. A resumed session that is woken with something to say needs no template: it has its instructions already.
  */
-export function buildPrompt(ctx: AdapterExecutionContext, config: PromptTemplates, sessionId: string | null): Prompt {
+export function buildPrompt(
+  ctx: AdapterExecutionContext,
+  config: PromptTemplates,
+  sessionId: string | null,
+  interruption: Interruption | null = null,
+): Prompt {
   const { agent, runId, context } = ctx;
+  if (interruption?.isPromptRead === true) {
+    const text = interruptionNote(interruption);
+    return { text, metrics: { promptChars: text.length } };
+  }
   const resumedSession = sessionId !== null;
   const conversationMode = context.conversationMode === true;
   const data = {
@@ -57,7 +67,8 @@ export function buildPrompt(ctx: AdapterExecutionContext, config: PromptTemplate
     (conversationMode ? DEFAULT_PAPERCLIP_CONVERSATION_PROMPT_TEMPLATE : DEFAULT_PAPERCLIP_AGENT_PROMPT_TEMPLATE);
   const isDelta = (resumedSession && wake !== "") || isPaperclipRecoveryWakePayload(context.paperclipWake);
   const heartbeat = isDelta ? "" : renderTemplate(template, data).trim();
-  const text = joinPromptSections([bootstrap, wake, handoff, task, heartbeat]);
+  const note = interruption === null ? "" : `${interruptionNote(interruption)} You may not have read yet what follows.`;
+  const text = joinPromptSections([note, bootstrap, wake, handoff, task, heartbeat]);
   return {
     text,
     metrics: {
@@ -69,4 +80,13 @@ export function buildPrompt(ctx: AdapterExecutionContext, config: PromptTemplate
       heartbeatPromptChars: heartbeat.length,
     },
   };
+}
+
+/** For a session that goes on in another pod after it was cut off in the middle. */
+function interruptionNote({ reason }: Interruption): string {
+  return (
+    `The machine that you were running on went away (${reason}), and this session goes on on another one. ` +
+    "What you had started there has ended, and files outside of mounted volumes are lost. " +
+    "The last command may have been cut off: look at what it has done before you repeat it. Go on with your work where it stopped."
+  );
 }

@@ -27,7 +27,7 @@ export function volumesOf(
       mountPath: DATA_DIRECTORY,
       ...(data.subPath === null ? {} : { subPath: data.subPath }),
     });
-  } else if (selfPod === null) {
+  } else if (selfPod === null && config.workspaceMountPath !== DATA_DIRECTORY) {
     // No pod to inherit from: HOME must be a directory that the agent can write to all the same.
     volumes.push({ name: "data", emptyDir: {} });
     mounts.push({ name: "data", mountPath: DATA_DIRECTORY });

@@ -8,6 +8,9 @@ import {
   type Run,
   type RunEnd,
 } from "../../engine/index.ts";
+import { settlesWithin } from "../wait.ts";
+
+const LAST_WORD_MS = 3_000;
 
 /** From a Job's creation to a container that runs takes longer than this: controller, scheduler, kubelet, sandbox, init container. */
 export const SOONEST_START_MS = 1_000;
@@ -47,4 +50,17 @@ function hasFailedInit(pod: Pod): boolean {
     const facts = containerFacts(pod, name);
     return (facts.state === "ended" || facts.state === "never started") && facts.exitCode !== 0 && !facts.isRestarted;
   });
+}
+
+/** Of a pod that is on its way out, which may be told after its Job's: whether its container ever ran stands there. */
+export async function podsLastWord(run: Run): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const check = () => {
+    const pod = run.pod();
+    if (pod === null || run.isPodFinal || podFacts(pod).hasEnded) resolve();
+  };
+  run.on("change", check);
+  check();
+  await settlesWithin(promise, LAST_WORD_MS);
+  run.off("change", check);
 }

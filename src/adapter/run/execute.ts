@@ -18,6 +18,7 @@ import { start } from "../start/start.ts";
 import { earlierTries, stopEarlierTries } from "../upkeep/clean-up.ts";
 import { SOONEST_START_MS } from "./agent.ts";
 import { toBootstrapError } from "./bootstrap-failure.ts";
+import { RESTART_BACKOFF_MS } from "./restart-plan.ts";
 import { RunSession } from "./run-session.ts";
 
 /** What the adapter needs of the process around it. */
@@ -30,6 +31,8 @@ export interface ExecuteOptions {
   readonly cacheMaxAgeMs?: number;
   /** From a Job's creation to a container that runs takes longer than this: controller, scheduler, kubelet, sandbox, init container. Default 1 000 ms. */
   readonly soonestStartMs?: number;
+  /** The first wait before a run that was disrupted goes on, where its node or the reason is the same again. Default 5 000 ms, doubled. */
+  readonly restartBackoffMs?: number;
 }
 
 /**
@@ -44,6 +47,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     connectTimeoutMs = CONNECT_TIMEOUT_MS,
     cacheMaxAgeMs = CACHE_MAX_AGE_MS,
     soonestStartMs = SOONEST_START_MS,
+    restartBackoffMs = RESTART_BACKOFF_MS,
   }: ExecuteOptions = {},
   onStarted?: (started: Started) => void,
 ): Promise<AdapterExecutionResult> {
@@ -83,7 +87,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     const started = await start(input, { listTimeoutMs: Math.min(LIST_TIMEOUT_MS, connectTimeoutMs), cacheMaxAgeMs });
     onStarted?.(started);
     ({ run } = started);
-    return told(await new RunSession(input, started, parser, soonestStartMs).result());
+    return told(await new RunSession(input, started, parser, { soonestStartMs, restartBackoffMs }).result());
   } catch (error) {
     const failure = toBootstrapError(error);
     if (signal.aborted) {

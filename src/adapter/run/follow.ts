@@ -46,6 +46,19 @@ export function noOutput(): Output {
   };
 }
 
+/** What was printed by one process of a run, then by the next. */
+export function joined(a: Output, b: Output): Output {
+  return {
+    lines: a.lines + b.lines,
+    characters: a.characters + b.characters,
+    firstLine: a.firstLine ?? b.firstLine,
+    lastLine: b.lastLine ?? a.lastLine,
+    gaps: [...a.gaps, ...b.gaps],
+    error: b.error,
+    parserError: a.parserError ?? b.parserError,
+  };
+}
+
 /** Reads one run's output into the host's log and the parser: every line once, whole, in order, as fast as the host takes it. */
 export class OutputReader<Verdict extends AgentVerdict> {
   readonly output: Output = noOutput();

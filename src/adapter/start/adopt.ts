@@ -4,6 +4,7 @@ import type { AgentVerdict } from "../definition.ts";
 import { BootstrapError, reasonOf } from "../errors.ts";
 import { eventTo, tell } from "../host/callbacks.ts";
 import { workingDirOf } from "../job/manifest.ts";
+import { nextRestartOf, restartOf } from "../job/restart.ts";
 import type { GuardInput } from "./guard.ts";
 import type { Adoption } from "./orphans.ts";
 import { ownerNameOf } from "./ownership.ts";
@@ -82,5 +83,8 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
     sessionId: left.sessionId,
     workingDir: left.workingDir ?? workingDirOf(ctx, config),
     carry: left.carry,
+    timeoutSec: job.spec.activeDeadlineSeconds ?? config.timeoutSec,
+    restart: restartOf(job),
+    next: nextRestartOf(job),
   };
 }

@@ -22,6 +22,8 @@ export interface GuardInput {
   readonly ownership: Ownership;
   /** What is known of the processes that own the agent's Jobs, by their Leases' names. */
   readonly owners: Map<string, OwnerState>;
+  /** When Jobs that have ended, and whose owner lives, were first seen to block, by uid, on the monotonic clock. */
+  readonly endedAt: Map<string, number>;
   readonly config: BaseConfig;
   readonly signal: AbortSignal;
   /** Its `askedAt`: the place in the queue counts as waiting for another run, too. */
@@ -49,6 +51,9 @@ const LEAVING_TIMEOUT_MS = 60_000;
 export const CACHE_MAX_AGE_MS = 10_000;
 /** When the cache says that the way is free and the server says no, the cache is behind: do not ask again before this. */
 export const LOOK_AGAIN_MS = 1_000;
+/** An owner that lives says of a disrupted Job what follows, in seconds as a rule; the longest wait is an API server's outage. */
+const OWNER_ACTS_MS = 15 * 60_000;
+const LOOK_AT_ENDED_MS = 30_000;
 /** `concurrencyPolicy: wait` gives up after so long: twenty runs of an hour each, one after the other. */
 export const WAIT_TIMEOUT_MS = 24 * 60 * 60_000;
 
@@ -181,7 +186,7 @@ function ownerMs({ owners }: GuardInput, blockers: readonly Blocker[], state: "l
 }
 
 export function situationOf(
-  { newcomer, containerName, config, ownership, owners }: GuardInput,
+  { newcomer, containerName, config, ownership, owners, endedAt }: GuardInput,
   jobs: readonly Job[],
   pods: readonly Pod[],
 ): Situation {
@@ -198,6 +203,11 @@ export function situationOf(
       return name !== null && !ownership.isHere(name) && owners.get(name)?.state !== "over";
     },
     isCollected: (uid) => collected.has(uid),
+    hasJustEnded: (uid) => {
+      const at = endedAt.get(uid) ?? performance.now();
+      endedAt.set(uid, at);
+      return performance.now() - at < OWNER_ACTS_MS;
+    },
   };
 }
 
@@ -230,7 +240,7 @@ async function settle(input: GuardInput, names: string, ms: number, blockers: re
     // What was true of the list may have passed since: the cache may know it already.
     check();
     await bounded({ signal, ms: Math.max(0, ms), late }, async (limited) => {
-      await Promise.race([promise, ownersEnd(input, blockers, limited)]);
+      await Promise.race([promise, ownersEnd(input, blockers, limited), ownersAct(blockers, limited)]);
     });
   } finally {
     for (const unsubscribe of subscriptions) unsubscribe();
@@ -249,6 +259,12 @@ async function ownersEnd(input: GuardInput, blockers: readonly Blocker[], signal
       if (state.state !== "live") return;
     }
   }
+}
+
+/** An owner that could not deal with a Job that has ended makes no event either. Resolves when it has had a while for it. */
+async function ownersAct(blockers: readonly Blocker[], signal: AbortSignal): Promise<void> {
+  if (!blockers.some(({ mayGoOn }) => mayGoOn)) await new Promise(() => undefined);
+  await sleep(LOOK_AT_ENDED_MS, undefined, { signal, ref: false });
 }
 
 async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Promise<void> {

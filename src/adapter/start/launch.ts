@@ -17,12 +17,18 @@ import { bounded, settlesWithin } from "../wait.ts";
 import type { GuardInput } from "./guard.ts";
 import { deleteIf, keepInMind } from "./left-jobs.ts";
 import { patiently } from "./outage.ts";
-import { RivalWatch } from "./rivals.ts";
+import type { RivalWatch } from "./rivals.ts";
 import { policyOf } from "./site.ts";
 import { stopJob } from "./stop-job.ts";
 
 /** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
 const WITHDRAW_TIMEOUT_MS = 20_000;
+
+/** Where a Job is launched, and who hears of it. */
+export type LaunchPlace = Pick<
+  GuardInput,
+  "engine" | "namespace" | "newcomer" | "ownership" | "config" | "signal" | "patience" | "say"
+>;
 
 /** A Job of this process. */
 export interface Launched {
@@ -35,37 +41,39 @@ export interface Launched {
  * Creates the Job, makes sure that it is the agent's only one, and gives it its Secret. Until the last step the agent
  * cannot start.
  *
+ * @param watchRivals null: there can be none
  * @returns null when a rival was first: the guard has to decide again. A run whose signal aborted on the way comes back as
  * it is, for its session to stop it.
  * @throws BootstrapError; the signal's reason when there is no Job yet
  */
 export async function launchRun(
-  guard: GuardInput,
+  place: LaunchPlace,
   manifest: RunManifest,
   adapterType: string,
+  watchRivals: (() => RivalWatch) | null,
 ): Promise<Launched | null> {
-  const { signal, config, ownership } = guard;
+  const { signal, ownership } = place;
   await ownership.ensure(signal);
   const owner = ownership.lease?.name ?? null;
-  const rivals = config.concurrencyPolicy === "parallel" ? null : new RivalWatch(guard, manifest.jobName);
+  const rivals = watchRivals?.() ?? null;
   let run: Run | null = null;
   let isAlone = false;
   try {
-    run = await createJob(guard, manifest, owner);
+    run = await createJob(place, manifest, owner);
     const before = rivals === null ? [] : await rivals.before(run);
     if (before.length > 0) {
       const names = before.map(({ metadata }) => metadata.name).join(", ");
-      guard.say(
+      place.say(
         "stdout",
         `Another process has just started this agent (${names}): Job ${manifest.jobName} is withdrawn`,
       );
-      await withdraw(guard, run);
+      await withdraw(place, run);
       return null;
     }
     isAlone = true;
     const launched = { run, owner };
-    const give = () => giveSecret(guard, manifest, launched, adapterType);
-    return { run, owner: await patiently(guard.engine, guard.patience, give) };
+    const give = () => giveSecret(place, manifest, launched, adapterType);
+    return { run, owner: await patiently(place.engine, place.patience, give) };
   } catch (error) {
     if (run === null) throw error;
     if (error instanceof TakenOverError) {
@@ -75,10 +83,10 @@ export async function launchRun(
     if (signal.aborted) {
       if (!isLeaseLoss(signal)) return { run, owner };
       // It cannot go on: no process would give it its Secret, and until it is deleted it blocks the agent.
-      await withdraw(guard, run);
+      await withdraw(place, run);
       throw signal.reason;
     }
-    const isDeleted = await withdraw(guard, run);
+    const isDeleted = await withdraw(place, run);
     // Without its Secret no agent starts; the Secret's create may have been carried out.
     const agent = !isDeleted && isAlone && isAmbiguous(error) ? "may-run" : "never-ran";
     throw isAlone ? secretFailure(manifest, error, agent) : rivalFailure(manifest, error, agent);
@@ -97,7 +105,7 @@ class TakenOverError extends BootstrapError {
 
 /** @returns the owner that stands on the Job then */
 async function giveSecret(
-  { engine, namespace, signal, ownership }: GuardInput,
+  { engine, namespace, signal, ownership }: LaunchPlace,
   { secret, jobName, job }: RunManifest,
   { run, owner }: Launched,
   adapterType: string,
@@ -134,11 +142,11 @@ function secretFailure({ secret }: RunManifest, error: unknown, agent: AgentStat
 }
 
 async function createJob(
-  guard: GuardInput,
+  place: LaunchPlace,
   { job, jobName, namespace }: RunManifest,
   owner: string | null,
 ): Promise<Run> {
-  const { engine, signal, config, ownership } = guard;
+  const { engine, signal, config, ownership } = place;
   const launchId = randomUUID();
   const marks = { [LAUNCH_ID_ANNOTATION]: launchId, ...(owner === null ? {} : { [AnnotationKey.owner]: owner }) };
   const { metadata } = job;
@@ -155,7 +163,7 @@ async function createJob(
         () => true,
         () => false,
       );
-      if (!isAnswered) keepInMind(guard, jobName, { launchId });
+      if (!isAnswered) keepInMind(place, jobName, { launchId });
     }
     signal.throwIfAborted();
     if (isAlreadyExists(error)) {
@@ -185,9 +193,9 @@ function isPermanent(error: unknown): boolean {
 }
 
 /** False when it cannot be told whether Job and pod are deleted. */
-async function withdraw(guard: GuardInput, run: Run): Promise<boolean> {
+async function withdraw(place: LaunchPlace, run: Run): Promise<boolean> {
   const isDeleted = await isDone(stopJob(run, { ms: WITHDRAW_TIMEOUT_MS }), WITHDRAW_TIMEOUT_MS);
-  if (!isDeleted && run.uid !== null) keepInMind(guard, run.jobName, { uid: run.uid });
+  if (!isDeleted && run.uid !== null) keepInMind(place, run.jobName, { uid: run.uid });
   run.release();
   return isDeleted;
 }

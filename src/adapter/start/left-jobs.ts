@@ -49,7 +49,11 @@ export function isOld(time: string, now: number): boolean {
 }
 
 /** Notes a Job that this process created, gave up and could not delete: the agent's next start in this process deletes it. */
-export function keepInMind({ engine, namespace, newcomer }: GuardInput, jobName: string, identity: JobIdentity): void {
+export function keepInMind(
+  { engine, namespace, newcomer }: Pick<GuardInput, "engine" | "namespace" | "newcomer">,
+  jobName: string,
+  identity: JobIdentity,
+): void {
   const { undeleted } = processState();
   const key = agentKeyOf(engine.cluster.server, namespace, newcomer.agentId);
   const jobs = undeleted.get(key) ?? new Map<string, JobIdentity>();

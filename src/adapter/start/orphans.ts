@@ -1,6 +1,7 @@
 import { containerFacts, type Job, jobFacts, type Pod, podFacts } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
+import { nextRestartOf, restartOf } from "../job/restart.ts";
 
 /** The run that wants to start, as it stands in labels. */
 export interface Newcomer {
@@ -35,6 +36,8 @@ export interface Blocker {
   readonly isActiveHere: boolean;
   /** Owned by another process that lives, so not an orphan either. */
   readonly isLiveElsewhere: boolean;
+  /** It was disrupted, and its owner may go on with its run in another Job. */
+  readonly mayGoOn: boolean;
 }
 
 export interface Adoption {
@@ -61,6 +64,8 @@ export interface Situation {
   isActiveHere(uid: string): boolean;
   isLiveElsewhere(job: Job): boolean;
   isCollected(uid: string): boolean;
+  /** Has it ended so short a time ago that an owner that lives may not have dealt with that yet? Default: yes. */
+  hasJustEnded?(uid: string): boolean;
 }
 
 /**
@@ -71,12 +76,12 @@ export interface Situation {
  * competitor.
  */
 export function decide(situation: Situation): Decision {
-  const { newcomer, config, isActiveHere, isLiveElsewhere } = situation;
-  const jobs = [...situation.jobs].sort(newestFirst);
+  const { newcomer, config } = situation;
+  const jobs = situation.jobs.filter((job) => !isSuperseded(job, situation)).sort(newestFirst);
   const own = jobs.find((job) => isOwnRun(job, newcomer));
   if (own !== undefined) {
     const blocker = blockerOf(own, "k8s_concurrent_run_blocked", situation);
-    if (blocker.isActiveHere || blocker.isLiveElsewhere) return { kind: "blocked", blockers: [blocker] };
+    if (isFollowed(own, situation)) return { kind: "blocked", blockers: [blocker] };
     if (jobFacts(own).isDeleting) return { kind: "leaving", names: [own.metadata.name] };
     return { kind: "adopt", job: own, isOwnRun: true, isEnded: isEnded(own, situation) };
   }
@@ -96,9 +101,9 @@ export function decide(situation: Situation): Decision {
       continue;
     }
     const orphan = classifyOrphan(job, newcomer);
-    if (isEnded(job, situation)) {
+    if (isEnded(job, situation) && !mayGoOn(job, situation)) {
       if (orphan === "reattach" && mayCollect(job, situation)) endedTarget ??= job;
-    } else if (isActiveHere(job.metadata.uid) || isLiveElsewhere(job)) {
+    } else if (isFollowed(job, situation)) {
       blockers.push(blockerOf(job, "k8s_concurrent_run_blocked", situation));
     } else if (!config.reattachOrphanedJobs || orphan === "block_task_mismatch") {
       blockers.push(blockerOf(job, "k8s_concurrent_run_blocked", situation));
@@ -118,8 +123,46 @@ export function decide(situation: Situation): Decision {
   return { kind: "start" };
 }
 
-function blockerOf(job: Job, code: BlockCode, { isActiveHere, isLiveElsewhere }: Situation): Blocker {
-  return { job, code, isActiveHere: isActiveHere(job.metadata.uid), isLiveElsewhere: isLiveElsewhere(job) };
+function blockerOf(job: Job, code: BlockCode, situation: Situation): Blocker {
+  const isLiveElsewhere = situation.isLiveElsewhere(job);
+  return {
+    job,
+    code,
+    isActiveHere: isFollowed(job, situation) && !isLiveElsewhere,
+    isLiveElsewhere,
+    mayGoOn: isEnded(job, situation) && mayGoOn(job, situation),
+  };
+}
+
+/** By a process that lives. This one follows the Job that goes on with a run from the moment at which it is created. */
+function isFollowed(job: Job, { isActiveHere, isLiveElsewhere }: Situation): boolean {
+  const former = restartOf(job)?.former.uid;
+  return isActiveHere(job.metadata.uid) || (former !== undefined && isActiveHere(former)) || isLiveElsewhere(job);
+}
+
+/** Another Job has gone on with its run, and its own agent has ended. */
+function isSuperseded(job: Job, situation: Situation): boolean {
+  const { uid } = job.metadata;
+  return (
+    situation.jobs.some((other) => restartOf(other)?.former.uid === uid) &&
+    !(jobFacts(job).isDeleting ? mayRunOn(job, situation) : hasLiveAgent(job, situation))
+  );
+}
+
+/**
+ * Of a Job that has ended: its agent did not end by itself, and its owner lives and has not yet said what follows. It deletes the Job,
+ * or marks it as collected.
+ */
+function mayGoOn(job: Job, situation: Situation): boolean {
+  const { uid, annotations = {} } = job.metadata;
+  if (!isFollowed(job, situation) || annotations[AnnotationKey.collectedAt] !== undefined) return false;
+  if (jobFacts(job).state === "succeeded" || situation.hasJustEnded?.(uid) === false) return false;
+  return podsOf(job, situation).every((pod) => {
+    const { disruption, deletingSince } = podFacts(pod);
+    const agent = containerFacts(pod, situation.containerName);
+    const isLost = agent.state === "ended" && agent.reason === "ContainerStatusUnknown";
+    return disruption !== null || deletingSince !== null || isLost;
+  });
 }
 
 /** By label: that is what the former adapter left too. */
@@ -128,9 +171,9 @@ function isOwnRun({ metadata }: Job, { runId }: Newcomer): boolean {
 }
 
 function newestFirst(a: Job, b: Job): number {
-  return (
-    compare(b.metadata.creationTimestamp, a.metadata.creationTimestamp) || compare(a.metadata.name, b.metadata.name)
-  );
+  const [first, second] = [a.metadata, b.metadata];
+  const attempts = (restartOf(b)?.attempt ?? 0) - (restartOf(a)?.attempt ?? 0);
+  return compare(second.creationTimestamp, first.creationTimestamp) || attempts || compare(first.name, second.name);
 }
 
 function compare(a: string, b: string): number {
@@ -175,9 +218,11 @@ function isEnded(job: Job, situation: Situation): boolean {
  * that, so where Jobs are retained its ended ones are left alone.
  */
 function mayCollect(job: Job, situation: Situation): boolean {
-  const { config, isActiveHere, isLiveElsewhere, isCollected } = situation;
+  const { config, isCollected } = situation;
   const { uid, annotations = {} } = job.metadata;
-  if (!config.reattachOrphanedJobs || isActiveHere(uid) || isLiveElsewhere(job) || isCollected(uid)) return false;
+  if (!config.reattachOrphanedJobs || isFollowed(job, situation) || isCollected(uid)) return false;
+  // Its process died between two Jobs of one run.
+  if (nextRestartOf(job) !== null) return annotations[AnnotationKey.collectedAt] === undefined;
   // Where all Jobs are retained, one without the mark may have been taken all the same: without the right to patch there is none.
   if (config.retainJobs === true || annotations[AnnotationKey.collectedAt] !== undefined) return false;
   if (jobFacts(job).state === "failed") return false;

@@ -4,6 +4,10 @@ import type { BaseConfig } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
 import type { RunLog } from "../host/run-log.ts";
 import type { Redactor } from "../job/credentials.ts";
+import { taskIdOf } from "../job/environment.ts";
+import { sanitizeLabelValue } from "../job/names.ts";
+import type { Restart } from "../job/restart.ts";
+import type { Newcomer } from "./orphans.ts";
 import type { Patience } from "./outage.ts";
 import type { Site } from "./site.ts";
 
@@ -37,6 +41,25 @@ export interface Started {
   readonly sessionId: string | null;
   readonly workingDir: string;
   readonly carry: Readonly<Record<string, string>>;
+  /** The Job's deadline. 0: none. */
+  readonly timeoutSec: number;
+  /** How the Job came to be. Null: it is the run's first. */
+  readonly restart: Restart | null;
+  /** Its Job was disrupted, and its process died before it launched the one that goes on so. */
+  readonly next: Restart | null;
+}
+
+export function newcomerOf<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { ctx, agentLabel, runLabel }: RunInput<Config, Verdict>,
+  sessionId: string | null,
+): Newcomer {
+  const taskId = taskIdOf(ctx.context);
+  return {
+    agentId: agentLabel,
+    runId: runLabel,
+    taskId: taskId === null ? null : sanitizeLabelValue(taskId),
+    sessionId: sessionId === null ? null : sanitizeLabelValue(sessionId),
+  };
 }
 
 export function timeoutNote({ timeoutSec }: BaseConfig): string {

@@ -4,8 +4,6 @@ import type { AgentVerdict } from "../definition.ts";
 import { publishDecision, publishStart } from "../diagnostics.ts";
 import { BootstrapError } from "../errors.ts";
 import { eventTo, type TellEvent } from "../host/callbacks.ts";
-import { taskIdOf } from "../job/environment.ts";
-import { sanitizeLabelValue } from "../job/names.ts";
 import { bounded } from "../wait.ts";
 import { adopt } from "./adopt.ts";
 import { type GuardInput, LOOK_AGAIN_MS, openGuardView, passGuard, pause, WAIT_TIMEOUT_MS } from "./guard.ts";
@@ -15,7 +13,7 @@ import type { Adoption } from "./orphans.ts";
 import { patiently } from "./outage.ts";
 import { acquireLock, agentKeyOf, processState } from "./process-state.ts";
 import { AdoptedElsewhereError } from "./reattach.ts";
-import type { RunInput, Started } from "./run-input.ts";
+import { newcomerOf, type RunInput, type Started } from "./run-input.ts";
 import { GONE_TIMEOUT_MS } from "./stop-job.ts";
 
 /** How patient the guard is. */
@@ -32,9 +30,8 @@ export async function start<Config extends BaseConfig, Verdict extends AgentVerd
   input: RunInput<Config, Verdict>,
   looks: GuardPatience,
 ): Promise<Started> {
-  const { definition, ctx, config, site, signal, log, agentLabel, runLabel } = input;
+  const { definition, ctx, config, site, signal, log, agentLabel } = input;
   const sessionId = definition.resumeSessionId(ctx, config);
-  const taskId = taskIdOf(ctx.context);
   const { engine, namespace } = site;
   const agentKey = agentKeyOf(engine.cluster.server, namespace, agentLabel);
   const event = eventTo(ctx, input.redactor);
@@ -49,14 +46,10 @@ export async function start<Config extends BaseConfig, Verdict extends AgentVerd
       view,
       namespace,
       containerName: definition.containerName,
-      newcomer: {
-        agentId: agentLabel,
-        runId: runLabel,
-        taskId: taskId === null ? null : sanitizeLabelValue(taskId),
-        sessionId: sessionId === null ? null : sanitizeLabelValue(sessionId),
-      },
+      newcomer: newcomerOf(input, sessionId),
       ownership: site.ownership,
       owners: new Map(),
+      endedAt: new Map(),
       config,
       signal,
       patience: input.patience,

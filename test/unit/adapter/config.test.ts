@@ -43,6 +43,7 @@ describe("defaults", () => {
       keepaliveSec: 300,
       resultGraceSec: 30,
       apiOutageSec: 600,
+      maxDisruptionRestarts: 3,
       concurrencyPolicy: "wait",
       deleteMismatchedOrphans: false,
       conversationContinuation: true,

@@ -1,0 +1,70 @@
+import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import { isForbidden, type RunEnd } from "../../engine/index.ts";
+import type { ExecuteCode } from "../../error-codes.ts";
+import type { BaseConfig } from "../config/config.ts";
+import type { AgentVerdict, OutcomeKind } from "../definition.ts";
+import { reasonOf } from "../errors.ts";
+import type { RunInput, Started } from "../start/run-input.ts";
+import type { Output } from "./follow.ts";
+
+/** What an end of the Job is to a run whose agent has said that it is done, or has not. */
+export function kindOf(end: RunEnd, hasResult: boolean): OutcomeKind {
+  switch (end.kind) {
+    case "deadline":
+      // It had said that it was done before the deadline struck.
+      return hasResult ? "ended" : "timed_out";
+    case "job_deleted":
+    case "pod_deleted":
+    case "evicted":
+      return "job_deleted";
+    default:
+      return "ended";
+  }
+}
+
+/** The definition's result of a run, and lines for people about what of its output was lost. */
+export function classified<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { definition, ctx, config, log }: RunInput<Config, Verdict>,
+  { run, adopted, sessionId, workingDir, carry, restart }: Started,
+  seen: { kind: OutcomeKind; verdict: Verdict; end: RunEnd | null; output: Output; elapsedMs: number },
+): AdapterExecutionResult {
+  const { error, parserError, lines, characters, gaps, firstLine, lastLine } = seen.output;
+  if (error !== null) {
+    const hint = isForbidden(error) ? " Grant `get` on `pods/log`." : "";
+    log.say("stderr", `The log could not be read to its end: ${reasonOf(error)}${hint}`);
+  }
+  if (parserError !== null) log.say("stderr", `The output could not be understood: ${reasonOf(parserError)}`);
+  if (log.failures > 0)
+    log.say("stderr", `The host did not take ${log.failures} piece(s) of the log: ${reasonOf(log.firstError)}`);
+  const result = definition.classify({
+    kind: seen.kind,
+    ctx,
+    config,
+    verdict: seen.verdict,
+    end: seen.end,
+    sessionId,
+    workingDir,
+    carry,
+    adopted,
+    restarts: restart?.attempt ?? 0,
+    namespace: run.namespace,
+    jobName: run.jobName,
+    elapsedMs: seen.elapsedMs,
+    lines,
+    characters,
+    gaps,
+    firstLine,
+    lastLine,
+  });
+  return seen.kind === "timed_out" ? { ...result, timedOut: true, errorCode: "timeout" } : result;
+}
+
+/** What of the agent's own result holds where the adapter says how the run ended. */
+export function withoutFailure(result: AdapterExecutionResult): AdapterExecutionResult {
+  const { errorFamily: _, executionRecovery: __, ...kept } = result;
+  return kept;
+}
+
+export function failed(errorMessage: string, errorCode: ExecuteCode): AdapterExecutionResult {
+  return { exitCode: null, signal: null, timedOut: false, errorMessage, errorCode };
+}
