@@ -80,7 +80,7 @@ interface LocalK3sOptions {
 }
 
 /** Its API is published where this machine reaches it and nowhere else, and the creation can be broken off. */
-export class LocalK3s extends K3sContainer {
+class LocalK3s extends K3sContainer {
   readonly #signal: AbortSignal;
 
   constructor(image: string, { name, images, engine, signal }: LocalK3sOptions) {
@@ -117,7 +117,10 @@ export class LocalK3s extends K3sContainer {
 async function startContainer(image: string, options: LocalK3sOptions): Promise<StartedK3sContainer> {
   const { name, signal } = options;
   // The wait for the container's log ends with the container.
-  const onAbort = () => void removeContainer(name).catch(() => {});
+  let removed: Promise<void> | null = null;
+  const onAbort = () => {
+    removed = removeContainer(name).catch(() => {});
+  };
   signal.addEventListener("abort", onAbort);
   try {
     return await new LocalK3s(image, options).start();
@@ -131,6 +134,8 @@ async function startContainer(image: string, options: LocalK3sOptions): Promise<
     );
   } finally {
     signal.removeEventListener("abort", onAbort);
+    // Docker refuses a second removal while the first goes on.
+    await removed;
   }
 }
 

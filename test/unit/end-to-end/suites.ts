@@ -17,6 +17,8 @@ export class Machine {
   readonly k8s: EmbeddedKubernetes;
   /** Where the suite makes its temporary files. */
   readonly temporary: string;
+  /** Containers that Docker was asked to make, as it was asked. */
+  readonly containers: Record<string, unknown>[] = [];
   readonly #state: string;
   readonly #env: Record<string, string>;
 
@@ -54,7 +56,7 @@ export class Machine {
     await writeFile(join(directory, "bin/docker"), "#!/bin/sh\n");
     await chmod(join(directory, "bin/docker"), 0o755);
     await writeFile(join(directory, "busybox"), staticProgram());
-    const engine = dockerEngine();
+    const engine = dockerEngine(machine.containers);
     engine.listen(join(directory, "docker.sock"));
     await once(engine, "listening");
     onTestFinished(() => void engine.close());
@@ -149,10 +151,11 @@ export class SuiteRun {
   }
 }
 
-/** As much of Docker's API as a build of the fixture image asks for. */
-function dockerEngine(): Server {
+/** As much of Docker's API as a build of the fixture image asks for. It makes no container, and says so. */
+function dockerEngine(containers: Record<string, unknown>[]): Server {
   return createServer(async (request, response) => {
-    for await (const _ of request);
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk);
     const path = request.url ?? "";
     response.setHeader("content-type", "application/json");
     if (path.endsWith("/info")) response.end(JSON.stringify({ ServerVersion: "stand-in", OperatingSystem: "Linux" }));
@@ -160,7 +163,10 @@ function dockerEngine(): Server {
     else if (path.includes("/networks/"))
       response.end(JSON.stringify({ IPAM: { Config: [{ Gateway: "127.0.0.1" }] } }));
     else if (path.includes("/build")) response.end(`${JSON.stringify({ stream: "built" })}\n`);
-    else if (path.includes("/containers/json")) response.end("[]");
+    else if (path.includes("/containers/create")) {
+      containers.push(JSON.parse(Buffer.concat(chunks).toString()));
+      response.writeHead(500).end(JSON.stringify({ message: "no containers here" }));
+    } else if (path.includes("/containers/json")) response.end("[]");
     else if (path.includes("/images/")) response.end(JSON.stringify({ Id: "sha256:0" }));
     else response.writeHead(404).end(JSON.stringify({ message: `no ${path}` }));
   });

@@ -74,6 +74,19 @@ test("the cluster cannot be deleted: the other steps of the clean-up are done, a
   expect(await machine.leftFiles()).toEqual([]);
 });
 
+test("k3s: its API is published on loopback alone, and its certificate names the host", async (context) => {
+  const machine = await Machine.create(context);
+  const suite = machine.suite({ E2E_TARGET: "k3s", E2E_K3S_IMAGE: "k3s:1", TESTCONTAINERS_HOST_OVERRIDE: "127.0.0.1" });
+  expect(await suite.exit()).not.toBe(0);
+  expect(suite.output).toMatch(/the container of k3s:1 could not be started: .*no containers here/);
+  const [container] = machine.containers;
+  expect(container?.Cmd).toContain("--tls-san=127.0.0.1");
+  expect(container?.ExposedPorts).toEqual({ "6443/tcp": {} });
+  const published = { "6443/tcp": [{ HostIp: "127.0.0.1", HostPort: "0" }] };
+  expect(container?.HostConfig).toHaveProperty("PortBindings", published);
+  expect(await machine.leftFiles()).toEqual([]);
+});
+
 test("Docker without its command: a target that was asked for says what is missing, one that was found gives way", async (context) => {
   const machine = await Machine.create(context);
   const asked = machine.suite({ PATH: machine.temporary, E2E_TARGET: "k3s" });
