@@ -57,7 +57,8 @@ export class Hold {
     if (job === null) return;
     const owner = ownerNameOf(job);
     if (owner === this.#owner) this.#wasSeen = true;
-    else if (owner !== null && this.#wasSeen) this.#lose();
+    // One of this process's is its new Lease: the write of its name has not been answered yet.
+    else if (owner !== null && this.#wasSeen && !this.#ownership.isHere(owner)) this.#lose();
   };
 
   #followLease(): void {

@@ -1,5 +1,14 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
-import { type Cluster, isForbidden, isNotFound, type Job, jobPath, type RunEngine } from "../../engine/index.ts";
+import {
+  type Cluster,
+  isForbidden,
+  isNotFound,
+  isRetryable,
+  type Job,
+  jobPath,
+  type RunEngine,
+} from "../../engine/index.ts";
 import { AnnotationKey } from "../job/names.ts";
 import { ownPodName, type SelfPod } from "../job/self-pod.ts";
 import { bounded } from "../wait.ts";
@@ -115,7 +124,7 @@ export class Ownership {
     } catch (error) {
       if (isNotFound(error)) return { state: "over" };
       // Whoever wrote its name had the right. That it lives cannot be ruled out.
-      if (isForbidden(error)) return { state: "live", ms: DENIED_MS };
+      if (isForbidden(error)) return { state: "live", ms: LEASE_SECONDS * 1_000 };
       throw error;
     }
     const life = await lifeOf(holderOf(lease), this.#holder);
@@ -150,7 +159,24 @@ export class Ownership {
     );
   }
 
+  /** One lost write costs nothing but a retry. @throws ApiError; the signal's reason */
   async #reclaim(
+    job: { name: string; uid: string | null },
+    owner: string,
+    signal: AbortSignal,
+  ): Promise<string | false> {
+    while (true) {
+      try {
+        return await this.#reclaimOnce(job, owner, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!isRetryable(error)) throw error;
+        await sleep(RECLAIM_AGAIN_MS, undefined, { signal, ref: false });
+      }
+    }
+  }
+
+  async #reclaimOnce(
     job: { name: string; uid: string | null },
     owner: string,
     signal: AbortSignal,
@@ -158,8 +184,12 @@ export class Ownership {
     await this.ensure(signal);
     const path = jobPath(this.#namespace, job.name);
     const { metadata } = await this.#cluster.json<Job>({ path, signal });
-    if (metadata.uid !== job.uid || ownerNameOf({ metadata }) !== owner) return false;
+    const current = ownerNameOf({ metadata });
     const lease = this.#lease;
+    if (metadata.uid !== job.uid) return false;
+    // Written by a request whose answer was lost.
+    if (current !== null && current === lease?.name) return current;
+    if (current !== owner) return false;
     if (lease === null || lease.name === owner) return owner;
     const isOwner = { op: "test", path: annotationPath(AnnotationKey.owner), value: owner } as const;
     await patchJob(
@@ -196,5 +226,6 @@ export class Ownership {
 
 /** A server that is away is asked for so long whether a Job is still this process's. */
 const CONFIRM_LIMIT_MS = 60_000;
+const RECLAIM_AGAIN_MS = 1_000;
 
 const known = new WeakMap<RunEngine, Ownership>();
