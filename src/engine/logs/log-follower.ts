@@ -41,6 +41,8 @@ export class LogFollower {
   #history: FollowHistory = NEW_HISTORY;
   /** The rest of an instance that was started again is being read. */
   #previous = false;
+  /** The line at which track was last lost: the first of a rotated file, or of an instance that the pod has not told of yet. */
+  #lostAt: TimedLine | null = null;
   #firstAnsweredAt: number | null = null;
   #endOfLastRead: ReadOutcome["end"] | null = null;
   /** Of the last read, if it was refused. */
@@ -266,6 +268,7 @@ export class LogFollower {
     const hasEnded = this.#view().phase === "ended" && this.#history.cleanEnds > 0;
     if (last !== null && hasEnded && isAdjacent(last, next)) return true;
     this.#delivery.gap("rotated", { before: next.time, certain: isCut });
+    this.#lostAt = next;
     return true;
   }
 
@@ -278,18 +281,30 @@ export class LogFollower {
   /** The container has been started again: go for the rest of the earlier instance first. */
   #leaveInstance(view: ContainerView): void {
     const { first } = this.#delivery;
+    const startedAt = secondsOf(view.startedAt);
+    // The pod told late. Since then the new instance was read, and what is missing of the earlier one was said.
+    if (this.#lostAt !== null && this.#lostAt.seconds >= startedAt) {
+      this.#become(view.restartCount);
+      return;
+    }
     // Times of the pod are cut to the second, in which a container can end and be started again.
     const isOfEarlier = first !== null && first.seconds <= secondsOf(this.#finishedAt);
-    if (first !== null && first.seconds >= secondsOf(view.startedAt) && !isOfEarlier) {
-      // The pod told late: what was read is the new instance already, and nothing of the one before it.
-      this.#restartCount = view.restartCount;
-      this.#finishedAt = null;
-      this.#delivery.instanceIs(view.restartCount);
+    if (first !== null && first.seconds >= startedAt && !isOfEarlier) {
+      // The same, and nothing of the one before it was read.
+      this.#become(view.restartCount);
       this.#delivery.gap("restarted", { after: first.after, before: first.time });
       return;
     }
     this.#previous = true;
     this.#history = restOfInstance(this.#history);
+  }
+
+  /** What was taken for an earlier instance is this one. */
+  #become(restartCount: number): void {
+    this.#restartCount = restartCount;
+    this.#finishedAt = null;
+    this.#lostAt = null;
+    this.#delivery.instanceIs(restartCount);
   }
 
   async #enterNextInstance(lost: boolean): Promise<void> {
@@ -298,6 +313,7 @@ export class LogFollower {
     await this.#deliverRest();
     if (lost || skipped) this.#delivery.gap("restarted");
     this.#previous = false;
+    this.#lostAt = null;
     this.#finishedAt = null;
     this.#restartCount = restartCount;
     this.#position = new LogPosition("beginning");

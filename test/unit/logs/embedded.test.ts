@@ -7,7 +7,7 @@ import { KubeConfig } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { UsageError } from "../../../src/cli/command.ts";
 import { logsCommand } from "../../../src/cli/logs-command.ts";
-import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import { EmbeddedKubernetes, type Stall } from "../../../src/embedded/index.ts";
 import { type LogGap, type Run, RunEngine } from "../../../src/engine/index.ts";
 import { watchFaults } from "../injected-faults.ts";
 
@@ -91,6 +91,49 @@ describe("over the engine and the embedded Kubernetes", () => {
     // Without cuts, two or three reads a run.
     expect(engine.stats().requests.byVerb["get pods/log"]).toBeGreaterThan(100);
   }, 60_000);
+
+  test("a container is started again while the watches are stalled: its lines come once, though the pod tells late", async () => {
+    const isTold = Promise.withResolvers<void>();
+    k8s.addProgram("twice", async function* ({ restartCount }) {
+      if (restartCount === 0) {
+        yield* ["first 0", "first 1"];
+        return 7;
+      }
+      for (let i = 0; i < 20; i++) yield `second ${i}`;
+      await isTold.promise;
+      return 0;
+    });
+    const run = await engine.launch({
+      apiVersion: "batch/v1",
+      kind: "Job",
+      metadata: { name: `twice-${names++}`, labels },
+      spec: {
+        template: {
+          metadata: { labels },
+          spec: { restartPolicy: "OnFailure", containers: [{ name: "main", image: "twice" }] },
+        },
+      },
+    });
+    const lines: string[] = [];
+    const stalls: Stall[] = [];
+    const read = (async () => {
+      for await (const { text } of run.logs({ container: "main" })) {
+        lines.push(text);
+        if (stalls.length === 0) stalls.push(k8s.faults.stallWatches());
+      }
+    })();
+    await vi.waitFor(() => expect(lines).toContain("second 19"), { timeout: 25_000 });
+    for (const stall of stalls) {
+      expect(stall.hits).toBeGreaterThan(0);
+      stall.release();
+    }
+    isTold.resolve();
+    await read;
+    expect(lines.filter((line) => line.startsWith("second"))).toEqual(
+      Array.from({ length: 20 }, (_, i) => `second ${i}`),
+    );
+    expect(await run.terminated({ container: "main" })).toMatchObject({ kind: "succeeded" });
+  });
 
   test("the server is restarted while logs are followed", async () => {
     const runs = await Promise.all(Array.from({ length: 5 }, () => launch(`restart-${names++}`, 100)));
