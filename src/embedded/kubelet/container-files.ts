@@ -119,6 +119,11 @@ export class ContainerFiles {
     return content.toString("utf8");
   }
 
+  /** What the container wrote for its status: the first 4 KiB of the file. Empty: nothing. */
+  terminationMessage(path: string | undefined): string {
+    return path === undefined ? "" : (this.read(path)?.toString("utf8", 0, 4_096) ?? "");
+  }
+
   /** @throws FileAccessError EROFS. */
   write(path: string, content: string | Uint8Array): void {
     const { volume, inner, readOnly } = this.#locate(path);

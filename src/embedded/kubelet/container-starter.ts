@@ -1,4 +1,5 @@
 import type { ContainerSpec, Pod } from "../objects/workloads.ts";
+import type { ContainerFiles } from "./container-files.ts";
 import type { ContainerLog } from "./container-log.ts";
 import { ProcessContainer } from "./container-process.ts";
 import { containerEnv, exceedsArgumentLimit, expand, MissingConfigError, type PodVolumes } from "./pod-environment.ts";
@@ -17,7 +18,7 @@ export type StartOutcome =
   | { problem: StartProblem }
   /** Created, but it could not be run: such a container has ended. */
   | { failed: { exitCode: number; reason: string; message: string; startedAt: string } }
-  | { running: RunningContainer };
+  | { running: RunningContainer; files: ContainerFiles };
 
 interface PullState {
   error: string;
@@ -65,10 +66,11 @@ export class ContainerStarter {
         reason,
       );
     }
-    const running = this.#launch(pod, spec, program, { env, command, args, restartCount }, volumes, log);
+    const files = volumes.filesFor(spec);
+    const running = this.#launch(pod, spec, program, { env, command, args, restartCount }, files, volumes, log);
     if (typeof running === "string") return this.#startError(pod, spec, running);
     this.#say(pod, spec, "Normal", "Started", "Container started");
-    return { running };
+    return { running, files };
   }
 
   #launch(
@@ -76,6 +78,7 @@ export class ContainerStarter {
     spec: ContainerSpec,
     program: ScriptedProgram | ProcessProgram | undefined,
     given: { env: Record<string, string>; command: string[]; args: string[]; restartCount: number },
+    files: ContainerFiles,
     volumes: PodVolumes,
     log: ContainerLog,
   ): RunningContainer | string {
@@ -85,7 +88,6 @@ export class ContainerStarter {
     if (program === undefined) {
       return `no program for container "${spec.name}" (image "${spec.image}"): add one with addProgram("${spec.name}", …)`;
     }
-    const files = volumes.filesFor(spec);
     const workingDir = spec.workingDir ?? "/";
     if (typeof program === "function") {
       const { name, namespace = "", uid, labels = {}, annotations = {} } = pod.metadata;

@@ -121,9 +121,13 @@ function downwardMap(map: Readonly<Record<string, string>> = {}): string {
     .join("\n");
 }
 
+const MESSAGE_FILE = "message";
+
 /** The volumes of one pod, by name. `claims` holds those that outlive pods. */
 export class PodVolumes {
   readonly #volumes = new Map<string, Volume>();
+  /** Names of the volumes in which containers leave their last words. */
+  readonly #messages = new Map<Volume, string>();
 
   /** @throws MissingConfigError as the kubelet's `FailedMount` event words it. */
   constructor(store: ObjectStore, pod: Pod, claims: Map<string, Volume>) {
@@ -137,13 +141,22 @@ export class PodVolumes {
       if (volume === undefined) continue;
       mounts.push({ mountPath: trimSlash(mountPath), subPath, volume, readOnly: readOnly || volume.readOnly });
     }
+    const { terminationMessagePath } = container;
+    if (terminationMessagePath !== undefined) mounts.push(this.#messageOf(container.name, terminationMessagePath));
     return new ContainerFiles(mounts, container.workingDir ?? "/");
   }
 
   /** Name of a volume, for a directory to put it in. */
   nameOf(volume: Volume): string {
     for (const [name, candidate] of this.#volumes) if (candidate === volume) return name;
-    return "root";
+    return this.#messages.get(volume) ?? "root";
+  }
+
+  /** An empty file for each start of a container, as the kubelet mounts one. */
+  #messageOf(container: string, mountPath: string): Mount {
+    const volume = new Volume({ load: () => new Map([[MESSAGE_FILE, Buffer.alloc(0)]]) });
+    this.#messages.set(volume, `message-${container}-${this.#messages.size}`);
+    return { mountPath, subPath: MESSAGE_FILE, volume, readOnly: false };
   }
 }
 

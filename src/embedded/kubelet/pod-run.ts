@@ -230,6 +230,7 @@ export class PodRun {
       return null;
     }
     record.running = outcome.running;
+    record.files = outcome.files;
     record.state = { running: { startedAt: this.#state.host.timestamp() } };
     return null;
   }

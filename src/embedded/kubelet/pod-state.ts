@@ -2,6 +2,7 @@ import { equalJson } from "../../json/json-object.ts";
 import { SleepAbortedError } from "../clock.ts";
 import { badRequest, type StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
+import type { ContainerFiles } from "./container-files.ts";
 import type { ContainerLog } from "./container-log.ts";
 import type { PodHost } from "./pod-host.ts";
 import { type ContainerKind, type ContainerView, type PodView, podResources, podStatus } from "./pod-status.ts";
@@ -12,6 +13,8 @@ export interface ContainerRecord extends ContainerView {
   log: ContainerLog | null;
   previousLog: ContainerLog | null;
   running: RunningContainer | null;
+  /** Of the container that runs, or ran last. */
+  files: ContainerFiles | null;
   /** Wait before the next restart; 0 as long as there was none. */
   restartDelay: number;
   /** When its last instance ended, in milliseconds of the cluster's clock. */
@@ -48,6 +51,7 @@ export class PodState {
       log: null,
       previousLog: null,
       running: null,
+      files: null,
       restartDelay: 0,
       endedAt: 0,
     });
@@ -144,10 +148,12 @@ export class PodState {
     if (record.running === null) return;
     record.running = null;
     record.endedAt = finishedAt;
+    const message = record.files?.terminationMessage(record.spec.terminationMessagePath) ?? "";
     record.state = {
       terminated: {
         exitCode,
         reason,
+        ...(message === "" ? {} : { message }),
         startedAt: record.state.running?.startedAt ?? null,
         finishedAt: this.host.timestamp(finishedAt),
         containerID: `containerd://${record.containerID}`,

@@ -111,6 +111,7 @@ export interface ContainerSpec {
   imagePullPolicy?: string;
   volumeMounts?: VolumeMount[];
   securityContext?: SecurityContext;
+  terminationMessagePath?: string;
 }
 
 export interface KeyToPath {

@@ -99,6 +99,21 @@ describe("a container as a local process", () => {
     expect((await cluster.log()).trim().split("\n")).toEqual(modes);
   });
 
+  it("has a file for its last words, which stand in its status when it has ended", async () => {
+    cluster = new Cluster({ main: { kind: "process" }, silent: { kind: "process" } });
+    const ended = cluster.ended();
+    const command = ["sh", "-c", 'echo first >"$WORDS"; echo 7 of 9 >"$WORDS"; kill -KILL $$$$'];
+    cluster.create({
+      containers: [
+        { name: "main", image, command, env: [{ name: "WORDS", value: "/dev/termination-log" }] },
+        { name: "silent", image, command: ["true"] },
+      ],
+    });
+    await ended;
+    expect(cluster.exit()).toMatchObject({ exitCode: 137, message: "7 of 9\n" });
+    expect(cluster.exit("silent")).not.toHaveProperty("message");
+  });
+
   it("runs the container's command with its variables, merges its streams, reports its exit code", async () => {
     cluster = new Cluster({ main: { kind: "process" } });
     const ended = cluster.ended();
