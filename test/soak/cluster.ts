@@ -1,11 +1,11 @@
 /** The cluster's process: the embedded Kubernetes, its weather, and the witness of what truly happened. */
 import { join } from "node:path";
 import { EmbeddedKubernetes, type ScriptedProgram, type StoredObject } from "../../src/embedded/index.ts";
-import type { ContainerEnd, FromCluster, ToCluster, Truth } from "./messages.ts";
-import { BESIDE_IMAGE, IMAGE, lineOf, MISSING_IMAGE, NAMESPACE, paceOf, type Script, scriptOf } from "./script.ts";
-import { Weather } from "./weather.ts";
+import type { AgentTruth, ContainerEnd, Figures, FromCluster, Remains, ToCluster } from "./messages.ts";
+import { AGAIN, BESIDE_IMAGE, IMAGE, lineOf, MISSING_IMAGE, NAMESPACE, paceOf, scriptOfAgent } from "./script.ts";
+import { NODES, Weather } from "./weather.ts";
 
-const [seedText = "1", runsText = "100", timeScale = "20", directory = "."] = process.argv.slice(2);
+const [seedText = "1", directory = "."] = process.argv.slice(2);
 const seed = Number(seedText);
 const say = (message: FromCluster) => process.send?.(message);
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
@@ -14,63 +14,113 @@ for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   );
 }
 
-const scripts = new Map<string, Script>();
-for (let index = 0; index < Number(runsText); index += 1) {
-  const script = scriptOf(seed, index);
-  scripts.set(script.agentId, script);
-}
-
+// The clock is real: Leases run out by the server's clock, and a server's own must not be slower. What a kubelet takes is shorter.
 const k8s = await EmbeddedKubernetes.start({
-  timeScale: Number(timeScale),
   namespaces: [NAMESPACE],
   seed,
-  nodes: [{ name: "one" }, { name: "two", clockSkewMs: -90_000 }],
+  nodes: NODES,
+  delays: {
+    jobSync: 100,
+    jobBackoff: 1_000,
+    sandbox: 100,
+    containerStart: 100,
+    exitNoticed: [20, 200],
+    startErrorNoticed: 100,
+    podCleanup: 100,
+    sidecarCleanup: 100,
+    podRemoval: 50,
+    podResync: 1_000,
+    imageBackoff: 1_000,
+    crashBackoff: 1_000,
+  },
 });
 k8s.failImagePull(MISSING_IMAGE);
-const weather = new Weather(k8s, seed);
 
-/** Exit code of a container whose Job makes another. */
-const RETRIED = 7;
-/** Lines that a Job's first pod wrote before it failed, by uid: a Job that a killed process had ended comes again under its name. */
-const reached = new Map<string, number>();
-/** Lines by pod. */
-const written = new Map<string, number>();
-const live = new Map<string, number>();
-const overlaps: Record<string, string> = {};
-/** Pods whose container runs, by agent. */
-const livePods = new Map<string, Set<string>>();
-let started = 0;
+interface Agent {
+  readonly ends: ContainerEnd[];
+  readonly begun: { runId: string; jobUid: string }[];
+  readonly struck: string[];
+  overlap: string | null;
+  rotatedTo: number;
+  /** Lines that a Job's container has written that comes again, by uid: a Job that a killed process had ended comes under its name. */
+  readonly reached: Map<string, number>;
+  /** Lines by pod. */
+  readonly written: Map<string, number>;
+}
+const agents = new Map<string, Agent>();
+/** Pods whose container runs: its node, and by agent. */
+const livePods = new Map<string, { agentId: string; nodeName: string; container: string }>();
+const live = new Map<string, Set<string>>();
 
-const agent: ScriptedProgram = async function* (container) {
-  const { namespace, name, labels } = container.pod;
+function agentOf(agentId: string): Agent {
+  let known = agents.get(agentId);
+  if (known === undefined) {
+    known = { ends: [], begun: [], struck: [], overlap: null, rotatedTo: 0, reached: new Map(), written: new Map() };
+    agents.set(agentId, known);
+  }
+  return known;
+}
+
+function rotate(pod: string): void {
+  const { agentId = "", container = "" } = livePods.get(pod) ?? {};
+  k8s.rotateLogs(NAMESPACE, pod, container);
+  const known = agentOf(agentId);
+  // A line is counted a moment after it is in the log.
+  known.rotatedTo = Math.max(known.rotatedTo, (known.written.get(pod) ?? 0) + 1);
+}
+
+const weather = new Weather(k8s, seed, {
+  strikeNode: (nodeName) => {
+    for (const each of livePods.values()) {
+      if (each.nodeName === nodeName) agentOf(each.agentId).struck.push(`node ${nodeName} restarted`);
+    }
+  },
+  rotateSome: (share) => {
+    const chosen = [...livePods.keys()].filter(() => share());
+    for (const pod of chosen) rotate(pod);
+    return chosen.length;
+  },
+});
+
+const program: ScriptedProgram = async function* (container) {
+  const { namespace, name, labels, nodeName } = container.pod;
   const agentId = labels["paperclip.io/agent-id"] ?? "";
-  const script = scripts.get(agentId);
-  if (script === undefined) throw new Error(`no script for agent ${agentId}`);
-  started += 1;
-  written.set(name, 0);
-  const running = (live.get(agentId) ?? 0) + 1;
-  live.set(agentId, running);
-  const pods = livePods.get(agentId) ?? new Set<string>();
-  livePods.set(agentId, pods.add(name));
-  if (running > 1) {
-    overlaps[agentId] =
-      `at ${k8s.clock.date().toISOString()}: ${[...pods].map((pod) => storyOf(namespace, pod)).join(", ")}`;
+  const script = scriptOfAgent(seed, agentId, "embedded");
+  if (script === null) throw new Error(`no script for agent ${agentId}`);
+  const known = agentOf(agentId);
+  known.written.set(name, 0);
+  const pods = live.get(agentId) ?? new Set<string>();
+  live.set(agentId, pods.add(name));
+  livePods.set(name, { agentId, nodeName, container: container.name });
+  if (pods.size > 1) {
+    const stories = [...pods].map((pod) => storyOf(namespace, pod)).join(", ");
+    known.overlap = `at ${k8s.clock.date().toISOString()}: ${stories}`;
   }
   if (script.minds) container.onTerminate(() => 143);
   const pace = paceOf(script);
   const jobUid = labels["controller-uid"] ?? "";
-  const first = reached.get(jobUid) ?? 0;
+  const first = known.reached.get(jobUid);
+  if (first === undefined) {
+    const runId = container.files.readText(PROMPT).trim().replace(/^run /, "");
+    known.begun.push({ runId, jobUid });
+  }
+  const again = script.retryAfter ?? script.restartAfter;
   try {
-    for (let seq = first; seq < script.lines; seq += 1) {
-      if (first === 0 && seq === script.retryAfter) {
-        reached.set(jobUid, seq);
-        return RETRIED;
+    for (let seq = first ?? 0; seq < script.lines; seq += 1) {
+      if (first === undefined && seq === again) {
+        known.reached.set(jobUid, seq);
+        if (script.restartAfter !== null) weather.count("containers started again in their pod");
+        return AGAIN;
       }
       await container.sleep(pace());
       yield lineOf(script, seq);
-      written.set(name, seq + 1);
-      if (seq === script.rotateAfter) k8s.rotateLogs(namespace, name, container.name);
+      known.written.set(name, seq + 1);
+      if (seq === script.rotateAfter) {
+        rotate(name);
+        weather.count(seq < 3 ? "logs rotated at their beginning" : "logs rotated");
+      }
     }
+    if (script.output !== "plain") weather.count(`agents whose output is ${script.output}`);
     switch (script.ending) {
       case "job_deleted":
         k8s.objects.delete("jobs", namespace, labels["job-name"] ?? "");
@@ -92,13 +142,17 @@ const agent: ScriptedProgram = async function* (container) {
         await container.sleep(36_000_000);
         break;
     }
+    // As an agent that ends its own background work in the end: whoever adopts it after a rotation never sees that it said its result.
+    if (script.output === "lingering") await container.sleep(45_000);
     return script.exitCode;
   } finally {
-    live.set(agentId, (live.get(agentId) ?? 1) - 1);
     pods.delete(name);
+    livePods.delete(name);
+    if (pods.size === 0) live.delete(agentId);
   }
 };
-k8s.addProgram(IMAGE, agent);
+const PROMPT = "/tmp/prompt/prompt.txt";
+k8s.addProgram(IMAGE, program);
 // Until it is told to end.
 k8s.addProgram(BESIDE_IMAGE, async (container) => {
   await container.sleep(3_600_000, { interruptible: true }).catch(() => undefined);
@@ -106,12 +160,24 @@ k8s.addProgram(BESIDE_IMAGE, async (container) => {
 });
 // As admission webhooks do.
 k8s.objects.onCreate((resource, draft) => {
-  const script = scripts.get(draft.metadata.labels?.["paperclip.io/agent-id"] ?? "");
-  if (resource !== "jobs" || script === undefined) return;
-  const spec = draft.spec as { backoffLimit: number; template: { spec: { containers: unknown[] } } };
+  const script = scriptOfAgent(seed, draft.metadata.labels?.["paperclip.io/agent-id"] ?? "", "embedded");
+  if (resource !== "jobs" || script === null) return;
+  const spec = draft.spec as {
+    backoffLimit: number;
+    template: {
+      spec: { restartPolicy: string; terminationGracePeriodSeconds: number; containers: unknown[] };
+    };
+  };
+  const pod = spec.template.spec;
+  pod.terminationGracePeriodSeconds = 2;
   if (script.retryAfter !== null) spec.backoffLimit = 1;
+  if (script.restartAfter !== null) {
+    pod.restartPolicy = "OnFailure";
+    // Of restarts, of which there is one; as many as the limit fail the Job.
+    spec.backoffLimit = 6;
+  }
   if (script.beside !== "mesh") return;
-  spec.template.spec.containers.push({
+  pod.containers.push({
     name: "mesh",
     image: BESIDE_IMAGE,
     imagePullPolicy: "IfNotPresent",
@@ -133,27 +199,25 @@ function storyOf(namespace: string, pod: string): string {
     deleted: made?.deletionTimestamp,
     job: job && { uid: job.uid, created: job.creationTimestamp, deleted: job.deletionTimestamp },
     runId: job?.labels?.["paperclip.io/run-id"],
+    owner: job?.annotations?.["paperclip.io/owner-lease"],
     adoptedAt: job?.annotations?.["paperclip.io/adopted-at"],
     secret: secret?.creationTimestamp,
   });
 }
 
-const ends = new Map<string, ContainerEnd[]>();
 k8s.objects.onChange(({ resource, object, previous }) => {
   if (resource !== "pods") return;
   const now = terminatedOf(object);
   if (now === undefined || (previous !== undefined && terminatedOf(previous) !== undefined)) return;
-  const labels = object.metadata.labels ?? {};
-  const agentId = labels["paperclip.io/agent-id"] ?? "";
-  const list = ends.get(agentId) ?? [];
-  ends.set(agentId, list);
-  list.push({
+  const { labels = {}, name } = object.metadata;
+  const known = agentOf(labels["paperclip.io/agent-id"] ?? "");
+  known.ends.push({
     jobUid: labels["controller-uid"] ?? "",
     runId: labels["paperclip.io/run-id"] ?? "",
     exitCode: now.exitCode,
     reason: now.reason ?? "",
-    ran: written.has(object.metadata.name),
-    written: written.get(object.metadata.name) ?? 0,
+    ran: known.written.has(name),
+    written: known.written.get(name) ?? 0,
   });
 });
 
@@ -164,16 +228,16 @@ function terminatedOf(pod: StoredObject): { exitCode: number; reason?: string } 
   return containerStatuses?.[0]?.state?.terminated;
 }
 
-/** Run ids of Jobs whose container cannot start: without their Secret (its process was killed too soon) or image. */
+/** Run ids of Jobs whose container cannot start. */
 function waiting(): string[] {
   const pods = k8s.objects.list("pods", NAMESPACE).filter((pod) => {
-    const { name, deletionTimestamp } = pod.metadata;
-    return deletionTimestamp === undefined && !written.has(name) && terminatedOf(pod) === undefined;
+    const { name, deletionTimestamp, labels } = pod.metadata;
+    const hasBegun = agents.get(labels?.["paperclip.io/agent-id"] ?? "")?.written.has(name) === true;
+    return deletionTimestamp === undefined && !hasBegun && terminatedOf(pod) === undefined;
   });
   return pods.map(({ metadata }) => metadata.labels?.["paperclip.io/run-id"] ?? "");
 }
 
-/** What the adapter's sweep ends, once the TTL has passed since the agent's end: the mesh beside it goes on. */
 let leftToSweep = 0;
 
 /** What only its TTL ends (its process was killed before it could, or its deletion failed) goes at once when all else is over. */
@@ -189,6 +253,7 @@ function hurryTtl(): void {
     if (ttlSecondsAfterFinished === undefined) continue;
     const { conditions = [] } = (status ?? {}) as { conditions?: unknown[] };
     if (metadata.deletionTimestamp === undefined && conditions.length === 0 && ended.has(metadata.name)) {
+      // The adapter's sweep ends it, once the TTL has passed since the agent's end: the mesh beside it goes on.
       leftToSweep += 1;
       k8s.objects.delete("jobs", NAMESPACE, metadata.name);
       continue;
@@ -199,7 +264,7 @@ function hurryTtl(): void {
   }
 }
 
-function truth(): Truth {
+function remains(): Remains {
   const left: Record<string, string[]> = {};
   for (const resource of ["jobs", "secrets", "pods"] as const) {
     const names = k8s.objects.list(resource, NAMESPACE).map(({ metadata }) => metadata.name);
@@ -207,21 +272,24 @@ function truth(): Truth {
   }
   if (k8s.openWatches > 0) left.watches = [String(k8s.openWatches)];
   if (k8s.openLogs > 0) left.logs = [String(k8s.openLogs)];
-  const running = [...live].filter(([, count]) => count > 0).map(([agentId]) => agentId);
-  if (running.length > 0) left.containers = running;
+  if (live.size > 0) left.containers = [...live.keys()];
+  return { left, waiting: waiting() };
+}
+
+function figures(): Figures {
   const { total, connectionsOpened } = k8s.requests.snapshot();
-  return {
-    kind: "truth",
-    ends: Object.fromEntries(ends),
-    overlaps,
-    started,
-    left,
-    waiting: waiting(),
-    leftToSweep,
-    faults: weather.counts,
-    requests: total,
-    connectionsOpened,
-  };
+  const { rss } = process.memoryUsage();
+  const notes = [
+    // Fifteen minutes are too long to wait for.
+    `${leftToSweep} Jobs left to the sweep`,
+    `${total} requests, ${connectionsOpened} connections`,
+  ];
+  return { faults: weather.counts(), rss, notes };
+}
+
+function truthOf(agentId: string): AgentTruth {
+  const { ends, begun, overlap, rotatedTo, struck } = agentOf(agentId);
+  return { ends, begun, overlap, rotatedTo, struck, isComplete: true };
 }
 
 /** Everything that there is of an agent: for runs that do not settle. */
@@ -231,19 +299,42 @@ function explain(agentId: string): string {
       .list(resource, NAMESPACE)
       .filter(({ metadata }) => metadata.labels?.["paperclip.io/agent-id"] === agentId)
       .map(({ kind, metadata, status }) => {
-        const { name, uid, deletionTimestamp, labels } = metadata;
-        return { kind, name, uid, deletionTimestamp, runId: labels?.["paperclip.io/run-id"], status };
+        const { name, uid, deletionTimestamp, labels, annotations } = metadata;
+        const owner = annotations?.["paperclip.io/owner-lease"];
+        return { kind, name, uid, deletionTimestamp, runId: labels?.["paperclip.io/run-id"], owner, status };
       }),
   );
-  return JSON.stringify({ now: k8s.clock.date(), live: live.get(agentId) ?? 0, ends: ends.get(agentId), objects });
+  const leases = k8s.objects.list("leases", NAMESPACE).map(({ metadata }) => metadata.name);
+  return JSON.stringify({
+    now: k8s.clock.date(),
+    live: live.get(agentId)?.size ?? 0,
+    ...truthOf(agentId),
+    objects,
+    leases,
+  });
 }
 
 process.on("message", (message: ToCluster) => {
-  if (message.kind === "clear") {
-    hurryTtl();
-    void weather.clear().then(() => say({ kind: "cleared" }));
-  } else if (message.kind === "truth") say(truth());
-  else say({ kind: "explained", text: explain(message.agentId) });
+  switch (message.kind) {
+    case "clear":
+      hurryTtl();
+      void weather.clear().then(() => say({ kind: "cleared" }));
+      break;
+    case "remains":
+      say({ kind: "remains", remains: remains() });
+      break;
+    case "figures":
+      say({ kind: "figures", figures: figures() });
+      break;
+    case "agent":
+      say({ kind: "agent", agentId: message.agentId, truth: truthOf(message.agentId) });
+      break;
+    case "forget":
+      agents.delete(message.agentId);
+      break;
+    case "explain":
+      say({ kind: "explain", agentId: message.agentId, text: explain(message.agentId) });
+  }
 });
 process.once("disconnect", () => process.exit(0));
 

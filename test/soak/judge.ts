@@ -1,5 +1,5 @@
-import type { ContainerEnd, RunReport } from "./messages.ts";
-import type { Script } from "./script.ts";
+import type { AgentTruth, RunReport } from "./messages.ts";
+import { AGAIN, lineOf, type Script } from "./script.ts";
 
 /** What the host does with a result. */
 export type Step =
@@ -7,18 +7,27 @@ export type Step =
   /** Nothing has run and the host may try again. */
   | { readonly kind: "again"; readonly why: string };
 
-/** Only what may pass by itself; the host starts such a run anew, under another run id. */
-export function stepAfter({ result, cancelled }: RunReport, script: Script): Step {
+/** Only what may pass by itself; the host starts such a run as another one. */
+export function stepAfter({ result, aborted }: RunReport, script: Script): Step {
   const { errorCode, errorFamily, executionRecovery } = result;
-  if (cancelled && errorCode === "cancelled") return { kind: "settled", as: "cancelled" };
-  if (script.contends && errorCode === "k8s_concurrent_run_blocked") return { kind: "settled", as: "blocked" };
-  const isTransient = errorFamily === "transient_upstream" && typeof errorCode === "string" && TRANSIENT.has(errorCode);
-  // Without `executionRecovery` the host cannot know whether an agent has started: it looks at what is there (adoption).
-  if (isTransient)
-    return { kind: "again", why: executionRecovery === undefined ? `${errorCode} (in doubt)` : errorCode };
+  if (aborted === "stop" && errorCode === "cancelled") return { kind: "settled", as: "cancelled" };
+  if (aborted === "handed back" && errorCode === "cancelled") return { kind: "again", why: "handed back" };
+  if (script.policy === "block" && errorCode === "k8s_concurrent_run_blocked")
+    return { kind: "settled", as: "blocked" };
+  if (typeof errorCode === "string") {
+    // Another server has its Job, and hands its result out.
+    if (errorCode === "k8s_run_lost") return { kind: "again", why: errorCode };
+    // Unless that is what its script says, its node went down before its container ran, or a server died while it deleted the Job.
+    const isUnstarted = UNSTARTED.has(errorCode) && script.ending !== "no_image" && executionRecovery !== undefined;
+    const mayPass = isUnstarted || (errorFamily === "transient_upstream" && TRANSIENT.has(errorCode));
+    // Without `executionRecovery` the host cannot know whether an agent has started: it looks at what is there (adoption).
+    const isInDoubt = executionRecovery === undefined;
+    if (mayPass) return { kind: "again", why: isInDoubt ? `${errorCode} (in doubt)` : errorCode };
+  }
   return { kind: "settled", as: script.ending };
 }
 
+const UNSTARTED = new Set(["k8s_pod_schedule_failed", "k8s_job_deleted_externally"]);
 const TRANSIENT = new Set([
   "k8s_api_unreachable",
   "k8s_job_create_failed",
@@ -29,36 +38,44 @@ const TRANSIENT = new Set([
   "k8s_pod_reattach_failed",
 ]);
 
-/**
- * Compares a settled run with its script and with what the cluster has seen. Returns what is wrong, empty when nothing.
- *
- * `ends` are all containers of the agent: there are several when the process was killed between a result and its report.
- */
-export function judge(report: RunReport, script: Script, ends: readonly ContainerEnd[]): string[] {
-  const { result, audit, gaps, cancelled } = report;
+/** What is wrong with what one run came to, by its script and by what is true of its agent. Empty: nothing. */
+export function judge(
+  report: RunReport,
+  script: Script,
+  { ends, rotatedTo, struck, isComplete }: AgentTruth,
+): string[] {
+  const { result, audit, aborted, notes } = report;
+  // A right that was missing when the log was first asked for.
+  const isUnreadable = notes.some((note) => note.includes("The log could not be read to its end"));
+  const gaps = report.gaps + (isUnreadable ? 1 : 0);
   const wrong: string[] = [];
   const expect = (holds: boolean, what: string) => {
     if (!holds) wrong.push(what);
   };
   const exitCode = result.exitCode ?? null;
   const code = result.errorCode ?? null;
-  const isCancelled = cancelled && code === "cancelled";
-  const isBlocked = script.contends && code === "k8s_concurrent_run_blocked";
+  const isCancelled = aborted === "stop" && code === "cancelled";
+  const isBlocked = script.policy === "block" && code === "k8s_concurrent_run_blocked";
 
   // Lines: each once, in order; a hole only where the log was rotated, and then announced.
-  expect(audit.doubled === 0, `${audit.doubled} line(s) came twice`);
+  // A Job that makes another pod, or whose node starts its container again, prints lines anew.
+  const isPrintedAgain = struck.length > 0 && (script.retryAfter ?? script.restartAfter) !== null;
+  expect(audit.doubled === 0 || isPrintedAgain, `${audit.doubled} line(s) came twice`);
   expect(audit.outOfOrder === 0, `${audit.outOfOrder} line(s) came after a later one`);
   // A run that was stopped may stop amid a line.
   expect(audit.cut === 0 || gaps > 0 || isCancelled, `${audit.cut} line(s) came without their end and it was not said`);
-  expect(audit.foreign.length === 0, `lines that the run has not written: ${JSON.stringify(audit.foreign)}`);
+  // Behind a hole it cannot be told which line it is that was cut.
+  const foreign = audit.foreign.filter((text) => gaps === 0 || !isBeginningOfLine(script, text));
+  expect(foreign.length === 0, `lines that the run has not written: ${JSON.stringify(foreign)}`);
+  const again = script.retryAfter ?? script.restartAfter;
   for (const [first, last] of audit.holes) {
-    const isRotated = script.rotateAfter !== null && last <= script.rotateAfter;
-    // A Job that is stopped takes its first pod along, read or not, while the second still runs for its grace period.
-    const isOfFirstPod = isCancelled && script.retryAfter !== null && last < script.retryAfter;
-    const isReal = isRotated || isOfFirstPod;
-    expect(isReal, `lines ${first}…${last} are missing`);
+    const isRotated = last < rotatedTo;
+    // A Job that is stopped takes its first pod along, read or not, while the second still runs for its grace period. And a container
+    // that is started again has a log of its own.
+    const isOfFirst = again !== null && last < again && (isCancelled || script.restartAfter !== null);
+    expect(isRotated || isOfFirst || struck.length > 0, `lines ${first}…${last} are missing`);
     // What was rotated away before the first read cannot be missed by anybody: a log does not say where it began.
-    const isBeginning = first === 0 || first === script.retryAfter;
+    const isBeginning = first === 0 || first === again;
     expect(gaps > 0 || isBeginning, `lines ${first}…${last} are missing and it was not said`);
   }
   if (isBlocked) {
@@ -67,7 +84,9 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
   }
 
   // A code that the host is told must be one that a container of this agent ended with.
-  if (exitCode !== null) {
+  // A watch that is silent for so long looks the same: then the container's own end is not known.
+  const isLingering = script.output === "lingering" || notes.some((note) => note.includes("its process does not end"));
+  if (exitCode !== null && !isLingering && (isComplete || ends.some(({ jobUid }) => jobUid === report.jobUid))) {
     const codes = ends.map((end) => end.exitCode);
     expect(codes.includes(exitCode), `exit code ${exitCode}, the cluster saw ${JSON.stringify(codes)}`);
   }
@@ -78,15 +97,25 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
   // What was written and has not come was taken along by the pod (or the rotation), and that has to be said.
   const end = ends.findLast(({ jobUid }) => jobUid === report.jobUid);
   if (end !== undefined && result.executionRecovery === undefined) {
-    const holds = audit.next >= end.written || gaps > 0 || exitCode === null;
-    expect(holds, `${audit.next} of ${end.written} lines that were written came, and it was not said`);
+    const { written } = end;
+    // Nothing was read before all of it was rotated away.
+    const isUnread = audit.next === 0 && (written ?? 0) <= rotatedTo;
+    const holds = written === null || audit.next >= written || gaps > 0 || exitCode === null || isUnread;
+    expect(holds, `${audit.next} of ${written} lines that were written came, and it was not said`);
     // A container is killed between two lines: the last one may or may not have been counted.
-    expect(audit.next <= end.written + 1, `${audit.next} lines came, ${end.written} were written`);
+    expect(written === null || audit.next <= written + 1, `${audit.next} lines came, ${written} were written`);
+  }
+
+  // Its container died with its node, or was taken from it: its script did not come to its end.
+  if (struck.length > 0 && !(exitCode === script.exitCode && code === null)) {
+    expect(code !== null || exitCode !== 0, "a container that was taken away is said to have succeeded");
+    return wrong;
   }
 
   // An earlier attempt whose answer was lost may have ended the Job, and a later one can read only what is left of it.
-  const isCutShort = report.attempt > 1 && gaps > 0;
-  const all = () => expect(audit.next === script.lines || isCutShort, `${audit.next} of ${script.lines} lines came`);
+  const isCutShort = (report.attempt > 1 && gaps > 0) || isUnreadable;
+  const lines = audit.total ?? script.lines;
+  const all = () => expect(audit.next === lines || isCutShort, `${audit.next} of ${lines} lines came`);
   const fails = (codes: readonly (string | null)[]) =>
     expect(codes.includes(code), `errorCode ${code}, expected ${codes.join(" or ")}`);
   switch (script.ending) {
@@ -94,7 +123,9 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
       all();
       // Its last line may be among what is lost.
       expect(
-        exitCode === 0 && (code === null || (isCutShort && code === "claude_truncated")) && !result.timedOut,
+        (exitCode === 0 || isLingering) &&
+          (code === null || (isCutShort && code === "claude_truncated")) &&
+          !result.timedOut,
         `exit code ${exitCode}, errorCode ${code}: expected 0`,
       );
       break;
@@ -139,4 +170,64 @@ export function judge(report: RunReport, script: Script, ends: readonly Containe
       break;
   }
   return wrong;
+}
+
+function isBeginningOfLine(script: Script, text: string): boolean {
+  const begin = text.replace(/^\(cut\) /, "").replace(/\ufffd+$/, "");
+  for (let seq = 0; seq < script.lines; seq += 1) if (lineOf(script, seq).startsWith(begin)) return true;
+  return false;
+}
+
+/** Of one run, what concerns the others of its agent. */
+export interface Told {
+  readonly script: Script;
+  /** Everything that any server said of it, also those that the host had given up. */
+  readonly reports: readonly Pick<RunReport, "runId" | "jobUid" | "adopted" | "result" | "aborted">[];
+  /** Run ids of the attempts that came to nothing, since their server was killed. */
+  readonly unheard: readonly string[];
+}
+
+/** What must hold among all servers for one agent. */
+export function judgeAgent(runs: readonly Told[], { ends, begun, overlap, struck }: AgentTruth): string[] {
+  const wrong: string[] = [];
+  if (overlap !== null) wrong.push(`containers ran at the same time: ${overlap}`);
+  const unheard = runs.flatMap((run) => run.unheard);
+  const reports = runs.flatMap((run) => run.reports);
+
+  // The host repeats a run of whose end it never heard.
+  for (const [runId, jobs] of grouped(begun, ({ runId }) => runId)) {
+    const allowed = 1 + unheard.filter((each) => each === runId).length;
+    const uids = new Set(jobs.map(({ jobUid }) => jobUid));
+    if (uids.size > allowed)
+      wrong.push(`the prompt of run ${runId} ran ${uids.size} times, at most ${allowed} expected`);
+  }
+  // What a host counts as work that was done.
+  const isResult = ({ exitCode, usage }: RunReport["result"]) => (exitCode ?? null) !== null || usage !== undefined;
+  const results = reports.filter(({ result, jobUid }) => jobUid !== null && isResult(result));
+  for (const [jobUid, all] of grouped(results, ({ jobUid }) => jobUid ?? "")) {
+    const to = all.map(({ runId }) => runId).join(", ");
+    if (all.length > 1) wrong.push(`the result of Job ${jobUid} was handed out ${all.length} times: to ${to}`);
+    // Where a container ran, its prompt is the run's own, or it was said whose it was.
+    const own = begun.find((each) => each.jobUid === jobUid);
+    for (const { adopted, runId } of all) {
+      if (own === undefined || adopted || own.runId === runId) continue;
+      wrong.push(`run ${runId} got the result of the prompt of ${own.runId}, and it was not said`);
+    }
+  }
+  // Nothing that a live server owns is deleted or killed by another.
+  const { script } = runs[0] as Told;
+  const endsByItself = script.ending === "ok" || script.ending === "fail" || script.ending === "crash";
+  const mayBeStopped = runs.some((run) => run.script.cancelAfterMs !== null) || script.output === "lingering";
+  if (endsByItself && !mayBeStopped && struck.length === 0) {
+    for (const { ran, exitCode, jobUid, runId } of ends) {
+      const isOwn =
+        exitCode === script.exitCode || (exitCode === AGAIN && (script.retryAfter ?? script.restartAfter) !== null);
+      if (ran && !isOwn) wrong.push(`the agent of Job ${jobUid} (run ${runId}) was interrupted: exit code ${exitCode}`);
+    }
+  }
+  return wrong;
+}
+
+function grouped<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  return Map.groupBy(items, keyOf);
 }

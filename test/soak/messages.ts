@@ -1,6 +1,17 @@
 /** What the processes of the soak tell each other, over Node's IPC. */
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import type { AuditResult } from "../../src/cli/fleet/line-audit.ts";
+import type { Form } from "./script.ts";
+
+/** Where the agents run, and as what. */
+export interface Place {
+  readonly form: Form;
+  readonly kubeconfig: string;
+  readonly namespace: string;
+  readonly image: string;
+  readonly cpu: string;
+  readonly memory: string;
+}
 
 export interface RunOrder {
   readonly kind: "run";
@@ -11,12 +22,18 @@ export interface RunOrder {
   readonly isUndisturbed: boolean;
 }
 
-export type ToWorker = RunOrder | { readonly kind: "finish" } | { readonly kind: "explain"; readonly index: number };
+export type ToWorker =
+  | RunOrder
+  | { readonly kind: "finish" }
+  | { readonly kind: "explain"; readonly index: number }
+  /** From now on this process's clock is so many milliseconds ahead of the machine's. */
+  | { readonly kind: "clock"; readonly aheadMs: number };
 
 export interface RunReport {
   readonly kind: "ran";
   readonly index: number;
   readonly attempt: number;
+  readonly runId: string;
   readonly result: AdapterExecutionResult;
   readonly audit: AuditResult;
   /** Announced gaps. */
@@ -27,8 +44,8 @@ export interface RunReport {
   /** The adapter's own words, the last of them. */
   readonly notes: readonly string[];
   readonly elapsedMs: number;
-  /** The signal was aborted before `execute` returned. */
-  readonly cancelled: boolean;
+  /** The signal was aborted before `execute` returned: by a person's Stop, or because the host took its runs from this server. */
+  readonly aborted: "stop" | "handed back" | null;
 }
 
 export interface Sample {
@@ -41,6 +58,12 @@ export interface Sample {
   readonly running: number;
 }
 
+export interface Left {
+  readonly kind: "left";
+  readonly resources: Record<string, number>;
+  readonly state: Record<string, number>;
+}
+
 export type FromWorker =
   | { readonly kind: "ready" }
   | { readonly kind: "explained"; readonly index: number; readonly text: string }
@@ -49,9 +72,9 @@ export type FromWorker =
   /** Something that must never happen in a host process. */
   | { readonly kind: "wrong"; readonly what: string }
   /** After `finish`: what is left. */
-  | { readonly kind: "left"; readonly resources: Record<string, number>; readonly state: Record<string, number> };
+  | Left;
 
-/** How one container of an agent ended, as the cluster's own store has it. */
+/** How one container of an agent ended, as the cluster has it. */
 export interface ContainerEnd {
   /** By uid: a killed process may have ended a Job of the same name. */
   readonly jobUid: string;
@@ -60,34 +83,50 @@ export interface ContainerEnd {
   readonly reason: string;
   /** It was started: the kubelet also gives an exit code to one that never was. */
   readonly ran: boolean;
-  /** Lines that it has written. */
-  readonly written: number;
+  /** Lines that it has written. Null: that is not known. */
+  readonly written: number | null;
+}
+
+/** What is true of one agent, whatever anybody was told. */
+export interface AgentTruth {
+  readonly ends: readonly ContainerEnd[];
+  /** Each prompt that an agent began with, and its Job: not again for a second pod, or a container that was started again. */
+  readonly begun: readonly { readonly runId: string; readonly jobUid: string }[];
+  /** More than one container ran at once: which. */
+  readonly overlap: string | null;
+  /** Lines before this one may have been rotated away. */
+  readonly rotatedTo: number;
+  /** What befell its containers that no script says: a node restarted, a taint, an eviction. */
+  readonly struck: readonly string[];
+  /** Nothing of it can have gone unseen. */
+  readonly isComplete: boolean;
+}
+
+/** What is left when everything has settled. */
+export interface Remains {
+  readonly left: Record<string, string[]>;
+  /** Run ids of Jobs whose container cannot start: without their Secret (its process was killed too soon) or image. */
+  readonly waiting: readonly string[];
+}
+
+export interface Figures {
+  /** How often each fault was hit; 0 for what never was. */
+  readonly faults: Record<string, number>;
+  /** Bytes of the cluster's process; 0 where it is none of ours. */
+  readonly rss: number;
+  /** What else there is to say at the end. */
+  readonly notes: readonly string[];
 }
 
 export type ToCluster =
-  | { readonly kind: "clear" }
-  | { readonly kind: "truth" }
-  | { readonly kind: "explain"; readonly agentId: string };
-
-export interface Truth {
-  readonly kind: "truth";
-  readonly ends: Record<string, ContainerEnd[]>;
-  /** Agents that ever had more than one container running, and which. */
-  readonly overlaps: Record<string, string>;
-  readonly started: number;
-  /** Run ids of Jobs whose container cannot start. */
-  readonly waiting: readonly string[];
-  /** Jobs that the cluster ended in the sweep's place: fifteen minutes are too long to wait for. */
-  readonly leftToSweep: number;
-  readonly left: Record<string, string[]>;
-  readonly faults: Record<string, number>;
-  readonly requests: number;
-  readonly connectionsOpened: number;
-}
+  | { readonly kind: "clear" | "remains" | "figures" }
+  | { readonly kind: "agent" | "forget" | "explain"; readonly agentId: string };
 
 export type FromCluster =
   | { readonly kind: "ready"; readonly kubeconfig: string }
   | { readonly kind: "wrong"; readonly what: string }
   | { readonly kind: "cleared" }
-  | { readonly kind: "explained"; readonly text: string }
-  | Truth;
+  | { readonly kind: "remains"; readonly remains: Remains }
+  | { readonly kind: "figures"; readonly figures: Figures }
+  | { readonly kind: "agent"; readonly agentId: string; readonly truth: AgentTruth }
+  | { readonly kind: "explain"; readonly agentId: string; readonly text: string };

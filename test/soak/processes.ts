@@ -1,41 +1,45 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { FromCluster, FromWorker, RunReport, Sample, ToCluster, ToWorker } from "./messages.ts";
+import type { FromCluster, FromWorker, Left, Place, RunReport, Sample, ToCluster, ToWorker } from "./messages.ts";
 
 const path = (file: string) => fileURLToPath(new URL(`./${file}`, import.meta.url));
 
-export interface WorkerEvents {
-  onRan(report: RunReport): void;
+export interface ServerEvents {
+  onRan(server: ServerProcess, report: RunReport): void;
   onWrong(what: string): void;
   /** Also called for those that were killed. */
-  onDead(worker: AdapterProcess): void;
+  onDead(server: ServerProcess): void;
 }
 
-/** A process of the adapter. */
-export class AdapterProcess {
+/** A server of its own, with the adapter in it. */
+export class ServerProcess {
   readonly samples: Sample[] = [];
   readonly ready: Promise<void>;
   readonly #child: ChildProcess;
+  #isPaused = false;
   #isExpected = false;
+  #isDead = false;
   #onExplained: (text: string) => void = () => undefined;
-  #onLeft: (message: Extract<FromWorker, { kind: "left" }>) => void = () => undefined;
+  #onLeft: (message: Left | null) => void = () => undefined;
 
-  constructor(seed: number, kubeconfig: string, events: WorkerEvents) {
-    this.#child = fork(path("worker.ts"), [String(seed), kubeconfig], { execArgv: ["--expose-gc"] });
+  constructor(seed: number, place: Place, events: ServerEvents) {
+    this.#child = fork(path("worker.ts"), [String(seed), JSON.stringify(place)], { execArgv: ["--expose-gc"] });
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ready = promise;
     this.#child.on("message", (message: FromWorker) => {
       if (message.kind === "ready") resolve();
-      else if (message.kind === "ran") events.onRan(message);
+      else if (message.kind === "ran") events.onRan(this, message);
       else if (message.kind === "sample") this.samples.push(message);
       else if (message.kind === "left") this.#onLeft(message);
       else if (message.kind === "explained") this.#onExplained(message.text);
-      else events.onWrong(`adapter process: ${message.what}`);
+      else events.onWrong(`server: ${message.what}`);
     });
-    this.#child.on("error", (error) => events.onWrong(`adapter process: ${error.message}`));
+    this.#child.on("error", (error) => events.onWrong(`server: ${error.message}`));
     this.#child.on("exit", (code, signal) => {
-      if (!this.#isExpected) events.onWrong(`an adapter process ended by itself: ${signal ?? `code ${code}`}`);
+      this.#isDead = true;
+      if (!this.#isExpected) events.onWrong(`a server ended by itself: ${signal ?? `code ${code}`}`);
       resolve();
+      this.#onLeft(null);
       events.onDead(this);
     });
   }
@@ -44,9 +48,33 @@ export class AdapterProcess {
     if (this.#child.connected) this.#child.send(message, () => undefined);
   }
 
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  get isDead(): boolean {
+    return this.#isDead;
+  }
+
   kill(): void {
     this.#isExpected = true;
     this.#child.kill("SIGKILL");
+  }
+
+  /** An orderly end: its host takes its runs from it. */
+  shutDown(): void {
+    this.#isExpected = true;
+    this.#child.kill("SIGTERM");
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#child.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#child.kill("SIGCONT");
   }
 
   /** What it knows of a run that does not settle; a process that does not answer for five seconds hangs. */
@@ -59,9 +87,9 @@ export class AdapterProcess {
     return await text;
   }
 
-  /** Ends what the process shares between runs, and says what is there then. */
-  async finish(): Promise<Extract<FromWorker, { kind: "left" }>> {
-    const left = new Promise<Extract<FromWorker, { kind: "left" }>>((resolve) => {
+  /** Ends what the process shares between runs, and says what is there then. Null: it has died. */
+  async finish(): Promise<Left | null> {
+    const left = new Promise<Left | null>((resolve) => {
       this.#onLeft = resolve;
     });
     this.send({ kind: "finish" });
@@ -72,14 +100,15 @@ export class AdapterProcess {
 /** The process of the embedded cluster. */
 export class ClusterProcess {
   readonly #child: ChildProcess;
-  readonly #waiting = new Map<FromCluster["kind"], (message: FromCluster) => void>();
+  /** Answers come in the order of the questions of their kind. */
+  readonly #waiting = new Map<FromCluster["kind"], ((message: FromCluster) => void)[]>();
   #isExpected = false;
 
   constructor(args: readonly string[], onWrong: (what: string) => void) {
     this.#child = fork(path("cluster.ts"), [...args]);
     this.#child.on("message", (message: FromCluster) => {
       if (message.kind === "wrong") onWrong(message.what);
-      else this.#waiting.get(message.kind)?.(message);
+      else this.#waiting.get(message.kind)?.shift()?.(message);
     });
     this.#child.on("exit", (code, signal) => {
       if (this.#isExpected) return;
@@ -90,15 +119,21 @@ export class ClusterProcess {
 
   /** The next message of that kind. */
   next<Kind extends FromCluster["kind"]>(kind: Kind): Promise<Extract<FromCluster, { kind: Kind }>> {
-    return new Promise((resolve) =>
-      this.#waiting.set(kind, (message) => resolve(message as Extract<FromCluster, { kind: Kind }>)),
-    );
+    return new Promise((resolve) => {
+      const waiting = this.#waiting.get(kind) ?? [];
+      this.#waiting.set(kind, waiting);
+      waiting.push((message) => resolve(message as Extract<FromCluster, { kind: Kind }>));
+    });
   }
 
   ask<Kind extends FromCluster["kind"]>(message: ToCluster, kind: Kind): Promise<Extract<FromCluster, { kind: Kind }>> {
     const answer = this.next(kind);
     this.#child.send(message);
     return answer;
+  }
+
+  tell(message: ToCluster): void {
+    this.#child.send(message);
   }
 
   kill(): void {

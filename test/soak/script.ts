@@ -2,10 +2,16 @@
 import type { Numbering } from "../../src/cli/fleet/line-audit.ts";
 import { seededRandom } from "../../src/embedded/random.ts";
 
+/** Where the soak runs: its own embedded Kubernetes with scripted containers, or any cluster, with the fixture's fake `claude`. */
+export type Form = "embedded" | "any";
+
 export const NAMESPACE = "soak";
 export const IMAGE = "soak/agent:1";
 export const MISSING_IMAGE = "soak/missing:1";
 export const BESIDE_IMAGE = "soak/beside:1";
+
+/** Exit code of a container that is to come again: in another pod of its Job, or started again in its own. */
+export const AGAIN = 7;
 
 export type Ending =
   /** Says that it is done, exit code 0. */
@@ -25,13 +31,23 @@ export type Ending =
   /** The image cannot be pulled. */
   | "no_image";
 
+/** What an agent prints beside its lines of text. */
+export type Output =
+  | "plain"
+  /** First the result of a turn that answers a notification, as a resumed session prints it. */
+  | "notified"
+  /** Two turns, each with a result. */
+  | "two results"
+  /** It has said its result, and does not end. */
+  | "lingering";
+
 export interface Script {
   readonly index: number;
   /** Runs that share an agent compete for it. */
   readonly agentId: string;
   readonly ending: Ending;
   readonly lines: number;
-  /** Mean of the virtual milliseconds between two lines. */
+  /** Mean of the milliseconds between two lines. */
   readonly paceMs: number;
   readonly exitCode: number;
   /** SIGTERM is answered with exit code 143; otherwise it is ignored, and SIGKILL follows. */
@@ -40,12 +56,16 @@ export interface Script {
   readonly rotateAfter: number | null;
   /** The container fails after so many lines, the Job makes another pod, and that goes on where the first one stopped. */
   readonly retryAfter: number | null;
-  /** The host stops the run so many real milliseconds after its start. */
+  /** The same, but the kubelet starts the container again, in the same pod. */
+  readonly restartAfter: number | null;
+  /** The host stops the run so many milliseconds after its start. */
   readonly cancelAfterMs: number | null;
   /** How the host takes the log. */
   readonly host: "fast" | "slow" | "rejecting";
   /** Competes with the run before or after it for one agent. */
   readonly contends: boolean;
+  readonly policy: "wait" | "block";
+  readonly output: Output;
   /** A container beside the agent that outlives it: injected as a mesh does, or the adapter's own Docker daemon. */
   readonly beside: "nothing" | "mesh" | "docker";
 }
@@ -62,31 +82,50 @@ const ENDINGS: readonly (readonly [Ending, number])[] = [
   ["no_image", 3],
 ];
 
-export function scriptOf(seed: number, index: number): Script {
+/** What an agent of any cluster can be made to do without a hand on the cluster. */
+const ENDINGS_ANYWHERE: readonly (readonly [Ending, number])[] = [
+  ["ok", 60],
+  ["fail", 15],
+  ["crash", 12],
+  ["deadline", 6],
+];
+
+export function scriptOf(seed: number, index: number, form: Form = "embedded"): Script {
   const group = Math.floor(index / 2);
   // One pair in eight shares an agent. The agent decides what runs: whichever of the two wins.
   const contends = seededRandom(seed * 7919 + group * 31 + 5)() < 0.125;
   const agentId = contends ? `s${seed}-g${group}` : `s${seed}-a${index}`;
   const random = seededRandom(hash(`${seed}:${agentId}`));
-  const ending = contends ? "ok" : pick(random);
+  const ending = contends ? "ok" : pick(random, form === "embedded" ? ENDINGS : ENDINGS_ANYWHERE);
   const shape = random();
-  // Short, long, chatty, silent.
+  // Short, middling, chatty, silent; and a few that outlive a server's Lease.
   const [lines, paceMs] =
     shape < 0.4
-      ? [2 + int(random, 8), 800]
+      ? [3 + int(random, 8), 60]
       : shape < 0.7
-        ? [20 + int(random, 80), 900]
-        : shape < 0.9
-          ? [200 + int(random, 600), 60]
-          : [1 + int(random, 3), 30_000];
-  const rotates = random() < 0.03 && lines > 20;
+        ? [20 + int(random, 80), 45]
+        : shape < 0.88
+          ? [200 + int(random, 600), 4]
+          : shape < 0.97
+            ? [3 + int(random, 3), 1_500]
+            : [20 + int(random, 40), 1_000];
+  const rotates = random() < 0.05 && lines > 20;
   const own = seededRandom(hash(`${seed}:${index}:host`));
   const host = own();
   const beside = seededRandom(hash(`${seed}:${agentId}:beside`))();
+  const isEmbedded = form === "embedded";
+  const retries = seededRandom(hash(`${seed}:${agentId}:retries`));
+  const again = retries();
   // A mesh outlives the agent that failed: no Job replaces its pod.
   const mayRetry =
-    !contends && beside >= 0.06 && lines > 8 && (ending === "ok" || ending === "fail" || ending === "crash");
-  const retries = seededRandom(hash(`${seed}:${agentId}:retries`));
+    isEmbedded &&
+    !contends &&
+    beside >= 0.06 &&
+    lines > 8 &&
+    (ending === "ok" || ending === "fail" || ending === "crash");
+  const after = 1 + int(retries, Math.max(1, lines - 4));
+  const out = seededRandom(hash(`${seed}:${agentId}:output`))();
+  const hasResult = ending === "ok" && lines > 4;
   return {
     index,
     agentId,
@@ -94,18 +133,58 @@ export function scriptOf(seed: number, index: number): Script {
     lines,
     paceMs,
     exitCode: ending === "ok" ? 0 : ending === "oom" ? 137 : 1 + int(random, 120),
-    minds: random() < 0.5,
-    rotateAfter: rotates ? 10 + int(random, lines - 15) : null,
-    retryAfter: mayRetry && retries() < 0.12 ? 1 + int(retries, lines - 4) : null,
-    cancelAfterMs: own() < 0.5 && !contends ? int(own, 12_000) : null,
+    minds: random() < 0.5 || !isEmbedded,
+    // Some before the first read.
+    rotateAfter: isEmbedded && rotates ? (random() < 0.3 ? int(random, 3) : 10 + int(random, lines - 15)) : null,
+    retryAfter: mayRetry && again < 0.1 ? after : null,
+    // Only where the container ends well at last: after any other end it is started again, and again.
+    restartAfter: mayRetry && again > 0.88 && ending === "ok" ? after : null,
+    cancelAfterMs: own() < 0.4 && !contends ? int(own, 12_000) : null,
     host: host < 0.9 ? "fast" : host < 0.96 ? "slow" : "rejecting",
     contends,
-    beside: beside < 0.06 ? "mesh" : beside < 0.12 ? "docker" : "nothing",
+    policy: contends && own() < 0.5 ? "block" : "wait",
+    output: !hasResult || out >= 0.3 ? "plain" : out < 0.1 ? "notified" : out < 0.2 ? "two results" : "lingering",
+    beside: !isEmbedded || beside >= 0.12 ? "nothing" : beside < 0.06 ? "mesh" : "docker",
   };
 }
 
+/** The script of whoever runs under this agent's id; null: it is none of the soak's. */
+export function scriptOfAgent(seed: number, agentId: string, form: Form): Script | null {
+  const [, kind, number] = new RegExp(`^s${seed}-([ag])(\\d+)$`).exec(agentId) ?? [];
+  return number === undefined ? null : scriptOf(seed, kind === "g" ? Number(number) * 2 : Number(number), form);
+}
+
+/** What the fixture's fake `claude` is told, so that it does what the script says. */
+export function directivesOf({ ending, lines, paceMs, exitCode, output }: Script): string {
+  const burst = paceMs < 10;
+  const work = (count: number) => (burst ? `burst ${count} 200` : `lines ${count} ${(paceMs / 1000).toFixed(3)}`);
+  const middle = Math.max(1, Math.floor((lines - 2) / 2));
+  switch (ending) {
+    case "ok":
+      if (output === "two results") return `init;${work(middle)};result;${work(lines - middle - 3)};result`;
+      return `init;${work(lines - 2)};result${output === "lingering" ? ";sleep 60" : ""}`;
+    case "fail":
+      return `init;${work(lines - 2)};result error;exit ${exitCode}`;
+    case "crash":
+      return `init;${work(lines - 1)};exit ${exitCode}`;
+    default:
+      return `init;${work(lines - 1)};until-term`;
+  }
+}
+
 /** How an audit tells the script's lines from each other, and from others. */
-export function numberingOf(script: Script): Numbering {
+export function numberingOf(script: Script, form: Form = "embedded"): Numbering {
+  if (form === "any") {
+    return {
+      read: (line) => {
+        const [, seq] = /"seq":(\d+)\}$/.exec(line) ?? [];
+        const [, total] = /"lines":(\d+),/.exec(line) ?? [];
+        return seq === undefined
+          ? null
+          : { seq: Number(seq), ...(total === undefined ? {} : { total: Number(total) }) };
+      },
+    };
+  }
   return {
     read: (line) => {
       const [, seq] = /"soak_seq":(\d+)\}$/.exec(line) ?? [];
@@ -117,7 +196,7 @@ export function numberingOf(script: Script): Numbering {
 
 /** The last line of a run that ends by itself is its result, unless it crashes. */
 export function lineOf(script: Script, seq: number): string {
-  const { agentId, ending, lines } = script;
+  const { agentId, ending, lines, output } = script;
   const session_id = `00000000-0000-4000-8000-${hash(agentId).toString(16).padStart(12, "0")}`;
   const soak = { soak: agentId, soak_seq: seq };
   if (seq === 0) {
@@ -131,15 +210,33 @@ export function lineOf(script: Script, seq: number): string {
       ...soak,
     });
   }
-  if (seq === lines - 1 && (ending === "ok" || ending === "fail")) {
-    const isError = ending === "fail";
+  const isLast = seq === lines - 1;
+  const isResult =
+    (output === "notified" && seq === 1) ||
+    (output === "two results" && seq === lines - 2) ||
+    (isLast && ending === "ok");
+  if (isResult) {
     return JSON.stringify({
       type: "result",
-      subtype: isError ? "error_during_execution" : "success",
-      is_error: isError,
+      subtype: "success",
+      is_error: false,
       session_id,
-      result: isError ? undefined : "done",
-      ...(isError ? { errors: ["scripted failure"] } : {}),
+      // A turn of its own each, but for the answer to the notification, which comes before the prompt's.
+      num_turns: isLast || output === "two results" ? 1 : 0,
+      ...(isLast || output === "two results" ? {} : { origin: { kind: "task-notification" } }),
+      result: isLast ? "done" : "so far",
+      total_cost_usd: 0.5,
+      usage: { input_tokens: lines, output_tokens: lines },
+      ...soak,
+    });
+  }
+  if (isLast && ending === "fail") {
+    return JSON.stringify({
+      type: "result",
+      subtype: "error_during_execution",
+      is_error: true,
+      session_id,
+      errors: ["scripted failure"],
       total_cost_usd: 0.5,
       usage: { input_tokens: lines, output_tokens: lines },
       ...soak,
@@ -160,15 +257,15 @@ export function lineOf(script: Script, seq: number): string {
 
 const TEXTS = ["Reading", "naïve café, 東京, 🚀", "a\u2028b", 'tab\tand "quotes"', "x".repeat(300), "…"];
 
-/** Virtual milliseconds before a line. */
+/** Milliseconds before a line. */
 export function paceOf(script: Script): () => number {
   const random = seededRandom(hash(`${script.agentId}:pace`));
   return () => script.paceMs * 2 * random();
 }
 
-function pick(random: () => number): Ending {
-  let left = random() * ENDINGS.reduce((sum, [, weight]) => sum + weight, 0);
-  for (const [ending, weight] of ENDINGS) {
+function pick(random: () => number, endings: readonly (readonly [Ending, number])[]): Ending {
+  let left = random() * endings.reduce((sum, [, weight]) => sum + weight, 0);
+  for (const [ending, weight] of endings) {
     left -= weight;
     if (left < 0) return ending;
   }

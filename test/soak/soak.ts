@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { seededRandom } from "../../src/embedded/random.ts";
-import { judge, stepAfter } from "./judge.ts";
-import type { RunReport, Sample, Truth } from "./messages.ts";
-import { AdapterProcess, ClusterProcess } from "./processes.ts";
+import { judge, judgeAgent, stepAfter } from "./judge.ts";
+import type { Figures, RunOrder, RunReport, Sample } from "./messages.ts";
+import { ServerProcess } from "./processes.ts";
 import { type Script, scriptOf } from "./script.ts";
+import type { Stage } from "./stage.ts";
+import { Storm } from "./storm.ts";
 
 export interface SoakOptions {
   readonly seed: number;
@@ -12,140 +14,162 @@ export interface SoakOptions {
   readonly atATime: number;
   /** No run is started afterwards. */
   readonly minutes: number;
-  readonly timeScale: number;
-  /** For the kubeconfig. */
-  readonly directory: string;
-  readonly onWrong: (what: string) => void;
+  readonly servers: number;
+  readonly onWrong: (what: string, trace: string | null) => void;
 }
 
 interface Run {
   readonly script: Script;
   runId: string;
   attempt: number;
-  /** Attempts that ended with something that may pass; those that a killed process took along do not count. */
+  /** Attempts that ended with something that may pass; those that a killed server took along do not count. */
   refusals: number;
-  worker: AdapterProcess;
-  report: RunReport | null;
+  server: ServerProcess;
+  /** The servers from which a report may come, by attempt. */
+  readonly awaited: Map<number, { readonly server: ServerProcess; readonly runId: string }>;
+  readonly reports: RunReport[];
+  readonly unheard: string[];
+  /** What the host took for the run's result. */
+  settled: RunReport | null;
 }
 
 /** A host gives up on nothing that may pass, but it must pass. */
-const MAX_REFUSALS = 40;
+const MAX_REFUSALS = 60;
 /** Longest pause before the next attempt, as hosts have: the first comes within a second, each further one a second later. */
 const MAX_PAUSE_MS = 10_000;
-/** After the last start, until everything has settled. */
-const SETTLE_TIMEOUT_MS = 150_000;
+/** After the last start, until everything has settled: a Lease runs out in a minute, and one that was paused comes back. */
+const SETTLE_TIMEOUT_MS = 240_000;
 /** Jobs that could not be deleted amid faults go by their TTL. */
-const LEFT_TIMEOUT_MS = 120_000;
-const KILL_EVERY_MS = [20_000, 45_000] as const;
-const KILL_LATER_MS = 2_000;
+const LEFT_TIMEOUT_MS = 200_000;
 
-/** The host's part of the soak: gives runs to adapter processes, kills those, and compares what comes back with the truth. */
+/** The host's part of the soak: gives runs to servers, and compares what comes back with the truth. */
 export class Soak {
-  /** What is wrong; each says how to reproduce it. */
-  readonly wrong: string[] = [];
   readonly outcomes: Record<string, number> = {};
   readonly retries: Record<string, number> = {};
-  readonly figures = { started: 0, kills: 0, adoptions: 0, lines: 0, gaps: 0, mostAtOnce: 0, endedByNext: 0 };
-  truth: Truth | null = null;
+  readonly figures = {
+    started: 0,
+    settled: 0,
+    adoptions: 0,
+    lines: 0,
+    gaps: 0,
+    mostAtOnce: 0,
+    endedByNext: 0,
+    wrong: 0,
+    stale: 0,
+  };
+  readonly storm: Storm;
   readonly #options: SoakOptions;
+  readonly #stage: Stage;
   readonly #random: () => number;
-  readonly #open = new Map<number, Run>();
-  readonly #settled: Run[] = [];
+  /** By index, until all of its agent's are judged. */
+  readonly #runs = new Map<number, Run>();
+  readonly #open = new Set<Run>();
   readonly #beganAt = performance.now();
   readonly #allSettled = Promise.withResolvers<void>();
-  readonly #cluster: ClusterProcess;
-  #kubeconfig = "";
-  /** Lives to the end: its memory is looked at. */
-  #steady!: AdapterProcess;
-  /** Is killed and replaced. */
-  #doomed!: AdapterProcess;
-  /** Numbers of the runs that the process to be killed took over from the one before it. */
-  readonly #inherited = new Set<number>();
+  /** The first lives to the end: its memory is looked at. The others are killed and replaced. */
+  readonly #servers: ServerProcess[] = [];
+  /** Numbers of the runs that a server took over from the one before it. */
+  readonly #inherited = new Map<ServerProcess, number[]>();
+  readonly #judging = new Set<Promise<void>>();
   /** Of runs that come after all others, by index. */
   readonly #afterwards = new Map<number, () => void>();
   #isOver = false;
   /** Some run has not settled. */
   #isStuck = false;
 
-  constructor(options: SoakOptions) {
+  constructor(stage: Stage, options: SoakOptions) {
     this.#options = options;
+    this.#stage = stage;
     this.#random = seededRandom(options.seed ^ 0xc0ffee);
-    const { seed, runs, timeScale, directory } = options;
-    this.#cluster = new ClusterProcess([String(seed), String(runs), String(timeScale), directory], (what) =>
-      this.#say(what),
-    );
+    const fleet = {
+      servers: this.#servers,
+      isBusyWithOld: (server: ServerProcess) => {
+        const inherited = this.#inherited.get(server) ?? [];
+        return inherited.filter((index) => this.#runs.get(index)?.settled === null).length > inherited.length / 2;
+      },
+      giveUp: (server: ServerProcess) => this.#giveUp(server),
+    };
+    this.storm = new Storm(fleet, options.seed);
   }
 
-  async run(onProgress: (text: string) => void): Promise<void> {
-    this.#kubeconfig = (await this.#cluster.next("ready")).kubeconfig;
-    this.#steady = this.#newWorker();
-    this.#doomed = this.#newWorker();
+  /** Ends with what is left; the last figures of the cluster. */
+  async run(onProgress: (text: string) => void): Promise<Figures> {
+    const { servers, minutes } = this.#options;
+    for (let i = 0; i < servers; i += 1) this.#servers.push(this.#newServer());
     const starting = setInterval(() => this.#fill(), 100);
-    const telling = setInterval(() => onProgress(this.#progress()), 5_000);
-    let killing = this.#scheduleKill((timer) => {
-      killing = timer;
-    });
+    const telling = setInterval(() => void this.#progress().then(onProgress), minutes > 5 ? 60_000 : 5_000);
+    this.storm.begin();
+    // Once no run is started any more, those that are left are left in peace.
+    const calm = setTimeout(() => this.storm.end(), minutes * 60_000);
     const timeout = setTimeout(
-      () => {
-        void this.#explainOpen().then(() => this.#allSettled.resolve());
-      },
-      this.#options.minutes * 60_000 + SETTLE_TIMEOUT_MS,
+      () => void this.#explainOpen().then(() => this.#allSettled.resolve()),
+      minutes * 60_000 + SETTLE_TIMEOUT_MS,
     );
     await this.#allSettled.promise;
-    for (const timer of [starting, telling, killing, timeout]) clearTimeout(timer);
-    await this.#close();
+    this.storm.end();
+    for (const timer of [starting, telling, calm, timeout]) clearTimeout(timer);
+    return await this.#close();
   }
 
-  /** Ends all processes, whatever they do. */
+  /** Ends all servers, whatever they do. */
   end(): void {
     this.#isOver = true;
-    this.#steady?.kill();
-    this.#doomed?.kill();
-    this.#cluster.kill();
-  }
-
-  #say(wrong: string): void {
-    this.wrong.push(wrong);
-    this.#options.onWrong(wrong);
+    this.storm.end();
+    for (const server of this.#servers) server.kill();
   }
 
   get samples(): readonly Sample[] {
-    return this.#steady.samples;
+    return this.#servers[0]?.samples ?? [];
+  }
+
+  #say(wrong: string): void {
+    this.figures.wrong += 1;
+    this.#options.onWrong(wrong, null);
+  }
+
+  /** The same, with what the watches told of the agent. */
+  async #sayOf(agentId: string, wrong: string): Promise<void> {
+    this.figures.wrong += 1;
+    this.#options.onWrong(wrong, await this.#stage.trace(agentId));
   }
 
   /** Nothing goes wrong any more from here on: what is left must go, and nothing may be missing. */
-  async #close(): Promise<void> {
-    await this.#cluster.ask({ kind: "clear" }, "cleared");
+  async #close(): Promise<Figures> {
+    await this.#stage.clear();
     await this.#runWhatIsLeft();
     await this.#untilNothingIsLeft(["watches"]);
     this.#isOver = true;
-    for (const worker of [this.#steady, this.#doomed]) {
-      const { resources, state } = await worker.finish();
+    for (const server of this.#servers) {
+      const left = await server.finish();
+      if (left === null) continue;
       // The pipes to this process are its own.
-      const { PipeWrap: _, TTYWrap: __, ...rest } = resources;
-      if (Object.keys(rest).length > 0) this.#say(`left in an adapter process: ${JSON.stringify(rest)}`);
-      if (Object.values(state).some((count) => count > 0)) {
-        this.#say(`left in an adapter process: ${JSON.stringify(state)}`);
+      const { PipeWrap: _, TTYWrap: __, ...rest } = left.resources;
+      if (Object.keys(rest).length > 0) this.#say(`left in a server: ${JSON.stringify(rest)}`);
+      if (Object.values(left.state).some((count) => count > 0)) {
+        this.#say(`left in a server: ${JSON.stringify(left.state)}`);
       }
     }
-    this.truth = await this.#untilNothingIsLeft([]);
-    this.#judge(this.truth);
+    await this.#untilNothingIsLeft([]);
+    for (const run of this.#runs.values()) run.awaited.clear();
+    for (const run of [...this.#runs.values()]) this.#retire(run, true);
+    await Promise.all(this.#judging);
     this.#checkMemory();
+    return await this.#stage.figures();
   }
 
   /**
-   * A process was killed between a Job and its Secret, or a Job could not be deleted, and the agent did not run again: nothing but
+   * A server was killed between a Job and its Secret, or a Job could not be deleted, and the agent did not run again: nothing but
    * the agent's next run (or the adapter's sweep, after fifteen minutes: sweep.test.ts) ends a Job that cannot start.
    */
   async #runWhatIsLeft(): Promise<void> {
-    const { waiting } = await this.#cluster.ask({ kind: "truth" }, "truth");
+    const { waiting } = await this.#stage.remains();
     const indexes = new Set(waiting.map((runId) => Number(runId.split("-")[1])));
     this.figures.endedByNext = indexes.size;
     const { seed } = this.#options;
     const runs = [...indexes].map((index) => {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#afterwards.set(index, resolve);
-      this.#steady.send({ kind: "run", index, attempt: 0, runId: `r${seed}-${index}-after`, isUndisturbed: true });
+      this.#servers[0]?.send({ kind: "run", index, attempt: 0, runId: `r${seed}-${index}-after`, isUndisturbed: true });
       return promise;
     });
     await Promise.all(runs);
@@ -153,31 +177,12 @@ export class Soak {
 
   async #explainOpen(): Promise<void> {
     this.#isStuck = true;
-    for (const run of [...this.#open.values()].slice(0, 20)) {
-      const here = await run.worker.explain(run.script.index);
-      const { text } = await this.#cluster.ask({ kind: "explain", agentId: run.script.agentId }, "explained");
-      this.#say(
-        `${nameOf(run)} has not settled\n    ${JSON.stringify(run.script)}\n    adapter ${here}\n    cluster ${text}`,
-      );
+    for (const run of [...this.#open].slice(0, 20)) {
+      const here = await run.server.explain(run.script.index);
+      const text = await this.#stage.explain(run.script.agentId);
+      const facts = `${JSON.stringify(run.script)}\n    server ${here}\n    cluster ${text}`;
+      await this.#sayOf(run.script.agentId, `${nameOf(run)} has not settled\n    ${facts}`);
     }
-  }
-
-  async #explainStuck(run: Run, { result, notes }: RunReport): Promise<void> {
-    const { text } = await this.#cluster.ask({ kind: "explain", agentId: run.script.agentId }, "explained");
-    this.#say(
-      `${nameOf(run)} is still not let through: ${JSON.stringify(result)}\n    ${notes.join("\n    ")}\n    cluster ${text}`,
-    );
-  }
-
-  async #explainLeft(jobName: string): Promise<void> {
-    const agentId = /^ac-(s\d+-[ag]\d+)-/.exec(jobName)?.[1] ?? "";
-    const { text } = await this.#cluster.ask({ kind: "explain", agentId }, "explained");
-    const reports = this.#settled
-      .filter(({ script }) => script.agentId === agentId)
-      .map(({ report, runId, attempt }) =>
-        JSON.stringify({ runId, attempt, result: report?.result, notes: report?.notes }),
-      );
-    this.#say(`Job ${jobName} is left\n    ${reports.join("\n    ")}\n    cluster ${text}`);
   }
 
   #fill(): void {
@@ -189,134 +194,176 @@ export class Soak {
     const progress = Math.min(1, elapsedMs / (minutes * 45_000));
     const due = burst * Math.min(bursts, Math.floor(progress * bursts) + 1) + (runs - burst * bursts) * progress;
     const mayStart = elapsedMs < minutes * 60_000;
-    while (mayStart && this.#open.size < atATime && this.figures.started < due) {
-      const script = scriptOf(seed, this.figures.started);
-      // Competitors start in different processes.
-      const inSteady = script.contends ? script.index % 2 === 0 : this.#random() < 0.5;
-      const worker = inSteady ? this.#steady : this.#doomed;
-      const run: Run = { script, runId: `r${seed}-${script.index}`, attempt: 1, refusals: 0, worker, report: null };
-      this.#open.set(script.index, run);
+    while (mayStart && this.#open.size < atATime && this.figures.started < due && this.figures.started < runs) {
+      const script = scriptOf(seed, this.figures.started, this.#stage.place.form);
+      const run: Run = {
+        script,
+        runId: `r${seed}-${script.index}`,
+        attempt: 0,
+        refusals: 0,
+        server: this.#choose(),
+        awaited: new Map(),
+        reports: [],
+        unheard: [],
+        settled: null,
+      };
+      this.#runs.set(script.index, run);
+      this.#open.add(run);
       this.figures.started += 1;
       this.figures.mostAtOnce = Math.max(this.figures.mostAtOnce, this.#open.size);
-      this.#assign(run, worker);
+      // Competitors start on different servers.
+      const at = script.contends ? script.index % this.#servers.length : -1;
+      this.#assign(run, at < 0 ? this.#choose() : (this.#servers[at] ?? this.#choose()), run.runId);
     }
     if (this.#open.size === 0 && (this.figures.started >= runs || !mayStart)) this.#allSettled.resolve();
   }
 
-  #assign(run: Run, worker: AdapterProcess): void {
-    run.worker = worker;
-    const { runId, attempt } = run;
-    void worker.ready.then(() => {
-      // It may have been killed before it was ready, and the run given to another.
-      if (run.worker === worker)
-        worker.send({ kind: "run", index: run.script.index, attempt, runId, isUndisturbed: false });
-    });
+  /** Any server that answers. */
+  #choose(): ServerProcess {
+    const able = this.#servers.filter((server) => !server.isPaused && !server.isDead);
+    const chosen = able[Math.floor(this.#random() * able.length)];
+    if (chosen === undefined) throw new Error("no server is left");
+    return chosen;
   }
 
-  #newWorker(): AdapterProcess {
-    return new AdapterProcess(this.#options.seed, this.#kubeconfig, {
-      onRan: (report) => this.#onRan(report),
+  #assign(run: Run, server: ServerProcess, runId: string): void {
+    run.server = server;
+    run.runId = runId;
+    run.attempt += 1;
+    const { attempt, script } = run;
+    run.awaited.set(attempt, { server, runId });
+    const order: RunOrder = { kind: "run", index: script.index, attempt, runId, isUndisturbed: false };
+    void server.ready.then(() => server.send(order));
+  }
+
+  #newServer(): ServerProcess {
+    return new ServerProcess(this.#options.seed, this.#stage.place, {
+      onRan: (_server, report) => this.#onRan(report),
       onWrong: (what) => this.#say(what),
-      onDead: (worker) => this.#onDead(worker),
+      onDead: (server) => this.#onDead(server),
     });
   }
 
-  #scheduleKill(onTimer: (timer: NodeJS.Timeout) => void): NodeJS.Timeout {
-    const [least, most] = KILL_EVERY_MS;
-    const strike = () => {
-      // Once no run is started any more, those that are left are left in peace.
-      if (performance.now() - this.#beganAt > this.#options.minutes * 60_000) return;
-      // Killed before it got anywhere with what the one before it left, no process ever would.
-      if ([...this.#inherited].filter((run) => this.#open.has(run)).length > this.#inherited.size / 2) {
-        onTimer(setTimeout(strike, KILL_LATER_MS));
-        return;
+  /** A server ended: its runs go to others, half of them under the run id that they had. */
+  #onDead(server: ServerProcess): void {
+    if (this.#isOver) return;
+    const slot = this.#servers.indexOf(server);
+    if (slot < 0) return;
+    const next = this.#newServer();
+    this.#servers[slot] = next;
+    this.#inherited.delete(server);
+    const inherited: number[] = [];
+    for (const run of this.#runs.values()) {
+      for (const [attempt, { server: at, runId }] of run.awaited) {
+        if (at !== server) continue;
+        run.awaited.delete(attempt);
+        run.unheard.push(runId);
       }
-      this.#doomed.kill();
-      onTimer(this.#scheduleKill(onTimer));
-    };
-    return setTimeout(strike, least + (most - least) * this.#random());
+      if (run.settled === null && run.server === server) {
+        inherited.push(run.script.index);
+        this.#assign(run, next, this.#random() < 0.5 ? run.runId : this.#nextRunId(run));
+      } else this.#retire(run);
+    }
+    this.#inherited.set(next, inherited);
   }
 
-  /** A process died: its runs go to the next one, half of them under the run id that they had. */
-  #onDead(worker: AdapterProcess): void {
-    if (this.#isOver || worker !== this.#doomed) return;
-    this.figures.kills += 1;
-    this.#doomed = this.#newWorker();
-    this.#inherited.clear();
-    for (const run of this.#open.values()) {
-      if (run.worker !== worker) continue;
-      this.#inherited.add(run.script.index);
-      run.attempt += 1;
-      if (this.#random() < 0.5) run.runId = this.#nextRunId(run);
-      this.#assign(run, this.#doomed);
-    }
+  /** A server does not answer: its runs go to others, and it does not know. */
+  #giveUp(server: ServerProcess): void {
+    for (const run of this.#open) if (run.server === server) this.#assign(run, this.#choose(), this.#nextRunId(run));
   }
 
   #onRan(report: RunReport): void {
     this.#afterwards.get(report.index)?.();
-    const run = this.#open.get(report.index);
-    if (run === undefined || run.attempt !== report.attempt) return;
+    const run = this.#runs.get(report.index);
+    if (run === undefined) return;
+    run.awaited.delete(report.attempt);
+    run.reports.push(report);
     if (report.adopted) this.figures.adoptions += 1;
+    if (run.settled !== null || run.attempt !== report.attempt) {
+      this.figures.stale += 1;
+      this.#retire(run);
+      return;
+    }
     const step = stepAfter(report, run.script);
     const as = step.kind === "again" ? step.why : step.as;
     if (step.kind === "again" && run.refusals < MAX_REFUSALS) {
       this.retries[as] = (this.retries[as] ?? 0) + 1;
-      run.attempt += 1;
       run.refusals += 1;
-      run.runId = this.#nextRunId(run);
-      const worker = this.#random() < 0.5 ? this.#steady : this.#doomed;
-      run.worker = worker;
       const pauseMs = Math.min(MAX_PAUSE_MS, 1_000 * run.refusals) * this.#random();
       const { attempt } = run;
       setTimeout(() => {
-        // The chosen process may have died meanwhile, and the next one taken the run over.
-        if (run.attempt === attempt) this.#assign(run, worker);
+        // Its server may have been given up meanwhile, and another one taken the run over.
+        if (run.attempt === attempt && !this.#isOver) this.#assign(run, this.#choose(), this.#nextRunId(run));
       }, pauseMs);
       return;
     }
-    if (step.kind === "again") void this.#explainStuck(run, report);
-    run.report = report;
+    if (step.kind === "again") {
+      void this.#sayOf(run.script.agentId, `${nameOf(run)} is still not let through: ${wordsOf(report)}`);
+    }
+    run.settled = report;
+    this.figures.settled += 1;
     this.figures.lines += report.audit.delivered;
     this.figures.gaps += report.gaps;
     this.outcomes[as] = (this.outcomes[as] ?? 0) + 1;
-    this.#open.delete(report.index);
-    this.#settled.push(run);
+    this.#open.delete(run);
+    this.#retire(run);
   }
 
   #nextRunId({ script, attempt }: Run): string {
-    return `r${this.#options.seed}-${script.index}-${attempt}`;
+    return `r${this.#options.seed}-${script.index}-${attempt + 1}`;
   }
 
-  async #untilNothingIsLeft(except: readonly string[]): Promise<Truth> {
+  /** Judges an agent once all of its runs have settled and no server can say anything more of them; then it is forgotten. */
+  #retire({ script }: Run, isLast = false): void {
+    const { index, contends, agentId } = script;
+    const first = contends ? index - (index % 2) : index;
+    const indexes = contends ? [first, first + 1] : [first];
+    const runs = indexes.map((each) => this.#runs.get(each)).filter((run) => run !== undefined);
+    const isComplete = runs.length === indexes.length || isLast;
+    const isOpen = runs.some((run) => (run.settled === null && !isLast) || run.awaited.size > 0);
+    if (runs.length === 0 || !isComplete || isOpen) return;
+    for (const each of indexes) this.#runs.delete(each);
+    const judging = this.#judge(runs, agentId).finally(() => this.#judging.delete(judging));
+    this.#judging.add(judging);
+  }
+
+  async #judge(runs: readonly Run[], agentId: string): Promise<void> {
+    const truth = await this.#stage.truthOf(agentId);
+    const found = runs.flatMap((run) => {
+      const { settled, script } = run;
+      return settled === null ? [] : judge(settled, script, truth).map((what) => `${nameOf(run)}: ${what}`);
+    });
+    found.push(...judgeAgent(runs, truth));
+    if (found.length > 0) {
+      const stories = runs.map((run) =>
+        [
+          nameOf(run),
+          JSON.stringify(run.script),
+          ...run.reports.map(wordsOf),
+          `unheard: ${run.unheard.join(", ")}`,
+        ].join("\n      "),
+      );
+      await this.#sayOf(agentId, [found.join("; "), `truth ${JSON.stringify(truth)}`, ...stories].join("\n    "));
+    }
+    this.#stage.forget(agentId);
+  }
+
+  async #untilNothingIsLeft(except: readonly string[]): Promise<void> {
     // What never settled is never cleaned up either.
     const until = performance.now() + (this.#isStuck ? 0 : LEFT_TIMEOUT_MS);
     while (true) {
-      const truth = await this.#cluster.ask({ kind: "truth" }, "truth");
-      if (Object.keys(truth.left).every((what) => except.includes(what))) return truth;
+      const { left } = await this.#stage.remains();
+      if (Object.keys(left).every((what) => except.includes(what))) return;
       if (performance.now() > until) {
-        this.#say(`left in the cluster: ${JSON.stringify(truth.left).slice(0, 2_000)}`);
-        for (const name of (truth.left.jobs ?? []).slice(0, 5)) await this.#explainLeft(name);
-        return truth;
+        this.#say(`left in the cluster: ${JSON.stringify(left).slice(0, 2_000)}`);
+        for (const name of (left.jobs ?? []).slice(0, 5)) {
+          const agentId = /^ac-(s\d+-[ag]\d+)-/.exec(name)?.[1] ?? "";
+          await this.#sayOf(agentId, `Job ${name} is left\n    cluster ${await this.#stage.explain(agentId)}`);
+        }
+        return;
       }
       // There is no event for "nothing left"; asking twice a second is cheap.
       await sleep(500);
-    }
-  }
-
-  #judge({ ends, overlaps }: Truth): void {
-    for (const run of this.#settled) {
-      if (run.report === null) continue;
-      const seen = ends[run.script.agentId] ?? [];
-      const found = judge(run.report, run.script, seen);
-      if (found.length === 0) continue;
-      const { result, notes, audit, elapsedMs, cancelled } = run.report;
-      const facts = { script: run.script, result, audit, elapsedMs, cancelled, containers: seen };
-      this.#say(`${nameOf(run)}: ${found.join("; ")}\n    ${JSON.stringify(facts)}\n    ${notes.join("\n    ")}`);
-    }
-    for (const [agentId, pods] of Object.entries(overlaps)) {
-      const runs = this.#settled.filter(({ script }) => script.agentId === agentId);
-      const notes = runs.map((run) => [nameOf(run), ...(run.report?.notes ?? [])].join("\n      "));
-      this.#say([`agent ${agentId}: containers ran at the same time: ${pods}`, ...notes].join("\n    "));
     }
   }
 
@@ -340,11 +387,14 @@ export class Soak {
     }
   }
 
-  #progress(): string {
-    const { started, kills } = this.figures;
+  async #progress(): Promise<string> {
+    const { started, settled, wrong, lines } = this.figures;
+    const { rss } = await this.#stage.figures();
     const seconds = Math.round((performance.now() - this.#beganAt) / 1000);
     const retries = Object.values(this.retries).reduce((sum, each) => sum + each, 0);
-    return `${seconds} s: ${started} started, ${this.#open.size} open, ${this.#settled.length} settled, ${retries} tried again, ${kills} processes killed, ${this.wrong.length} wrong`;
+    const blows = Object.values(this.storm.counts).reduce((sum, each) => sum + each, 0);
+    const memory = `memory: host ${megabytes(process.memoryUsage().rss)}, server ${megabytes(this.samples.at(-1)?.rss ?? 0)}, cluster ${megabytes(rss)} MB`;
+    return `${seconds} s: ${started} started, ${this.#open.size} open, ${settled} settled, ${this.#runs.size} not judged, ${retries} tried again, ${lines} lines, ${blows} blows to servers, ${wrong} wrong; ${memory}`;
   }
 }
 
@@ -354,4 +404,20 @@ export function megabytes(bytes: number): string {
 
 function nameOf({ script, runId, attempt }: Run): string {
   return `run ${script.index} (agent ${script.agentId}, run id ${runId}, attempt ${attempt})`;
+}
+
+function wordsOf({
+  attempt,
+  runId,
+  result,
+  audit,
+  gaps,
+  adopted,
+  jobUid,
+  aborted,
+  elapsedMs,
+  notes,
+}: RunReport): string {
+  const facts = { attempt, runId, result, audit, gaps, adopted, jobUid, aborted, elapsedMs: Math.round(elapsedMs) };
+  return [JSON.stringify(facts), ...notes].join("\n        ");
 }

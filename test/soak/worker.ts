@@ -1,4 +1,4 @@
-/** One process of the adapter, and its host: `node --expose-gc worker.ts <seed> <kubeconfig>`. It may be killed at any moment. */
+/** One server, with the adapter in it and its host: `node --expose-gc worker.ts <seed> <place>`. It may be killed at any moment. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { createK8sAdapter } from "../../src/adapter/create-adapter.ts";
 import { processState } from "../../src/adapter/start/process-state.ts";
@@ -6,11 +6,12 @@ import { claudeDefinition } from "../../src/claude/definition.ts";
 import { FleetRun } from "../../src/cli/fleet/fleet-run.ts";
 import { LineAudit } from "../../src/cli/fleet/line-audit.ts";
 import { stopSharedEngines } from "../../src/engine/index.ts";
-import type { FromWorker, RunOrder, ToWorker } from "./messages.ts";
-import { BESIDE_IMAGE, IMAGE, MISSING_IMAGE, NAMESPACE, numberingOf, scriptOf } from "./script.ts";
+import type { FromWorker, Place, RunOrder, RunReport, ToWorker } from "./messages.ts";
+import { BESIDE_IMAGE, directivesOf, MISSING_IMAGE, numberingOf, type Script, scriptOf } from "./script.ts";
 
-const [seedText = "1", kubeconfig = ""] = process.argv.slice(2);
+const [seedText = "1", placeText = "{}"] = process.argv.slice(2);
 const seed = Number(seedText);
+const place = JSON.parse(placeText) as Place;
 const say = (message: FromWorker) => process.send?.(message);
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (error: unknown) =>
@@ -22,77 +23,107 @@ process.on("warning", (warning) => {
   if (warning.name === "MaxListenersExceededWarning") say({ kind: "wrong", what: String(warning.stack) });
 });
 
-// The adapter's ten seconds and its one second in the cluster's time: all passes faster there.
-const adapter = createK8sAdapter(claudeDefinition(), { cacheMaxAgeMs: 500, soonestStartMs: 50 });
+/** As a machine's clock that is set wrong, and is set again. */
+let aheadMs = 0;
+const RealDate = Date;
+globalThis.Date = class extends RealDate {
+  constructor(...given: unknown[]) {
+    super(...((given.length === 0 ? [RealDate.now() + aheadMs] : given) as [number]));
+  }
+  static override now = () => RealDate.now() + aheadMs;
+} as DateConstructor;
+
+// The embedded kubelet starts a container sooner than a real one.
+const soonestStartMs = place.form === "embedded" ? 50 : 1_000;
+const adapter = createK8sAdapter(claudeDefinition(), { cacheMaxAgeMs: 500, soonestStartMs });
 let running = 0;
-/** What the open runs have said so far. */
-const explanations = new Map<number, () => string>();
+const open = new Map<number, { explain(): string; handBack(): void; reported: Promise<void> }>();
+
+function configOf(script: Script): Record<string, unknown> {
+  const { kubeconfig, namespace, image, cpu, memory, form } = place;
+  return {
+    kubeconfig,
+    namespace,
+    image: script.ending === "no_image" ? MISSING_IMAGE : image,
+    resources: { requests: { cpu, memory }, limits: { cpu: "500m", memory: "128Mi" } },
+    timeoutSec: script.ending === "deadline" ? (form === "embedded" ? 4 : 15) : 0,
+    imagePullGraceSec: form === "embedded" ? 2 : 120,
+    configErrorGraceSec: 10,
+    // Longer than a watch is stalled.
+    resultGraceSec: 8,
+    // Longer than any watch is down: a Job that goes with its pod takes the log along.
+    ttlSecondsAfterFinished: form === "embedded" ? 180 : 100,
+    keepaliveSec: 5,
+    concurrencyPolicy: script.policy,
+    promptTemplate: "run {{runId}}",
+    ...(script.beside === "docker" ? { enableDocker: true, dockerImage: BESIDE_IMAGE } : {}),
+    env: {
+      ANTHROPIC_API_KEY: "sk-ant-soak-0001",
+      // Where its count of lines stands when the container has ended, printed or lost.
+      ...(form === "any" ? { FAKE_CLAUDE: directivesOf(script), FAKE_CLAUDE_COUNT: "/dev/termination-log" } : {}),
+    },
+  };
+}
 
 async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<void> {
-  const script = scriptOf(seed, index);
-  const audit = new LineAudit(numberingOf(script));
+  const script = scriptOf(seed, index, place.form);
+  const audit = new LineAudit(numberingOf(script, place.form));
   const abort = new AbortController();
   const fleetRun = new FleetRun();
   let pieces = 0;
-  const cancelAfterMs = isUndisturbed ? null : script.cancelAfterMs;
-  const timer = cancelAfterMs === null ? undefined : setTimeout(() => abort.abort(), cancelAfterMs);
-  const config = {
-    kubeconfig,
-    namespace: NAMESPACE,
-    image: script.ending === "no_image" ? MISSING_IMAGE : IMAGE,
-    timeoutSec: script.ending === "deadline" ? 60 : 0,
-    // Real seconds, on the adapter's clock; the cluster's runs faster.
-    imagePullGraceSec: 2,
-    configErrorGraceSec: 10,
-    // Of the cluster's time: three minutes of ours. A watch that is down for longer than that loses the log with the pod.
-    ttlSecondsAfterFinished: 3_600,
-    keepaliveSec: 5,
-    ...(script.beside === "docker" ? { enableDocker: true, dockerImage: BESIDE_IMAGE } : {}),
-    env: { ANTHROPIC_API_KEY: "sk-ant-soak-0001" },
+  let aborted: RunReport["aborted"] = null;
+  const stop = (how: NonNullable<RunReport["aborted"]>, reason?: Error) => {
+    aborted ??= how;
+    abort.abort(reason);
   };
+  const cancelAfterMs = isUndisturbed ? null : script.cancelAfterMs;
+  const timer = cancelAfterMs === null ? undefined : setTimeout(stop, cancelAfterMs, "stop");
   const startedAt = performance.now();
   running += 1;
-  explanations.set(index, () => {
-    const { holes: _, ...lines } = audit.result;
-    return JSON.stringify({
-      seconds: (performance.now() - startedAt) / 1000,
-      aborted: abort.signal.aborted,
-      lines,
-      notes: fleetRun.notes,
-    });
-  });
-  const order = {
-    runId,
-    agentId: script.agentId,
-    taskId: `task-${index}`,
-    config,
-    authToken: "soak-token-0001",
-    signal: abort.signal,
-  };
-  const result = await fleetRun.execute(adapter, order, {
-    output: async (chunk) => {
-      audit.push(chunk);
-      pieces += 1;
-      if (script.host === "slow") await sleep(30);
-      if (script.host === "rejecting" && pieces % 3 === 0) throw new Error("the host's disk is full");
+  const reported = Promise.withResolvers<void>();
+  open.set(index, {
+    explain: () => {
+      const { holes: _, ...lines } = audit.result;
+      const seconds = (performance.now() - startedAt) / 1000;
+      return JSON.stringify({ seconds, aborted, lines, notes: fleetRun.notes });
     },
+    // The host's own words.
+    handBack: () => stop("handed back", new Error("Legacy controller lease lost")),
+    reported: reported.promise,
   });
+  const { agentId } = script;
+  const order = { runId, agentId, taskId: `task-${agentId}`, config: configOf(script), authToken: "soak-token-0001" };
+  const result = await fleetRun.execute(
+    adapter,
+    { ...order, signal: abort.signal },
+    {
+      output: async (chunk) => {
+        audit.push(chunk);
+        pieces += 1;
+        if (script.host === "slow") await sleep(30);
+        if (script.host === "rejecting" && pieces % 3 === 0) throw new Error("the host's disk is full");
+      },
+    },
+  );
   running -= 1;
-  explanations.delete(index);
+  open.delete(index);
   clearTimeout(timer);
-  say({
+  const { gaps, adopted, jobUid, notes } = fleetRun;
+  const elapsedMs = performance.now() - startedAt;
+  const told = {
     kind: "ran",
     index,
     attempt,
+    runId,
     result,
     audit: audit.result,
-    gaps: fleetRun.gaps,
-    adopted: fleetRun.adopted,
-    jobUid: fleetRun.jobUid,
-    notes: fleetRun.notes,
-    elapsedMs: performance.now() - startedAt,
-    cancelled: abort.signal.aborted,
-  });
+    gaps,
+    adopted,
+    jobUid,
+    notes,
+  } as const;
+  say({ ...told, elapsedMs, aborted });
+  reported.resolve();
 }
 
 function sample(): void {
@@ -111,14 +142,30 @@ async function finish(): Promise<void> {
   globalThis.gc?.();
   const resources: Record<string, number> = {};
   for (const name of process.getActiveResourcesInfo()) resources[name] = (resources[name] ?? 0) + 1;
-  const { active, locks } = processState();
-  say({ kind: "left", resources, state: { active: active.size, locks: locks.size, running } });
+  const { active, locks, leases } = processState();
+  say({ kind: "left", resources, state: { active: active.size, locks: locks.size, leases: leases.size, running } });
 }
+
+/** Longest time that the host gives its runs when the server shuts down. */
+const DRAIN_MS = 5_000;
+
+/** An orderly end, as the host makes it: it takes its runs from this server, and waits for them for a moment. */
+process.once("SIGTERM", async () => {
+  const drained = [...open.values()].map(({ handBack, reported }) => {
+    handBack();
+    return reported;
+  });
+  await Promise.race([Promise.all(drained), sleep(DRAIN_MS)]);
+  await Promise.race([stopSharedEngines(), sleep(DRAIN_MS)]);
+  process.disconnect();
+  process.exit(0);
+});
 
 process.on("message", (message: ToWorker) => {
   if (message.kind === "finish") void finish();
+  else if (message.kind === "clock") aheadMs = message.aheadMs;
   else if (message.kind === "explain") {
-    say({ kind: "explained", index: message.index, text: explanations.get(message.index)?.() ?? "not running here" });
+    say({ kind: "explained", index: message.index, text: open.get(message.index)?.explain() ?? "not running here" });
   } else {
     run(message).catch((error: unknown) =>
       say({ kind: "wrong", what: `execute threw: ${error instanceof Error ? error.stack : String(error)}` }),

@@ -2,22 +2,50 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { recordCommand } from "../../../src/cli/record.ts";
-import { type E2eContext, RUN_LABEL } from "../context.ts";
 
-interface Frame {
-  object?: { kind?: string; metadata?: { name?: string; labels?: Record<string, string> } };
-  resource?: string;
+export interface RecorderOptions {
+  readonly kubeconfig: string;
+  readonly namespace: string;
+  /** Labels of the Jobs and pods that are recorded. */
+  readonly selector: string;
+  readonly traceDirectory: string;
+  /** What a frame is kept under, until it is forgotten. Default: the name of its Job. */
+  keyOf?(frame: Frame): string | undefined;
+  onFrame?(frame: Frame): void;
 }
 
-/** Records every watch frame of the suite's Jobs and pods, as `k8s-run-informer record` does, for the cases that fail. */
+export interface Frame {
+  readonly ms: number;
+  readonly resource: string;
+  readonly type: string;
+  readonly object?: RecordedObject;
+}
+
+export interface RecordedObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly deletionTimestamp?: string;
+  };
+  readonly spec?: unknown;
+  readonly status?: unknown;
+}
+
+/** Of the watches: opened, lost. They belong to every trace. */
+const WATCH_FRAMES_KEPT = 2_000;
+
+/** Records every watch frame of Jobs and pods, as `k8s-run-informer record` does, for what goes wrong. */
 export class Recorder {
-  readonly #context: E2eContext;
-  readonly #frames = new Map<string, string[]>();
+  readonly #options: RecorderOptions;
+  readonly #frames = new Map<string, { ms: number; line: string }[]>();
+  readonly #watchFrames: { ms: number; line: string }[] = [];
   readonly #ended = new AbortController();
   readonly #done: Promise<unknown>;
 
-  constructor(context: E2eContext) {
-    this.#context = context;
+  constructor(options: RecorderOptions) {
+    this.#options = options;
     const stdout = new Writable({
       decodeStrings: false,
       write: (line: string, _, done) => {
@@ -25,9 +53,9 @@ export class Recorder {
         done();
       },
     });
-    const { kubeconfig, namespace, suiteRun } = context;
+    const { kubeconfig, namespace, selector } = options;
     this.#done = recordCommand
-      .run(["--kubeconfig", kubeconfig, "--namespace", namespace, "--labels", `${RUN_LABEL}=${suiteRun}`], {
+      .run(["--kubeconfig", kubeconfig, "--namespace", namespace, "--selector", selector], {
         stdout,
         stderr: new Writable({ write: (_chunk, _encoding, done) => done() }),
         signal: this.#ended.signal,
@@ -36,28 +64,43 @@ export class Recorder {
   }
 
   #take(line: string): void {
-    const { object, resource } = JSON.parse(line) as Frame;
-    const job =
-      resource === "jobs" ? object?.metadata?.name : object?.metadata?.labels?.["batch.kubernetes.io/job-name"];
-    if (job === undefined) return;
-    const frames = this.#frames.get(job) ?? [];
-    this.#frames.set(job, frames);
-    frames.push(line);
+    const frame = JSON.parse(line) as Frame;
+    const { ms } = frame;
+    if (frame.resource === "watch") {
+      this.#watchFrames.push({ ms, line });
+      if (this.#watchFrames.length > WATCH_FRAMES_KEPT) this.#watchFrames.shift();
+      return;
+    }
+    const key = (this.#options.keyOf ?? jobOf)(frame);
+    if (key === undefined) return;
+    const frames = this.#frames.get(key) ?? [];
+    this.#frames.set(key, frames);
+    frames.push({ ms, line });
+    this.#options.onFrame?.(frame);
   }
 
-  /** Writes the Job's frames to a file that `k8s-run-informer replay` reads. Returns its path, or null without a frame. */
-  async write(job: string): Promise<string | null> {
-    const frames = this.#frames.get(job);
+  /** Writes what is kept under the key to a file that `k8s-run-informer replay` reads. Returns its path, or null without a frame. */
+  async write(key: string): Promise<string | null> {
+    const frames = this.#frames.get(key);
     if (frames === undefined) return null;
-    const { traceDirectory } = this.#context;
+    const { traceDirectory } = this.#options;
     await mkdir(traceDirectory, { recursive: true });
-    const path = join(traceDirectory, `${job}.jsonl`);
-    await writeFile(path, frames.join(""));
+    const path = join(traceDirectory, `${key}.jsonl`);
+    const all = [...this.#watchFrames, ...frames].sort((a, b) => a.ms - b.ms);
+    await writeFile(path, all.map(({ line }) => line).join(""));
     return path;
+  }
+
+  forget(key: string): void {
+    this.#frames.delete(key);
   }
 
   async stop(): Promise<void> {
     this.#ended.abort();
     await this.#done;
   }
+}
+
+function jobOf({ resource, object }: Frame): string | undefined {
+  return resource === "jobs" ? object?.metadata.name : object?.metadata.labels?.["batch.kubernetes.io/job-name"];
 }

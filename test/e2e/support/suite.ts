@@ -45,7 +45,7 @@ export class Suite {
     }, TURN_TIMEOUT_MS);
     beforeAll(async () => {
       const { kubeconfig, namespace, suiteRun } = this.context;
-      this.#recorder = new Recorder(this.context);
+      this.#recorder = new Recorder({ ...this.context, selector: `${RUN_LABEL}=${suiteRun}` });
       this.#engine = await RunEngine.start({
         kubeConfig: loadKubeConfig(kubeconfig),
         namespace,

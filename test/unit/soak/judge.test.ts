@@ -1,0 +1,147 @@
+/** The soak's judge must be able to say no: one wrong fact at a time. */
+import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import { describe, expect, it } from "vitest";
+import { judge, judgeAgent, stepAfter } from "../../soak/judge.ts";
+import type { AgentTruth, RunReport } from "../../soak/messages.ts";
+import { type Script, scriptOf } from "../../soak/script.ts";
+
+const SEED = 1;
+/** The first run of the seed that is nothing special, and ends well. */
+const script = firstThat(
+  ({ ending, output, contends, retryAfter, restartAfter, rotateAfter, cancelAfterMs }) =>
+    ending === "ok" &&
+    output === "plain" &&
+    !contends &&
+    (retryAfter ?? restartAfter ?? rotateAfter ?? cancelAfterMs) === null,
+);
+
+function firstThat(fits: (script: Script) => boolean): Script {
+  for (let index = 0; ; index += 1) {
+    const candidate = scriptOf(SEED, index);
+    if (fits(candidate)) return candidate;
+  }
+}
+
+const { lines, agentId } = script;
+
+function report(
+  change: Partial<Omit<RunReport, "result">> & { result?: Partial<AdapterExecutionResult> } = {},
+): RunReport {
+  const { result, audit, ...rest } = change;
+  return {
+    kind: "ran",
+    index: script.index,
+    attempt: 1,
+    runId: "r1",
+    gaps: 0,
+    adopted: false,
+    jobUid: "job-1",
+    notes: [],
+    elapsedMs: 1_000,
+    aborted: null,
+    ...rest,
+    audit: {
+      delivered: lines,
+      doubled: 0,
+      outOfOrder: 0,
+      cut: 0,
+      holes: [],
+      foreign: [],
+      next: lines,
+      total: null,
+      ...audit,
+    },
+    result: { exitCode: 0, signal: null, timedOut: false, ...result },
+  };
+}
+
+function truth(change: Partial<AgentTruth> = {}): AgentTruth {
+  const end = { jobUid: "job-1", runId: "r1", exitCode: 0, reason: "Completed", ran: true, written: lines };
+  return {
+    ends: [end],
+    begun: [{ runId: "r1", jobUid: "job-1" }],
+    overlap: null,
+    rotatedTo: 0,
+    struck: [],
+    isComplete: true,
+    ...change,
+  };
+}
+
+const audited = (change: Partial<RunReport["audit"]>) => ({ audit: { ...report().audit, ...change } });
+
+describe("one run", () => {
+  it("that went as its script says is right", () => {
+    expect(judge(report(), script, truth())).toEqual([]);
+  });
+
+  it.each<[string, Parameters<typeof report>[0], Partial<AgentTruth>, RegExp]>([
+    ["a line twice", audited({ doubled: 1 }), {}, /came twice/],
+    ["a line too late", audited({ outOfOrder: 1 }), {}, /after a later one/],
+    ["a line of somebody else", audited({ foreign: ["?"] }), {}, /has not written/],
+    ["a hole, though it is said", { ...audited({ holes: [[1, 1]] }), gaps: 1 }, {}, /lines 1…1 are missing/],
+    ["a hole after a rotation, unsaid", audited({ holes: [[1, 1]] }), { rotatedTo: 2 }, /it was not said/],
+    ["the end missing, unsaid", audited({ next: lines - 1 }), {}, /it was not said/],
+    ["another exit code than the container's", { result: { exitCode: 3 } }, {}, /exit code 3, the cluster saw/],
+    ["a failure that was none", { result: { errorCode: "k8s_job_deleted_externally" } }, {}, /expected 0/],
+    [
+      "an agent that ran, said not to have",
+      { result: { executionRecovery: { kind: "bootstrap", providerWorkStarted: false } } },
+      {},
+      /said not to have started/,
+    ],
+    [
+      "success of a container that went down with its node",
+      { result: { exitCode: 0 } },
+      { struck: ["node"], ends: [] },
+      /exit code 0/,
+    ],
+  ])("%s is wrong", (_, change, true_, words) => {
+    expect(judge(report(change), script, truth(true_)).join("; ")).toMatch(words);
+  });
+
+  it("a hole that a rotation made and that is said is right", () => {
+    expect(judge(report({ ...audited({ holes: [[1, 1]] }), gaps: 1 }), script, truth({ rotatedTo: 2 }))).toEqual([]);
+  });
+});
+
+describe("all runs of an agent", () => {
+  const told = (reports: RunReport[], unheard: string[] = []) => [{ script, reports, unheard }];
+
+  it("each prompt once, each result once is right", () => {
+    expect(judgeAgent(told([report()]), truth())).toEqual([]);
+  });
+
+  it("two containers at once, a prompt twice, a result twice, another's result, an interruption are wrong", () => {
+    expect(judgeAgent(told([report()]), truth({ overlap: "both" }))).toEqual([expect.stringMatching("same time")]);
+    const twice = truth({
+      begun: [
+        { runId: "r1", jobUid: "job-1" },
+        { runId: "r1", jobUid: "job-2" },
+      ],
+    });
+    expect(judgeAgent(told([report()]), twice)).toEqual([expect.stringMatching("ran 2 times")]);
+    // Its server was killed, and the host did not know that it had run.
+    expect(judgeAgent(told([report()], ["r1"]), twice)).toEqual([]);
+    expect(judgeAgent(told([report(), report({ runId: "r2", adopted: true })]), truth())).toEqual([
+      expect.stringMatching("handed out 2 times: to r1, r2"),
+    ]);
+    expect(judgeAgent(told([report({ runId: "r2" })]), truth())).toEqual([expect.stringMatching("was not said")]);
+    const killed = { jobUid: "job-1", runId: "r1", exitCode: 143, reason: "Error", ran: true, written: 1 };
+    expect(judgeAgent(told([report()]), truth({ ends: [killed] }))).toEqual([expect.stringMatching("interrupted")]);
+    expect(judgeAgent(told([report()]), truth({ ends: [killed], struck: ["node one restarted"] }))).toEqual([]);
+  });
+});
+
+it("the host tries again what may pass, and takes all else for the result", () => {
+  const of = (errorCode: string, more: Partial<AdapterExecutionResult> = {}) =>
+    stepAfter(report({ result: { exitCode: null, errorCode, ...more } }), script).kind;
+  expect(of("k8s_api_unreachable", { errorFamily: "transient_upstream" })).toBe("again");
+  expect(of("k8s_run_lost")).toBe("again");
+  expect(of("k8s_job_deleted_externally", { errorFamily: "transient_upstream" })).toBe("settled");
+  expect(of("claude_truncated")).toBe("settled");
+});
+
+it(`what an agent does is the same wherever it is asked (${agentId})`, () => {
+  expect(scriptOf(SEED, script.index)).toEqual(script);
+});
