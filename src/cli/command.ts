@@ -1,4 +1,4 @@
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Help } from "commander";
 
 /** Where a command reads and writes, so that it can be run by a test as by a shell. */
 export interface CommandIo {
@@ -73,12 +73,20 @@ function runnable(name: string, summary: string, create: CliCommand["create"]): 
 export function prepare(command: Command, io: CommandIo): Command {
   return command
     .exitOverride()
+    .configureHelp({ optionDescription: (option) => withoutEmptyDefault(help.optionDescription(option)) })
     .showSuggestionAfterError()
     .configureOutput({
       writeOut: (text) => void io.stdout.write(text),
       writeErr: () => undefined,
       getOutHelpWidth: () => (io.stdout as NodeJS.WriteStream).columns ?? 80,
     });
+}
+
+const help = new Help();
+
+/** That a switch is off where it is not given goes without saying. */
+function withoutEmptyDefault(description: string): string {
+  return description.replace(/ \(default: (?:false|\[\]|\{\})\)$/, "");
 }
 
 /** @throws UsageError */

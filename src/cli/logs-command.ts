@@ -1,31 +1,50 @@
-import { styleText } from "node:util";
 import { Option } from "commander";
 import { printable } from "../adapter/host/printable.ts";
+import { containerFacts } from "../engine/facts.ts";
 import { Informer } from "../engine/informer/informer.ts";
 import { trimPod } from "../engine/informer/trim.ts";
 import type { Pod } from "../engine/kubernetes.ts";
-import { followLogs, type LogLine, type LogSource } from "../engine/logs/index.ts";
+import { followLogs } from "../engine/logs/index.ts";
+import { nextChange } from "../engine/logs/next-change.ts";
 import type { Cluster } from "../engine/transport/index.ts";
 import { type CommandIo, defineCommand, UsageError } from "./command.ts";
-import { PodLogs } from "./pod-logs.ts";
+import { expression, pattern } from "./log-lines.ts";
+import { type Label, Printer, type PrinterOptions, runOf } from "./log-printer.ts";
+import { type PodContainer, PodLogs } from "./pod-logs.ts";
 import { addTargetOptions, connect, DEFAULT_SELECTOR, durationMs, type TargetOptions, wholeNumber } from "./target.ts";
 
 export const logsCommand = defineCommand<LogsArguments>({
   name: "logs",
-  summary: "print the logs of all matching runs, each line once, with the run's name in front",
+  summary:
+    "print the logs of all matching runs, each line once, with the run's name in front. A thousand of them share four connections",
   configure: (command) =>
     addTargetOptions(command)
+      .argument("[query]", "job/NAME, pod/NAME, or a regular expression that the run's or the pod's name matches")
       .option("-l, --selector <selector>", `label selector of the pods, e.g. ${DEFAULT_SELECTOR}`)
       .addOption(new Option("--labels <selector>", "the same, as it was called before").hideHelp())
-      .option("-f, --follow", "go on with lines as they come, until Ctrl-C", false)
+      .option(
+        "-f, --follow",
+        "go on with lines as they come, until Ctrl-C; + and - say when a run starts and ends",
+        false,
+      )
       .option("-A, --all-namespaces", "in every namespace", false)
-      .option("-c, --container <name>", "only this container, init containers included (default: all main containers)")
+      .option("-c, --container <name>", "only this container (default: all, init containers included)")
+      .option("--no-init-containers", "leave init containers out")
       .option("--tail <lines>", "begin with the last lines of each", wholeNumber(0))
       .option("--since <duration>", "begin with lines of the last 90s, 10m, 2h, 1d", durationMs)
-      .option("--timestamps", "the node's time in front of each line", false),
-  async action({ labels, selector = labels, ...given }, io) {
-    if (!selector) throw new UsageError(`-l is required: a label selector, e.g. -l ${DEFAULT_SELECTOR}`);
-    const options = { ...given, selector };
+      .option("-i, --include <regex>", "only lines that match; may be repeated", pattern("--include"), [])
+      .option("-e, --exclude <regex>", "no lines that match; may be repeated", pattern("--exclude"), [])
+      .option("-H, --highlight <regex>", "show in red what matches; may be repeated", pattern("--highlight"), [])
+      .addOption(
+        new Option("-o, --output <format>", "how a line is printed").choices(["default", "json", "raw", "template"]),
+      )
+      .option("--template <text>", "with -o template, e.g. '{{.run}} {{.nodeName}} {{.message}}'")
+      .addOption(new Option("--color <when>", "colours").choices(["auto", "always", "never"]).default("auto"))
+      .option("--only-log-lines", "nothing but lines: no + and -, no gaps, no restarts", false)
+      .option("-t, --timestamps", "the node's time in front of each line", false),
+  async action({ labels, ...given }, io, [query]) {
+    const options: LogsOptions = { ...given, ...wanted(query, given.selector ?? labels) };
+    const printer = new Printer(io, options);
     const { cluster, namespace } = await connect(options, io.signal);
     const pods = new Informer<Pod>({
       cluster,
@@ -35,7 +54,6 @@ export const logsCommand = defineCommand<LogsArguments>({
     });
     tellTrouble(pods, io);
     pods.start();
-    const printer = new Printer(io, options);
     const ended = new AbortController();
     const end = () => ended.abort(io.signal.reason);
     if (io.signal.aborted) end();
@@ -43,10 +61,10 @@ export const logsCommand = defineCommand<LogsArguments>({
     const follows = new Set<Promise<void>>();
     let failed = false;
     let listed = false;
-    const logs = new PodLogs(options.container, (pod, source) => {
-      if (listed && !options.follow) return;
-      const label = printer.label(pod, source.container);
-      const follow = printLog(cluster, source, label, printer, options, ended.signal)
+    const logs = new PodLogs(options, (each) => {
+      if ((listed && !options.follow) || !options.isWanted(each.pod)) return;
+      const label = printer.label(each.pod, each.source.container);
+      const follow = printLog(cluster, each, label, printer, options, ended.signal)
         .catch((error) => {
           if (ended.signal.aborted) return;
           failed = true;
@@ -62,9 +80,8 @@ export const logsCommand = defineCommand<LogsArguments>({
       if (options.follow) {
         await aborted(ended.signal);
       } else if (follows.size === 0) {
-        io.stderr.write(
-          `no pod matches ${options.selector} in ${options.allNamespaces ? "any namespace" : `namespace ${namespace}`}\n`,
-        );
+        const where = options.allNamespaces ? "any namespace" : `namespace ${namespace}`;
+        io.stderr.write(`no pod matches ${query ?? options.selector} in ${where}\n`);
       }
       await Promise.all(follows);
       stop();
@@ -80,112 +97,75 @@ export const logsCommand = defineCommand<LogsArguments>({
   },
 });
 
-type LogsOptions = LogsArguments & { selector: string };
-
-interface LogsArguments extends TargetOptions {
+interface LogsArguments extends TargetOptions, PrinterOptions {
   selector?: string;
   labels?: string;
   follow: boolean;
   allNamespaces: boolean;
   container?: string;
+  initContainers: boolean;
   tail?: number;
   /** Milliseconds. */
   since?: number;
-  timestamps: boolean;
+  onlyLogLines: boolean;
+}
+
+interface Wanted {
+  selector: string | undefined;
+  isWanted(pod: Pod): boolean;
+}
+
+type LogsOptions = Omit<LogsArguments, "selector"> & Wanted;
+
+/** Which pods are meant: by labels, by name, or by both. @throws UsageError */
+function wanted(query: string | undefined, selector: string | undefined): Wanted {
+  if (query === undefined) {
+    if (!selector) throw new UsageError(`give job/NAME, a pattern of names, or -l, e.g. -l ${DEFAULT_SELECTOR}`);
+    return { selector, isWanted: () => true };
+  }
+  const [, kind, name = ""] = /^(jobs?|pods?|po)\/(.*)$/.exec(query) ?? [];
+  if (kind === undefined) {
+    const named = expression("query", query);
+    return { selector, isWanted: (pod) => named.test(runOf(pod)) || named.test(pod.metadata.name) };
+  }
+  if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name))
+    throw new UsageError(`query: got ${JSON.stringify(query)}; give job/NAME or pod/NAME with a whole name`);
+  if (kind.startsWith("po")) return { selector, isWanted: (pod) => pod.metadata.name === name };
+  const ofJob = `job-name=${name}`;
+  return { selector: selector === undefined ? ofJob : `${selector},${ofJob}`, isWanted: () => true };
 }
 
 async function printLog(
   cluster: Cluster,
-  source: LogSource,
+  { source, last }: PodContainer,
   label: Label,
   printer: Printer,
-  options: LogsOptions,
+  { follow, tail, since, onlyLogLines }: LogsOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { follow, tail, since } = options;
+  const tell = onlyLogLines ? () => {} : (message: string, mark?: string) => printer.tell(label, message, mark);
+  while (follow && source.view().phase === "waiting" && !signal.aborted) await nextChange(source, signal);
+  const hasStarted = source.view().startedAt !== null;
+  if (follow && hasStarted) tell("", "+ ");
   const stream = followLogs(cluster, source, {
     follow,
     tailLines: tail,
     since: since === undefined ? undefined : new Date(Date.now() - since),
     signal,
-    onGap: (gap) => printer.tell(label, gap.message),
-    onRestart: ({ restartCount }) => printer.tell(label, `restarted (${restartCount})`),
+    onGap: (gap) => tell(gap.message),
+    onRestart: ({ restartCount }) => tell(`restarted (${restartCount})`),
   });
   for await (const lines of stream.batches()) await printer.print(label, lines, signal);
+  if (follow && !signal.aborted) tell(endOf(last(), source.container), "- ");
 }
 
-/** What stands in front of a run's lines, and its colour. */
-interface Label {
-  text: string;
-  colour: Colour;
-}
-
-type Colour = (typeof COLOURS)[number];
-const COLOURS = [
-  "cyan",
-  "green",
-  "magenta",
-  "yellow",
-  "blue",
-  "red",
-  "cyanBright",
-  "greenBright",
-  "magentaBright",
-  "yellowBright",
-] as const;
-
-class Printer {
-  readonly #io: CommandIo;
-  readonly #timestamps: boolean;
-  /** A pipe gets every byte; a terminal would do what the agent's escapes tell it. */
-  readonly #isTerminal: boolean;
-  readonly #colours = new Map<string, Colour>();
-
-  constructor(io: CommandIo, { timestamps }: LogsOptions) {
-    this.#io = io;
-    this.#timestamps = timestamps;
-    this.#isTerminal = (io.stdout as NodeJS.WriteStream).isTTY === true;
-  }
-
-  label(pod: Pod, container: string): Label {
-    const { name, labels = {} } = pod.metadata;
-    const run = labels["batch.kubernetes.io/job-name"] ?? labels["job-name"] ?? name;
-    let colour = this.#colours.get(run);
-    if (colour === undefined) {
-      colour = COLOURS[this.#colours.size % COLOURS.length] as Colour;
-      this.#colours.set(run, colour);
-    }
-    return { text: pod.spec.containers.length > 1 ? `${run} ${container}` : run, colour };
-  }
-
-  /** Waits for a slow terminal or pipe, which by that holds the follow back, and the server. */
-  async print({ text, colour }: Label, lines: readonly LogLine[], signal: AbortSignal): Promise<void> {
-    const { stdout } = this.#io;
-    // styleText leaves colours out where the stream is no terminal, and under NO_COLOR.
-    const prefix = styleText(colour, text, { stream: stdout as NodeJS.WriteStream });
-    let out = "";
-    for (const { text, time } of lines) {
-      out += `${prefix} ${this.#timestamps ? `${time} ` : ""}${this.#isTerminal ? printable(text) : text}\n`;
-    }
-    if (out === "" || stdout.write(out)) return;
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        stdout.off("drain", done);
-        stdout.off("close", done);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      stdout.on("drain", done);
-      stdout.on("close", done);
-      signal.addEventListener("abort", done);
-    });
-  }
-
-  tell({ text, colour }: Label, message: string): void {
-    const { stderr } = this.#io;
-    const prefix = styleText(colour, text, { stream: stderr as NodeJS.WriteStream });
-    stderr.write(`${prefix} ${styleText("dim", printable(message), { stream: stderr as NodeJS.WriteStream })}\n`);
-  }
+/** In few words, for the line that says that a container has ended. */
+function endOf(pod: Pod, container: string): string {
+  const facts = containerFacts(pod, container);
+  if (facts.state === "ended")
+    return `exit code ${facts.exitCode}${["", "Completed", "Error"].includes(facts.reason) ? "" : `, ${facts.reason}`}`;
+  if (facts.state === "never started") return `could not start: ${facts.reason}`;
+  return "deleted";
 }
 
 function tellTrouble(pods: Informer<Pod>, { stderr }: CommandIo): void {

@@ -2,15 +2,30 @@ import type { Informer } from "../engine/informer/informer.ts";
 import type { Pod } from "../engine/kubernetes.ts";
 import { containerView, type LogSource } from "../engine/logs/index.ts";
 
+export interface PodContainer {
+  /** As it was when its container was found. */
+  readonly pod: Pod;
+  readonly source: LogSource;
+  /** As it was last known, also after its deletion. */
+  last(): Pod;
+}
+
+interface Choice {
+  /** Only containers of this name. Default: all. */
+  container?: string | undefined;
+  /** Init containers, too. */
+  initContainers: boolean;
+}
+
 /** Containers whose logs can be followed, as the pods of an informer appear. One subscription, however many pods. */
 export class PodLogs {
-  readonly #pods = new Map<string, { pod: Pod | undefined; listeners: Set<() => void> }>();
-  readonly #onContainer: (pod: Pod, source: LogSource) => void;
-  readonly #container: string | undefined;
+  readonly #pods = new Map<string, { pod: Pod | undefined; last: Pod; listeners: Set<() => void> }>();
+  readonly #onContainer: (each: PodContainer) => void;
+  readonly #choice: Choice;
 
-  /** `container`: only those of this name; default all main containers. `onContainer` is called once for each. */
-  constructor(container: string | undefined, onContainer: (pod: Pod, source: LogSource) => void) {
-    this.#container = container;
+  /** `onContainer` is called once for each container that is chosen. */
+  constructor(choice: Choice, onContainer: (each: PodContainer) => void) {
+    this.#choice = choice;
     this.#onContainer = onContainer;
   }
 
@@ -22,10 +37,12 @@ export class PodLogs {
       if (type === "deleted") {
         if (!known) return;
         known.pod = undefined;
+        known.last = object;
         this.#pods.delete(uid);
         for (const listener of [...known.listeners]) listener();
       } else if (known) {
         known.pod = object;
+        known.last = object;
         for (const listener of [...known.listeners]) listener();
       } else {
         this.#add(object);
@@ -34,14 +51,14 @@ export class PodLogs {
   }
 
   #add(pod: Pod): void {
-    const entry = { pod: pod as Pod | undefined, listeners: new Set<() => void>() };
+    const entry = { pod: pod as Pod | undefined, last: pod, listeners: new Set<() => void>() };
     this.#pods.set(pod.metadata.uid, entry);
     const { namespace, name: podName } = pod.metadata;
-    const main = pod.spec.containers.map(({ name }) => name);
-    const init = (pod.spec.initContainers ?? []).map(({ name }) => name);
-    const names = this.#container === undefined ? main : [...main, ...init].filter((name) => name === this.#container);
-    for (const container of names) {
-      this.#onContainer(pod, {
+    const { container: wanted, initContainers } = this.#choice;
+    const { containers, initContainers: init = [] } = pod.spec;
+    for (const { name: container } of initContainers ? [...init, ...containers] : containers) {
+      if (wanted !== undefined && container !== wanted) continue;
+      const source: LogSource = {
         namespace,
         podName,
         container,
@@ -50,7 +67,8 @@ export class PodLogs {
           entry.listeners.add(listener);
           return () => entry.listeners.delete(listener);
         },
-      });
+      };
+      this.#onContainer({ pod, source, last: () => entry.last });
     }
   }
 }

@@ -222,6 +222,7 @@ describe("k8s-run-informer logs", () => {
     await expect.poll(() => stdout.lines().length).toBeGreaterThan(3);
     const second = await launch(`second-${names++}`, 60, group);
     await expect.poll(() => stdout.lines().length).toBeGreaterThanOrEqual(120);
+    await expect.poll(() => stderr.lines().length).toBe(4);
     abort.abort();
     expect(await running).toBe(0);
     fault.remove();
@@ -230,7 +231,8 @@ describe("k8s-run-informer logs", () => {
       expect(mine).toEqual(expected(jobName, 60).map((text) => `${jobName} ${text}`));
     }
     expect(stdout.lines().length).toBe(120);
-    expect(stderr.text()).toBe("");
+    const told = [first, second].flatMap(({ jobName }) => [`+ ${jobName}`, `- ${jobName} exit code 0`]);
+    expect(stderr.lines().sort()).toEqual(told.sort());
   }, 60_000);
 
   test("without -f it prints what there is and returns; colours only on a terminal that wants them", async () => {
