@@ -19,11 +19,13 @@ function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null): string {
   const said = epitaph(verdict.lastWords) ?? verdict.firstPlainLine;
   if (said !== null) return `Claude exited with code ${code}: ${cutEnd(said, 500)}`;
   const model = verdict.model ?? "unknown model";
+  // 128 + n: a signal ended it, and no wrong credential.
+  const hint = code >= 128 ? "" : ": check credentials, model and configuration";
   if (verdict.hasInit && !verdict.hasOutput && exitCode !== null) {
-    return `Claude exited immediately after init (model ${model}, code ${code}): check credentials, model and configuration`;
+    return `Claude exited immediately after init (model ${model}, code ${code})${hint}`;
   }
   if (verdict.hasLines && verdict.model !== null) {
-    return `Claude started but produced no result (model ${model}, code ${code}): check credentials, model and configuration`;
+    return `Claude started but produced no result (model ${model}, code ${code})${hint}`;
   }
   return `Claude exited with code ${code}`;
 }

@@ -301,7 +301,11 @@ describe("without a result", () => {
   });
 
   test("only init: exited immediately; nothing: the bare code; unknown code: -1", () => {
-    expect(message([init], { exitCode: 1 })).toContain("immediately after init (model claude-x, code 1)");
+    expect(message([init], { exitCode: 1 })).toContain(
+      "immediately after init (model claude-x, code 1): check credentials",
+    );
+    const killed = message([init], { end: endOf({ exitCode: 137, reason: "OOMKilled" }) });
+    expect(killed).toContain("immediately after init (model claude-x, code 137) [pod: reason=OOMKilled");
     expect(message([], { exitCode: 1 })).toBe("Claude exited with code 1");
     expect(message([], { end: null })).toBe("Claude exited with code -1");
   });
