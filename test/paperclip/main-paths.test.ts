@@ -21,14 +21,34 @@ test("the installed adapter is listed with its configuration form and its UI par
   expect(parser).toContain("parseStdoutLine");
 });
 
-test("the environment test passes on a cluster where nothing is missing", async () => {
-  const path = `/companies/${world.company}/adapters/${ADAPTER}/test-environment`;
-  const answer = await world.server.api<{ status: string; checks: { code: string; level: string; message: string }[] }>(
-    "POST",
-    path,
-    { adapterConfig: world.config() },
-  );
-  expect(answer.checks.filter(({ level }) => level === "error")).toEqual([]);
+interface EnvironmentTest {
+  status: string;
+  checks: { code: string; level: string; message: string; detail?: string }[];
+}
+
+const testEnvironment = (config: Record<string, unknown> = {}) =>
+  world.server.api<EnvironmentTest>("POST", `/companies/${world.company}/adapters/${ADAPTER}/test-environment`, {
+    adapterConfig: world.config(config),
+  });
+
+test("the environment test passes on a cluster where nothing is missing, and says what it did not check", async () => {
+  const { checks } = await testEnvironment();
+  expect(checks.filter(({ level }) => level === "error")).toEqual([]);
+  expect(checks).toContainEqual(expect.objectContaining({ code: "k8s_not_checked", level: "info" }));
+  expect(checks).toContainEqual(expect.objectContaining({ code: "k8s_api_url_loopback", level: "warn" }));
+});
+
+test("with its Job it says that the pod reaches this server, and that Claude is not in the image", async () => {
+  const { status, checks } = await testEnvironment({ environmentProbe: true });
+  expect(checks).toContainEqual(expect.objectContaining({ code: "k8s_probe_api", level: "info" }));
+  const cli = expect.objectContaining({
+    code: "k8s_probe_cli",
+    level: "error",
+    detail: expect.stringContaining("not found"),
+  });
+  expect(checks).toContainEqual(cli);
+  expect(status).toBe("fail");
+  await world.until("the probe's Job to be deleted", async () => world.k8s.objects.list("jobs").length === 0);
 });
 
 test("an assigned issue is worked on and done, and a comment resumes the session", async () => {

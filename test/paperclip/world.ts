@@ -1,7 +1,10 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
 import { EmbeddedKubernetes, type ScriptedProgram } from "../../src/embedded/index.ts";
 import { PaperclipServer } from "./server.ts";
 
@@ -220,6 +223,11 @@ export class PaperclipWorld {
   }
 
   async *#claude(container: Parameters<ScriptedProgram>[0]): AsyncGenerator<string, number, undefined> {
+    // Without an issue it is the environment test's probe: a script for a real shell, on a machine without Claude.
+    if (container.env.PAPERCLIP_TASK_ID === undefined) {
+      yield* await shellOutput(container);
+      return 0;
+    }
     const title = await titleOf(container.env);
     const program = this.programs.get(title.split(" ")[0] ?? "") ?? doneProgram;
     const output = program(container);
@@ -277,8 +285,15 @@ export async function report(env: Readonly<Record<string, string>>, change: obje
   await asAgent(env, "PATCH", `/api/issues/${env.PAPERCLIP_TASK_ID}`, change);
 }
 
+async function shellOutput({ command, env }: Parameters<ScriptedProgram>[0]): Promise<string[]> {
+  const [file = "", ...args] = command;
+  const path = (process.env.PATH ?? "").split(":").filter((folder) => !existsSync(join(folder, "claude")));
+  const options = { env: { ...env, PATH: path.join(":"), HOME: tmpdir() } };
+  const { stdout } = await promisify(execFile)(file, args, options);
+  return stdout.trim().split("\n");
+}
+
 async function titleOf(env: Readonly<Record<string, string>>): Promise<string> {
-  if (env.PAPERCLIP_TASK_ID === undefined) return "";
   const issue = (await asAgent(env, "GET", `/api/issues/${env.PAPERCLIP_TASK_ID}`)) as Issue;
   return issue.title;
 }
