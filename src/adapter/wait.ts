@@ -1,12 +1,4 @@
-import { abortable, LinkedAbort } from "../engine/index.ts";
-
-export interface Bound {
-  /** Ends the wait with the signal's reason. */
-  readonly signal?: AbortSignal | undefined;
-  readonly ms: number;
-  /** What the wait rejects with when the time is over. Default: `LateError`. */
-  readonly late?: () => Error;
-}
+import { bounded as boundedBy, type Bound as EngineBound } from "../engine/index.ts";
 
 /** The time of a wait is over. */
 export class LateError extends Error {
@@ -16,21 +8,12 @@ export class LateError extends Error {
   }
 }
 
-/**
- * The adapter's one way to bound a wait: settles with `work`, or rejects when the signal aborts or the time is over. `work` gets a
- * signal that aborts then, and is no longer waited for if it does not heed it.
- */
-export async function bounded<T>(
-  { signal, ms, late = () => new LateError(ms) }: Bound,
+/** The engine's `bounded`; `late` is a `LateError` by default. */
+export function bounded<T>(
+  bound: Partial<EngineBound> & { ms: number },
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const abort = new LinkedAbort([signal], { ms, reason: late });
-  try {
-    abort.signal.throwIfAborted();
-    return await abortable(work(abort.signal), abort.signal);
-  } finally {
-    abort.release();
-  }
+  return boundedBy({ late: () => new LateError(bound.ms), ...bound }, work);
 }
 
 /** Whether the promise settled in time, resolved or rejected. The timer does not hold the process. */

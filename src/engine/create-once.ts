@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
-import { Backoff } from "./informer/backoff.ts";
-import { ApiError, type Cluster, isAlreadyExists, isAmbiguous, isNotFound, retryAfterMs } from "./transport/index.ts";
+import { ApiError, type Cluster, isAlreadyExists, isAmbiguous, isNotFound } from "./transport/index.ts";
+import { retried } from "./transport/retry.ts";
 
 /**
  * Marks a create request on the object, so that one whose answer was lost is told from another process's object of the same name.
@@ -42,34 +41,36 @@ export async function createOnce<T>(
     metadata: { ...manifest.metadata, annotations: { ...annotations, [LAUNCH_ID_ANNOTATION]: launchId } },
   };
   const path = `${collection}/${encodeURIComponent(name)}`;
-  const backoff = new Backoff({ maxMs: MAX_DELAY_MS });
-  for (let attempt = 1; ; attempt += 1) {
-    signal?.throwIfAborted();
+  signal?.throwIfAborted();
+  /** The create that was lost, where it is certain that no object stands there. */
+  let lost: unknown = null;
+  return await retried(create, {
+    maxAttempts: ATTEMPTS,
+    maxMs: MAX_DELAY_MS,
+    signal,
+    mayRetry: (error) => error === lost,
+  });
+
+  async function create(attempt: number): Promise<T> {
     try {
       const answer = await cluster.json<Partial<Manifest> | null>({ method: "POST", path: collection, body });
       if (answer?.metadata?.name === name) return answer as T;
       throw notTheObject(collection);
     } catch (error) {
-      const isLost = isAmbiguous(error) || (attempt > 1 && isAlreadyExists(error));
-      if (!isLost) throw error;
-      const found = await find(error);
-      if (found !== null) return found;
-      if (attempt >= ATTEMPTS) throw error;
-      await delay(backoff.next(retryAfterMs(error) ?? 0), undefined, signal === undefined ? {} : { signal }).catch(
-        () => undefined,
-      );
+      if (!isAmbiguous(error) && !(attempt > 1 && isAlreadyExists(error))) throw error;
+      const found = await find();
+      if (found?.metadata?.annotations?.[LAUNCH_ID_ANNOTATION] === launchId) return found as T;
+      if (found === null) lost = error;
+      throw error;
     }
   }
 
-  async function find(cause: unknown): Promise<T | null> {
+  /** Null: there is none. Undefined: that could not be learned. */
+  async function find(): Promise<Partial<Manifest> | null | undefined> {
     try {
-      const object = await cluster.json<Partial<Manifest>>({ path });
-      if (object.metadata?.annotations?.[LAUNCH_ID_ANNOTATION] === launchId) return object as T;
-      throw cause;
+      return await cluster.json<Partial<Manifest>>({ path });
     } catch (error) {
-      if (isNotFound(error)) return null;
-      // What is not known, for any reason, is whether the object stands there.
-      throw cause;
+      return isNotFound(error) ? null : undefined;
     }
   }
 }

@@ -1,5 +1,5 @@
-import type { BackoffOptions } from "./informer/backoff.ts";
 import type { Informer, InformerStats } from "./informer/informer.ts";
+import type { BackoffOptions } from "./informer/reflector-policy.ts";
 import type { Job, Pod } from "./kubernetes.ts";
 import type { LaunchLimits, QueueStats } from "./runs/launch-queue.ts";
 import type { RunPolicy } from "./runs/policy.ts";

@@ -26,7 +26,7 @@ import { Scope } from "./scope.ts";
 import { ServerState } from "./server-state.ts";
 import { type ClaimTarget, claimJob } from "./shard.ts";
 import type { EngineTopics } from "./topics.ts";
-import { abortable, Cluster, LinkedAbort } from "./transport/index.ts";
+import { bounded, Cluster } from "./transport/index.ts";
 
 const STOP_HOOK_TIMEOUT_MS = 5_000;
 
@@ -281,11 +281,9 @@ export class RunEngine {
     this.#registry.stop(stopped);
     this.#undiagnosed();
     this.keepalive.stop();
-    const late = new LinkedAbort([], { ms: STOP_HOOK_TIMEOUT_MS, reason: () => new Error("stop hooks are late") });
-    await abortable(Promise.allSettled(this.#stopHooks.map(async (hook) => await hook())), late.signal).catch(
-      () => undefined,
-    );
-    late.release();
+    const bound = { ms: STOP_HOOK_TIMEOUT_MS, late: () => new Error("stop hooks are late") };
+    const hooks = () => Promise.allSettled(this.#stopHooks.map(async (hook) => await hook()));
+    await bounded(bound, hooks).catch(() => undefined);
     await this.#caches.stop();
     await this.cluster.close();
     this.bus.close();

@@ -15,7 +15,6 @@ export type {
 export type { EngineError } from "./errors.ts";
 export * from "./facts.ts";
 export type { ResourceInformerOptions } from "./informer/any-resource.ts";
-export type { BackoffOptions } from "./informer/backoff.ts";
 export {
   type Freshness,
   Informer,
@@ -26,6 +25,7 @@ export {
   type Resource,
   type SubscribeOptions,
 } from "./informer/informer.ts";
+export type { BackoffOptions } from "./informer/reflector-policy.ts";
 export type { Indexers, StoreChange } from "./informer/store.ts";
 export type { Trim } from "./informer/trim.ts";
 export { jobPath } from "./job-path.ts";

@@ -1,5 +1,5 @@
+import { backoffMs, type Ceilings } from "../transport/backoff.ts";
 import { ApiError, FrameError, isGone, retryAfterMs } from "../transport/index.ts";
-import { type BackoffOptions, backoffMs } from "./backoff.ts";
 import { ErrorFrame, StalledError, WatchProtocolError } from "./watch-errors.ts";
 
 /**
@@ -50,6 +50,11 @@ export interface History {
   pagesOnly: boolean;
   /** This server was seen to send bookmarks, so its silence means something. */
   hasBookmarks: boolean;
+}
+
+export interface BackoffOptions extends Ceilings {
+  /** Shortest time between two openings of the same watch, in milliseconds, default 1 000. */
+  minIntervalMs?: number;
 }
 
 export interface Timing extends BackoffOptions {

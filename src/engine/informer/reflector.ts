@@ -2,9 +2,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { KubeObject, Status } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
 import type { Cluster } from "../transport/index.ts";
-import type { BackoffOptions } from "./backoff.ts";
 import { requestPage, type Selectors } from "./page-request.ts";
-import { beginList, decide, NO_HISTORY, type Outcome, type ReflectorState } from "./reflector-policy.ts";
+import {
+  type BackoffOptions,
+  beginList,
+  decide,
+  NO_HISTORY,
+  type Outcome,
+  type ReflectorState,
+} from "./reflector-policy.ts";
 import { NO_COUNTS, type ReflectorCounts, type ReflectorStatus } from "./reflector-status.ts";
 import { compareVersions } from "./store.ts";
 import type { Trim } from "./trim.ts";

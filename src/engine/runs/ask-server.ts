@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Backoff } from "../informer/backoff.ts";
 import { type Trim, trimJob, trimPod } from "../informer/trim.ts";
 import { jobPath } from "../job-path.ts";
 import type { Job, Pod } from "../kubernetes.ts";
+import { backoffMs } from "../transport/backoff.ts";
 import { type Cluster, isForbidden, isNotFound, LinkedAbort } from "../transport/index.ts";
 import type { Ask } from "./deletion.ts";
 import type { RunRecord } from "./run-record.ts";
@@ -90,14 +90,13 @@ export async function findJob(
   isOpen: () => boolean,
   signal: AbortSignal,
 ): Promise<Sighting | null> {
-  const backoff = new Backoff();
-  while (isOpen()) {
+  for (let attempt = 0; isOpen(); attempt += 1) {
     try {
       const job = await get(cluster, jobPath(namespace, jobName), trimJob, signal);
       return isOpen() ? (job === null ? { job, refusal: null } : { job }) : null;
     } catch (error) {
       if (isForbidden(error)) return isOpen() ? { job: null, refusal: error as Error } : null;
-      await delay(backoff.next(), undefined, { signal, ref: false }).catch(() => undefined);
+      await delay(backoffMs(attempt, {}, Math.random()), undefined, { signal, ref: false }).catch(() => undefined);
     }
   }
   return null;

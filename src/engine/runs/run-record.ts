@@ -1,7 +1,7 @@
 import type { Bus } from "../bus.ts";
-import { Backoff } from "../informer/backoff.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { containerView, type LogGap, type LogRestart, type LogServerState, type LogSource } from "../logs/index.ts";
+import { backoffMs } from "../transport/backoff.ts";
 import { classify } from "./classify.ts";
 import { type Ask, deletionOf } from "./deletion.ts";
 import { describe } from "./describe.ts";
@@ -49,8 +49,8 @@ export class RunRecord implements LoggedRun {
   readonly #host: RecordHost;
   readonly #closing = new AbortController();
   readonly #watched = new Map<string, Watched>();
-  /** Between questions about pods of whose deletion no watch will tell. */
-  readonly #backoff = new Backoff();
+  /** Questions so far: pods of whose deletion no watch will tell are asked for again and again. */
+  #asked = 0;
   #state: RunState = INITIAL_STATE;
   /** Frames that came while the create request was under way; whose they are is known with its answer. */
   #pending: RunFrame[] | null;
@@ -266,7 +266,8 @@ export class RunRecord implements LoggedRun {
     const toldPods = await this.#host.ask(this, what);
     this.#isAsking = false;
     const at = performance.now();
-    this.frame({ resource: "server", answer: { toldPods, askAgainAt: at + this.#backoff.next() }, at });
+    const askAgainAt = at + backoffMs(this.#asked++, {}, Math.random());
+    this.frame({ resource: "server", answer: { toldPods, askAgainAt }, at });
   }
 
   /** Nothing more happens to a run whose Job and pods are deleted, but for a bounded wait that is under way. */

@@ -7,7 +7,7 @@ import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
 import { ExchangeError, type Incoming, type Outgoing, readAll, UnseenError } from "./exchange.ts";
 import type { KubeConfig } from "./kube-config.ts";
 import { checkKubeConfig, checkProxyUrl } from "./kube-config-check.ts";
-import { abortable, LinkedAbort } from "./linked-abort.ts";
+import { abortable, bounded, LinkedAbort } from "./linked-abort.ts";
 import { proxyFromEnvironment } from "./proxy-from-env.ts";
 import { published } from "./request-channel.ts";
 import { RequestCounter } from "./request-counter.ts";
@@ -260,16 +260,14 @@ export class Cluster {
   /** What the server says about a long request that it refuses; the status alone where its words do not come in time. */
   async #refusal(name: RequestName, { status, headers, body }: Incoming, signal: AbortSignal): Promise<ApiError> {
     const late = () => new Error(`no whole body within ${ERROR_BODY_TIMEOUT_MS} ms`);
-    const abort = new LinkedAbort([signal], { ms: ERROR_BODY_TIMEOUT_MS, reason: late });
     try {
-      const text = await abortable(readAll(body, ERROR_BODY_LIMIT), abort.signal);
+      const text = await bounded({ signal, ms: ERROR_BODY_TIMEOUT_MS, late }, () => readAll(body, ERROR_BODY_LIMIT));
       return errorFromResponse(name, status, headers, text.toString("utf8"));
     } catch {
       if (signal.aborted) throw signal.reason;
       return errorFromResponse(name, status, headers, "");
     } finally {
       body.destroy();
-      abort.release();
     }
   }
 

@@ -3,7 +3,7 @@ import net, { type Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { ConnectionError } from "./connection-failure.ts";
 import type { TlsMaterial } from "./credential.ts";
-import { abortable, LinkedAbort } from "./linked-abort.ts";
+import { abortable, bounded } from "./linked-abort.ts";
 
 /** Where a connection leads. */
 export interface Target {
@@ -37,14 +37,14 @@ export function createConnector({ tls: material, proxyUrl, connectTimeoutMs }: C
   let session: Buffer | undefined;
   return async (target, signal) => {
     const raw = tunnel === null ? undefined : await tunnel(target, signal);
-    const reason = () =>
+    const late = () =>
       new ConnectionError("ConnectTimeout", `${authorityOf(target)} did not connect within ${connectTimeoutMs} ms`);
-    return within(connectTimeoutMs, reason, signal, async (bounded) => {
-      if (!target.isTls) return raw ?? connectTcp(target, bounded);
+    return bounded({ signal, ms: connectTimeoutMs, late }, async (limited) => {
+      if (!target.isTls) return raw ?? connectTcp(target, limited);
       const socket = await connectTls(
         target,
         { ...material, session, ALPNProtocols: ["h2", "http/1.1"] },
-        bounded,
+        limited,
         raw,
       );
       socket.on("session", (latest: Buffer) => {
@@ -53,21 +53,6 @@ export function createConnector({ tls: material, proxyUrl, connectTimeoutMs }: C
       return socket;
     });
   };
-}
-
-/** Runs `work` with a signal that aborts with the given one, or after `ms`. */
-async function within<T>(
-  ms: number,
-  reason: () => Error,
-  signal: AbortSignal,
-  work: (bounded: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const bound = new LinkedAbort([signal], { ms, reason });
-  try {
-    return await work(bound.signal);
-  } finally {
-    bound.release();
-  }
 }
 
 /** The socket once it is connected; destroyed when the signal comes first. */
@@ -125,17 +110,17 @@ function createTunnel(proxy: URL, timeoutMs: number): Tunnel {
     host: proxy.hostname.replace(/^\[|\]$/g, ""),
     port: Number(proxy.port) || (isSocks ? 1080 : isTls ? 443 : 80),
   };
-  const timedOut = () => proxyError(proxy, `timed out: no answer within ${timeoutMs} ms`);
+  const late = () => proxyError(proxy, `timed out: no answer within ${timeoutMs} ms`);
   return (target, signal) =>
-    within(timeoutMs, timedOut, signal, async (bounded) => {
+    bounded({ signal, ms: timeoutMs, late }, async (limited) => {
       let socket: Socket | undefined;
       try {
-        socket = await (isTls ? connectTls(at, {}, bounded) : connectTcp(at, bounded));
+        socket = await (isTls ? connectTls(at, {}, limited) : connectTcp(at, limited));
         const handshake = isSocks ? askSocks(proxy, at, target, socket, timeoutMs) : askConnect(proxy, target, socket);
-        return await abortable(handshake, bounded);
+        return await abortable(handshake, limited);
       } catch (error) {
         socket?.destroy();
-        if (bounded.aborted) throw bounded.reason;
+        if (limited.aborted) throw limited.reason;
         throw proxyError(proxy, error instanceof Error ? error.message : String(error));
       }
     });

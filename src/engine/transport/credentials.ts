@@ -3,7 +3,7 @@ import { type Credential, isConsistent, isEqual, type LoginResult, readCredentia
 import { ExecPlugin } from "./exec-plugin.ts";
 import type { KubeConfig, KubeUser } from "./kube-config.ts";
 import { reloadKubeConfig } from "./kube-config-load.ts";
-import { abortable, LinkedAbort } from "./linked-abort.ts";
+import { bounded } from "./linked-abort.ts";
 import { OidcSession } from "./oidc.ts";
 import { excerptWithoutSecrets, withoutSecrets } from "./redact.ts";
 
@@ -118,15 +118,10 @@ export class Credentials {
   }
 }
 
-async function withTimeout(reading: Promise<Credential>, user: string): Promise<Credential> {
+function withTimeout(reading: Promise<Credential>, user: string): Promise<Credential> {
   const message = `the credentials of user ${user} were not had within ${READ_TIMEOUT_MS} ms`;
-  const reason = () => new ConnectionError("CredentialsError", message);
-  const bound = new LinkedAbort([], { ms: READ_TIMEOUT_MS, reason });
-  try {
-    return await abortable(reading, bound.signal);
-  } finally {
-    bound.release();
-  }
+  const late = () => new ConnectionError("CredentialsError", message);
+  return bounded({ ms: READ_TIMEOUT_MS, late }, () => reading);
 }
 
 /** A way to get a token or certificate that the kubeconfig itself does not hold. */

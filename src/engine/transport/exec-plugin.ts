@@ -4,7 +4,7 @@ import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 import type { KubeCluster } from "./kube-config.ts";
 import { codeOf } from "./kube-config-error.ts";
-import { abortable, LinkedAbort } from "./linked-abort.ts";
+import { bounded } from "./linked-abort.ts";
 
 /** What a plugin gave: a token, a client certificate, or both. */
 export interface PluginCredential {
@@ -72,9 +72,7 @@ export class ExecPlugin {
       const [code, killedBy] = (await once(child, "exit")) as [number | null, string | null];
       // What the plugin leaves running in the background may hold its pipes open.
       const late = () => new Error("the output has no end");
-      const bound = new LinkedAbort([signal], { ms: LAST_WORDS_MS, reason: late });
-      await abortable(closed, bound.signal).catch(() => undefined);
-      bound.release();
+      await bounded({ signal, ms: LAST_WORDS_MS, late }, () => closed).catch(() => undefined);
       signal.throwIfAborted();
       if (code === 0) return printed.text();
       const ended = `${command} ended with ${killedBy === null ? `exit code ${code}` : `signal ${killedBy}`}`;

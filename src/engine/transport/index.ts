@@ -23,7 +23,7 @@ export {
 export type { KubeCluster, KubeConfig, KubeContext, KubeUser, LoadedKubeConfig } from "./kube-config.ts";
 export { KubeConfigError } from "./kube-config-error.ts";
 export { type LoadOptions, loadKubeConfig, loadServiceAccount } from "./kube-config-load.ts";
-export { abortable, LinkedAbort } from "./linked-abort.ts";
+export { abortable, type Bound, bounded, LinkedAbort } from "./linked-abort.ts";
 export type { RequestMessage } from "./request-channel.ts";
 export { describeRequest, RequestCounter, type RequestCounts } from "./request-counter.ts";
 export type { RetryOptions } from "./retry.ts";

@@ -54,3 +54,25 @@ export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
 }
+
+export interface Bound {
+  /** Ends the wait with its reason. */
+  readonly signal?: AbortSignal | undefined;
+  readonly ms: number;
+  /** What the wait rejects with when the time is over. */
+  readonly late: () => Error;
+}
+
+/**
+ * The one way to bound a wait: settles with `work`, or rejects when the signal aborts or the time is over. `work` gets a signal that
+ * aborts then, and is no longer waited for if it does not heed it.
+ */
+export async function bounded<T>({ signal, ms, late }: Bound, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const abort = new LinkedAbort([signal], { ms, reason: late });
+  try {
+    abort.signal.throwIfAborted();
+    return await abortable(work(abort.signal), abort.signal);
+  } finally {
+    abort.release();
+  }
+}

@@ -1,46 +1,66 @@
 import { setTimeout as delay } from "node:timers/promises";
 import pRetry from "p-retry";
-import { ApiError } from "./api-error.ts";
+import { ApiError, retryAfterMs } from "./api-error.ts";
+import { backoffMs, type Ceilings } from "./backoff.ts";
 import { isAmbiguous, isNotFound, isQuotaConflict, isRetryable } from "./error-kinds.ts";
 import type { ApiRequest } from "./types.ts";
 
-export interface RetryOptions {
+export interface RetryOptions extends Ceilings {
   /** How often a request is sent at most. Default 5; 1 = never again. */
   maxAttempts?: number;
-  /** First ceiling of the delay in milliseconds; doubles with each attempt. Default 800. */
-  baseMs?: number;
-  /** Last ceiling in milliseconds. Default 30 000. */
-  maxMs?: number;
+}
+
+export interface Attempts extends RetryOptions {
+  /** Ends a wait between two attempts. */
+  readonly signal?: AbortSignal | undefined;
+  /** May what failed with this error be tried again? */
+  mayRetry(error: unknown): boolean;
 }
 
 /** A server that asks for a longer wait gets its error reported instead: a one-shot request has someone waiting for it. */
 const MAX_RETRY_AFTER_MS = 60_000;
 
 /**
- * Runs `attempt` until it succeeds, fails for good or was tried `maxAttempts` times. Before each retry it waits what the server
- * asked for (`Retry-After`) plus a random part of a ceiling that doubles (full jitter).
+ * Runs `attempt` until it succeeds, fails for good or was tried `maxAttempts` times. Before each further one it waits what the server
+ * asked for (`Retry-After`) plus `backoffMs`. A success counts though the signal has aborted meanwhile.
  */
-export function withRetries<T>(
-  request: ApiRequest,
-  { maxAttempts = 5, baseMs = 800, maxMs = 30_000 }: RetryOptions,
-  signal: AbortSignal,
-  attempt: () => Promise<T>,
+export function retried<T>(
+  attempt: (attemptNumber: number) => Promise<T>,
+  { maxAttempts = 5, signal, mayRetry, ...ceilings }: Attempts,
 ): Promise<T> {
   return pRetry(attempt, {
-    retries: (request.maxAttempts ?? maxAttempts) - 1,
+    retries: maxAttempts - 1,
     // p-retry's own delays know neither full jitter nor Retry-After: the wait is in `shouldRetry`.
     minTimeout: 0,
     maxTimeout: 0,
-    signal,
     shouldRetry: async ({ error, attemptNumber }) => {
-      if (!isSafeToRetry(request, error)) return false;
-      const { retryAfterMs = 0 } = error as ApiError;
-      if (retryAfterMs > MAX_RETRY_AFTER_MS) return false;
-      const ceiling = Math.min(maxMs, baseMs * 2 ** (attemptNumber - 1));
-      await delay(retryAfterMs + Math.random() * ceiling, undefined, { signal }).catch(() => undefined);
+      if (!mayRetry(error)) return false;
+      const askedMs = retryAfterMs(error) ?? 0;
+      if (askedMs > MAX_RETRY_AFTER_MS) return false;
+      const waitMs = askedMs + backoffMs(attemptNumber - 1, ceilings, Math.random());
+      await delay(waitMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+      signal?.throwIfAborted();
       return true;
     },
   });
+}
+
+/** Sends a one-shot request again as long as that is safe. @throws the signal's reason once it has aborted */
+export async function withRetries<T>(
+  request: ApiRequest,
+  options: RetryOptions,
+  signal: AbortSignal,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  const { maxAttempts = options.maxAttempts } = request;
+  const attempts = { ...options, ...(maxAttempts === undefined ? {} : { maxAttempts }), signal };
+  try {
+    signal.throwIfAborted();
+    return await retried(attempt, { ...attempts, mayRetry: (error) => isSafeToRetry(request, error) });
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  }
 }
 
 /** May the same request be sent again after this error, without the risk of doing something twice? */

@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import type { EmbeddedKubernetes, EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
+import type { ActiveFault, EmbeddedKubernetes, EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
 import {
   AttachFailedError,
   EngineStoppedError,
@@ -714,19 +714,21 @@ describe("an engine", () => {
     const run = await engine.launch(job("silent"));
     await run.podReady(MAIN);
     const silences: string[] = [];
+    let refused: ActiveFault | undefined;
     await new Promise<void>((resolve) => {
       engine.keepalive.watch(run, {
         everyMs: 40,
         onSilence: ({ liveness, unknownSince }) => {
           silences.push(liveness);
           if (liveness === "alive" && silences.length === 1) {
-            k8s.faults.errorRate({ status: 503, match: { verb: "watch" } });
+            refused = k8s.faults.errorRate({ status: 503, match: { verb: "watch" } });
             k8s.faults.cutWatches();
           }
           if (unknownSince !== null) resolve();
         },
       });
     });
+    await expect.poll(() => refused?.hits).toBeGreaterThan(0);
     expect(silences[0]).toBe("alive");
     expect(silences.at(-1)).toBe("unknown");
     expect(engine.stats().keepalives).toBe(1);
