@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { createServer } from "node:http";
+import { once } from "node:events";
+import { createServer, get, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { OperationName, Operations } from "./targets/target.ts";
 import { Turns } from "./turns.ts";
@@ -58,10 +59,14 @@ const TURNS = { "turn-shared": false, "turn-alone": true } as const;
 
 /** In a worker: resolves when the cluster is free for one more file, or for this one alone. Returns what ends the turn. */
 export async function takeTurn(relayUrl: string, alone: boolean): Promise<() => void> {
-  const response = await fetch(relayUrl + (alone ? "turn-alone" : "turn-shared"));
-  if (!response.ok) throw new Error(`the relay answered ${response.status} to a file that asked for its turn`);
-  // The response itself is kept: fetch cancels the body of one that was garbage-collected, and with it the turn.
-  return () => void response.body?.cancel();
+  // Not by fetch: it gives up an answer that has not begun after five minutes, and ends one that is garbage-collected.
+  const request = get(relayUrl + (alone ? "turn-alone" : "turn-shared"));
+  const [response] = (await once(request, "response")) as [IncomingMessage];
+  // The relay ends with the run, and with it what it had not answered to the end.
+  request.on("error", () => {});
+  if (response.statusCode !== 200)
+    throw new Error(`the relay answered ${response.statusCode} to a file that asked for its turn`);
+  return () => void response.destroy();
 }
 
 /** In a worker: does something to the cluster. @throws Error with the operation's own stack */

@@ -1,5 +1,6 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { Agent, getGlobalDispatcher, setGlobalDispatcher } from "undici";
 import { expect, onTestFinished, test } from "vitest";
 import { operate, startRelay, takeTurn } from "../../e2e/relay.ts";
 
@@ -31,5 +32,30 @@ test("a file's turn lasts until it ends it: garbage collection does not let the 
   endFirst();
   const endSecond = await second;
   expect(isSecondIn).toBe(true);
+  endSecond();
+});
+
+test("a file waits for its turn longer than fetch waits for an answer", async () => {
+  const before = getGlobalDispatcher();
+  const impatient = new Agent({ headersTimeout: 100, bodyTimeout: 100 });
+  setGlobalDispatcher(impatient);
+  onTestFinished(async () => {
+    setGlobalDispatcher(before);
+    await impatient.destroy();
+  });
+  const relay = await startRelay({ restartApiServer: () => new Promise(() => {}) });
+  onTestFinished(() => relay.close());
+  const endFirst = await takeTurn(relay.url, true);
+  let isSecondIn = false;
+  const second = takeTurn(relay.url, true).then((end) => {
+    isSecondIn = true;
+    return end;
+  });
+  await expect(operate(relay.url, "restartApiServer", {})).rejects.toMatchObject({
+    cause: { code: "UND_ERR_HEADERS_TIMEOUT" },
+  });
+  expect(isSecondIn).toBe(false);
+  endFirst();
+  const endSecond = await second;
   endSecond();
 });
