@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import type { BuildOptions, Plugin } from "esbuild";
 
 const root = new URL("..", import.meta.url).pathname;
@@ -35,10 +36,33 @@ export function metricsServerBuild(outdir: string): BuildOptions {
     external: [],
     // Its ES modules: of the CommonJS ones nothing that is not used could be left out.
     mainFields: ["module", "main"],
+    // The exporter asks for another patch version than ours and would bring it along.
+    alias: { "@opentelemetry/sdk-metrics": `${root}node_modules/@opentelemetry/sdk-metrics` },
+    plugins: [namedRequires],
     // Nearly all of it is other people's code that no one steps through.
     minify: true,
   };
 }
+
+const CONVENTIONS = "@opentelemetry/semantic-conventions";
+
+/** A CommonJS file gets of this package of constants the names that it uses: nothing can be left out of what is required whole. */
+const namedRequires: Plugin = {
+  name: "named-requires",
+  setup(build) {
+    build.onResolve({ filter: new RegExp(`^${CONVENTIONS}$`) }, ({ kind, importer, pluginData }) =>
+      kind === "require-call" && pluginData !== namedRequires
+        ? { path: importer, namespace: namedRequires.name, sideEffects: false }
+        : undefined,
+    );
+    build.onLoad({ filter: /.*/, namespace: namedRequires.name }, ({ path }) => {
+      const names = readFileSync(path, "utf8").matchAll(/semantic_conventions_1\.(\w+)/g);
+      const used = [...new Set([...names].map(([, name]) => name))];
+      if (used.length === 0) throw new Error(`${path} uses no name of ${CONVENTIONS} that could be found`);
+      return { contents: `export { ${used.join(", ")} } from "${CONVENTIONS}";`, resolveDir: dirname(path) };
+    });
+  },
+};
 
 function moduleBuild(outdir: string): BuildOptions {
   return {
