@@ -7,7 +7,7 @@ import {
   type Http2ServerResponse,
 } from "node:http2";
 import type { AddressInfo } from "node:net";
-import { generate } from "selfsigned";
+import { CertificateAuthority } from "../../src/embedded/api/certificates.ts";
 import { serve } from "./child.ts";
 import { ObjectFactory } from "./pods.ts";
 import { logRoute, startLines, stopLines } from "./replay-logs.ts";
@@ -62,16 +62,11 @@ async function start({ pods, jobs, phases }: ReplayOptions): Promise<ReplayAddre
   const madeJobs = fill("jobs", jobs, ["Running"]);
   collections.pods = made;
   collections.jobs = madeJobs;
-  const notAfterDate = new Date(Date.now() + 86_400_000);
-  const pem = await generate([{ name: "commonName", value: "127.0.0.1" }], {
-    keyType: "ec",
-    algorithm: "sha256",
-    notAfterDate,
-    extensions: [{ name: "subjectAltName", altNames: [{ type: 7, ip: "127.0.0.1" }] }],
-  });
+  const authority = new CertificateAuthority();
+  const { cert, key } = authority.server({ dns: [], ips: ["127.0.0.1"] });
   server = createSecureServer({
-    cert: pem.cert,
-    key: pem.private,
+    cert,
+    key,
     allowHTTP1: true,
     // Of the real server: 250 streams a connection; windows as large as Go's default for the server side do not matter here.
     settings: { maxConcurrentStreams: 250 },
@@ -87,7 +82,7 @@ async function start({ pods, jobs, phases }: ReplayOptions): Promise<ReplayAddre
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
   const sum = ({ objects }: Collection) => objects.reduce((bytes, each) => bytes + each.length, 0);
-  return { url: `https://127.0.0.1:${port}`, ca: pem.cert, bytes: { pods: sum(made), jobs: sum(madeJobs) } };
+  return { url: `https://127.0.0.1:${port}`, ca: authority.cert, bytes: { pods: sum(made), jobs: sum(madeJobs) } };
 }
 
 async function route(request: Http2ServerRequest, response: Http2ServerResponse): Promise<void> {

@@ -47,6 +47,7 @@ class Mutator {
       fsModuleCache: false,
       bail: 1,
       testTimeout: 20_000,
+      expect: { poll: { interval: 10, timeout: 10_000 } },
     };
     return new Mutator(await createVitest(options, { plugins: [plugin] }), loaded);
   }

@@ -2,10 +2,10 @@ import { once } from "node:events";
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { KubeConfig } from "@kubernetes/client-node";
-import selfsigned from "selfsigned";
 import { afterAll, expect } from "vitest";
 import type { ContainerView, LogSource } from "../../../src/engine/logs/index.ts";
 import { Cluster } from "../../../src/engine/transport/index.ts";
+import { serverCertificate } from "../transport/api-server.ts";
 
 /** A log server, and a cluster that reads from it, for all tests of a file. */
 export async function startLogServer() {
@@ -40,10 +40,7 @@ export class LogServer {
   }
 
   static async start(options: { maxConcurrentStreams?: number } = {}): Promise<LogServer> {
-    const { cert, private: key } = await selfsigned.generate([{ name: "commonName", value: "localhost" }], {
-      keyType: "ec",
-      extensions: [{ name: "subjectAltName", altNames: [{ type: 7, ip: "127.0.0.1" }] }],
-    });
+    const { cert, key } = serverCertificate();
     const settings = { maxConcurrentStreams: options.maxConcurrentStreams ?? 250 };
     const server = http2.createSecureServer({ key, cert, allowHTTP1: true, settings });
     const self = new LogServer(server, cert);

@@ -8,44 +8,37 @@ import http2, {
 import https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { KubeConfig } from "@kubernetes/client-node";
-import { generate } from "selfsigned";
+import { CertificateAuthority } from "../../../src/embedded/api/certificates.ts";
 
 export interface Pem {
+  /** With its authority's behind it: whoever trusts this trusts the first. */
   cert: string;
   key: string;
 }
 
-let serverPem: Promise<Pem> | undefined;
+let serverPem: Pem | undefined;
 
-/** One certificate for all servers of a test file: making one costs 100 ms. */
-export function serverCertificate(): Promise<Pem> {
-  serverPem ??= certificate("localhost", [
-    { type: 2, value: "localhost" },
-    { type: 7, ip: "127.0.0.1" },
-    // Nobody resolves these: they are for SNI, and for proxies that know where to go.
-    { type: 2, value: "api.prod.example" },
-    { type: 2, value: "kube-teleport-proxy-alpn.example" },
-  ]);
+/** One certificate for all servers of a test file. */
+export function serverCertificate(): Pem {
+  serverPem ??= issued((authority) =>
+    authority.server({
+      // Nobody resolves those but the first: they are for SNI, and for proxies that know where to go.
+      dns: ["localhost", "api.prod.example", "kube-teleport-proxy-alpn.example"],
+      ips: ["127.0.0.1"],
+    }),
+  );
   return serverPem;
 }
 
-export async function certificate(
-  commonName: string,
-  altNames: ({ type: 2; value: string } | { type: 7; ip: string })[],
-  days = 7,
-): Promise<Pem> {
-  const notBeforeDate = new Date(Date.now() - 10 * 86_400_000);
-  const pem = await generate([{ name: "commonName", value: commonName }], {
-    keySize: 2048,
-    algorithm: "sha256",
-    notBeforeDate,
-    notAfterDate: new Date(Date.now() + days * 86_400_000),
-    extensions: [
-      { name: "basicConstraints", cA: true },
-      { name: "subjectAltName", altNames },
-    ],
-  });
-  return { cert: pem.cert, key: pem.private };
+/** Of a user, by an authority of its own. */
+export function clientCertificate(user: string): Pem {
+  return issued((authority) => authority.client(user, []));
+}
+
+function issued(issue: (authority: CertificateAuthority) => Pem): Pem {
+  const authority = new CertificateAuthority();
+  const { cert, key } = issue(authority);
+  return { cert: cert + authority.cert, key };
 }
 
 export type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
@@ -74,7 +67,7 @@ export async function startApiServer(
     port?: number;
   } = {},
 ): Promise<ApiServer> {
-  const { cert, key } = await serverCertificate();
+  const { cert, key } = serverCertificate();
   const requests: string[] = [];
   const tls = {
     cert,

@@ -9,7 +9,14 @@ import path from "node:path";
 import type { TLSSocket } from "node:tls";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Cluster, loadKubeConfig } from "../../../src/engine/transport/index.ts";
-import { type ApiServer, base64, certificate, sendJson, serverCertificate, startApiServer } from "./api-server.ts";
+import {
+  type ApiServer,
+  base64,
+  clientCertificate,
+  sendJson,
+  serverCertificate,
+  startApiServer,
+} from "./api-server.ts";
 import { type Row, type Seen, TABLE } from "./conformance-table.ts";
 
 const KUBECTL = (() => {
@@ -31,9 +38,9 @@ const values: Record<string, string> = {};
 
 beforeAll(async () => {
   root = await fs.mkdtemp(path.join(os.tmpdir(), "conformance-"));
-  const client = await certificate("agent", [{ type: 2, value: "agent" }]);
-  const other = await certificate("other", [{ type: 2, value: "other" }]);
-  const { cert } = await serverCertificate();
+  const client = clientCertificate("agent");
+  const other = clientCertificate("other");
+  const { cert } = serverCertificate();
   server = await startApiServer(
     (request, response) => {
       if (request.url.includes("/version")) return sendJson(response, 200, { gitVersion: "v1.32.0" });

@@ -259,7 +259,7 @@ describe("the process", () => {
   const face = new URL("../../../src/engine/transport/index.ts", import.meta.url).href;
 
   async function script(api: ApiServer, body: string, options = ""): Promise<string> {
-    const { cert } = await serverCertificate();
+    const { cert } = serverCertificate();
     const config = JSON.stringify(
       kubeConfigObject({ server: `https://127.0.0.1:${api.port}`, "certificate-authority-data": base64(cert) }, {}),
     );

@@ -10,7 +10,7 @@ import { ApiError, Cluster, type KubeConfig, loadKubeConfig } from "../../../src
 import {
   type ApiServer,
   base64,
-  certificate,
+  clientCertificate,
   kubeConfigObject,
   sendJson,
   serverCertificate,
@@ -145,7 +145,7 @@ async function kubeconfigText(
   user: Record<string, unknown>,
   cluster: Record<string, unknown> = {},
 ): Promise<string> {
-  const { cert } = await serverCertificate();
+  const { cert } = serverCertificate();
   return JSON.stringify(
     kubeConfigObject(
       { server: `https://127.0.0.1:${server.port}`, "certificate-authority-data": base64(cert), ...cluster },
@@ -200,7 +200,7 @@ describe("credentials", () => {
   });
 
   test.each(["data", "files"])("a client certificate from %s", async (kind) => {
-    const client = await certificate("agent-7", [{ type: 2, value: "agent-7" }]);
+    const client = clientCertificate("agent-7");
     const server = await start(({ client: name }) => name === "agent-7", client.cert);
     const user =
       kind === "data"
@@ -208,7 +208,7 @@ describe("credentials", () => {
         : { "client-certificate": "client.crt", "client-key": "client.key" };
     await file("client.crt", client.cert);
     await file("client.key", client.key);
-    const { cert } = await serverCertificate();
+    const { cert } = serverCertificate();
     await file("ca.crt", cert);
     const cluster = clusterOf(
       await load(
@@ -236,8 +236,8 @@ describe("credentials", () => {
   });
 
   test("a new client certificate from the exec plugin opens new connections; streams of the old one go on", async () => {
-    const first = await certificate("first", [{ type: 2, value: "first" }]);
-    const second = await certificate("second", [{ type: 2, value: "second" }]);
+    const first = clientCertificate("first");
+    const second = clientCertificate("second");
     let valid = "first";
     const server = await start(({ client }) => client === valid, `${first.cert}\n${second.cert}`);
     const plugin = await execUser({ clientCertificateData: first.cert, clientKeyData: first.key });
@@ -508,7 +508,7 @@ describe("an exec plugin", () => {
 
   test("gets the cluster where the kubeconfig says so, its CA from the file", async () => {
     const server = await start();
-    const { cert } = await serverCertificate();
+    const { cert } = serverCertificate();
     await file("ca.crt", cert);
     const told = path.join(directory, "told");
     const { exec } = await noting(
@@ -546,8 +546,8 @@ describe("files that rotate", () => {
   test("a client certificate: new connections within ten seconds; while its halves do not fit, the former pair", async () => {
     vi.useFakeTimers({ toFake: ["Date"] });
     cleanups.push(() => vi.useRealTimers());
-    const first = await certificate("first", [{ type: 2, value: "first" }]);
-    const second = await certificate("second", [{ type: 2, value: "second" }]);
+    const first = clientCertificate("first");
+    const second = clientCertificate("second");
     const server = await start(() => true, `${first.cert}\n${second.cert}`);
     await file("client.crt", first.cert);
     await file("client.key", first.key);
@@ -565,8 +565,8 @@ describe("files that rotate", () => {
     "a server with a new certificate: %s is read again at once",
     async (where) => {
       const server = await start();
-      const { cert } = await serverCertificate();
-      const old = await certificate("old CA", [{ type: 2, value: "x" }]);
+      const { cert } = serverCertificate();
+      const old = clientCertificate("old CA");
       await file("ca.crt", old.cert);
       const inFile = { "certificate-authority-data": undefined, "certificate-authority": "ca.crt" };
       const inConfig = { "certificate-authority-data": base64(old.cert) };
@@ -594,7 +594,7 @@ describe("OIDC", () => {
       return sendJson(response, 200, { id_token: jwt({ sub: "me", exp: seconds + 3_600 }), refresh_token: "r2" });
     });
     cleanups.push(() => provider.close());
-    const { cert } = await serverCertificate();
+    const { cert } = serverCertificate();
     const config = {
       "client-id": "a client",
       "client-secret": "s:3cret",
@@ -624,7 +624,7 @@ describe("OIDC", () => {
     ["an answer without id_token", 200, { access_token: "a" }, /holds no id_token: log in with the scope openid/],
     ["a login page", 503, "<html>login</html>", /refused the refresh token \(HTTP 503\)/],
   ])("%s is said in words, without the token", async (_, code, body, message) => {
-    const { cert } = await serverCertificate();
+    const { cert } = serverCertificate();
     const provider = await startApiServer((request, response) => {
       if (request.url.includes("well-known"))
         return sendJson(response, 200, { token_endpoint: `https://127.0.0.1:${provider.port}/token` });
@@ -684,7 +684,7 @@ test("a plugin that hangs is started once, however often it is waited for", asyn
 describe("TLS", () => {
   test("a server with another CA is a TlsError that names the field", async () => {
     const server = await start();
-    const { cert } = await certificate("other CA", [{ type: 2, value: "x" }]);
+    const { cert } = clientCertificate("other CA");
     const kubeConfig = server.kubeConfig({}, { "certificate-authority-data": base64(cert) });
     expect(await failure(clusterOf(kubeConfig).json({ path: PODS }))).toMatchObject({
       status: 0,

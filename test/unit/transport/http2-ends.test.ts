@@ -14,7 +14,7 @@ afterEach(async () => {
 
 /** A server of HTTP/2 frames: `answer` is written for each request. */
 async function startFrames(answer: (stream: number) => Buffer[]) {
-  const { cert, key } = await serverCertificate();
+  const { cert, key } = serverCertificate();
   const sockets = new Set<TLSSocket>();
   const server = tls.createServer({ cert, key, ALPNProtocols: ["h2"] }, (socket) => {
     sockets.add(socket);

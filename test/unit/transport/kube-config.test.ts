@@ -5,7 +5,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Cluster, KubeConfigError, loadKubeConfig } from "../../../src/engine/transport/index.ts";
-import { base64, certificate, kubeConfigObject, kubeConfigOf, serverCertificate } from "./api-server.ts";
+import { base64, clientCertificate, kubeConfigObject, kubeConfigOf, serverCertificate } from "./api-server.ts";
 
 let directory = "";
 beforeEach(async () => {
@@ -133,8 +133,8 @@ describe("loadKubeConfig", () => {
   });
 
   test("a key of another certificate", async () => {
-    const { cert } = await serverCertificate();
-    const { key } = await certificate("other", [{ type: 2, value: "other" }]);
+    const { cert } = serverCertificate();
+    const { key } = clientCertificate("other");
     const file = await write(
       kubeConfigObject({ server }, { "client-certificate-data": base64(cert), "client-key-data": base64(key) }),
     );

@@ -58,7 +58,7 @@ function join(client: net.Socket, host: string, port: number, onConnect: () => v
 /** An HTTP(S) proxy; `asked` holds what was asked of it, with the credentials. */
 async function startHttpProxy(tls = false, answer = 200, to?: number) {
   const asked: string[] = [];
-  const server = tls ? https.createServer(await serverCertificate()) : http.createServer();
+  const server = tls ? https.createServer(serverCertificate()) : http.createServer();
   server.on("connect", (request: http.IncomingMessage, socket: net.Socket) => {
     asked.push(`${request.url} ${request.headers["proxy-authorization"] ?? ""}`.trim());
     if (answer !== 200) {
