@@ -8,6 +8,7 @@ import {
 } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { CertificateAuthority } from "../../src/embedded/api/certificates.ts";
+import { frameProtobuf, PROTOBUF_WATCH_HEADERS, wantsProtobuf } from "../../src/embedded/api/protobuf.ts";
 import { serve } from "./child.ts";
 import { ObjectFactory } from "./pods.ts";
 import { logRoute, startLines, stopLines } from "./replay-logs.ts";
@@ -39,7 +40,13 @@ interface Collection {
   apiVersion: string;
   /** JSON of each object. */
   objects: Buffer[];
-  watchers: Set<Http2ServerResponse>;
+  watchers: Set<Watcher>;
+}
+
+interface Watcher {
+  response: Http2ServerResponse;
+  /** Protobuf, for who asks for it as a real server is asked. */
+  isProtobuf: boolean;
 }
 
 const collections: Record<string, Collection> = {};
@@ -62,6 +69,7 @@ async function start({ pods, jobs, phases }: ReplayOptions): Promise<ReplayAddre
   const madeJobs = fill("jobs", jobs, ["Running"]);
   collections.pods = made;
   collections.jobs = madeJobs;
+  protobufFrames(made, "ADDED");
   const authority = new CertificateAuthority();
   const { cert, key } = authority.server({ dns: [], ips: ["127.0.0.1"] });
   server = createSecureServer({
@@ -96,18 +104,23 @@ async function route(request: Http2ServerRequest, response: Http2ServerResponse)
     response.end('{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}');
     return;
   }
-  response.writeHead(200, { "content-type": "application/json" });
-  if (!/[?&]watch=(true|1)/.test(request.url)) return await sendList(collection, url, response);
+  const isWatch = /[?&]watch=(true|1)/.test(request.url);
+  const isProtobuf = isWatch && wantsProtobuf(request.headers.accept);
+  response.writeHead(200, isProtobuf ? PROTOBUF_WATCH_HEADERS : { "content-type": "application/json" });
+  if (!isWatch) return await sendList(collection, url, response);
   if (url.searchParams.get("sendInitialEvents") === "true") {
-    for (const object of collection.objects) await write(response, event("ADDED", object));
-    response.write(
-      `{"type":"BOOKMARK","object":{"kind":"${collection.kind}","apiVersion":"${collection.apiVersion}","metadata":{"resourceVersion":"${version}","annotations":{"k8s.io/initial-events-end":"true"}}}}\n`,
-    );
+    const metadata = { resourceVersion: String(version), annotations: { "k8s.io/initial-events-end": "true" } };
+    const added = isProtobuf ? protobufFrames(collection, "ADDED") : null;
+    if (added !== null) for (const frame of added) await write(response, frame);
+    else for (const object of collection.objects) await write(response, event("ADDED", object));
+    const end = Buffer.from(JSON.stringify({ kind: collection.kind, apiVersion: collection.apiVersion, metadata }));
+    response.write(isProtobuf ? frameProtobuf("BOOKMARK", collection, end) : event("BOOKMARK", end));
   }
   // HTTP/1.1 would hold the headers back until the first byte of the body.
   if (response instanceof ServerResponse) response.flushHeaders();
-  collection.watchers.add(response);
-  response.once("close", () => collection.watchers.delete(response));
+  const watcher = { response, isProtobuf };
+  collection.watchers.add(watcher);
+  response.once("close", () => collection.watchers.delete(watcher));
 }
 
 async function sendList(
@@ -160,30 +173,51 @@ function write(response: Http2ServerResponse, bytes: Buffer): Promise<void> | un
 
 /** Modifies the pods in turn, `count` times in all; one write an event, as the real server flushes. */
 async function modify({ count, chunked = false }: { count: number; chunked?: boolean }): Promise<{ bytes: number }> {
-  const { objects, watchers } = collections.pods as Collection;
+  const collection = collections.pods as Collection;
+  const [first] = collection.watchers;
+  const frames = first?.isProtobuf === true ? protobufFrames(collection, "MODIFIED") : null;
   let bytes = 0;
   let parts: Buffer[] = [];
   for (let index = 0; index < count; index += 1) {
-    const object = objects[index % objects.length] as Buffer;
-    const frame = event("MODIFIED", withVersion(object, ++version));
+    const at = index % collection.objects.length;
+    version += 1;
+    const object = withVersion(collection.objects[at] as Buffer, version, '"resourceVersion":"');
+    const frame =
+      frames === null ? event("MODIFIED", object) : withVersion(frames[at] as Buffer, version, VERSION_FIELD);
     bytes += frame.length;
     if (chunked) {
       parts.push(frame);
       if (parts.length < 20 && index < count - 1) continue;
     }
-    const out = chunked ? Buffer.concat(parts) : frame;
+    // A frame that is written again is overwritten, perhaps before it has left.
+    const out = chunked || frames !== null ? Buffer.concat(chunked ? parts : [frame]) : frame;
     parts = [];
-    for (const watcher of watchers) await write(watcher, out);
+    for (const { response } of collection.watchers) await write(response, out);
   }
   return { bytes };
 }
 
+/** The tag and length of `metadata.resourceVersion` of ten digits. */
+const VERSION_FIELD = Buffer.from([0x32, 10]);
+const madeFrames = new Map<string, Buffer[]>();
+
+/** Encoded once: the cost of the server is not what is measured. */
+function protobufFrames(collection: Collection, type: "ADDED" | "MODIFIED"): Buffer[] {
+  const key = `${type} ${collection.kind}`;
+  const known = madeFrames.get(key);
+  if (known !== undefined) return known;
+  // A copy, for which the encoder's own cache keeps nothing.
+  const made = collection.objects.map((object) => frameProtobuf(type, collection, Buffer.from(object)));
+  madeFrames.set(key, made);
+  return made;
+}
+
 const offsets = new WeakMap<Buffer, number>();
 
-function withVersion(object: Buffer, value: number): Buffer {
+function withVersion(object: Buffer, value: number, before: string | Buffer): Buffer {
   let at = offsets.get(object);
   if (at === undefined) {
-    at = object.indexOf('"resourceVersion":"') + '"resourceVersion":"'.length;
+    at = object.indexOf(before) + before.length;
     offsets.set(object, at);
   }
   object.write(String(value), at, "latin1");

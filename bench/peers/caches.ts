@@ -1,7 +1,7 @@
 import { CoreV1Api, makeInformer } from "@kubernetes/client-node";
 import { Pool } from "undici";
+import { PODS } from "../../src/engine/engine-caches.ts";
 import { Cluster, Informer, type Pod } from "../../src/engine/index.ts";
-import { trimPod } from "../../src/engine/informer/trim.ts";
 import { jobKeyOfPod, PODS_BY_JOB } from "../../src/engine/runs/registry.ts";
 import { type Endpoint, kubeConfigFor } from "./kube-config.ts";
 
@@ -35,7 +35,7 @@ async function ours(endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
   const cluster = new Cluster({ kubeConfig: kubeConfigFor(endpoint) });
   const informer = new Informer<Pod>({
     cluster,
-    resource: { plural: "pods", root: "/api/v1", trim: trimPod },
+    resource: PODS,
     indexers: { [PODS_BY_JOB]: jobKeyOfPod },
     namespaces: [endpoint.namespace],
     labelSelector: "app.kubernetes.io/managed-by=paperclip",

@@ -1,8 +1,9 @@
 import { Option } from "commander";
 import { printable } from "../adapter/host/printable.ts";
+import { PODS } from "../engine/engine-caches.ts";
 import { containerFacts } from "../engine/facts.ts";
 import { Informer } from "../engine/informer/informer.ts";
-import { trimPod } from "../engine/informer/trim.ts";
+
 import type { Pod } from "../engine/kubernetes.ts";
 import { followLogs } from "../engine/logs/index.ts";
 import { nextChange } from "../engine/logs/next-change.ts";
@@ -48,7 +49,7 @@ export const logsCommand = defineCommand<LogsArguments>({
     const { cluster, namespace } = await connect(options, io.signal);
     const pods = new Informer<Pod>({
       cluster,
-      resource: { plural: "pods", root: "/api/v1", trim: trimPod },
+      resource: PODS,
       namespaces: options.allNamespaces ? null : [namespace],
       labelSelector: options.selector,
     });

@@ -2,6 +2,7 @@ import type { Bus } from "./bus.ts";
 import type { EngineView, RunEngineOptions } from "./engine-types.ts";
 import { anyResource, type ResourceInformerOptions } from "./informer/any-resource.ts";
 import { Informer, type InformerOptions, type InformerStats, type Resource } from "./informer/informer.ts";
+import { JOB_KINDS, POD_KINDS } from "./informer/messages.ts";
 import { listAll } from "./informer/page-request.ts";
 import { keyOf } from "./informer/store.ts";
 import { trimJob, trimPod } from "./informer/trim.ts";
@@ -12,8 +13,8 @@ import { publishProblems } from "./server-state.ts";
 import type { EngineTopics } from "./topics.ts";
 import type { Cluster } from "./transport/index.ts";
 
-export const JOBS: Resource<Job> = { plural: "jobs", root: "/apis/batch/v1", trim: trimJob };
-export const PODS: Resource<Pod> = { plural: "pods", root: "/api/v1", trim: trimPod };
+export const JOBS: Resource<Job> = { plural: "jobs", root: "/apis/batch/v1", trim: trimJob, kinds: JOB_KINDS };
+export const PODS: Resource<Pod> = { plural: "pods", root: "/api/v1", trim: trimPod, kinds: POD_KINDS };
 
 interface CachesOptions extends Pick<RunEngineOptions, "progressTimeoutMs" | "backoff"> {
   cluster: Cluster;

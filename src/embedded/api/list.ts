@@ -120,10 +120,14 @@ export class Lister {
   }
 }
 
+export function typeOfList(resource: ResourceName): { kind: string; apiVersion: string } {
+  return { kind: `${typeOf(resource).kind}List`, apiVersion: apiVersionOf(resource) };
+}
+
 /** The pieces of the body of a list, with `"items":null` if `isNull`; each item is a slice of its object's one serialisation. */
 export function listBody({ resource, items, metadata }: Page, isNull = false): Buffer[] {
-  const { kind } = typeOf(resource);
-  const head = `{"kind":"${kind}List","apiVersion":"${apiVersionOf(resource)}","metadata":${JSON.stringify(metadata)},"items":`;
+  const { kind, apiVersion } = typeOfList(resource);
+  const head = `{"kind":"${kind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":`;
   if (isNull) return [Buffer.from(`${head}null}\n`)];
   const pieces: Buffer[] = [Buffer.from(`${head}[`)];
   items.forEach((item, i) => {

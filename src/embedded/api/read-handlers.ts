@@ -1,10 +1,14 @@
+import { objectJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
+import type { ResourceName } from "../objects/resources.ts";
 import { matches } from "../objects/selectors.ts";
 import { notFound } from "../objects/status-error.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
+import type { Exchange } from "./exchange.ts";
 import { type TableOptions, table } from "./kubectl/table.ts";
-import { listBody, tooLargeResourceVersion } from "./list.ts";
+import { listBody, tooLargeResourceVersion, typeOfList } from "./list.ts";
 import { listOptions } from "./list-options.ts";
+import { listProtobuf, PROTOBUF_HEADERS, wantsProtobuf } from "./protobuf.ts";
 import { JSON_HEADERS, sendJson, sendObject } from "./responses.ts";
 import { WatchStream } from "./watch-stream.ts";
 
@@ -28,7 +32,11 @@ export function listObjects(context: ApiContext, { request, exchange, resource }
   const page = context.lister.page(resource, listOptions(resource, request, context.settings.streamingList));
   const print = tableOptions(context, exchange.headers.accept, request.query);
   const isNull = page.items.length === 0 && context.faults.nullsItems(request);
-  if (print === undefined) exchange.respond(200, JSON_HEADERS, listBody(page, isNull));
+  if (print === undefined && isProtobuf(resource, exchange))
+    exchange.respond(200, PROTOBUF_HEADERS, [
+      listProtobuf(typeOfList(resource), page.metadata, page.items.map(objectJson)),
+    ]);
+  else if (print === undefined) exchange.respond(200, JSON_HEADERS, listBody(page, isNull));
   else sendJson(exchange, 200, table(resource, page.items, page.metadata, print));
 }
 
@@ -51,6 +59,7 @@ export function watchObjects(context: ApiContext, { request, exchange, resource 
     exchange,
     clock,
     listOptions: options,
+    protobuf: print === undefined && isProtobuf(resource, exchange),
     transform: print === undefined ? undefined : (json) => tableOf(context, resource, json, print),
     frameFault: context.faults.watchFrame(request),
     listEndFault: sendInitialEvents ? context.faults.listEnd(request) : undefined,
@@ -62,6 +71,11 @@ export function watchObjects(context: ApiContext, { request, exchange, resource 
   context.watches.add(stream);
   exchange.onClose(() => context.watches.delete(stream));
   stream.start(initial.sort(byVersion), () => watchCache.watch(resource, stream));
+}
+
+/** Others are answered in JSON, which every client of protobuf takes, too. */
+function isProtobuf(resource: ResourceName, { headers }: Exchange): boolean {
+  return (resource === "jobs" || resource === "pods") && wantsProtobuf(headers.accept);
 }
 
 function byVersion(a: StoredObject, b: StoredObject): number {

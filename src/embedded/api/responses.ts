@@ -2,6 +2,7 @@ import { objectJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import type { StatusError } from "../objects/status-error.ts";
 import type { Exchange, ResponseHeaders } from "./exchange.ts";
+import { PROTOBUF_HEADERS, statusProtobuf, wantsProtobuf } from "./protobuf.ts";
 
 const NEWLINE = Buffer.from("\n");
 
@@ -32,9 +33,12 @@ export function sendText(exchange: Exchange, status: number, text: string): void
 
 export function sendError(exchange: Exchange, error: StatusError, headers: ResponseHeaders = {}): void {
   const retryAfter = error.details?.retryAfterSeconds;
-  sendJson(exchange, error.code, error.body(), {
+  const all = {
     ...(retryAfter === undefined ? {} : { "retry-after": retryAfter }),
     ...(error.code === 403 ? { "x-content-type-options": "nosniff" } : {}),
     ...headers,
-  });
+  };
+  if (wantsProtobuf(exchange.headers.accept))
+    exchange.respond(error.code, { ...PROTOBUF_HEADERS, ...all }, [statusProtobuf(error.body())]);
+  else sendJson(exchange, error.code, error.body(), all);
 }

@@ -3,12 +3,15 @@ import type { ListEndFault, OpenWatch, WatchFrameFault } from "../faults/targets
 import { objectJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import type { RequestInfo } from "../objects/request-info.ts";
-import { apiVersionOf, type ResourceName, typeOf } from "../objects/resources.ts";
+import type { ResourceName } from "../objects/resources.ts";
 import type { ObjectSelector } from "../objects/selectors.ts";
 import { StatusError } from "../objects/status-error.ts";
 import type { WatchEventType, WatchListener } from "../store/watch-cache.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ListOptions } from "./list-options.ts";
+import { PROTOBUF_WATCH_HEADERS } from "./protobuf.ts";
+import { JSON_HEADERS } from "./responses.ts";
+import { bookmarkJson, eventIn, frameBytes, inflated } from "./watch-frames.ts";
 
 export interface WatchStreamOptions {
   resource: ResourceName;
@@ -16,6 +19,8 @@ export interface WatchStreamOptions {
   exchange: Exchange;
   clock: Clock;
   listOptions: ListOptions;
+  /** Frames of protobuf instead of JSON lines. */
+  protobuf: boolean;
   /** Turns an object's JSON into what this client asked for (a table). */
   transform: ((json: Buffer) => Buffer) | undefined;
   frameFault: WatchFrameFault | undefined;
@@ -29,13 +34,6 @@ export interface WatchStreamOptions {
   maxPending: number;
 }
 
-const TYPES: Readonly<Record<string, Buffer>> = Object.fromEntries(
-  ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"].map((type) => [
-    type,
-    Buffer.from(`{"type":"${type}","object":`),
-  ]),
-);
-const END = Buffer.from("}\n");
 /** About this much is handed to the socket at once; the rest waits until it has drained. */
 const BATCH_BYTES = 256 * 1024;
 const BOOKMARK_MS = 60_000;
@@ -60,7 +58,7 @@ export class WatchStream implements WatchListener, OpenWatch {
   /** That bookmark is held back; no other is sent before it. */
   #isListEndLate = false;
   /** Frames not yet written: the type and the object's JSON, alternating. */
-  #pending: Buffer[] = [];
+  #pending: (string | Buffer)[] = [];
   #sent = 0;
   #scheduled = false;
   #ended = false;
@@ -81,7 +79,7 @@ export class WatchStream implements WatchListener, OpenWatch {
   /** `initial`: objects to send as ADDED first. `subscribe`: joins the watch cache; what it throws becomes an ERROR frame. */
   start(initial: readonly StoredObject[], subscribe: () => () => void): void {
     const { exchange, clock, listOptions } = this.#options;
-    exchange.open(200, { "content-type": "application/json", "cache-control": "no-cache, private" });
+    exchange.open(200, this.#options.protobuf ? PROTOBUF_WATCH_HEADERS : JSON_HEADERS);
     exchange.onClose(() => this.#finish());
     exchange.onReady(() => this.#flush());
     this.#initial = initial;
@@ -149,7 +147,7 @@ export class WatchStream implements WatchListener, OpenWatch {
   }
 
   #push(type: string, json: Buffer): void {
-    this.#pending.push(TYPES[type] as Buffer, this.#transformed(type, json));
+    this.#pending.push(type, this.#transformed(type, json));
     this.#schedule();
   }
 
@@ -178,7 +176,7 @@ export class WatchStream implements WatchListener, OpenWatch {
       while (bytes < BATCH_BYTES) {
         const frame = this.#nextFrame();
         if (frame === undefined) break;
-        batch.push(frame[0], frame[1], END);
+        batch.push(...this.#bytesOf(...frame));
         bytes += frame[1].length;
       }
       exchange.write(Buffer.concat(batch));
@@ -195,11 +193,11 @@ export class WatchStream implements WatchListener, OpenWatch {
   }
 
   /** The initial objects come first, then the bookmark that ends them, then what happened since. */
-  #nextFrame(): [Buffer, Buffer] | undefined {
+  #nextFrame(): [type: string, json: Buffer] | undefined {
     const object = this.#initial[this.#initialIndex];
     if (object !== undefined) {
       this.#initialIndex++;
-      return [TYPES.ADDED as Buffer, this.#transformed("ADDED", objectJson(object))];
+      return ["ADDED", this.#transformed("ADDED", objectJson(object))];
     }
     if (this.#initial.length > 0) {
       this.#initial = [];
@@ -208,10 +206,10 @@ export class WatchStream implements WatchListener, OpenWatch {
     if (this.#initialEventsEnd !== undefined) {
       const json = bookmarkJson(this.resource, this.#initialEventsEnd, true);
       this.#initialEventsEnd = undefined;
-      return [TYPES.BOOKMARK as Buffer, json];
+      return ["BOOKMARK", json];
     }
     if (this.#sent === this.#pending.length) return undefined;
-    const frame: [Buffer, Buffer] = [this.#pending[this.#sent] as Buffer, this.#pending[this.#sent + 1] as Buffer];
+    const frame: [string, Buffer] = [this.#pending[this.#sent] as string, this.#pending[this.#sent + 1] as Buffer];
     this.#sent += 2;
     if (this.#sent === this.#pending.length) {
       this.#pending = [];
@@ -223,11 +221,19 @@ export class WatchStream implements WatchListener, OpenWatch {
     return frame;
   }
 
+  #bytesOf(type: string, json: Buffer): Buffer[] {
+    return frameBytes(this.resource, type, json, this.#options.protobuf);
+  }
+
   #applyFault(fault: WatchFrameFault): void {
     const { exchange } = this;
     if (fault.kind === "garbage") {
       this.#frameFault = undefined;
-      exchange.write(Buffer.from(`${fault.text ?? '{"type":"MODIFIED","object":{"kind":\u0000}'}\n`));
+      const { text = '{"type":"MODIFIED","object":{"kind":\u0000}' } = fault;
+      const event = this.#options.protobuf ? eventIn(text) : null;
+      exchange.write(
+        event === null ? Buffer.from(`${text}\n`) : Buffer.concat(this.#bytesOf(event.type, event.object)),
+      );
     } else if (fault.kind === "error") {
       this.#frameFault = undefined;
       this.fail(new StatusError(fault.code, fault.reason, fault.message));
@@ -236,7 +242,8 @@ export class WatchStream implements WatchListener, OpenWatch {
       const frame = this.#nextFrame();
       if (frame === undefined) return;
       this.#frameFault = undefined;
-      const bytes = Buffer.concat([frame[0], fault.kind === "huge" ? inflated(frame[1], fault.bytes) : frame[1], END]);
+      const json = fault.kind === "huge" ? inflated(frame[1], fault.bytes) : frame[1];
+      const bytes = Buffer.concat(this.#bytesOf(frame[0], json));
       if (fault.kind === "huge") {
         exchange.write(bytes);
         return;
@@ -294,40 +301,4 @@ export class WatchStream implements WatchListener, OpenWatch {
     this.#initial = [];
     this.#stopListening();
   }
-}
-
-/** Nearly empty objects: only their required fields stand in them. */
-const BOOKMARK_FIELDS: Readonly<Partial<Record<ResourceName, Record<string, unknown>>>> = {
-  jobs: { spec: { template: { metadata: {}, spec: { containers: null } } }, status: {} },
-  pods: { spec: { containers: null }, status: {} },
-  events: { involvedObject: {}, source: {}, firstTimestamp: null, lastTimestamp: null, eventTime: null },
-  leases: { spec: {} },
-  namespaces: { spec: {}, status: {} },
-  nodes: { spec: {}, status: {} },
-  persistentvolumeclaims: { spec: { resources: {} }, status: {} },
-  priorityclasses: { value: 0 },
-};
-
-function bookmarkJson(resource: ResourceName, resourceVersion: number, initialEventsEnd: boolean): Buffer {
-  return Buffer.from(
-    JSON.stringify({
-      kind: typeOf(resource).kind,
-      apiVersion: apiVersionOf(resource),
-      metadata: {
-        resourceVersion: String(resourceVersion),
-        ...(initialEventsEnd ? { annotations: { "k8s.io/initial-events-end": "true" } } : {}),
-      },
-      ...BOOKMARK_FIELDS[resource],
-    }),
-  );
-}
-
-function inflated(json: Buffer, bytes: number): Buffer {
-  const object = JSON.parse(json.toString()) as { metadata?: { annotations?: Record<string, string> } };
-  object.metadata ??= {};
-  object.metadata.annotations = {
-    ...object.metadata.annotations,
-    padding: "x".repeat(Math.max(0, bytes - json.length)),
-  };
-  return Buffer.from(JSON.stringify(object));
 }

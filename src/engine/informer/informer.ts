@@ -1,7 +1,7 @@
 import { Bus, type Topic } from "../bus.ts";
 import type { KubeObject } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
-import { type Cluster, isForbidden, isUnauthorized } from "../transport/index.ts";
+import { type Cluster, isForbidden, isUnauthorized, type Kinds } from "../transport/index.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { NO_COUNTS, type ReflectorCounts } from "./reflector-status.ts";
 import { type Indexers, keyOf, Store, type StoreChange } from "./store.ts";
@@ -13,6 +13,8 @@ export interface Resource<T> {
   /** `/api/v1`, `/apis/batch/v1` */
   root: string;
   trim: Trim<T>;
+  /** What `trim` reads, by kind: the resource is asked for as protobuf then. */
+  kinds?: Kinds;
 }
 
 export interface InformerOptions<T extends KubeObject>
@@ -219,6 +221,7 @@ export class Informer<T extends KubeObject> {
       path: `${resource.root}${scope}/${resource.plural}`,
       selectors: { labelSelector, fieldSelector },
       trim: resource.trim,
+      kinds: resource.kinds,
       handler: {
         init: () => {
           listed = new Set();

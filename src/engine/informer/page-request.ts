@@ -1,4 +1,4 @@
-import type { Cluster } from "../transport/index.ts";
+import { type Cluster, type Kinds, PROTOBUF, readObject } from "../transport/index.ts";
 import { WatchProtocolError } from "./watch-errors.ts";
 
 export interface Selectors {
@@ -11,6 +11,8 @@ interface PageRequest extends Selectors {
   pageSize: number;
   continueToken: string | null;
   signal: AbortSignal | undefined;
+  /** Asks for protobuf, too, and reads these kinds of it. Default: JSON alone. */
+  kinds?: Kinds | null;
   /** How often it is sent at most; default as the cluster does it. */
   maxAttempts?: number;
 }
@@ -27,11 +29,11 @@ interface ListBody {
   items?: unknown;
 }
 
-/** One page of a list. @throws ApiError, WatchProtocolError */
+/** One page of a list. @throws ApiError, FrameError, WatchProtocolError */
 export async function requestPage(
   cluster: Cluster,
   path: string,
-  { labelSelector, fieldSelector, pageSize, continueToken, signal, maxAttempts }: PageRequest,
+  { labelSelector, fieldSelector, pageSize, continueToken, kinds = null, signal, maxAttempts }: PageRequest,
 ): Promise<Page> {
   const list = await cluster.json<ListBody | null>({
     path,
@@ -41,6 +43,7 @@ export async function requestPage(
       limit: pageSize === 0 ? undefined : pageSize,
       continue: continueToken ?? undefined,
     },
+    ...(kinds === null ? {} : { preferred: { type: PROTOBUF, read: (body) => readList(body, kinds) } }),
     ...(signal === undefined ? {} : { signal }),
     ...(maxAttempts === undefined ? {} : { maxAttempts }),
   });
@@ -54,6 +57,12 @@ export async function requestPage(
   if (next === continueToken)
     throw new WatchProtocolError(`the answer to GET ${path} has the continue token that was asked for`);
   return { items, resourceVersion, next };
+}
+
+/** In JSON an empty list has its `items` all the same. */
+function readList(body: Buffer, kinds: Kinds): ListBody {
+  const { kind, metadata = {}, items = [] } = readObject(body, kinds) as ListBody & { kind?: unknown };
+  return String(kind).endsWith("List") ? { metadata, items } : {};
 }
 
 /** All items of a list, page by page. @throws ApiError, WatchProtocolError, the signal's reason */

@@ -1,6 +1,6 @@
 import { backoffMs, type Ceilings } from "../transport/backoff.ts";
 import { ApiError, FrameError, isGone, retryAfterMs } from "../transport/index.ts";
-import { ErrorFrame, StalledError, WatchProtocolError } from "./watch-errors.ts";
+import { ContentTypeError, ErrorFrame, StalledError, WatchProtocolError } from "./watch-errors.ts";
 
 /**
  * What the reflector does next: one request at a time, in one of three states.
@@ -48,6 +48,8 @@ export interface History {
   brokenLists: number;
   /** The server does not speak the streaming list. */
   pagesOnly: boolean;
+  /** The server, or what stands before it, refused protobuf, or sent some that cannot be read: JSON from then on. */
+  jsonOnly: boolean;
   /** This server was seen to send bookmarks, so its silence means something. */
   hasBookmarks: boolean;
 }
@@ -77,6 +79,7 @@ export const NO_HISTORY: History = {
   barren: 0,
   brokenLists: 0,
   pagesOnly: false,
+  jsonOnly: false,
   hasBookmarks: false,
 };
 
@@ -100,6 +103,7 @@ export function beginList(history: History, pageSize: number): ReflectorState {
 /** Pure. `state` is the one in which the request ended: a streaming list that was completed ended as Watching. */
 export function decide(state: ReflectorState, outcome: Outcome, before: History, timing: Timing): Decision {
   const history = remember(before, outcome);
+  if (!before.jsonOnly && isRefusedFormat(outcome.error)) return { state, waitMs: 0, history, isProblem: false };
   switch (state.name) {
     case "InitWatch":
       return afterStreamingList(outcome, history, timing);
@@ -110,11 +114,12 @@ export function decide(state: ReflectorState, outcome: Outcome, before: History,
   }
 }
 
-function remember(history: History, { opened, openMs, frames, hadBookmark }: Outcome): History {
+function remember(history: History, { opened, openMs, frames, hadBookmark, error }: Outcome): History {
   const { pagesOnly } = history;
+  const jsonOnly = history.jsonOnly || isNoProtobuf(error);
   const hasBookmarks = history.hasBookmarks || hadBookmark;
-  if (opened && openMs >= HEALTHY_MS) return { ...NO_HISTORY, pagesOnly, hasBookmarks };
-  return { ...history, barren: frames > 0 ? 0 : history.barren, hasBookmarks };
+  if (opened && openMs >= HEALTHY_MS) return { ...NO_HISTORY, pagesOnly, jsonOnly, hasBookmarks };
+  return { ...history, barren: frames > 0 ? 0 : history.barren, jsonOnly, hasBookmarks };
 }
 
 function afterStreamingList(outcome: Outcome, history: History, timing: Timing): Decision {
@@ -216,6 +221,15 @@ function spaced(decision: Decision, { tookMs }: Outcome, { minIntervalMs = 1_000
 /** Servers without streaming lists refuse `sendInitialEvents` with 422 (feature gate off) or 400. */
 function isRefusal(error: Error | null): boolean {
   return error instanceof ApiError && (error.status === 400 || error.status === 422);
+}
+
+function isRefusedFormat(error: Error | null): boolean {
+  return error instanceof ApiError && (error.status === 406 || error.status === 415);
+}
+
+function isNoProtobuf(error: Error | null): boolean {
+  if (error instanceof ApiError) return isRefusedFormat(error) || error.reason === "UnexpectedAnswer";
+  return error instanceof ContentTypeError || (error instanceof FrameError && error.kind === "invalid_protobuf");
 }
 
 /**

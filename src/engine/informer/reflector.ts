@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { KubeObject, Status } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
-import type { Cluster } from "../transport/index.ts";
+import type { Cluster, Kinds } from "../transport/index.ts";
 import { requestPage, type Selectors } from "./page-request.ts";
 import {
   type BackoffOptions,
@@ -36,6 +36,8 @@ export interface ReflectorOptions<T> {
   path: string;
   selectors: Selectors;
   trim: Trim<T>;
+  /** How `trim` reads this resource's protobuf. Without it, and where there is a `tap`, JSON is asked for. */
+  kinds?: Kinds | undefined;
   handler: ReflectorHandler<T>;
   /** A watch without a byte for this long is replaced. Servers send a bookmark about every 60 s. Default 90 000 ms. */
   progressTimeoutMs?: number | undefined;
@@ -96,6 +98,12 @@ export class Reflector<T extends KubeObject> {
     return this.#options.pageSize ?? 500;
   }
 
+  /** Null: JSON is asked for. */
+  get #kinds(): Kinds | null {
+    const { kinds, tap } = this.#options;
+    return kinds === undefined || tap !== undefined || this.#history.jsonOnly ? null : kinds;
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#abort;
     const { path, handler } = this.#options;
@@ -130,6 +138,7 @@ export class Reflector<T extends KubeObject> {
         ...selectors,
         pageSize,
         continueToken,
+        kinds: this.#kinds,
         signal: this.#abort.signal,
         // What is sent again, and when, is the policy's.
         maxAttempts: 1,
@@ -178,6 +187,7 @@ export class Reflector<T extends KubeObject> {
         signal: this.#abort.signal,
         silence: told.silence,
         maxFrameBytes,
+        kinds: this.#kinds,
         isWhole: tap !== undefined,
         onOpen: () => {
           this.#answered();

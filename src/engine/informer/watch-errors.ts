@@ -6,6 +6,9 @@ export class WatchProtocolError extends Error {
   readonly code = "watch_protocol";
 }
 
+/** The answer has another content type than was asked for. */
+export class ContentTypeError extends WatchProtocolError {}
+
 /** The server ended the watch with an ERROR frame; most often 410 Expired, inside an answer of status 200. */
 export class ErrorFrame extends WatchProtocolError {
   readonly status: Status;

@@ -1,6 +1,17 @@
-import { type ApiStream, type Cluster, JsonLinesDecoder, LinkedAbort, type Query } from "../transport/index.ts";
+import {
+  type ApiStream,
+  type Cluster,
+  isProtobuf,
+  JsonLinesDecoder,
+  type Kinds,
+  LinkedAbort,
+  PROTOBUF,
+  ProtobufFrames,
+  type Query,
+  readEvent,
+} from "../transport/index.ts";
 import { managedFieldsSpan } from "./managed-fields.ts";
-import { StalledError, WatchProtocolError } from "./watch-errors.ts";
+import { ContentTypeError, StalledError } from "./watch-errors.ts";
 
 interface WatchRequest {
   cluster: Cluster;
@@ -9,6 +20,8 @@ interface WatchRequest {
   signal: AbortSignal;
   silence: Silence;
   maxFrameBytes: number | undefined;
+  /** Asks for protobuf, too, and reads these kinds of it; null: for JSON alone. */
+  kinds: Kinds | null;
   /** Parse `managedFields`, too. */
   isWhole: boolean;
   onOpen: () => void;
@@ -19,16 +32,13 @@ interface WatchRequest {
 
 /** One watch, from its request to its clean end. @throws ApiError, FrameError, WatchProtocolError, StalledError, what `onFrame` throws */
 export async function watchOnce(request: WatchRequest): Promise<void> {
-  const { cluster, path, silence, maxFrameBytes, isWhole, onOpen, onFrame, onChunk } = request;
+  const { cluster, path, query, silence, kinds, onOpen, onFrame, onChunk } = request;
   const abort = new LinkedAbort([request.signal, silence.signal]);
   try {
-    const stream = await cluster.open({ path, query: request.query, signal: abort.signal });
-    checkContentType(stream, path);
+    const preferred = kinds === null ? undefined : { type: `${PROTOBUF};stream=watch` };
+    const stream = await cluster.open({ path, query, preferred, signal: abort.signal });
+    const decoder = decoderFor(stream, request);
     onOpen();
-    const decoder = new JsonLinesDecoder({
-      ...(maxFrameBytes === undefined ? {} : { maxFrameBytes }),
-      ...(isWhole ? {} : { skip: managedFieldsSpan }),
-    });
     for await (const chunk of stream.body) {
       onChunk((chunk as Uint8Array).byteLength);
       decoder.push(chunk as Uint8Array, onFrame);
@@ -67,12 +77,33 @@ export class Silence {
   }
 }
 
+interface Decoder {
+  push(chunk: Uint8Array, onFrame: (frame: unknown) => void): void;
+  end(onFrame: (frame: unknown) => void): void;
+}
+
+/** By what the server answers with. */
+function decoderFor(stream: ApiStream, { path, kinds, maxFrameBytes, isWhole }: WatchRequest): Decoder {
+  if (kinds !== null && isProtobuf(stream.headers["content-type"])) {
+    const frames = new ProtobufFrames({ maxFrameBytes });
+    return {
+      push: (chunk, onFrame) => frames.push(chunk, (frame) => onFrame(readEvent(frame, kinds))),
+      end: () => frames.end(),
+    };
+  }
+  checkContentType(stream, path);
+  return new JsonLinesDecoder({
+    ...(maxFrameBytes === undefined ? {} : { maxFrameBytes }),
+    ...(isWhole ? {} : { skip: managedFieldsSpan }),
+  });
+}
+
 /** A proxy's login or error page comes with status 200. An answer that names no type is read as what was asked for. */
 function checkContentType(stream: ApiStream, path: string): void {
   const type = String(stream.headers["content-type"] ?? "");
   if (type === "" || /^application\/json\s*(;|$)/i.test(type)) return;
   stream.body.destroy();
-  throw new WatchProtocolError(
+  throw new ContentTypeError(
     `the watch of ${path} was answered with content type ${JSON.stringify(type)} instead of application/json; is there a proxy before the API server?`,
   );
 }

@@ -8,6 +8,7 @@ import { ExchangeError, type Incoming, type Outgoing, readAll, UnseenError } fro
 import type { KubeConfig } from "./kube-config.ts";
 import { checkKubeConfig, checkProxyUrl } from "./kube-config-check.ts";
 import { abortable, bounded, LinkedAbort } from "./linked-abort.ts";
+import { isProtobuf, statusText } from "./protobuf.ts";
 import { proxyFromEnvironment } from "./proxy-from-env.ts";
 import { published } from "./request-channel.ts";
 import { RequestCounter } from "./request-counter.ts";
@@ -150,10 +151,11 @@ export class Cluster {
   async #jsonOnce<T>(request: ApiRequest, signal: AbortSignal): Promise<T> {
     const name = nameOf(request);
     const { status, headers, body } = await this.#whole(name, this.#outgoing(request), request.timeoutMs, signal);
-    const text = body.toString("utf8");
-    if (!isSuccess(status)) throw errorFromResponse(name, status, headers, text);
+    const type = headers["content-type"];
+    if (!isSuccess(status)) throw errorFromResponse(name, status, headers, statusText(type, body));
+    if (request.preferred?.read !== undefined && isProtobuf(type)) return request.preferred.read(body) as T;
     try {
-      return JSON.parse(text) as T;
+      return JSON.parse(body.toString("utf8")) as T;
     } catch {
       throw unreadableAnswer(name, status, headers, body.length);
     }
@@ -262,7 +264,7 @@ export class Cluster {
     const late = () => new Error(`no whole body within ${ERROR_BODY_TIMEOUT_MS} ms`);
     try {
       const text = await bounded({ signal, ms: ERROR_BODY_TIMEOUT_MS, late }, () => readAll(body, ERROR_BODY_LIMIT));
-      return errorFromResponse(name, status, headers, text.toString("utf8"));
+      return errorFromResponse(name, status, headers, statusText(headers["content-type"], text));
     } catch {
       if (signal.aborted) throw signal.reason;
       return errorFromResponse(name, status, headers, "");
@@ -271,14 +273,16 @@ export class Cluster {
     }
   }
 
-  #outgoing({ method = "GET", path, query, body, contentType = "application/json" }: ApiRequest): BareOutgoing {
+  #outgoing(request: ApiRequest): BareOutgoing {
+    const { method = "GET", path, query, body, contentType = "application/json", preferred } = request;
+    const accept = preferred === undefined ? "application/json" : `${preferred.type}, application/json`;
     const search = query === undefined ? "" : encodeQuery(query);
     const target = this.#basePath + path + search;
-    if (body === undefined) return { method, target, headers: { accept: "application/json" } };
+    if (body === undefined) return { method, target, headers: { accept } };
     return {
       method,
       target,
-      headers: { accept: "application/json", "content-type": contentType },
+      headers: { accept, "content-type": contentType },
       body: JSON.stringify(body),
     };
   }

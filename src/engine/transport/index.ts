@@ -24,8 +24,10 @@ export type { KubeCluster, KubeConfig, KubeContext, KubeUser, LoadedKubeConfig }
 export { KubeConfigError } from "./kube-config-error.ts";
 export { type LoadOptions, loadKubeConfig, loadServiceAccount } from "./kube-config-load.ts";
 export { abortable, type Bound, bounded, LinkedAbort } from "./linked-abort.ts";
+export { isProtobuf, type Kinds, messageTable, PROTOBUF, readEvent, readObject } from "./protobuf.ts";
+export { ProtobufFrames } from "./protobuf-frames.ts";
 export type { RequestMessage } from "./request-channel.ts";
 export { describeRequest, RequestCounter, type RequestCounts } from "./request-counter.ts";
 export type { RetryOptions } from "./retry.ts";
 export type { ApiConstructor } from "./typed-api.ts";
-export type { ApiRequest, ApiStream, Method, Query } from "./types.ts";
+export type { ApiRequest, ApiStream, Method, Preferred, Query } from "./types.ts";

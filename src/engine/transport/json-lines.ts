@@ -1,13 +1,13 @@
-export type FrameErrorKind = "too_large" | "invalid_json" | "truncated";
+export type FrameErrorKind = "too_large" | "invalid_json" | "invalid_protobuf" | "truncated";
 
-/** A stream of JSON lines that is none. */
+/** A frame of a stream, or a whole answer, that is not what its content type says. */
 export class FrameError extends Error {
   override readonly name = "FrameError";
   readonly code = "frame_invalid";
   readonly kind: FrameErrorKind;
   /** Size of the frame in bytes, as far as it was seen. */
   readonly bytes: number;
-  /** How it begins, at most 80 characters. */
+  /** How it begins, at most 80 characters; of protobuf in hexadecimal digits. */
   readonly excerpt: string;
   constructor(kind: FrameErrorKind, bytes: number, excerpt: string, detail: string) {
     super(`${detail}; it begins with ${JSON.stringify(excerpt)}`);

@@ -19,8 +19,18 @@ export interface ApiRequest {
   signal?: AbortSignal | undefined;
   /** One-shot requests only: from sending to the last byte of the answer, each attempt for itself. Default 30 000 ms. */
   timeoutMs?: number;
+  /** Asked for before JSON; the server may answer in either. */
+  preferred?: Preferred | undefined;
   /** One-shot requests only: how often it is sent at most. Default: the cluster's `retry.maxAttempts`. */
   maxAttempts?: number;
+}
+
+/** A format besides JSON. */
+export interface Preferred {
+  /** Media type, with parameters. */
+  type: string;
+  /** One-shot requests only: reads a whole answer that is protobuf. What it throws is thrown as it is. */
+  read?(body: Buffer): unknown;
 }
 
 export interface ApiStream {

@@ -1,9 +1,9 @@
 import { KubeConfig } from "@kubernetes/client-node";
 import { onTestFinished } from "vitest";
 import { EmbeddedKubernetes, type EmbeddedKubernetesOptions, type NewObject } from "../../../src/embedded/index.ts";
+import { PODS } from "../../../src/engine/engine-caches.ts";
 import { Informer, type InformerOptions } from "../../../src/engine/informer/informer.ts";
 import type { StoreChange } from "../../../src/engine/informer/store.ts";
-import { trimPod } from "../../../src/engine/informer/trim.ts";
 import type { Pod } from "../../../src/engine/kubernetes.ts";
 import type { JobManifest } from "../../../src/engine/runs/launch.ts";
 import { Cluster, type ClusterOptions } from "../../../src/engine/transport/index.ts";
@@ -37,7 +37,7 @@ export function startInformer(
   const cluster = new Cluster({ kubeConfig: kubeConfigOf(k8s, token), ...transport });
   const informer = new Informer<Pod>({
     cluster,
-    resource: { plural: "pods", root: "/api/v1", trim: trimPod },
+    resource: PODS,
     namespaces: [NAMESPACE],
     labelSelector: "example.com/agent=yes",
     backoff: { baseMs: 20, maxMs: 200, minIntervalMs: 20 },

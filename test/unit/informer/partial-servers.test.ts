@@ -2,8 +2,8 @@
 import type { Http2ServerResponse } from "node:http2";
 import { constants, createGzip } from "node:zlib";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { PODS } from "../../../src/engine/engine-caches.ts";
 import { Informer, type InformerOptions } from "../../../src/engine/informer/informer.ts";
-import { trimPod } from "../../../src/engine/informer/trim.ts";
 import type { Pod } from "../../../src/engine/kubernetes.ts";
 import { Cluster } from "../../../src/engine/transport/index.ts";
 import { status } from "../engine/harness.ts";
@@ -93,7 +93,7 @@ async function start(
   const cluster = new Cluster({ kubeConfig: server.kubeConfig() });
   const informer = new Informer<Pod>({
     cluster,
-    resource: { plural: "pods", root: "/api/v1", trim: trimPod },
+    resource: PODS,
     namespaces: ["ns"],
     labelSelector: "a=b",
     backoff: { baseMs: 20, maxMs: 100, minIntervalMs: 20 },

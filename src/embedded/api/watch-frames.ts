@@ -1,0 +1,63 @@
+import { apiVersionOf, type ResourceName, typeOf } from "../objects/resources.ts";
+import { frameProtobuf } from "./protobuf.ts";
+
+const TYPES: Readonly<Record<string, Buffer>> = Object.fromEntries(
+  ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"].map((type) => [
+    type,
+    Buffer.from(`{"type":"${type}","object":`),
+  ]),
+);
+const END = Buffer.from("}\n");
+
+/** One event as it goes over the wire. */
+export function frameBytes(resource: ResourceName, type: string, json: Buffer, isProtobuf: boolean): Buffer[] {
+  if (!isProtobuf) return [TYPES[type] as Buffer, json, END];
+  return [frameProtobuf(type, { kind: typeOf(resource).kind, apiVersion: apiVersionOf(resource) }, json)];
+}
+
+/** Nearly empty objects: only their required fields stand in them. */
+const BOOKMARK_FIELDS: Readonly<Partial<Record<ResourceName, Record<string, unknown>>>> = {
+  jobs: { spec: { template: { metadata: {}, spec: { containers: null } } }, status: {} },
+  pods: { spec: { containers: null }, status: {} },
+  events: { involvedObject: {}, source: {}, firstTimestamp: null, lastTimestamp: null, eventTime: null },
+  leases: { spec: {} },
+  namespaces: { spec: {}, status: {} },
+  nodes: { spec: {}, status: {} },
+  persistentvolumeclaims: { spec: { resources: {} }, status: {} },
+  priorityclasses: { value: 0 },
+};
+
+export function bookmarkJson(resource: ResourceName, resourceVersion: number, initialEventsEnd: boolean): Buffer {
+  return Buffer.from(
+    JSON.stringify({
+      kind: typeOf(resource).kind,
+      apiVersion: apiVersionOf(resource),
+      metadata: {
+        resourceVersion: String(resourceVersion),
+        ...(initialEventsEnd ? { annotations: { "k8s.io/initial-events-end": "true" } } : {}),
+      },
+      ...BOOKMARK_FIELDS[resource],
+    }),
+  );
+}
+
+/** A text that is an event is one in any format. */
+export function eventIn(text: string): { type: string; object: Buffer } | null {
+  try {
+    const { type, object } = JSON.parse(text) as { type: string; object: object };
+    return { type, object: Buffer.from(JSON.stringify(object)) };
+  } catch {
+    return null;
+  }
+}
+
+/** The object made larger, by an annotation. */
+export function inflated(json: Buffer, bytes: number): Buffer {
+  const object = JSON.parse(json.toString()) as { metadata?: { annotations?: Record<string, string> } };
+  object.metadata ??= {};
+  object.metadata.annotations = {
+    ...object.metadata.annotations,
+    padding: "x".repeat(Math.max(0, bytes - json.length)),
+  };
+  return Buffer.from(JSON.stringify(object));
+}
