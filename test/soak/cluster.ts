@@ -1,5 +1,6 @@
 /** The cluster's process: the embedded Kubernetes, its weather, and the witness of what truly happened. */
 import { join } from "node:path";
+import { LRUCache } from "lru-cache";
 import { EmbeddedKubernetes, type ScriptedProgram, type StoredObject } from "../../src/embedded/index.ts";
 import type { AgentTruth, ContainerEnd, Figures, FromCluster, Remains, ToCluster } from "./messages.ts";
 import { AGAIN, BESIDE_IMAGE, IMAGE, lineOf, MISSING_IMAGE, NAMESPACE, paceOf, scriptOfAgent } from "./script.ts";
@@ -47,9 +48,10 @@ interface Agent {
   /** Lines by pod. */
   readonly written: Map<string, number>;
 }
-const agents = new Map<string, Agent>();
-/** Pods whose container runs: its node, and by agent. */
-const livePods = new Map<string, { agentId: string; nodeName: string; container: string }>();
+/** What comes late of an agent that was forgotten goes in the end. */
+const agents = new LRUCache<string, Agent>({ max: 20_000 });
+/** Pods whose container runs, and by agent. */
+const livePods = new Map<string, { agentId: string; container: string }>();
 const live = new Map<string, Set<string>>();
 
 function agentOf(agentId: string): Agent {
@@ -71,8 +73,9 @@ function rotate(pod: string): void {
 
 const weather = new Weather(k8s, seed, {
   strikeNode: (nodeName) => {
-    for (const each of livePods.values()) {
-      if (each.nodeName === nodeName) agentOf(each.agentId).struck.push(`node ${nodeName} restarted`);
+    for (const { metadata, spec } of k8s.objects.list("pods", NAMESPACE)) {
+      if ((spec as { nodeName?: string }).nodeName !== nodeName) continue;
+      agentOf(metadata.labels?.["paperclip.io/agent-id"] ?? "").struck.push(`node ${nodeName} restarted`);
     }
   },
   rotateSome: (share) => {
@@ -83,7 +86,7 @@ const weather = new Weather(k8s, seed, {
 });
 
 const program: ScriptedProgram = async function* (container) {
-  const { namespace, name, labels, nodeName } = container.pod;
+  const { namespace, name, labels } = container.pod;
   const agentId = labels["paperclip.io/agent-id"] ?? "";
   const script = scriptOfAgent(seed, agentId, "embedded");
   if (script === null) throw new Error(`no script for agent ${agentId}`);
@@ -91,7 +94,7 @@ const program: ScriptedProgram = async function* (container) {
   known.written.set(name, 0);
   const pods = live.get(agentId) ?? new Set<string>();
   live.set(agentId, pods.add(name));
-  livePods.set(name, { agentId, nodeName, container: container.name });
+  livePods.set(name, { agentId, container: container.name });
   if (pods.size > 1) {
     const stories = [...pods].map((pod) => storyOf(namespace, pod)).join(", ");
     known.overlap = `at ${k8s.clock.date().toISOString()}: ${stories}`;

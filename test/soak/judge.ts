@@ -17,8 +17,8 @@ export function stepAfter({ result, aborted }: RunReport, script: Script): Step 
   if (typeof errorCode === "string") {
     // Another server has its Job, and hands its result out.
     if (errorCode === "k8s_run_lost") return { kind: "again", why: errorCode };
-    // Unless that is what its script says, its node went down before its container ran, or a server died while it deleted the Job.
-    const isUnstarted = UNSTARTED.has(errorCode) && script.ending !== "no_image" && executionRecovery !== undefined;
+    // Said not to have begun: its node went down before, a server died while it deleted the Job, or the server shuts down.
+    const isUnstarted = executionRecovery !== undefined && script.ending !== "no_image";
     const mayPass = isUnstarted || (errorFamily === "transient_upstream" && TRANSIENT.has(errorCode));
     // Without `executionRecovery` the host cannot know whether an agent has started: it looks at what is there (adoption).
     const isInDoubt = executionRecovery === undefined;
@@ -27,7 +27,6 @@ export function stepAfter({ result, aborted }: RunReport, script: Script): Step 
   return { kind: "settled", as: script.ending };
 }
 
-const UNSTARTED = new Set(["k8s_pod_schedule_failed", "k8s_job_deleted_externally"]);
 const TRANSIENT = new Set([
   "k8s_api_unreachable",
   "k8s_job_create_failed",
@@ -54,7 +53,8 @@ export function judge(
   };
   const exitCode = result.exitCode ?? null;
   const code = result.errorCode ?? null;
-  const isCancelled = aborted === "stop" && code === "cancelled";
+  // Whatever it returns, the host calls a run interrupted whose server shuts down.
+  const isCancelled = (aborted === "stop" && code === "cancelled") || aborted === "handed back";
   const isBlocked = script.policy === "block" && code === "k8s_concurrent_run_blocked";
 
   // Lines: each once, in order; a hole only where the log was rotated, and then announced.
@@ -96,10 +96,11 @@ export function judge(
 
   // What was written and has not come was taken along by the pod (or the rotation), and that has to be said.
   const end = ends.findLast(({ jobUid }) => jobUid === report.jobUid);
+  // All of it was rotated away before the first read: a log does not say where it began.
+  const isUnread =
+    (audit.next === 0 || audit.next === again) && (end?.written ?? Number.POSITIVE_INFINITY) <= rotatedTo;
   if (end !== undefined && result.executionRecovery === undefined) {
     const { written } = end;
-    // Nothing was read before all of it was rotated away.
-    const isUnread = audit.next === 0 && (written ?? 0) <= rotatedTo;
     const holds = written === null || audit.next >= written || gaps > 0 || exitCode === null || isUnread;
     expect(holds, `${audit.next} of ${written} lines that were written came, and it was not said`);
     // A container is killed between two lines: the last one may or may not have been counted.
@@ -113,7 +114,8 @@ export function judge(
   }
 
   // An earlier attempt whose answer was lost may have ended the Job, and a later one can read only what is left of it.
-  const isCutShort = (report.attempt > 1 && gaps > 0) || isUnreadable;
+  const isTailRotated = gaps > 0 && (end?.written ?? Number.POSITIVE_INFINITY) <= rotatedTo;
+  const isCutShort = (report.attempt > 1 && gaps > 0) || isUnreadable || isUnread || isTailRotated;
   const lines = audit.total ?? script.lines;
   const all = () => expect(audit.next === lines || isCutShort, `${audit.next} of ${lines} lines came`);
   const fails = (codes: readonly (string | null)[]) =>

@@ -52,8 +52,9 @@ export class ServerProcess {
     return this.#isPaused;
   }
 
-  get isDead(): boolean {
-    return this.#isDead;
+  /** It ends, or has ended. */
+  get isEnding(): boolean {
+    return this.#isExpected || this.#isDead;
   }
 
   kill(): void {

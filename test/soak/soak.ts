@@ -100,7 +100,7 @@ export class Soak {
     const telling = setInterval(() => void this.#progress().then(onProgress), minutes > 5 ? 60_000 : 5_000);
     this.storm.begin();
     // Once no run is started any more, those that are left are left in peace.
-    const calm = setTimeout(() => this.storm.end(), minutes * 60_000);
+    const calm = setTimeout(() => this.storm.calm(), minutes * 60_000);
     const timeout = setTimeout(
       () => void this.#explainOpen().then(() => this.#allSettled.resolve()),
       minutes * 60_000 + SETTLE_TIMEOUT_MS,
@@ -220,7 +220,7 @@ export class Soak {
 
   /** Any server that answers. */
   #choose(): ServerProcess {
-    const able = this.#servers.filter((server) => !server.isPaused && !server.isDead);
+    const able = this.#servers.filter((server) => !server.isPaused && !server.isEnding);
     const chosen = able[Math.floor(this.#random() * able.length)];
     if (chosen === undefined) throw new Error("no server is left");
     return chosen;

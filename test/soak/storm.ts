@@ -38,6 +38,7 @@ export class Storm {
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #paused = new Set<ServerProcess>();
   #isFirst = true;
+  #isCalm = false;
 
   constructor(fleet: Fleet, seed: number) {
     this.#fleet = fleet;
@@ -48,11 +49,16 @@ export class Storm {
     this.#next();
   }
 
-  /** No more blows. Who is paused goes on. */
+  /** No more blows; a pause that has begun has its time. */
+  calm(): void {
+    this.#isCalm = true;
+  }
+
+  /** The same, and who is paused goes on. */
   end(): void {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
-    for (const server of this.#paused) if (!server.isDead) server.resume();
+    for (const server of this.#paused) if (!server.isEnding) server.resume();
     this.#paused.clear();
   }
 
@@ -62,6 +68,7 @@ export class Storm {
   }
 
   #strike(): void {
+    if (this.#isCalm) return;
     const { servers } = this.#fleet;
     // A long pause is begun with: it takes the most time.
     const blow = this.#isFirst ? "paused for longer than its Lease" : this.#pick();
@@ -70,7 +77,7 @@ export class Storm {
     const server = chosen[Math.floor(this.#random() * chosen.length)] ?? steady;
     // One at a time: somebody must be there to take over.
     const isPausing = blow.startsWith("paused");
-    if (server === undefined || server.isPaused || (isPausing && this.#paused.size > 0)) {
+    if (server === undefined || server.isPaused || server.isEnding || (isPausing && this.#paused.size > 0)) {
       this.#next();
       return;
     }

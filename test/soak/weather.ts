@@ -20,7 +20,8 @@ export interface Containers {
 
 /**
  * Everything that goes wrong with the cluster, all at once, again and again. Which faults come in which order and how far
- * apart is the seed's; where they meet the runs depends on the machine's timing.
+ * apart is the seed's; where they meet the runs depends on the machine's timing. Between two losses of a watch there is time
+ * enough to catch up, now and then: what only a watch can tell is not judged before.
  */
 export class Weather {
   readonly #k8s: EmbeddedKubernetes;
@@ -60,7 +61,7 @@ export class Weather {
     this.#nodes();
     this.#rights();
     let expireVersions = false;
-    this.#every(26_000, "server restarts", () => {
+    this.#every(50_000, "server restarts", () => {
       expireVersions = !expireVersions;
       this.#await(this.#k8s.restart({ downMs: 1_000, expireVersions }));
       return 1;
@@ -71,15 +72,15 @@ export class Weather {
   #watches(): void {
     const { faults } = this.#k8s;
     const how = () => (this.#random() < 0.5 ? "end" : "reset");
-    this.#every(3_000, "watches cut", () => faults.cutWatches({ how: how() }));
-    this.#spell(24_000, 6_000, "watches stalled", () => faults.stallWatches());
+    this.#every(8_000, "watches cut", () => faults.cutWatches({ how: how() }));
+    this.#spell(40_000, 6_000, "watches stalled", () => faults.stallWatches());
     // Longer than most runs live: all that they came to is then told at once.
     this.#spell(70_000, 12_000, "watches kept closed", () =>
       faults.closeWatches(undefined, { how: this.#random() < 0.3 ? "unavailable" : how() }),
     );
     this.#spell(30_000, 15_000, "watches without bookmarks", () => faults.withholdBookmarks());
-    this.#spell(9_000, 3_000, "streaming lists without an end", () => faults.delayListEnd());
-    this.#every(7_000, "versions expired", () => {
+    this.#spell(20_000, 3_000, "streaming lists without an end", () => faults.delayListEnd());
+    this.#every(15_000, "versions expired", () => {
       faults.expireVersions();
       return 1;
     });
@@ -87,7 +88,7 @@ export class Weather {
 
   #requests(): void {
     const { faults } = this.#k8s;
-    this.#spell(9_000, 1_000, "requests answered 429", () =>
+    this.#spell(15_000, 1_000, "requests answered 429", () =>
       faults.errorRate({ rate: 0.7, status: 429, retryAfterSeconds: 1, match: { verb: ANY_VERB } }),
     );
     this.#spell(10_000, 500, "requests lost", () => faults.resetRequests({ rate: 0.5 }));
@@ -96,9 +97,9 @@ export class Weather {
     );
     this.#spell(8_000, 1_500, "quota conflicts", () => faults.quotaConflicts({ rate: 0.5 }));
     this.#spell(7_000, 4_000, "empty lists of null", () => faults.nullItems());
-    this.#every(5_000, "connections reset", () => faults.resetConnections(1 + Math.floor(this.#random() * 3)));
-    this.#every(8_000, "GOAWAY", () => faults.goAway());
-    this.#spell(11_000, 2_000, "answers of slow bytes", () =>
+    this.#every(12_000, "connections reset", () => faults.resetConnections(1 + Math.floor(this.#random() * 3)));
+    this.#every(15_000, "GOAWAY", () => faults.goAway());
+    this.#spell(20_000, 2_000, "answers of slow bytes", () =>
       faults.slowBytes({ bytes: 200, everyMs: 10, match: { verb: ["get", "watch"] } }),
     );
   }
@@ -174,7 +175,7 @@ export class Weather {
     this.#spell(30_000, 4_000, "rights to renew Leases revoked", () =>
       revoke(["coordination.k8s.io"], ["leases"], ["patch"]),
     );
-    this.#spell(35_000, 2_000, "rights to watches revoked", () => {
+    this.#spell(60_000, 2_000, "rights to watches revoked", () => {
       faults.cutWatches({ how: "reset" });
       return revoke(["", "batch"], ["pods", "jobs"], ["watch"]);
     });

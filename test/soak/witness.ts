@@ -1,9 +1,12 @@
+import { LRUCache } from "lru-cache";
 import type { Pod } from "../../src/engine/index.ts";
 import type { Frame } from "../e2e/support/recorder.ts";
 import type { Subject } from "./hooks.ts";
 import type { AgentTruth, ContainerEnd } from "./messages.ts";
 
 const CONTAINER = "claude";
+/** What comes late of an agent that was forgotten goes in the end. */
+const KEPT = 5_000;
 /** Kubelets write whole seconds, and nodes have clocks of their own. */
 const OVERLAP_MS = 3_000;
 
@@ -20,10 +23,10 @@ interface Seen {
 /** What is true of agents on any cluster, as its pods say it: the count of lines stands in the termination message. */
 export class Witness {
   /** By uid of the pod. */
-  readonly #pods = new Map<string, Seen>();
+  readonly #pods = new LRUCache<string, Seen>({ max: KEPT });
   /** Run ids with which Jobs were created; null where the Job was first seen with another run's. By uid of the Job. */
-  readonly #runIds = new Map<string, { readonly agentId: string; readonly runId: string | null }>();
-  readonly #struck = new Map<string, string[]>();
+  readonly #runIds = new LRUCache<string, { readonly agentId: string; readonly runId: string | null }>({ max: KEPT });
+  readonly #struck = new LRUCache<string, string[]>({ max: KEPT });
   readonly #rotated = new Set<string>();
   /** Containers whose end was never shown: their pod was deleted while the watch was down. */
   unseen = 0;

@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
+import { LRUCache } from "lru-cache";
 import { recordCommand } from "../../../src/cli/record.ts";
 
 export interface RecorderOptions {
@@ -33,13 +34,15 @@ export interface RecordedObject {
   readonly status?: unknown;
 }
 
+/** What comes late of something that was forgotten must not stay. */
+const KEYS_KEPT = 5_000;
 /** Of the watches: opened, lost. They belong to every trace. */
 const WATCH_FRAMES_KEPT = 2_000;
 
 /** Records every watch frame of Jobs and pods, as `k8s-run-informer record` does, for what goes wrong. */
 export class Recorder {
   readonly #options: RecorderOptions;
-  readonly #frames = new Map<string, { ms: number; line: string }[]>();
+  readonly #frames = new LRUCache<string, { ms: number; line: string }[]>({ max: KEYS_KEPT });
   readonly #watchFrames: { ms: number; line: string }[] = [];
   readonly #ended = new AbortController();
   readonly #done: Promise<unknown>;
