@@ -72,9 +72,9 @@ export class Storm {
     const { servers } = this.#fleet;
     // A long pause is begun with: it takes the most time.
     const blow = this.#isFirst ? "paused for longer than its Lease" : this.#pick();
-    const [steady, ...others] = servers;
+    const [, ...others] = servers;
     const chosen = blow === "clock set" ? servers : others;
-    const server = chosen[Math.floor(this.#random() * chosen.length)] ?? steady;
+    const server = chosen[Math.floor(this.#random() * chosen.length)];
     // One at a time: somebody must be there to take over.
     const isPausing = blow.startsWith("paused");
     if (server === undefined || server.isPaused || server.isEnding || (isPausing && this.#paused.size > 0)) {

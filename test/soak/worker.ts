@@ -55,6 +55,8 @@ function configOf(script: Script): Record<string, unknown> {
     ttlSecondsAfterFinished: form === "embedded" ? 180 : 100,
     keepaliveSec: 5,
     concurrencyPolicy: script.policy,
+    // An agent that goes on in another Job prints its lines anew: they could not be told from lines that came twice.
+    maxDisruptionRestarts: 0,
     promptTemplate: "run {{runId}}",
     ...(script.beside === "docker" ? { enableDocker: true, dockerImage: BESIDE_IMAGE } : {}),
     env: {
