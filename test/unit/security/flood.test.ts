@@ -94,7 +94,7 @@ describe("an agent that forges", () => {
 
   test("its own success, and an exit code that says otherwise: both reach the host", async () => {
     const { result } = await runOf([INIT, forged({ result: "all is well", session_id: "S-real" })], 1);
-    // Its result is its own word (docs/drop-in.md); nobody else's run is touched by it.
+    // Its result is its own word (test/drop-in/reference.md); nobody else's run is touched by it.
     expect(result).toMatchObject({ exitCode: 0, summary: "all is well", resultJson: { containerExitCode: 1 } });
   });
 
