@@ -54,6 +54,41 @@ const PANELS: Panel[] = [
     queries: { "{{resource}}": "sum by (resource) (k8s_run_informer_cache_objects)" },
   },
   {
+    title: "Results per minute, by error code",
+    unit: "short",
+    queries: { "{{code}}": "sum by (code) (rate(k8s_run_informer_results_total[5m])) * 60" },
+  },
+  {
+    title: "What runs cost per hour",
+    unit: "currencyUSD",
+    queries: { USD: "sum(increase(k8s_run_informer_cost_total[1h]))" },
+  },
+  {
+    title: "Decisions of the guard per minute",
+    unit: "short",
+    queries: {
+      "{{decision}} {{code}}": "sum by (decision, code) (rate(k8s_run_informer_guard_decisions_total[5m])) * 60",
+      adopted: "sum(rate(k8s_run_informer_adoptions_total[5m])) * 60",
+    },
+  },
+  {
+    title: "Launches that wait",
+    unit: "short",
+    queries: {
+      "{{instance}}": "k8s_run_informer_launches_waiting",
+      "{{instance}}: seconds of the oldest": "k8s_run_informer_launches_wait",
+    },
+  },
+  { title: "Log text", unit: "Bps", queries: { text: "sum(rate(k8s_run_informer_log_bytes_total[5m]))" } },
+  {
+    title: "Logs asked for again, and containers and pods started again, per minute",
+    unit: "short",
+    queries: {
+      "log after {{cause}}": "sum by (cause) (rate(k8s_run_informer_log_reconnects_total[5m])) * 60",
+      "{{of}}": "sum by (of) (rate(k8s_run_informer_run_restarts_total[5m])) * 60",
+    },
+  },
+  {
     title: "Log gaps per hour",
     unit: "short",
     queries: { "{{reason}}": "sum by (reason) (increase(k8s_run_informer_log_gaps_total[1h]))" },

@@ -9,5 +9,6 @@ export const BENCHES: Record<string, () => Promise<Bench>> = {
   memory: async () => (await import("./memory.ts")).memory,
   logs: async () => (await import("./logs.ts")).logs,
   runs: async () => (await import("./runs.ts")).runs,
+  metrics: async () => (await import("./metrics.ts")).metrics,
   fleet: async () => (await import("./fleet.ts")).fleet,
 };

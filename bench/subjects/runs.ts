@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type CpuSample, serve, stopwatch } from "../harness/child.ts";
 import { heapMethods } from "../harness/heap.ts";
+import { messageMethods } from "../harness/messages.ts";
 import { openRunner, type Runner, type RunnerOptions, type RunTimes } from "../peers/runners.ts";
 
 /** One contestant that runs Jobs, in a process of its own. */
@@ -86,6 +87,7 @@ class Starts {
 
 serve({
   ...heapMethods(),
+  ...messageMethods(),
   open: async (options: RunnerOptions) => {
     namespace = options.endpoint.namespace;
     runner = await openRunner(options);

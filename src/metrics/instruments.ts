@@ -1,13 +1,31 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { Meter } from "@opentelemetry/api";
 import type { ResultMessage, StartMessage } from "../adapter/diagnostics.ts";
-import type { LogMessage, RequestMessage, RunMessage, WatchEvent } from "../engine/index.ts";
+import type { LogGapReason, LogMessage, RequestMessage, RunEndKind, RunMessage, WatchEvent } from "../engine/index.ts";
 import { observeGauges } from "./gauges.ts";
 
 /** Seconds: requests take milliseconds, starts seconds, runs hours. */
 const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const START_SECONDS = [0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600];
 const RUN_SECONDS = [10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 21_600, 86_400];
+
+const ENDS: readonly RunEndKind[] = [
+  "succeeded",
+  "failed",
+  "deadline",
+  "job_deleted",
+  "pod_deleted",
+  "evicted",
+  "start_failed",
+];
+const GAPS: readonly LogGapReason[] = [
+  "rotated",
+  "pod_gone",
+  "restarted",
+  "clock_stepped",
+  "unreachable",
+  "limit_reached",
+];
 
 interface Times {
   followedAt: number;
@@ -69,6 +87,13 @@ export function instrument(meter: Meter): () => void {
   const restarts = meter.createCounter("k8s_run_informer.run.restarts", {
     description: "Containers that were started again, and pods that took the place of another.",
   });
+
+  // A counter that begins with its first event rises from nothing, which no `increase()` sees.
+  for (const kind of ENDS) ended.add(0, { kind });
+  for (const reason of GAPS) gaps.add(0, { reason });
+  for (const cause of ["clean", "broken", "refused"]) logReconnects.add(0, { cause });
+  for (const what of ["pod", "container"]) restarts.add(0, { of: what });
+  for (const counter of [logBytes, adoptions, cost]) counter.add(0);
 
   const times = new Map<string, Times>();
   const onRequest = (message: unknown) => {
