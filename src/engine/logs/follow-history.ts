@@ -12,14 +12,14 @@ export type ReadOutcome = {
   serverTime: number | null;
   /** The server began to answer with a log. */
   answered: boolean;
+  /** Bytes of a line without newline stand at its end. */
+  unfinished: boolean;
 } & (
   | {
       /** The stream ended by itself. */
       end: "clean";
       /** It showed the last line delivered before it (trivially true when there was none). */
       caughtUp: boolean;
-      /** Bytes of a line without newline stand at its end. */
-      unfinished: boolean;
       /** Where it ended: equal for two reads that ended at the same byte of the log. */
       place: string;
     }

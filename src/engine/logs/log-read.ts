@@ -77,6 +77,7 @@ export async function readLog(
     openMs: performance.now() - openedAt,
     answered,
     serverTime,
+    unfinished: read.isAmidLine,
   });
   let stream: ApiStream;
   try {
@@ -184,11 +185,15 @@ class LogRead {
     return !this.#isOther && this.#replay.isCaughtUpAt(this.#rest());
   }
 
+  get isAmidLine(): boolean {
+    return this.#reader.unfinished() !== null;
+  }
+
   /** How it ended, if the body came to its end. */
-  cleanEnd(): Pick<Extract<ReadOutcome, { end: "clean" }>, "end" | "caughtUp" | "unfinished" | "place"> {
+  cleanEnd(): Pick<Extract<ReadOutcome, { end: "clean" }>, "end" | "caughtUp" | "place"> {
     const rest = this.caughtUp ? this.#rest() : null;
     const place = `${this.#position.lines} ${rest ? `${rest.time} ${rest.bytes}` : ""}`;
-    return { end: "clean", caughtUp: this.caughtUp, unfinished: this.#reader.unfinished() !== null, place };
+    return { end: "clean", caughtUp: this.caughtUp, place };
   }
 
   /** False: the handler wants no more. A promise only where the handler has to be waited for. */

@@ -61,12 +61,15 @@ function rangeOf({ tailLines, since }: LogOptions, standing: Standing): Range {
   const start = since === undefined ? null : Math.floor(since.getTime() / 1000);
   if (tailLines === undefined) return { since: start, tailLines };
   // There was no tail to deliver: asking for it again would pass over what was printed meanwhile.
-  const { last } = standing.history;
-  const isEmpty = tailLines === 0 || (last !== null && last.end !== "refused" && last.openMs > EMPTY_TAIL_MS);
-  const { firstAnsweredAt } = standing;
+  const { firstAnsweredAt, history } = standing;
+  const isEmpty = tailLines === 0 || hasShownNoTail(history);
   return isEmpty && firstAnsweredAt !== null
     ? { since: firstAnsweredAt, tailLines: undefined }
     : { since: start, tailLines };
+}
+
+function hasShownNoTail({ last }: FollowHistory): boolean {
+  return last !== null && last.end !== "refused" && !last.unfinished && last.openMs > EMPTY_TAIL_MS;
 }
 
 /**

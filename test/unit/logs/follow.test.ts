@@ -654,8 +654,10 @@ describe("where to start, where to stop", () => {
           await f.done;
           return { atByte, texts: f.texts(), gaps: f.gaps };
         };
-        // A clean cut behind a newline cannot be told from the end.
-        const offsets = Array.from({ length: bytes }, (_, i) => i).filter((i) => how === "reset" || i % 39 !== 0);
+        // A clean cut behind a newline cannot be told from the end, and one before the first byte not from an empty tail.
+        const offsets = Array.from({ length: bytes }, (_, i) => i).filter(
+          (i) => i > 0 && (how === "reset" || i % 39 !== 0),
+        );
         for (const { atByte, texts, gaps } of await Promise.all(offsets.map(cutAt))) {
           expect({ atByte, texts, gaps }).toEqual({ atByte, texts: lineTexts(5, 15), gaps: [] });
         }
@@ -733,6 +735,27 @@ describe("where to start, where to stop", () => {
     c.lines(lineTexts(1, 10)).exit().tell(ended);
     await f.done;
     expect(f.texts()).toEqual(lineTexts(4, 7));
+  });
+
+  test("tailLines: a read that was cut amid its first line, long after its beginning, has found no empty tail", async () => {
+    const c = container().lines(lineTexts(10));
+    let isFirst = true;
+    const transport: LogTransport = {
+      async open(request) {
+        if (!isFirst) return await cluster.open(request);
+        isFirst = false;
+        const body = new Readable({ read: () => undefined });
+        body.push("2026-");
+        // Longer than the second after which a tail that shows nothing is taken for empty.
+        setTimeout(() => body.push(null), 1_100);
+        return { status: 200, headers: { date: new Date().toUTCString() }, body };
+      },
+    };
+    const f = follow(c, { tailLines: 3 }, transport);
+    await f.seen(1);
+    c.exit().tell(ended);
+    await f.done;
+    expect(f.texts()).toEqual(lineTexts(3, 7));
   });
 
   test("since: to the millisecond, though the server counts in seconds", async () => {

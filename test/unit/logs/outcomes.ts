@@ -25,6 +25,7 @@ export const broken = (of: Partial<Extract<ReadOutcome, { end: "broken" }>> = {}
   answered: true,
   serverTime: null,
   caughtUp: true,
+  unfinished: false,
   ...of,
 });
 export const refused = (status: number, message = "", retryAfterMs?: number): ReadOutcome => ({
@@ -34,6 +35,7 @@ export const refused = (status: number, message = "", retryAfterMs?: number): Re
   openMs: 0,
   answered: false,
   serverTime: null,
+  unfinished: false,
   status,
   message,
   retryAfterMs,
