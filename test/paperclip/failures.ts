@@ -1,7 +1,7 @@
 /** Each kind of failure that an operator may see: how a test makes it, what the host does then, and what ends it. */
 import { writeFile } from "node:fs/promises";
 import type { ContainerContext, ScriptedProgram } from "../../src/embedded/index.ts";
-import { type Agent, init, NAMESPACE, type PaperclipWorld, report, resulted } from "./world.ts";
+import { type Agent, init, NAMESPACE, type PaperclipWorld, report, resulted, said } from "./world.ts";
 
 export interface Failure {
   /** As the table in `docs/paperclip.md` has it. */
@@ -55,10 +55,11 @@ const exits = (code: number, ...lines: string[]): ScriptedProgram =>
 const refused = (text: string, status: number, over: Record<string, unknown> = {}) =>
   exits(1, resulted(text, { is_error: true, api_error_status: status, terminal_reason: "api_error", ...over }));
 
-/** Works until something from outside ends it. */
+/** Works until something from outside ends it. What it has said it has done: it is not begun again from its prompt. */
 const ended = (end: (container: ContainerContext) => void): ScriptedProgram =>
   async function* (container) {
     yield init;
+    yield said("Working on it");
     end(container);
     await container.sleep(600_000, { interruptible: true });
     return 143;
@@ -178,23 +179,21 @@ export function failures(world: PaperclipWorld): Failure[] {
     {
       what: "Claude is out of memory",
       name: "memory",
-      errorCode: "adapter_failed",
+      errorCode: "claude_truncated",
       program: ended(({ pod, name }) => k8s.oomKill(pod.namespace, pod.name, name)),
       host: RETRIES,
     },
     {
-      what: "the pod is evicted",
+      what: "the pod is evicted, and no volume keeps its session",
       name: "evicted",
       errorCode: "k8s_job_deleted_externally",
-      config: { maxDisruptionRestarts: 0 },
       program: ended(({ pod }) => k8s.evictPod(pod.namespace, pod.name, "The node was low on resource: memory.")),
       host: RETRIES,
     },
     {
-      what: "the pod is deleted (drain, preemption)",
+      what: "somebody deletes the pod",
       name: "drained",
       errorCode: "k8s_job_deleted_externally",
-      config: { maxDisruptionRestarts: 0 },
       program: ended(({ pod }) => k8s.objects.delete("pods", pod.namespace, pod.name)),
       host: RETRIES,
     },

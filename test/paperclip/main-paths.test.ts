@@ -1,6 +1,6 @@
 /** What an operator does first: install, test the environment, run, resume, cancel. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ADAPTER, type Agent, init, PaperclipWorld, report, resulted, SESSION } from "./world.ts";
+import { ADAPTER, type Agent, init, NAMESPACE, PaperclipWorld, report, resulted, SESSION, said } from "./world.ts";
 
 let world: PaperclipWorld;
 
@@ -95,4 +95,33 @@ test("a cancelled run ends its agent, and its issue is not held", async () => {
   const seen = await world.see(issue);
   expect(seen.executionBlocker ?? null).toBeNull();
   expect(seen.status).toBe("in_progress");
+});
+
+test("an agent whose pod is evicted goes on in its session, in the same run", async () => {
+  world.k8s.objects.create("persistentvolumeclaims", {
+    metadata: { name: "home", namespace: NAMESPACE },
+    spec: { accessModes: ["ReadWriteMany"], resources: { requests: { storage: "1Gi" } } },
+  });
+  const argv: string[] = [];
+  world.programs.set("Evict", async function* ({ env, pod, command, args, sleep }) {
+    argv.push([...command, ...args].join(" "));
+    yield init;
+    yield said("Working on it");
+    if (argv.length === 1) {
+      world.k8s.evictPod(pod.namespace, pod.name);
+      await sleep(600_000, { interruptible: true });
+    }
+    await report(env, { status: "done", comment: "Outlived a node." });
+    yield resulted("Outlived a node.");
+    return 0;
+  });
+  const agent = await world.agent("Eve", { workspaceVolumeClaim: "home", workspaceMountPath: "/paperclip" });
+  const issue = await world.issue("Evict me", agent);
+  await world.untilStatus(issue, "done");
+  const run = await world.untilEnded(agent, 1);
+  expect(run).toMatchObject({ status: "succeeded", errorCode: null });
+  expect(await world.runs(agent)).toHaveLength(1);
+  expect(argv).toHaveLength(2);
+  expect(argv[1]).toContain(`'--resume' '${SESSION}'`);
+  expect(await world.log(run)).toContain("was ended from outside");
 });
