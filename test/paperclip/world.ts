@@ -173,9 +173,10 @@ export class PaperclipWorld {
     const path = `/heartbeat-runs/${run.id}/log?limitBytes=900000`;
     const { status, json } = await this.server.answer<{ content: string }>("GET", path);
     if (status === 404) return "";
+    // What stands behind the last newline is being written.
     return json.content
       .split("\n")
-      .filter((line) => line !== "")
+      .slice(0, -1)
       .map((line) => (JSON.parse(line) as { chunk: string }).chunk)
       .join("");
   }

@@ -1,7 +1,9 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import type { BaseConfig } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
+import { tell } from "../host/callbacks.ts";
 import { localApiUrl, taskIdOf } from "../job/environment.ts";
+import { bounded } from "../wait.ts";
 import { type ExecuteOptions, execute } from "./execute.ts";
 
 /** Paperclip is asked on its own machine, or in its own cluster. */
@@ -26,7 +28,7 @@ export async function executeWithOwnKey<Config extends BaseConfig, Verdict exten
   // A Job that is kept has this run's labels: the guard would take it for this run's own, and collect it again.
   if (!mayGoOn || definition.parseConfig(ctx.config).retainJobs === true) return first;
   if (!(await isOpen(ctx, options.env ?? process.env))) return first;
-  await ctx.onLog("stdout", `[paperclip] ${reasonFor(formerRunId)}\n`).catch(() => undefined);
+  await tell(() => ctx.onLog("stdout", `[paperclip] ${reasonFor(formerRunId)}\n`), ctx.signal);
   const runtime = {
     ...ctx.runtime,
     sessionId: sessionId ?? null,
@@ -54,19 +56,19 @@ function isWell({ exitCode, errorMessage, timedOut }: AdapterExecutionResult): b
 
 /** Does the issue still wait for its agent? Asked with this run's key. False where that cannot be told. */
 async function isOpen(
-  { context, authToken, runId }: AdapterExecutionContext,
+  { context, authToken, runId, signal }: AdapterExecutionContext,
   env: NodeJS.ProcessEnv,
 ): Promise<boolean> {
   const issueId = taskIdOf(context);
   if (issueId === null || authToken === undefined) return false;
+  const url = `${localApiUrl(env)}/api/issues/${encodeURIComponent(issueId)}`;
+  const headers = { authorization: `Bearer ${authToken}`, "x-paperclip-run-id": runId };
   try {
-    const answer = await fetch(`${localApiUrl(env)}/api/issues/${encodeURIComponent(issueId)}`, {
-      headers: { authorization: `Bearer ${authToken}`, "x-paperclip-run-id": runId },
-      redirect: "error",
-      signal: AbortSignal.timeout(ASK_TIMEOUT_MS),
+    return await bounded({ signal, ms: ASK_TIMEOUT_MS }, async (limited) => {
+      const answer = await fetch(url, { headers, redirect: "error", signal: limited });
+      const { status } = (await answer.json()) as { status?: unknown };
+      return answer.ok && (status === "todo" || status === "in_progress");
     });
-    const { status } = (await answer.json()) as { status?: unknown };
-    return answer.ok && (status === "todo" || status === "in_progress");
   } catch {
     return false;
   }

@@ -6,8 +6,8 @@ import { adapterOf, crash, objectsOf, type Recorded, run, startWorld, type World
 
 let world: World;
 let api: Server;
-/** What Paperclip answers to a GET of the issue. */
-let answer: { status: number; body: string };
+/** What Paperclip answers to a GET of the issue. Null: nothing, ever. */
+let answer: { status: number; body: string } | null;
 let asked: { url: string | undefined; key: string | undefined; run: unknown }[];
 
 beforeAll(async () => {
@@ -15,11 +15,12 @@ beforeAll(async () => {
   api = createServer((request, response) => {
     const { authorization, "x-paperclip-run-id": run } = request.headers;
     asked.push({ url: request.url, key: authorization, run });
-    response.writeHead(answer.status).end(answer.body);
+    if (answer !== null) response.writeHead(answer.status).end(answer.body);
   });
   await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
 });
 afterAll(async () => {
+  api.closeAllConnections();
   api.close();
   await world.stop();
 });
@@ -85,9 +86,10 @@ test("its session goes on with the new run's key, prompt and a word about what h
   });
 });
 
-test.each([
+test.each<[string, typeof answer]>([
   ["whose issue is done", { status: 200, body: '{"status":"done"}' }],
   ["of which Paperclip says nothing", { status: 401, body: '{"error":"Unauthorized"}' }],
+  ["of which Paperclip never says anything", null],
   ["of which it says what is no JSON", { status: 200, body: "<html>" }],
 ])("one %s has its result handed out as it is", async (_, given) => {
   answer = given;
