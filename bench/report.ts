@@ -39,7 +39,12 @@ function machine(): string {
   const dates = all.map(({ measuredAt }) => measuredAt.slice(0, 10)).sort();
   const span = dates[0] === dates.at(-1) ? dates[0] : `${dates[0]} to ${dates.at(-1)}`;
   const minutes = all.reduce((sum, { seconds }) => sum + seconds, 0) / 60;
-  return `${machines}. ${span}; all benches together took ${minutes.toFixed(0)} minutes.\n`;
+  return `${machines}. Measured at commit ${commits()}, ${span}; all benches together took ${minutes.toFixed(0)} minutes.\n`;
+}
+
+function commits(): string {
+  const all = Object.values(reports).map(({ commit = "unknown" }) => `\`${commit}\``);
+  return [...new Set(all)].join(", ");
 }
 
 function readme(): string {
@@ -51,7 +56,7 @@ function readme(): string {
   const rows = [
     [
       "API requests of a run of 10 minutes",
-      `${requestsOf(ours)}; polling every 2 s: ${requestsOf(polling)}`,
+      `${requestsOf(ours)}, credential included; polling every 2 s: ${requestsOf(polling)}`,
       "requests",
     ],
     [
@@ -61,7 +66,7 @@ function readme(): string {
     ],
     [
       "memory of a pod in the cache",
-      `${cell(memory, "in the cache", ours, "heap a pod")}; client-node's informer: ${cell(memory, "in the cache", "client-node", "heap a pod")}`,
+      `${cell(memory, "in the cache", `${ours}, trimmed`, "heap a pod")} trimmed, ${cell(memory, "in the cache", `${ours}, whole`, "heap a pod")} whole; client-node's informer, which keeps it whole: ${cell(memory, "in the cache", "client-node", "heap a pod")}`,
       "memory",
     ],
     [
@@ -74,10 +79,11 @@ function readme(): string {
     {
       title: "",
       columns: ["what", "figure", "command"],
+      // The commit: figures of older code are no figures of this one.
       rows: rows.map(([what = "", figure = "", name = ""]) => [what, figure, `\`npm run bench -- ${name}\``]),
     },
     "left",
-  )}\n`;
+  )}\n\nAt commit ${commits()}.\n`;
 }
 
 const isCheck = process.argv.includes("--check");

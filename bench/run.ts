@@ -66,7 +66,15 @@ async function main(): Promise<number> {
     console.error(`  ${seconds} s`);
     if (values.json) {
       const measuredAt = new Date().toISOString();
-      saveReport(name, { machine: machine(), measuredAt, rounds, quick: values.quick, seconds, ...report });
+      saveReport(name, {
+        machine: machine(),
+        commit: commit(),
+        measuredAt,
+        rounds,
+        quick: values.quick,
+        seconds,
+        ...report,
+      });
     }
   }
   const growth = growthReport(reports);
@@ -111,6 +119,13 @@ function installPeers(): void {
     ["ci", "--prefix", fileURLToPath(new URL("third-party/", HERE)), "--no-audit", "--no-fund", "--ignore-scripts"],
     { stdio: ["ignore", "ignore", "inherit"] },
   );
+}
+
+/** What lies in `bench/results` and the documents is the outcome, not what is measured. */
+function commit(): string {
+  const git = (...args: string[]) => execFileSync("git", args, { cwd: fileURLToPath(HERE), encoding: "utf8" }).trim();
+  const changed = git("status", "--porcelain", "--", "../src", ".", ":!results");
+  return `${git("rev-parse", "--short", "HEAD")}${changed === "" ? "" : "-dirty"}`;
 }
 
 function machine(): string {

@@ -38,6 +38,7 @@ export const latency: Bench = {
           format(quantile(all[kind], 1)),
         ]),
       });
+      // A floor above what stands on it was measured beside other work: the difference says nothing.
       const over = quantile(all.engine, 0.99) - quantile(all.floor, 0.99);
       const better = quantile(all.polling, 0.5) / quantile(all.engine, 0.5);
       const wanted = active === 1 ? 5 : active === 1_000 ? 50 : null;
@@ -45,8 +46,8 @@ export const latency: Bench = {
         goals.push({
           what: `p99 over the floor's with ${active.toLocaleString("en-US")} active`,
           goal: `≤ ${wanted} ms`,
-          figure: over < 0 ? "below the floor's" : `${format(over)} ms`,
-          met: over <= wanted,
+          figure: `${format(over)} ms`,
+          met: over < 0 ? "void" : over <= wanted,
         });
       }
       goals.push({

@@ -41,9 +41,9 @@ export const sync: Bench = {
         const figure = median(of("ours", "wallMs")) / floor;
         goals.push({
           what: `cold start with ${pods.toLocaleString("en-US")} pods against bare list and parse`,
-          goal: "≤ 1.3×",
+          goal: "≤ 1.2×",
           figure: ratio(figure),
-          met: figure <= 1.3,
+          met: figure <= 1.2,
         });
         for (const kind of CONTESTANTS) {
           growth[kind] ??= { name: NAMES[kind], size: "pods", unit: "ms", points: [] };
@@ -53,7 +53,9 @@ export const sync: Bench = {
         await replay.child.stop();
       }
     }
-    const notes = ["The floor is one list without pages, read whole and parsed."];
+    const notes = [
+      "The floor is a list by pages of 500, each parsed and dropped. k8s-run-informer asks for protobuf, the others for JSON.",
+    ];
     return { tables, goals, series: Object.values(growth), notes };
   },
 };

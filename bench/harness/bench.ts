@@ -33,7 +33,8 @@ export interface Goal {
   what: string;
   goal: string;
   figure: string;
-  met: boolean;
+  /** `void`: the measurement says nothing, so it meets nothing. */
+  met: boolean | "void";
 }
 
 export interface Series {

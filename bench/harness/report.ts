@@ -14,7 +14,7 @@ export function renderGoals(goals: readonly (Goal & { bench?: string })[]): stri
     bench === undefined ? what : `${bench}: ${what}`,
     goal,
     figure,
-    met ? "met" : "**not met**",
+    met === "void" ? "void" : met ? "met" : "**not met**",
   ]);
   return renderTable({ title: "", columns: ["goal", "wanted", "measured", ""], rows });
 }

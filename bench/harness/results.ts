@@ -5,6 +5,8 @@ import { type Panel, renderChart } from "./chart.ts";
 /** A bench's report as `--json` leaves it in bench/results. */
 export interface SavedReport extends BenchReport {
   machine: string;
+  /** Short hash of the commit that was measured; `-dirty` where files were changed. */
+  commit?: string;
   /** ISO 8601 */
   measuredAt: string;
   rounds: number;

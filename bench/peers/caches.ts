@@ -12,14 +12,23 @@ export interface PodCache {
   stop(): Promise<void>;
 }
 
-export type CacheKind = "ours" | "client-node" | "fluent-client" | "floor-http2" | "floor-http1";
+export type CacheKind =
+  | "ours"
+  /** Each object as it came, as the others keep it. */
+  | "ours-whole"
+  | "client-node"
+  | "fluent-client"
+  | "floor-http2"
+  | "floor-http1";
 type OnPod = () => void;
 
 /** Resolves when the cache is complete; `onPod` is called for each object listed and each change. */
 export function openCache(kind: CacheKind, endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
   switch (kind) {
     case "ours":
-      return ours(endpoint, onPod);
+      return ours(endpoint, onPod, PODS);
+    case "ours-whole":
+      return ours(endpoint, onPod, { plural: "pods", root: "/api/v1", trim: (raw) => raw as Pod });
     case "client-node":
       return clientNode(endpoint, onPod);
     case "fluent-client":
@@ -31,11 +40,11 @@ export function openCache(kind: CacheKind, endpoint: Endpoint, onPod: OnPod): Pr
   }
 }
 
-async function ours(endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
+async function ours(endpoint: Endpoint, onPod: OnPod, resource: typeof PODS): Promise<PodCache> {
   const cluster = new Cluster({ kubeConfig: kubeConfigFor(endpoint) });
   const informer = new Informer<Pod>({
     cluster,
-    resource: PODS,
+    resource,
     indexers: { [PODS_BY_JOB]: jobKeyOfPod },
     namespaces: [endpoint.namespace],
     labelSelector: "app.kubernetes.io/managed-by=paperclip",
@@ -110,17 +119,27 @@ async function fluentClient(endpoint: Endpoint, onPod: OnPod): Promise<PodCache>
   return { size: () => 0, stop: async () => watcher.close() };
 }
 
-/** As little as can be done with undici and `JSON.parse`: one list, one watch, each line parsed and forgotten. */
+/** As little as can be done with undici and `JSON.parse`: a list by pages, one watch, each object parsed and forgotten. */
 async function floor({ url, ca, namespace }: Endpoint, onPod: OnPod, allowH2: boolean): Promise<PodCache> {
   const pool = new Pool(url, { connect: { ca }, allowH2, headersTimeout: 0, bodyTimeout: 0 });
   const path = `/api/v1/namespaces/${namespace}/pods`;
   const headers = { authorization: "Bearer bench" };
-  const list = await pool.request({ method: "GET", path, headers });
-  const { items, metadata } = (await list.body.json()) as { items: unknown[]; metadata: { resourceVersion: string } };
-  items.forEach(onPod);
+  let version = "";
+  let next: string | undefined = "";
+  // A whole list of fifty thousand would be held at once, which takes longer than to take page after page.
+  while (next !== undefined) {
+    const list = await pool.request({ method: "GET", path: `${path}?limit=500&continue=${next}`, headers });
+    const page = (await list.body.json()) as {
+      items: unknown[];
+      metadata: { resourceVersion: string; continue?: string };
+    };
+    page.items.forEach(onPod);
+    version = page.metadata.resourceVersion;
+    next = page.metadata.continue;
+  }
   const watch = await pool.request({
     method: "GET",
-    path: `${path}?watch=true&resourceVersion=${metadata.resourceVersion}`,
+    path: `${path}?watch=true&resourceVersion=${version}`,
     headers,
   });
   const read = async () => {
@@ -138,5 +157,5 @@ async function floor({ url, ca, namespace }: Endpoint, onPod: OnPod, allowH2: bo
   };
   // Ends with the pool.
   read().catch(() => undefined);
-  return { size: () => items.length, stop: () => pool.destroy() };
+  return { size: () => 0, stop: () => pool.destroy() };
 }

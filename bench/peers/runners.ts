@@ -100,6 +100,8 @@ async function adapter({ endpoint, shard }: RunnerOptions): Promise<Runner> {
   return {
     run: async ({ jobName, namespace, runMs, lineMs }, onReady) => {
       const env = {
+        // Each run has one, and it travels in a Secret.
+        ANTHROPIC_API_KEY: `sk-ant-bench-${jobName}`,
         ...(runMs === null ? {} : { BENCH_RUN_MS: String(runMs) }),
         ...(lineMs === undefined ? {} : { BENCH_LINE_MS: String(lineMs) }),
       };
