@@ -80,6 +80,11 @@ export class Exchange {
     outgoing.signal.addEventListener("abort", this, { once: true });
   }
 
+  /** Wholly answered, failed or cancelled. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
   get isAnswered(): boolean {
     return this.#body !== null;
   }

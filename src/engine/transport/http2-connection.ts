@@ -270,7 +270,10 @@ function exchangeOn(
   });
   // Stays to the end: Node may report a session's error to a stream that was closed before.
   stream.on("error", (error) => exchange.fail(explain(error)));
-  stream.once("close", () => exchange.fail(explain()));
+  // Each whole answer ends so, too: an error has a stack trace, which nobody would read.
+  stream.once("close", () => {
+    if (!exchange.hasEnded) exchange.fail(explain());
+  });
   // nghttp2 does not send the HEADERS of a stream that was opened just before a GOAWAY came in; nor the body of one that was
   // reset meanwhile, whose HEADERS are with the server.
   stream.once("frameError", (type) =>

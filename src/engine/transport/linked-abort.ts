@@ -14,14 +14,14 @@ export class LinkedAbort {
     for (const source of sources) {
       if (source === undefined) continue;
       if (source.aborted) {
-        this.#abort(source.reason);
+        this.abort(source.reason);
         return;
       }
-      source.addEventListener("abort", this, { once: true });
       this.#sources.push(source);
+      Links.of(source).add(this);
     }
     if (timeout === undefined) return;
-    this.#timer = setTimeout(() => this.#abort(timeout.reason()), Math.min(timeout.ms, MAX_TIMER_MS));
+    this.#timer = setTimeout(() => this.abort(timeout.reason()), Math.min(timeout.ms, MAX_TIMER_MS));
     this.#timer.unref();
   }
 
@@ -29,19 +29,51 @@ export class LinkedAbort {
     return this.#controller.signal;
   }
 
-  /** The sources' listener. */
-  handleEvent(event: Event): void {
-    this.#abort((event.target as AbortSignal).reason);
-  }
-
   release(): void {
     clearTimeout(this.#timer);
-    for (const source of this.#sources.splice(0)) source.removeEventListener("abort", this);
+    for (const source of this.#sources.splice(0)) Links.of(source).delete(this);
   }
 
-  #abort(reason: unknown): void {
+  abort(reason: unknown): void {
     this.release();
     this.#controller.abort(reason);
+  }
+}
+
+/** One listener a source, however many hang on it: to take one of its own away, Node walks through all of them. */
+class Links {
+  static readonly #all = new WeakMap<AbortSignal, Links>();
+  readonly #source: AbortSignal;
+  readonly #linked = new Set<LinkedAbort>();
+
+  private constructor(source: AbortSignal) {
+    this.#source = source;
+    source.addEventListener("abort", this, { once: true });
+  }
+
+  static of(source: AbortSignal): Links {
+    let links = Links.#all.get(source);
+    if (links === undefined) {
+      links = new Links(source);
+      Links.#all.set(source, links);
+    }
+    return links;
+  }
+
+  add(abort: LinkedAbort): void {
+    this.#linked.add(abort);
+  }
+
+  delete(abort: LinkedAbort): void {
+    this.#linked.delete(abort);
+    if (this.#linked.size > 0) return;
+    this.#source.removeEventListener("abort", this);
+    Links.#all.delete(this.#source);
+  }
+
+  /** The source's listener. */
+  handleEvent(): void {
+    for (const abort of this.#linked) abort.abort(this.#source.reason);
   }
 }
 
