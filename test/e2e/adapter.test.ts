@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { expect, vi } from "vitest";
 import { execute } from "./support/adapter.ts";
-import { CONTAINER, tenMegabytes } from "./support/jobs.ts";
+import { CONTAINER, sidecarWithMemory, tenMegabytes } from "./support/jobs.ts";
 import { sha256 } from "./support/lines.ts";
 import { type Scene, Suite } from "./support/suite.ts";
 
@@ -144,7 +144,10 @@ suite.case("out of memory: said so", async (scene) => {
   const byHook = scene.context.operations.includes("oomKill");
   const run = execute(scene, {
     script: `init; lines 5; ${byHook ? "until-term" : "oom"}`,
-    config: { resources: { requests: { cpu: "5m", memory: "16Mi" }, limits: { cpu: "500m", memory: "48Mi" } } },
+    config: {
+      resources: { requests: { cpu: "5m", memory: "16Mi" }, limits: { cpu: "500m", memory: "48Mi" } },
+      podPatch: { spec: { initContainers: [sidecarWithMemory(scene.context)] } },
+    },
   });
   if (byHook) {
     await run.lines.atLeast(6, scene.signal);

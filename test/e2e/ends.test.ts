@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { StartFailedError } from "../../src/engine/index.ts";
-import { CONTAINER, shellContainer } from "./support/jobs.ts";
+import { CONTAINER, shellContainer, sidecarWithMemory } from "./support/jobs.ts";
 import { Suite } from "./support/suite.ts";
 
 /** How a run ends, and what is known of it then, through the engine. */
@@ -189,6 +189,7 @@ suite.case("out of memory: exit code 137 and the reason OOMKilled", async (scene
   const run = await scene.launch({
     script: `init; lines 5; ${byHook ? "until-term" : "oom"}`,
     container: { resources: { requests: { memory: "16Mi" }, limits: { memory: "48Mi" } } },
+    pod: { initContainers: [sidecarWithMemory(scene.context)] },
   });
   const { lines, done } = scene.follow(run);
   if (byHook) {

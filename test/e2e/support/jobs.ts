@@ -67,6 +67,18 @@ export function shellContainer(context: E2eContext, name: string, script: string
 }
 
 /**
+ * A native sidecar with memory that it does not use. It makes the pod's own cgroup larger than the one of the container that
+ * is to run out of memory: where the pod's runs full first, the kubelet may say `Error` in place of `OOMKilled`.
+ */
+export function sidecarWithMemory(context: E2eContext): object {
+  const resources = { requests: { cpu: "5m", memory: "16Mi" }, limits: { cpu: "100m", memory: "64Mi" } };
+  return shellContainer(context, "room", "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done", {
+    restartPolicy: "Always",
+    resources,
+  });
+}
+
+/**
  * 10 000 lines of 1 KiB in ten pieces. The kubelet looks every ten seconds whether a log file is too large. The pauses are of
  * real time, as the reader's is. The last one is longer than two looks: of lines that a rotation parts from the container's
  * end nobody can tell whether more stood behind them.
