@@ -67,6 +67,11 @@ export function secretNameFor(jobName: string): string {
   return `${jobName}-prompt`;
 }
 
+/** Does a warning of the kubelet say that the run's Secret is not there yet? It comes after the Job, and a quick kubelet says so. */
+export function saysSecretIsLate(message: string, jobName: string): boolean {
+  return message.includes(`secret "${secretNameFor(jobName)}" not found`);
+}
+
 /**
  * What of `value` may be a label's value: everything outside `[A-Za-z0-9._-]` is deleted (not replaced), at most 63
  * characters, a letter or digit at both ends. Null when nothing is left: then leave the label out.

@@ -1,5 +1,6 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import type { PostMortem, Run } from "../../engine/index.ts";
+import { saysSecretIsLate } from "../job/names.ts";
 
 const MAX_WARNINGS = 3;
 const MAX_LINES = 3;
@@ -16,12 +17,13 @@ export async function withPostMortem(
   { lastLine, ...options }: { container: string; signal: AbortSignal; lastLine: string | null },
 ): Promise<AdapterExecutionResult> {
   const found = await run.postMortem(options).catch(() => null);
-  const note = found === null ? "" : noteOf(found, lastLine);
+  const note = found === null ? "" : noteOf(found, run.jobName, lastLine);
   return note === "" ? result : { ...result, errorMessage: `${result.errorMessage} (${note})` };
 }
 
 function noteOf(
   { end, lastLines, nodeName, memoryLimit, endedBy, warnings }: PostMortem,
+  jobName: string,
   lastLine: string | null,
 ): string {
   const read = lastLines.length > 0 || lastLine === null ? lastLines : [lastLine];
@@ -32,8 +34,8 @@ function noteOf(
   const limit = memoryLimit === null ? "" : `memory limit ${memoryLimit}`;
   const node = nodeName === null ? "" : `node ${nodeName}`;
   const events = warnings
-    // Follows from the exit.
-    .filter(({ reason }) => reason !== "BackoffLimitExceeded")
+    // The one follows from the exit, the other passed before the container ran.
+    .filter(({ reason, message }) => reason !== "BackoffLimitExceeded" && !saysSecretIsLate(message, jobName))
     .slice(-MAX_WARNINGS)
     .map(({ about, reason, message }) => `${about}: ${reason}: ${message}`);
   const parts = [`${exit}${after}`.trim(), endedBy ?? "", limit, node, ...events];

@@ -8,6 +8,7 @@ import {
   type Run,
   type StartFailure,
 } from "../../engine/index.ts";
+import { saysSecretIsLate } from "../job/names.ts";
 import { cannotStart } from "./agent.ts";
 
 interface RawEvent {
@@ -34,7 +35,10 @@ export async function explainStartFailure(
   const where = failure.container === null ? "" : `, container ${failure.container}`;
   const exit = failure.exitCode === null ? "" : ` (exit code ${failure.exitCode})`;
   const words = [failure.reason, failure.message].filter(Boolean).join(": ");
-  const events = await eventsOf(cluster, run, signal);
+  const all = await eventsOf(cluster, run, signal);
+  // It passed, unless it is what the pod waits for.
+  const isOfMount = failure.code === "volume" || failure.code === "container_config";
+  const events = isOfMount ? all : all.filter((text) => !saysSecretIsLate(text, run.jobName));
   return `${subject} could not start${where}: ${words || failure.code}${exit}${events.length === 0 ? "" : `. Events: ${events.join("; ")}`}`;
 }
 

@@ -1,6 +1,7 @@
 /** What the message of a failed run says beside the agent's own words. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
+import { secretNameFor } from "../../../src/adapter/job/names.ts";
+import { adapterOf, missesSecret, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -27,6 +28,23 @@ test("no more memory: the limit", async () => {
   await each.logged("S-1");
   world.k8s.oomKill(NAMESPACE, objectsOf(world, "pods", "eats")[0]?.metadata.name ?? "", "agent");
   expect((await each.result).errorMessage).toMatch(/exit 137, OOMKilled; memory limit 8Gi; node /);
+});
+
+test("a Secret that came after its pod is no news: the container ran", async () => {
+  const late = world.k8s.faults.delayRequests(500, { match: { verb: "create", resource: "secrets" } });
+  world.agents.set("quick-kubelet", async function* () {
+    yield "boom";
+    return 1;
+  });
+  const each = run(world, adapterOf(world).adapter, { agentId: "quick-kubelet" });
+  await world.k8s.objects.until(() => objectsOf(world, "jobs", "quick-kubelet").length > 0);
+  const secret = secretNameFor(objectsOf(world, "jobs", "quick-kubelet")[0]?.metadata.name ?? "");
+  const { errorMessage } = await each.result;
+  expect(late.hits).toBe(1);
+  late.remove();
+  expect(missesSecret(world, secret), "the kubelet waited for it").toBe(true);
+  expect(errorMessage).toContain("exit 1 after: boom");
+  expect(errorMessage).not.toContain(secret);
 });
 
 test("secrets stay out of it, and a run that said its result costs no request more", async () => {
