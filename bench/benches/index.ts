@@ -10,5 +10,6 @@ export const BENCHES: Record<string, () => Promise<Bench>> = {
   logs: async () => (await import("./logs.ts")).logs,
   runs: async () => (await import("./runs.ts")).runs,
   metrics: async () => (await import("./metrics.ts")).metrics,
+  idle: async () => (await import("./idle.ts")).idle,
   fleet: async () => (await import("./fleet.ts")).fleet,
 };
