@@ -16,6 +16,31 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
       "no row asks without a refusal",
     ],
     ["return ms * 2 ** Math.min(times, «10 → 11»);", "all callers cut the result off far below"],
+    ["return history.endedAt === null ? «0 → 1» : now - history.endedAt;", "a millisecond of a patience of minutes"],
+    ["if (cleanEnds !== 1) return cleanEnds «> → >=» 1;", "it is not 1 there"],
+    ["const lateMs = «stoppedAt === null → false» ? 0 : stoppedAt - answeredAt;", "less than none is not late either"],
+    ["const lateMs = stoppedAt === null ? «0 → 1» : stoppedAt - answeredAt;", "a millisecond of a second"],
+  ],
+  "src/engine/logs/follow-history.ts": [
+    ["openedAt: «0 → 1»,", "asked for after a read, which sets it"],
+    ["answeredAt: «0 → 1»,", "asked for after a clean end, which sets it"],
+  ],
+  "src/engine/logs/log-position.ts": [
+    ["#wasCut = «false → true»;", "asked for after a read, which sets it"],
+    ["if («last + 1 >= MAX_REMEMBERED → false») this.#forgetOlderHalf();", "a matter of memory alone"],
+    ["if (last + 1 «>= → >» MAX_REMEMBERED) this.#forgetOlderHalf();", "a matter of memory alone"],
+    ["if (last «+ → -» 1 >= MAX_REMEMBERED) this.#forgetOlderHalf();", "a matter of memory alone"],
+    ["if (last + «1 → 2» >= MAX_REMEMBERED) this.#forgetOlderHalf();", "a matter of memory alone"],
+    ["const drop = MAX_REMEMBERED / «2 → 3»;", "a matter of memory alone"],
+    ["const first = «expected[0] ?? null → expected[0]»;", "a read of which nothing is expected asks for neither"],
+    ["let index = this.#seconds.length «- → +» 1;", "behind the last there is nothing that could be equal"],
+    ["if (this.#before === null || compare(time, this.#before) «> → >=» 0) this.#before = time;", "equal times"],
+  ],
+  "src/adapter/start/lease-verdict.ts": [
+    [
+      'const ageMs = Math.max(seenMs, life === "unknown" ? («writtenMsAgo ?? 0 → writtenMsAgo») : 0);',
+      "null counts as 0",
+    ],
   ],
 };
 

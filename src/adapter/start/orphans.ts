@@ -177,7 +177,7 @@ function newestFirst(a: Job, b: Job): number {
 }
 
 function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+  return Number(a > b) - Number(a < b);
 }
 
 function podsOf(job: Job, { pods }: Situation): Pod[] {

@@ -52,7 +52,7 @@ const HEALTHY_MS = 10_000;
 /** So many final reads in a row without the last delivered line: it is not there any more. */
 const ROTATED_AFTER_READS = 3;
 /** So many times in a row the log was forbidden before any of it was had: it is no matter of a moment. */
-export const FORBIDDEN_AFTER_READS = 5;
+const FORBIDDEN_AFTER_READS = 5;
 /** So many times in a row the server said that it has no log of an ended container. */
 const UNAVAILABLE_AFTER_READS = 5;
 
@@ -240,8 +240,9 @@ function isSettled({ view: { finishedAt }, history, lateLinesMs }: FollowState):
   const { last, endedAt, openedAt, seenRunning } = history;
   if (endedAt === null || openedAt - endedAt >= lateLinesMs) return true;
   // Who comes to a container that ended long ago need not wait. Its `finishedAt` is cut to the second.
-  if (seenRunning || finishedAt === null || last === null || last.serverTime === null) return false;
-  return last.serverTime * 1000 - Date.parse(finishedAt) >= lateLinesMs + 1000;
+  const serverTime = last?.serverTime ?? null;
+  if (seenRunning || finishedAt === null || serverTime === null) return false;
+  return serverTime * 1000 - Date.parse(finishedAt) >= lateLinesMs + 1000;
 }
 
 /** Of a container that has ended: how long its log is asked for yet. */

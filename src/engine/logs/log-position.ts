@@ -77,10 +77,8 @@ export class LogPosition {
 
   /** Is this a step back in time, to a line that was delivered? (A clock that goes back meets no nanosecond twice.) */
   isDelivered(seconds: number, nanos: number): boolean {
-    const last = this.#seconds.length - 1;
-    if (last < 0) return false;
-    const lastSeconds = this.#seconds[last] as number;
-    if (seconds > lastSeconds || (seconds === lastSeconds && nanos >= (this.#nanos[last] as number))) return false;
+    const lastSeconds = this.#seconds.at(-1) as number;
+    if (seconds > lastSeconds || (seconds === lastSeconds && nanos >= (this.#nanos.at(-1) as number))) return false;
     return this.#indexOf(seconds, nanos) >= 0 || this.#forgotten.has(seconds, nanos);
   }
 

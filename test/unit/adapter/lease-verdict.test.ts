@@ -41,6 +41,12 @@ describe("one look at a Lease", () => {
       { state: "unsure", ms: CONFIRM_MS },
     ],
     [
+      "renewed since a look that is as long ago as it lasts",
+      seen("1", 1_000_000 - LEASE_MS),
+      { writtenMsAgo: LEASE_MS },
+      { state: "unsure", ms: CONFIRM_MS },
+    ],
+    [
       "a server that does not tell when it was written",
       undefined,
       { writtenMsAgo: null },

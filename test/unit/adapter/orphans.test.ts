@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { AnnotationKey } from "../../../src/adapter/job/names.ts";
+import type { Restart } from "../../../src/adapter/job/restart.ts";
 import { classifyOrphan, decide, type Situation } from "../../../src/adapter/start/orphans.ts";
 import type { Condition, Job, Pod } from "../../../src/engine/index.ts";
 
@@ -289,5 +291,162 @@ describe("the same run again", () => {
     expect(decide(situation({ jobs: [jobOf({ name: "own", run: "run-1", deleting: true })] }))).toMatchObject({
       kind: "leaving",
     });
+  });
+});
+
+test("a Job without labels is of no known task", () => {
+  const { labels: _, ...metadata } = jobOf().metadata;
+  expect(classifyOrphan({ ...jobOf(), metadata }, { taskId: "T", sessionId: null })).toBe("block_task_unknown");
+});
+
+/** As a Job says how it came to be, or how its run is to go on. */
+function restarting(key: "restart" | "nextRestart", former: string, attempt = 1): Record<string, string> {
+  const restart: Restart = {
+    attempt,
+    how: "resume",
+    sessionId: "S",
+    isPromptRead: true,
+    reason: "EvictionByEvictionAPI",
+    nodes: [],
+    repeats: 0,
+    former: { name: former, uid: `uid-${former}` },
+  };
+  return { [AnnotationKey[key]]: JSON.stringify(restart) };
+}
+
+describe("a run that another process follows", () => {
+  test("is no orphan", () => {
+    expect(decide(situation({ jobs: [jobOf()], isLiveElsewhere: () => true }))).toMatchObject({
+      kind: "blocked",
+      blockers: [{ isActiveHere: false, isLiveElsewhere: true, mayGoOn: false }],
+    });
+  });
+});
+
+describe("a disrupted run, which its owner may go on with", () => {
+  const disrupted = [{ type: "DisruptionTarget", status: "True", reason: "EvictionByEvictionAPI" }] as const;
+  const evicted = (agent: Agent = 137): Pod => {
+    const pod = podOf("old", agent, agent === "running" ? "Running" : "Failed");
+    return { ...pod, status: { ...pod.status, conditions: [...disrupted] } };
+  };
+  const lost: Pod = {
+    ...podOf("old", 137, "Failed"),
+    status: {
+      phase: "Failed",
+      containerStatuses: [
+        { name: "agent", restartCount: 0, state: { terminated: { exitCode: 137, reason: "ContainerStatusUnknown" } } },
+      ],
+    },
+  };
+  const failedAt137 = podOf("old", 137, "Failed");
+  const deleted: Pod = {
+    ...failedAt137,
+    metadata: { ...failedAt137.metadata, deletionTimestamp: "2026-01-01T00:01:00Z" },
+  };
+  const of = (pods: readonly Pod[], more: Parameters<typeof situation>[0] = {}) =>
+    decide(situation({ jobs: [jobOf({ conditions: failed })], pods, active: ["uid-old"], ...more }));
+
+  test.each([
+    ["evicted", evicted()],
+    ["deleted", deleted],
+    ["lost with its node", lost],
+  ])("blocks: its pod was %s", (_, pod) => {
+    expect(of([pod])).toMatchObject({ kind: "blocked", blockers: [{ isActiveHere: true, mayGoOn: true }] });
+  });
+
+  test.each<[string, ReturnType<typeof decide>]>([
+    ["failed by itself", of([failedAt137])],
+    ["failed by itself in one of two pods", of([evicted(), failedAt137])],
+    ["is followed by none", of([evicted()], { active: [] })],
+    [
+      "is marked as dealt with",
+      of([evicted()], {
+        jobs: [jobOf({ conditions: failed, annotations: { [AnnotationKey.collectedAt]: "2026-01-01T00:00:00Z" } })],
+      }),
+    ],
+    ["succeeded all the same", of([evicted()], { jobs: [jobOf({ conditions: complete })] })],
+    ["ended long ago", of([evicted()], { hasJustEnded: () => false })],
+  ])("does not block one that %s", (_, decision) => {
+    expect(decision).toEqual({ kind: "start" });
+  });
+
+  test("whose agent still runs has not ended: what follows is not the question yet", () => {
+    expect(of([evicted("running")], { jobs: [jobOf()] })).toMatchObject({
+      kind: "blocked",
+      blockers: [{ mayGoOn: false }],
+    });
+  });
+
+  test("whose process died before the next Job is adopted, unless it was dealt with", () => {
+    const annotations = restarting("nextRestart", "old");
+    const left = (more: object = {}) => ({
+      active: [],
+      jobs: [jobOf({ conditions: failed, annotations: { ...annotations, ...more } })],
+    });
+    expect(of([evicted()], left())).toMatchObject({ kind: "adopt", isEnded: true });
+    expect(of([evicted()], left({ [AnnotationKey.collectedAt]: "2026-01-01T00:00:00Z" }))).toEqual({ kind: "start" });
+  });
+});
+
+describe("a Job that goes on with another's run", () => {
+  const next = jobOf({ name: "next", run: "run-1", annotations: restarting("restart", "own") });
+  /** As if a clock had gone back: the order of their creation does not tell. */
+  const own = (spec: JobSpec = {}) => jobOf({ name: "own", run: "run-1", created: "2026-01-01T00:00:09Z", ...spec });
+
+  test("is followed by whoever follows the one before", () => {
+    expect(decide(situation({ jobs: [next], active: ["uid-own"] }))).toMatchObject({
+      kind: "blocked",
+      blockers: [{ isActiveHere: true }],
+    });
+    expect(decide(situation({ jobs: [next] }))).toMatchObject({ kind: "adopt" });
+  });
+
+  test.each<[string, Job, Pod[], object]>([
+    ["that has no pod", own(), [], { kind: "adopt", job: next }],
+    ["whose agent has ended", own(), [podOf("own", 137)], { kind: "adopt", job: next }],
+    ["whose agent runs", own(), [podOf("own", "running")], { kind: "adopt", job: { metadata: { name: "own" } } }],
+    ["that is being deleted, its pods unknown", own({ deleting: true }), [], { kind: "leaving", names: ["own"] }],
+    [
+      "that is being deleted, its pods ended",
+      { ...own({ deleting: true }), status: { failed: 1, terminating: 0 } },
+      [],
+      { kind: "adopt", job: next },
+    ],
+  ])("stands for one %s", (_, before, pods, decision) => {
+    expect(decide(situation({ jobs: [before, next], pods }))).toMatchObject(decision);
+  });
+
+  test("of those of one second the latest attempt is the newest, then the first by name", () => {
+    const jobs = [jobOf({ name: "a" }), jobOf({ name: "b", annotations: restarting("restart", "other") })];
+    for (const each of [jobs, [...jobs].reverse()])
+      expect(decide(situation({ jobs: each }))).toMatchObject({ kind: "adopt", job: { metadata: { name: "b" } } });
+    const others = [jobOf({ name: "d" }), jobOf({ name: "c" })];
+    for (const each of [others, [...others].reverse()])
+      expect(decide(situation({ jobs: each }))).toMatchObject({ kind: "adopt", job: { metadata: { name: "c" } } });
+  });
+});
+
+describe("whose pod it is", () => {
+  const other = { apiVersion: "example.com/v1", kind: "Other", name: "other", uid: "uid-other" };
+  const owned = (pod: Pod): Pod => ({
+    ...pod,
+    metadata: { ...pod.metadata, ownerReferences: [other, ...(pod.metadata.ownerReferences ?? [])] },
+  });
+
+  test("one of several owners is enough", () => {
+    const jobs = [jobOf({ deleting: true })];
+    expect(decide(situation({ jobs, pods: [owned(podOf("old", "running"))] }))).toEqual({
+      kind: "leaving",
+      names: ["old"],
+    });
+    expect(decide(situation({ jobs, pods: [owned(podOf("old", 143, "Failed"))] }))).toEqual({ kind: "start" });
+  });
+
+  test("a pod that has ended has no live agent, whatever its container's last state", () => {
+    expect(decide(situation({ pods: [podOf("deleted", "running", "Failed")] }))).toEqual({ kind: "start" });
+  });
+
+  test("an agent that ended with a failure beside a sidecar that lives leaves no result worth taking", () => {
+    expect(decide(situation({ jobs: [jobOf()], pods: [podOf("old", 1)] }))).toEqual({ kind: "start" });
   });
 });

@@ -29,6 +29,8 @@ describe("history", () => {
   test.each<[string, ReadOutcome, Partial<FollowHistory>, number]>([
     ["one behind the last line", clean(), {}, 1],
     ["another at the same place", clean({ delivered: 0 }), { cleanEnds: 1 }, 2],
+    ["the same of a final read", clean({ delivered: 0, final: true }), { cleanEnds: 1 }, 2],
+    ["one more line after the first", clean({ delivered: 1 }), { cleanEnds: 1 }, 1],
     ["more lines after the first", clean(), { cleanEnds: 1 }, 1],
     ["amid a line", clean({ unfinished: true }), { cleanEnds: 1 }, 0],
     ["a break", broken(), { cleanEnds: 1 }, 0],
@@ -65,6 +67,8 @@ describe("history", () => {
     expect(historyAfter({ ...missed, final: false }, counted)).toMatchObject({ missedReads: 0 });
     expect(historyAfter(broken({ final: true, caughtUp: false }), counted)).toMatchObject({ missedReads: 0 });
     expect(historyAfter(clean({ delivered: 2 }), { delivered: 3 }).delivered).toBe(5);
+    expect(historyAfter(missed)).toMatchObject({ idleReads: 1, missedReads: 1, delivered: 0 });
+    expect(historyAfter(refused(500))).toMatchObject({ idleReads: 1, refusals: 1 });
   });
 
   test("a final read that ends where the last complete one did confirms it; one that breaks leaves it open", () => {

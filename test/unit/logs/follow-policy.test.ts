@@ -4,7 +4,6 @@ import {
   CLEAN_END_SETTLE_MS,
   CLEAN_END_TRUST_MS,
   ENDED_GIVE_UP_MS,
-  FORBIDDEN_AFTER_READS,
   type FollowState,
   nextStep,
 } from "../../../src/engine/logs/follow-policy.ts";
@@ -134,6 +133,7 @@ describe("nextStep", () => {
     for (const status of [0, 429, 500, 503])
       expect(step("running", refused(status))).toMatchObject({ do: "rest", ms: 200 });
     expect(step("running", refused(503), { refusals: 20 })).toMatchObject({ ms: 30_000 });
+    expect(step("running", refused(503), {}, { random: () => 0 })).toMatchObject({ ms: 100 });
     expect(step("running", refused(429, "", 7000))).toEqual({ do: "rest", ms: 7200, hurry: false });
   });
 
@@ -150,8 +150,8 @@ describe("nextStep", () => {
     expect(step("running", refused(400, "container nope is not valid for pod a"))).toEqual({ do: "fail" });
     // An API server that has just started refuses for a moment what is allowed.
     expect(step("running", refused(403))).toMatchObject({ do: "rest", ms: 200 });
-    expect(step("running", refused(403), { refusals: FORBIDDEN_AFTER_READS - 1 })).toMatchObject({ do: "rest" });
-    expect(step("running", refused(403), { refusals: FORBIDDEN_AFTER_READS })).toEqual({ do: "fail" });
+    expect(step("running", refused(403), { refusals: 4 })).toMatchObject({ do: "rest" });
+    expect(step("running", refused(403), { refusals: 5 })).toEqual({ do: "fail" });
     expect(step("running", refused(401), { refusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(405))).toEqual({ do: "fail" });
     // Permission that was there once may come back (credentials being rotated, an authorizer that is down).
@@ -178,7 +178,10 @@ describe("nextStep", () => {
     const late = { endedAt: NOW - ENDED_GIVE_UP_MS - 1, idleReads: 9 };
     expect(step("ended", refused(500), late)).toEqual({ do: "end", gap: "unreachable" });
     expect(step("ended", broken({ delivered: 0 }), late)).toEqual({ do: "end", gap: "unreachable" });
+    expect(step("ended", broken({ delivered: 0 }), { ...late, idleReads: 1 })).toMatchObject({ do: "end" });
     expect(step("running", refused(500), { idleReads: 99 })).toMatchObject({ do: "rest" });
+    // Between two instances none has ended for long.
+    expect(step("waiting", broken({ delivered: 0 }), { idleReads: 3 })).toMatchObject({ do: "rest" });
     const justBefore = { endedAt: NOW - ENDED_GIVE_UP_MS };
     // No rest outlasts the patience.
     expect(step("ended", refused(500), { ...justBefore, refusals: 9 })).toEqual({ do: "rest", ms: 1, hurry: false });
@@ -266,6 +269,8 @@ describe("nextStep", () => {
       expect(late(LATE - 1)).toEqual({ do: "rest", ms: LATE - 1_000, hurry: false });
       expect(late(LATE - 1, { rested: true })).toEqual({ do: "read", follow: false });
       expect(late(LATE)).toEqual({ do: "end", gap: null });
+      expect(late(LATE, { endedAt: 500 })).toMatchObject({ do: "rest" });
+      expect(late(LATE + 500, { endedAt: 500 })).toEqual({ do: "end", gap: null });
       // Of one that is about to be started again, the rest is read as `previous`.
       expect(step("waiting", clean({ final: true }), { confirmations: 1 }, { lateLinesMs: LATE })).toEqual({
         do: "wait",

@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { CLEAN_END_TRUST_MS, FORBIDDEN_AFTER_READS } from "../../../src/engine/logs/follow-policy.ts";
+import { CLEAN_END_TRUST_MS } from "../../../src/engine/logs/follow-policy.ts";
 import {
   followLogs,
   type LogGap,
@@ -302,7 +302,7 @@ describe("when to read on", () => {
     const wrong = container();
     wrong.refuse = () => ({ status: 400, message: `container nope is not valid for pod ${wrong.podName}` });
     await expect(follow(wrong).done).rejects.toMatchObject({ status: 400 });
-    expect([forbidden.requests.length, wrong.requests.length]).toEqual([FORBIDDEN_AFTER_READS, 1]);
+    expect([forbidden.requests.length, wrong.requests.length]).toEqual([5, 1]);
     expect(forbidden.listeners).toBe(0);
   });
 

@@ -327,3 +327,49 @@ describe("LogPosition", () => {
     expect(position.resumeSeconds).toBe(60);
   });
 });
+
+describe("a step back in time", () => {
+  const position = new LogPosition();
+  for (const [at, ns] of [
+    [9, 9],
+    [10, 5],
+    [10, 7],
+  ] as const)
+    position.delivered(at, ns, "");
+
+  test("is one to a line that was delivered, and is not the last", () => {
+    expect(position.isDelivered(9, 9)).toBe(true);
+    expect(position.isDelivered(10, 5)).toBe(true);
+    expect(position.isDelivered(10, 6)).toBe(false);
+    expect(position.isDelivered(10, 7)).toBe(false);
+    expect(position.isDelivered(11, 5)).toBe(false);
+    expect(new LogPosition().isDelivered(10, 5)).toBe(false);
+  });
+
+  test("what stood before a delivered line", () => {
+    expect(position.timeBefore(9, 9)).toBeNull();
+    expect(position.timeBefore(10, 5)).toBe("1970-01-01T00:00:09.000000009Z");
+    expect(position.timeBefore(10, 7)).toBe("1970-01-01T00:00:10.000000005Z");
+  });
+});
+
+test("lines that were left out behind a delivered one are told once", () => {
+  const position = new LogPosition();
+  expect(position.lines).toBe(0);
+  for (const ns of [100, 500, 900]) position.delivered(10, ns, "");
+  const replay = position.replay(10);
+  expect([100, 500, 300, 900].map((ns) => replay.line(10, ns))).toEqual(Array(4).fill("repeated"));
+  expect([replay.passedOver, replay.holeAfter]).toEqual([1, 2]);
+  expect([2, 2, 1, 3].map((line) => position.isNewHole(line))).toEqual([true, false, false, true]);
+  expect(new LogPosition().isNewHole(1)).toBe(true);
+});
+
+test("more lines of one second than are remembered, with a clock that goes back: each once, no gap", () => {
+  // One to three lines of each time.
+  const times = Array.from({ length: 2_400 }, (_, i) => Math.floor(i / 6) * 3 + ([0, 1, 1, 2, 2, 2][i % 6] as number));
+  const file = numbered(times.map((ns, i) => 10 * SECOND + (i < 600 ? 900_000_000 : 100_000_000) + ns));
+  const f = new Follower();
+  for (const cut of [500, 1_700, 2_300, 1_000, 2_400]) f.read(file, cut);
+  expect(f.got).toEqual(file.map(({ id }) => id));
+  expect([f.gaps, f.passedOver]).toEqual([0, 0]);
+});

@@ -115,7 +115,11 @@ async function scenario(seed: number): Promise<{ kind: Kind; lines: number; byte
     c.write(isUnterminated ? bytes : Buffer.concat([bytes, Buffer.from("\n")]), now);
     if (dice.chance(0.2)) await sleep(dice.below(20));
     if (restartsKubelet && dice.chance(0.05)) c.restartKubelet();
-    if (kind === "rotations" && dice.chance(0.05)) c.rotate();
+    if (kind === "rotations" && dice.chance(0.05)) {
+      c.rotate();
+      // A kubelet looks at a file's size every ten seconds.
+      now += 10_000_000_000n;
+    }
     if (kind === "restarts" && i < count - 1 && restartCount < 3 && dice.chance(0.06)) {
       restartCount += 1;
       now += 1_500_000_000n;
