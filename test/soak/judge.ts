@@ -18,7 +18,8 @@ export function stepAfter({ result, aborted }: RunReport, script: Script): Step 
     // Another server has its Job, and hands its result out.
     if (errorCode === "k8s_run_lost") return { kind: "again", why: errorCode };
     // Said not to have begun: its node went down before, a server died while it deleted the Job, or the server shuts down.
-    const isUnstarted = executionRecovery !== undefined && script.ending !== "no_image";
+    const isItsScript = script.ending === "no_image" && errorCode === "k8s_pod_schedule_failed";
+    const isUnstarted = executionRecovery !== undefined && !isItsScript;
     const mayPass = isUnstarted || (errorFamily === "transient_upstream" && TRANSIENT.has(errorCode));
     // Without `executionRecovery` the host cannot know whether an agent has started: it looks at what is there (adoption).
     const isInDoubt = executionRecovery === undefined;
@@ -101,7 +102,10 @@ export function judge(
     (audit.next === 0 || audit.next === again) && (end?.written ?? Number.POSITIVE_INFINITY) <= rotatedTo;
   if (end !== undefined && result.executionRecovery === undefined) {
     const { written } = end;
-    const holds = written === null || audit.next >= written || gaps > 0 || exitCode === null || isUnread;
+    // What a runtime had not written into the log when it was restarted, nobody can read.
+    const isRuntimeLost = struck.includes("container runtime restarted");
+    const isSaid = gaps > 0 || exitCode === null || isUnread || isRuntimeLost;
+    const holds = written === null || audit.next >= written || isSaid;
     expect(holds, `${audit.next} of ${written} lines that were written came, and it was not said`);
     // A container is killed between two lines: the last one may or may not have been counted.
     expect(written === null || audit.next <= written + 1, `${audit.next} lines came, ${written} were written`);

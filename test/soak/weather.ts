@@ -11,6 +11,20 @@ export const NODES = [
   { name: "three", clockSkewMs: 60_000 },
 ];
 
+const LULL_MS = 75_000;
+/** What a lull is free of. */
+const BREAKS_WATCHES = new Set([
+  "watches cut",
+  "watches stalled",
+  "watches kept closed",
+  "versions expired",
+  "connections reset",
+  "GOAWAY",
+  "server restarts",
+  "server frozen",
+  "rights to watches revoked",
+]);
+
 /** What the weather does to containers, for their witness. */
 export interface Containers {
   strikeNode(name: string): void;
@@ -33,6 +47,7 @@ export class Weather {
   readonly #active = new Map<ActiveFault, string>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #restarting = new Set<Promise<void>>();
+  #lullUntil = 0;
 
   constructor(k8s: EmbeddedKubernetes, seed: number, containers: Containers) {
     this.#k8s = k8s;
@@ -78,7 +93,11 @@ export class Weather {
     this.#spell(70_000, 12_000, "watches kept closed", () =>
       faults.closeWatches(undefined, { how: this.#random() < 0.3 ? "unavailable" : how() }),
     );
-    this.#spell(30_000, 15_000, "watches without bookmarks", () => faults.withholdBookmarks());
+    // A watch gets its first bookmark after a minute: for so long nothing breaks them, now and then.
+    this.#spell(180_000, LULL_MS, "watches without bookmarks", () => {
+      this.#lullUntil = performance.now() + LULL_MS;
+      return faults.withholdBookmarks();
+    });
     this.#spell(20_000, 3_000, "streaming lists without an end", () => faults.delayListEnd());
     this.#every(15_000, "versions expired", () => {
       faults.expireVersions();
@@ -202,7 +221,8 @@ export class Weather {
     this.count(what, 0);
     const next = (inMs: number) =>
       this.#later(inMs, () => {
-        this.count(what, happen());
+        const isLull = performance.now() < this.#lullUntil && BREAKS_WATCHES.has(what);
+        this.count(what, isLull ? 0 : happen());
         next(ms * (0.5 + this.#random()));
       });
     next(ms * this.#random());
