@@ -355,7 +355,7 @@ describe("over the wire", () => {
     expect(result).toMatchObject({
       errorCode: "k8s_config_invalid",
       errorMessage:
-        "podPatch.spec.hostPID: expected what the adapter sets there: the pod shares nothing with its node, got true",
+        "podPatch.spec.hostPID: expected what the adapter sets there: the pod shares nothing with its node, got true (k8s_config_invalid)",
     });
     expect(result.errorFamily ?? null).toBeNull();
     const tested = await adapter.testEnvironment({

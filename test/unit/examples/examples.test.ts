@@ -27,7 +27,9 @@ it("own-adapter.ts hands back what the agent said, and names the key that is wro
   const lines = await run("own-adapter.ts");
   expect(lines).toContain("event | scribe.say reading 6 characters");
   expect(lines).toContain("result: exit code 0, wrote: a poem");
-  expect(lines.at(-1)).toBe('result: k8s_config_invalid: timeoutSec: expected a number, got "soon"');
+  expect(lines.at(-1)).toBe(
+    'result: k8s_config_invalid: timeoutSec: expected a number, got "soon" (k8s_config_invalid)',
+  );
   const notes = lines.filter((line) => line.startsWith("stdout | [paperclip]"));
   expect(notes.length).toBeGreaterThan(1);
   expect(new Set(notes).size, "each change is told once").toBe(notes.length);
@@ -46,7 +48,7 @@ it("opencode-adapter.ts goes on with its session, adds up its costs, and names a
   expect(lines.filter((line) => !line.startsWith("event"))).toEqual([
     "first: began, session ses_1, $0.01",
     "second: went on, session ses_1",
-    "third: exit code 1, opencode_failed: ProviderModelNotFoundError",
+    "third: exit code 1, opencode_failed: ProviderModelNotFoundError (opencode_failed)",
   ]);
 });
 
