@@ -90,7 +90,7 @@ describe("before it has begun, it starts from its prompt", () => {
       const agent = fresh(printsAndWorks(...lines), printsAndEnds(...goneOn));
       const each = cluster.execute(agent);
       await (lines.length > 0 ? each.logged(SESSION) : starts(agent));
-      await cluster.world.k8s.objects.until(() => isRunning(agent));
+      await cluster.world.k8s.objects.until(() => cluster.isRunning(agent));
       await disrupt(cluster.victim(agent));
       expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done." });
       expect(each.output()).toEqual([...lines, ...goneOn]);
@@ -104,22 +104,13 @@ describe("before it has begun, it starts from its prompt", () => {
     const agent = fresh(printsAndWorks(init()), printsAndEnds(...goneOn));
     const each = cluster.execute(agent, { sessionId: SESSION });
     await each.logged(SESSION);
-    await cluster.world.k8s.objects.until(() => isRunning(agent));
+    await cluster.world.k8s.objects.until(() => cluster.isRunning(agent));
     await evict(cluster.victim(agent));
     expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done." });
     expect(agent.starts.map(({ prompt }) => prompt)).toEqual(["Do the work.", "Do the work."]);
     expect(agent.starts.every(({ command }) => command.includes(resumed))).toBe(true);
   });
 });
-
-function isRunning(agent: Agent): boolean {
-  try {
-    cluster.victim(agent);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 describe("between two results it goes on, after the last one it does not", () => {
   const first = [...works, result("Started the tests.", 2)];

@@ -50,14 +50,18 @@ export interface Agent {
   readonly starts: Start[];
   /** How many ran at once at most. */
   most: number;
+  /** Resolves when the lines of so many processes have been printed. */
+  printed(count: number): Promise<void>;
 }
 
-export type Script = (container: ContainerContext) => AsyncGenerator<string, number | undefined>;
+/** @param printed what it has to say has been said */
+export type Script = (container: ContainerContext, printed: () => void) => AsyncGenerator<string, number | undefined>;
 
 /** Prints the lines and then works until it is ended. */
 export function printsAndWorks(...lines: string[]): Script {
-  return async function* (container) {
+  return async function* (container, printed) {
     yield* lines;
+    printed();
     await container.sleep(1e9);
     return 0;
   };
@@ -76,6 +80,8 @@ export class InterruptedWorld {
   readonly #cluster: Cluster;
   readonly #scripts = new Map<string, Script[]>();
   readonly #agents = new Map<string, Agent>();
+  readonly #printed = new Map<string, (index: number) => void>();
+  readonly #live = new Map<string, number>();
   #nodes = 0;
 
   static async start(): Promise<InterruptedWorld> {
@@ -99,7 +105,13 @@ export class InterruptedWorld {
 
   /** One script a process; the last one goes on for all further. */
   agent(id: string, ...scripts: Script[]): Agent {
-    const agent: Agent = { id, starts: [], most: 0 };
+    const printed: PromiseWithResolvers<void>[] = [];
+    const ofProcess = (index: number) => {
+      printed[index] ??= Promise.withResolvers();
+      return printed[index];
+    };
+    this.#printed.set(id, (index) => ofProcess(index).resolve());
+    const agent: Agent = { id, starts: [], most: 0, printed: (count) => ofProcess(count - 1).promise };
     this.#agents.set(id, agent);
     this.#scripts.set(id, scripts);
     return agent;
@@ -120,12 +132,24 @@ export class InterruptedWorld {
     return objectsOf(this.world, "jobs", agent.id);
   }
 
-  /** The agent's pod that runs now. */
-  victim(agent: Agent): Victim {
-    const pods = objectsOf(this.world, "pods", agent.id).filter(
+  pods(agent: Agent) {
+    return objectsOf(this.world, "pods", agent.id);
+  }
+
+  isRunning(agent: Agent): boolean {
+    return this.#running(agent).length === 1;
+  }
+
+  #running(agent: Agent) {
+    return this.pods(agent).filter(
       ({ metadata, status }) =>
         metadata.deletionTimestamp === undefined && (status as { phase?: string }).phase === "Running",
     );
+  }
+
+  /** The agent's pod that runs now. */
+  victim(agent: Agent): Victim {
+    const pods = this.#running(agent);
     const [pod] = pods;
     if (pod === undefined || pods.length > 1) throw new Error(`${pods.length} pods of ${agent.id} run`);
     const { nodeName } = pod.spec as { nodeName: string };
@@ -147,6 +171,7 @@ export class InterruptedWorld {
     const scripts = this.#scripts.get(id) ?? [];
     const script = scripts[Math.min(agent?.starts.length ?? 0, scripts.length - 1)];
     if (agent === undefined || script === undefined) throw new Error(`no script for agent ${id}`);
+    const index = agent.starts.length;
     agent.starts.push({
       jobName: container.pod.labels["batch.kubernetes.io/job-name"] ?? "",
       nodeName: container.pod.nodeName,
@@ -157,12 +182,11 @@ export class InterruptedWorld {
     this.#live.set(id, live);
     agent.most = Math.max(agent.most, live);
     try {
-      return yield* script(container);
+      return yield* script(container, () => this.#printed.get(id)?.(index));
     } finally {
       this.#live.set(id, (this.#live.get(id) ?? 1) - 1);
     }
   }
-  readonly #live = new Map<string, number>();
 }
 
 export { EmbeddedKubernetes };
