@@ -1,7 +1,7 @@
 /** `npm run build [-- <directory>]`: everything that is published, into dist/. */
 import { execFile } from "node:child_process";
-import { chmod, rm, writeFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { chmod, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, relative, resolve } from "node:path";
 import { promisify } from "node:util";
 import { build } from "esbuild";
 import { metricsServerBuild, rootBuild, sharedBuild, uiParserBuild } from "./bundles.ts";
@@ -46,5 +46,24 @@ async function declarations(): Promise<void> {
     ]);
   } catch (error) {
     throw new Error(`tsc: ${(error as { stdout?: string }).stdout ?? error}`);
+  }
+  await deleteUnreachable(`${outdir}/types`);
+}
+
+/** The compiler declares every file of the program; half of them stand in no public type. */
+async function deleteUnreachable(types: string): Promise<void> {
+  const { files }: { files: string[] } = JSON.parse(await readFile(`${root}tsconfig.build.json`, "utf8"));
+  const pending = files.map((file) => resolve(types, relative("src", file).replace(/\.ts$/, ".d.ts")));
+  const reached = new Set<string>();
+  for (let file = pending.pop(); file !== undefined; file = pending.pop()) {
+    if (reached.has(file)) continue;
+    reached.add(file);
+    for (const [, path = ""] of (await readFile(file, "utf8")).matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)\.ts"/g)) {
+      pending.push(resolve(dirname(file), `${path}.d.ts`));
+    }
+  }
+  for (const name of await readdir(types, { recursive: true })) {
+    const file = resolve(types, name);
+    if (name.endsWith(".d.ts") && !reached.has(file)) await rm(file);
   }
 }
