@@ -30,20 +30,41 @@ function isAscii(text: string): boolean {
   return true;
 }
 
-/** Rows under their titles, each column as wide as its widest text; the last one is cut where the line would be too long. */
+/**
+ * Rows under their titles, each column as wide as its widest text. Where the last one, which is words, has too little room, those of
+ * `expendable` are left out, the first of them first; then the second column gives way. The first, a name to type, is whole.
+ */
 export function formatTable(
   titles: readonly string[],
   rows: readonly (readonly string[])[],
   columns: number,
+  expendable: readonly string[] = [],
 ): string[] {
+  const last = titles.length - 1;
   const widths = titles.map((title, index) =>
     Math.max(stringWidth(title), ...rows.map((row) => stringWidth(row[index] ?? ""))),
   );
+  const words = Math.min(widths[last] ?? 0, WORDS);
+  const shown = titles.map((_, index) => index);
+  const missing = () => shown.slice(0, -1).reduce((sum, index) => sum + (widths[index] ?? 0) + GAP, words) - columns;
+  for (const title of expendable) {
+    const at = shown.indexOf(titles.indexOf(title));
+    if (missing() > 0 && at > 0) shown.splice(at, 1);
+  }
+  const second = widths[1] ?? 0;
+  if (shown.length > 2) widths[1] = Math.min(second, Math.max(LEAST, second - Math.max(0, missing())));
   return [titles, ...rows].map((row) => {
-    const line = row.map((text, index) => (index === titles.length - 1 ? text : cell(text, widths[index] ?? 0)));
-    return cut(line.join("  "), columns).trimEnd();
+    const line = shown.map((index) =>
+      index === last ? (row[index] ?? "") : cell(row[index] ?? "", widths[index] ?? 0),
+    );
+    return cut(line.join(" ".repeat(GAP)), columns).trimEnd();
   });
 }
+
+const GAP = 2;
+/** Columns of the terminal that the words have at least, and the second column. */
+const WORDS = 30;
+const LEAST = 8;
 
 /** `45s`, `12m`, `3h12m`, `2d4h`, as kubectl writes ages. */
 export function formatAge(ms: number): string {

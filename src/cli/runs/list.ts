@@ -3,7 +3,7 @@ import { type Job, type Pod, RunEngine } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
 import { addSelectorOption, addTargetOptions, connect, labelsOf, type TargetOptions } from "../target.ts";
 import { formatTable } from "../text-width.ts";
-import { byOwner, cellsOf, RUN_TITLES, type RunRow, rowOf } from "./run-row.ts";
+import { byOwner, cellsOf, EXPENDABLE_TITLES, RUN_TITLES, type RunRow, rowOf } from "./run-row.ts";
 
 export interface SelectionOptions extends TargetOptions {
   selector: string;
@@ -40,6 +40,7 @@ export function tableOf(rows: readonly RunRow[], { stdout }: CommandIo): string[
     RUN_TITLES,
     rows.map(cellsOf).map((cells) => cells.map(printable)),
     width,
+    EXPENDABLE_TITLES,
   );
 }
 

@@ -18,8 +18,12 @@ export interface RunRow {
 
 export const RUN_TITLES = ["RUN", "AGENT", "PHASE", "AGE", "RESTARTS", "NODE", "WHAT"] as const;
 
+/** What a narrow terminal can do without, first of all. */
+export const EXPENDABLE_TITLES = ["NODE", "RESTARTS"] as const;
+
+/** The pod's name is the run's and some letters: in a table it only takes the room of what is said of it. */
 export function cellsOf({ name, agent, phase, ageMs, restarts, node, text }: RunRow): string[] {
-  return [name, agent, phase, formatAge(ageMs), String(restarts), node, text];
+  return [name, agent, phase, formatAge(ageMs), String(restarts), node, text.replace(/^pod [^\s:]+: /, "")];
 }
 
 /** `now`: wall clock milliseconds. */

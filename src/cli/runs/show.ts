@@ -131,13 +131,12 @@ async function tailOf(cluster: Cluster, pod: Pod, tailLines: number, signal: Abo
     namespace,
     podName,
     container,
-    view: () => ({ ...now, phase: "ended" as const }),
+    view: () => now,
     onChange: () => () => undefined,
   };
   const lines: string[] = [];
   try {
-    // One whole read shows what there is, also where the container runs on.
-    const log = followLogs(cluster, source, { tailLines, signal, isLastLine: () => true });
+    const log = followLogs(cluster, source, { tailLines, signal, follow: false });
     for await (const { text } of log) lines.push(text);
   } catch (error) {
     if (signal.aborted) throw error;

@@ -1,5 +1,5 @@
 import { printable } from "../../adapter/host/printable.ts";
-import { cellsOf, RUN_TITLES, type RunRow } from "../runs/run-row.ts";
+import { cellsOf, EXPENDABLE_TITLES, RUN_TITLES, type RunRow } from "../runs/run-row.ts";
 import { cut, formatTable } from "../text-width.ts";
 
 const SORTS = ["age", "phase", "agent", "restarts", "cpu", "memory"] as const;
@@ -118,7 +118,7 @@ export function renderTop(
   return {
     lines: [
       cut(title, columns),
-      ...formatTable(titles, cells, columns),
+      ...formatTable(titles, cells, columns, EXPENDABLE_TITLES),
       "",
       cut(footer(state, rows.length, shown.length), columns),
     ],

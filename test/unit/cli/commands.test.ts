@@ -23,6 +23,10 @@ beforeAll(async () => {
   kubeconfig = await k8s.writeKubeconfig(join(directory, "kubeconfig"), { namespace: "agents" });
   k8s.addProgram("claude", async function* ({ sleep, args }) {
     yield "hello 東京";
+    while (args.includes("chat")) {
+      yield "another line";
+      await sleep(20, { interruptible: true });
+    }
     if (args.includes("wait")) await sleep(3_600_000, { interruptible: true });
     return args.includes("fail") ? 3 : 0;
   });
@@ -159,6 +163,13 @@ test("runs are listed, shown, stopped and cleaned up", async () => {
   expect(k8s.objects.list("jobs")).toHaveLength(1);
   expect((await onCluster("runs", "gc", "--older-than", "0s", "--yes")).out).toMatch(/Job run-bad: deleted/);
   await expect.poll(() => k8s.objects.list("jobs")).toEqual([]);
+});
+
+test("show of a run that goes on printing prints what there is, and returns", async () => {
+  addJob("run-chatty", "chat");
+  await untilPhase("run-chatty", "running");
+  await expect.poll(async () => (await onCluster("runs", "show", "run-chatty")).out).toContain("another line");
+  await onCluster("runs", "stop", "run-chatty");
 });
 
 test("check says what is missing and how to get it, and its exit code says whether runs can start", async () => {

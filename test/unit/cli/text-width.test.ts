@@ -43,3 +43,15 @@ test.each([
 ])("an age of %d ms is %s", (ms, text) => {
   expect(formatAge(ms)).toBe(text);
 });
+
+test("on 80 columns the name is whole and the words have room; what matters least is left out, then the second column cut", () => {
+  const titles = ["RUN", "AGENT", "AGE", "RESTARTS", "NODE", "WHAT"];
+  const words = "claude: ImagePullBackOff: no such image";
+  const row = ["agent-claude-5aad-image", "東京タワー見学案内係", "12m", "0", "node-pool-a-7f3a9c", words];
+  const [head = "", line = ""] = formatTable(titles, [row], 80, ["NODE", "RESTARTS"]);
+  expect(head).toBe("RUN                      AGENT               AGE  WHAT");
+  expect(line).toBe("agent-claude-5aad-image  東京タワー見学案…   12m  claude: ImagePullBackOff: no …");
+  const [, narrow = ""] = formatTable(titles, [row], 66, ["NODE", "RESTARTS"]);
+  expect(narrow).toBe("agent-claude-5aad-image  東京タ…   12m  claude: ImagePullBackOff:…");
+  expect(formatTable(titles, [row], 200, ["NODE", "RESTARTS"])[0]).toContain("NODE");
+});

@@ -109,7 +109,7 @@ describe.skipIf(!hasPrometheus)("Prometheus, where it is installed", () => {
     const adapter = createK8sAdapter(testDefinition().definition, { env: world.env });
     await startRun(world, adapter, { config: { apiOutageSec: 5 } }).result;
     world.k8s.faults.cutWatches({ how: "reset" });
-  });
+  }, 120_000);
   afterAll(async () => {
     await engine?.stop();
     await metrics?.close();
@@ -135,7 +135,7 @@ describe.skipIf(!hasPrometheus)("Prometheus, where it is installed", () => {
 
   test("it sees the runs that are under way", async () => {
     await expect.poll(() => value("sum(k8s_run_informer_runs_active) > 0")).toBeGreaterThanOrEqual(RUNS - 1);
-    expect(await value('k8s_run_informer_runs_followed_total{how="launch"}')).toBe(RUNS + 1);
+    await expect.poll(() => value('k8s_run_informer_runs_followed_total{how="launch"}')).toBe(RUNS + 1);
   });
 
   test("every query of the dashboard has an answer", async () => {
