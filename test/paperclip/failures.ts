@@ -55,11 +55,13 @@ const exits = (code: number, ...lines: string[]): ScriptedProgram =>
 const refused = (text: string, status: number, over: Record<string, unknown> = {}) =>
   exits(1, resulted(text, { is_error: true, api_error_status: status, terminal_reason: "api_error", ...over }));
 
-/** Works until something from outside ends it. What it has said it has done: it is not begun again from its prompt. */
-const ended = (end: (container: ContainerContext) => void): ScriptedProgram =>
+const ANSWER = said("Working on it");
+
+/** Works until something from outside ends it. Where it has said something it is not begun again from its prompt. */
+const ended = (end: (container: ContainerContext) => void, ...lines: string[]): ScriptedProgram =>
   async function* (container) {
     yield init;
-    yield said("Working on it");
+    yield* lines;
     end(container);
     await container.sleep(600_000, { interruptible: true });
     return 143;
@@ -180,25 +182,25 @@ export function failures(world: PaperclipWorld): Failure[] {
       what: "Claude is out of memory",
       name: "memory",
       errorCode: "claude_truncated",
-      program: ended(({ pod, name }) => k8s.oomKill(pod.namespace, pod.name, name)),
+      program: ended(({ pod, name }) => k8s.oomKill(pod.namespace, pod.name, name), ANSWER),
       host: RETRIES,
     },
     {
       what: "the pod is evicted, and no volume keeps its session",
       name: "evicted",
-      errorCode: "k8s_job_deleted_externally",
-      program: ended(({ pod }) => k8s.evictPod(pod.namespace, pod.name, "The node was low on resource: memory.")),
+      errorCode: "claude_truncated",
+      program: ended(({ pod }) => k8s.evictPod(pod.namespace, pod.name, "The node was low on memory."), ANSWER),
       host: RETRIES,
     },
     {
       what: "somebody deletes the pod",
       name: "drained",
-      errorCode: "k8s_job_deleted_externally",
-      program: ended(({ pod }) => k8s.objects.delete("pods", pod.namespace, pod.name)),
+      errorCode: "claude_truncated",
+      program: ended(({ pod }) => k8s.objects.delete("pods", pod.namespace, pod.name), ANSWER),
       host: RETRIES,
     },
     {
-      what: "somebody deletes the Job",
+      what: "somebody deletes the Job before Claude has answered",
       name: "deleted",
       errorCode: "k8s_job_deleted_externally",
       program: ended(({ pod }) => k8s.objects.delete("jobs", pod.namespace, pod.labels["job-name"] ?? "")),

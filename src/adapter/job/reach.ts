@@ -1,3 +1,4 @@
+import { isRecord } from "../../json/json-object.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { DATA_DIRECTORY, type Notice } from "../definition.ts";
 import type { SelfPod } from "./self-pod.ts";
@@ -13,8 +14,23 @@ export function isOnVolume(directory: string, config: BaseConfig, selfPod: SelfP
   const mounts = [
     selfPod?.dataVolume == null ? null : DATA_DIRECTORY,
     config.workspaceVolumeClaim === null ? null : (config.workspaceMountPath ?? "/workspace"),
+    ...patchedMounts(config),
   ];
   return mounts.some((mount) => mount !== null && isWithin(directory, mount));
+}
+
+/** Where `podPatch` mounts claims of its own. */
+function patchedMounts({ podPatch }: BaseConfig): string[] {
+  const { volumes, containers } = podPatch?.spec ?? {};
+  const claims = new Set(records(volumes).flatMap((each) => (each.persistentVolumeClaim ? [each.name] : [])));
+  const mounts = records(containers).flatMap(({ volumeMounts }) => records(volumeMounts));
+  return mounts.flatMap(({ name, mountPath }) =>
+    claims.has(name) && typeof mountPath === "string" ? [mountPath] : [],
+  );
+}
+
+function records(value: unknown): Readonly<Record<string, unknown>>[] {
+  return Array.isArray(value) ? value.filter(isRecord) : [];
 }
 
 function isWithin(directory: string, mount: string): boolean {

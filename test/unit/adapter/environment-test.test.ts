@@ -190,6 +190,11 @@ describe("what an agent would miss in its pod", () => {
     const claim = { workspaceVolumeClaim: "code", workspaceMountPath: "/srv/code" };
     expect((await check({ secretRef: "keys", cwd: "/srv/code/app", ...claim })).status).toBe("pass");
     expect((await check({ secretRef: "keys", cwd: "/srv/codex", ...claim })).status).toBe("warn");
+    const volumes = [{ name: "code", persistentVolumeClaim: { claimName: "code" } }];
+    const containers = [{ name: "agent", volumeMounts: [{ name: "code", mountPath: "/srv/code" }] }];
+    const podPatch = { spec: { volumes, containers } };
+    expect((await check({ secretRef: "keys", cwd: "/srv/code/app", podPatch })).status).toBe("pass");
+    expect((await check({ secretRef: "keys", cwd: "/srv/other", podPatch })).status).toBe("warn");
     expect((await check({ secretRef: "keys", cwd: "/paperclip/work" })).status).toBe("pass");
   });
 
