@@ -241,6 +241,15 @@ function waiting(): string[] {
   return pods.map(({ metadata }) => metadata.labels?.["paperclip.io/run-id"] ?? "");
 }
 
+/** As `--event-ttl` of a real API server does, in which nothing else is kept without end. */
+const EVENT_TTL_MS = 5 * 60_000;
+setInterval(() => {
+  const before = k8s.clock.now() - EVENT_TTL_MS;
+  for (const { metadata } of k8s.objects.list("events", NAMESPACE)) {
+    if (Date.parse(metadata.creationTimestamp) < before) k8s.objects.delete("events", NAMESPACE, metadata.name);
+  }
+}, 30_000).unref();
+
 let leftToSweep = 0;
 
 /** What only its TTL ends (its process was killed before it could, or its deletion failed) goes at once when all else is over. */
