@@ -39,6 +39,8 @@ const MAX_REFUSALS = 60;
 const MAX_PAUSE_MS = 10_000;
 /** After the last start, until everything has settled: a Lease runs out in a minute, and one that was paused comes back. */
 const SETTLE_TIMEOUT_MS = 240_000;
+/** After the weather, until servers have said what became of the runs that others have taken over. */
+const HEARD_TIMEOUT_MS = 120_000;
 /** Jobs that could not be deleted amid faults go by their TTL. */
 const LEFT_TIMEOUT_MS = 200_000;
 
@@ -136,6 +138,7 @@ export class Soak {
   /** Nothing goes wrong any more from here on: what is left must go, and nothing may be missing. */
   async #close(): Promise<Figures> {
     await this.#stage.clear();
+    await this.#untilAllIsHeard();
     await this.#runWhatIsLeft();
     await this.#untilNothingIsLeft(["watches"]);
     this.#isOver = true;
@@ -155,6 +158,16 @@ export class Soak {
     await Promise.all(this.#judging);
     this.#checkMemory();
     return await this.#stage.figures();
+  }
+
+  /** A server that was paused goes on with runs that others have taken over: it has to say what became of them. */
+  async #untilAllIsHeard(): Promise<void> {
+    const until = performance.now() + HEARD_TIMEOUT_MS;
+    const open = () => [...this.#runs.values()].filter((run) => run.awaited.size > 0);
+    while (open().length > 0 && performance.now() < until) await sleep(200);
+    for (const run of open().slice(0, 5)) {
+      await this.#sayOf(run.script.agentId, `${nameOf(run)}: a server never said what became of it`);
+    }
   }
 
   /**
