@@ -1,7 +1,7 @@
 import { styleText } from "node:util";
 import { printable } from "../adapter/host/printable.ts";
 import { defineCommand, UsageError } from "./command.ts";
-import { addTargetOptions, type TargetOptions, targetOf } from "./target.ts";
+import { addTargetOptions, connect, type TargetOptions } from "./target.ts";
 
 interface CheckOptions extends TargetOptions {
   image?: string;
@@ -22,7 +22,9 @@ export const checkCommand = defineCommand<CheckOptions>({
   async action({ image, set, json, ...target }, io) {
     const { createServerAdapter, type } = await import("../index.ts");
     const { kubeconfig, context } = target;
-    const { namespace } = targetOf(target);
+    // A server that does not answer is said within two seconds; the test itself is more patient.
+    const { cluster, namespace } = await connect(target, io.signal);
+    await cluster.close();
     const config = {
       ...set,
       namespace,

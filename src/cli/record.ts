@@ -55,10 +55,12 @@ export const recordCommand = defineCommand<RecordOptions>({
         },
       });
     };
-    let told: Error | null = null;
+    /** By resource. The same trouble of the next try is not told again. */
+    const told = new Map<string, string>();
     const tellTrouble = (resource: string, error: Error | null) => {
-      if (error !== null && error !== told) io.stderr.write(`${resource}: ${printable(error.message)}\n`);
-      told = error;
+      if (error !== null && error.message !== told.get(resource))
+        io.stderr.write(`${resource}: ${printable(error.message)}\n`);
+      told.set(resource, error?.message ?? "");
     };
     const reflectors = [watch("jobs", "/apis/batch/v1"), watch("pods", "/api/v1")];
     for (const reflector of reflectors) reflector.start();
