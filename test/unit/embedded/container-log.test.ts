@@ -174,6 +174,29 @@ describe("ContainerLog", () => {
     expect(lines).toEqual(["first", "second", "third", "newest", "newest"]);
   });
 
+  it("a follow whose file is rotated before it has reached its end is silent until the next rotation, as of a real kubelet", async () => {
+    const log = logAt({ now: base });
+    log.append("first\n");
+    const reader = log.read({ follow: true });
+    const read = [Buffer.from((await reader.next()).value ?? []).toString()];
+    log.append("second\n");
+    log.rotate();
+    log.append("lost\n");
+    read.push(Buffer.from((await reader.next()).value ?? []).toString());
+    let isSilent = true;
+    const next = reader.next().finally(() => {
+      isSilent = false;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    log.append("lost, too\n");
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isSilent).toBe(true);
+    log.rotate();
+    log.append("newest\n");
+    read.push(Buffer.from((await next).value ?? []).toString());
+    expect(read).toEqual(["first\n", "second\n", "newest\n"]);
+  });
+
   it("a follow ends with the old file when the container has ended before it looked at the new one", async () => {
     const log = logAt({ now: base });
     const lines = await blocked(log, () => {
