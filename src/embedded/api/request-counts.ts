@@ -62,7 +62,7 @@ export class RequestCounts {
   }
 }
 
-export function requestKey({ verb, resource, subresource, path }: RequestInfo): string {
+function requestKey({ verb, resource, subresource, path }: RequestInfo): string {
   if (resource === undefined) return `${verb} ${path}`;
   return `${verb} ${subresource === undefined ? resource : `${resource}/${subresource}`}`;
 }

@@ -57,7 +57,7 @@ export interface Delays {
 }
 
 /** As the recorded cluster (Kubernetes 1.36, one node) behaved. */
-export const recordedDelays: Delays = {
+const recordedDelays: Delays = {
   jobStart: 7,
   jobSync: 1000,
   apiLatency: 7,
@@ -85,7 +85,7 @@ export const recordedDelays: Delays = {
 };
 
 /** For benchmarks: every state is still passed through, in a few milliseconds. */
-export const fastDelays: Delays = {
+const fastDelays: Delays = {
   jobStart: 1,
   jobSync: 5,
   apiLatency: 0,

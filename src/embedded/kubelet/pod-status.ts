@@ -132,7 +132,7 @@ function reportedPhase(pod: Pod, view: PodView, computed: PodPhase): PodPhase {
 }
 
 /** Kubelet `getPhase`. `terminal`: the pod is stopped, so that no container is started again. */
-export function podPhase(spec: PodSpec, containers: readonly ContainerView[], terminal = false): PodPhase {
+function podPhase(spec: PodSpec, containers: readonly ContainerView[], terminal = false): PodPhase {
   let runningSidecars = 0;
   for (const { kind, state, lastState, spec: container } of containers) {
     if (kind === "init") {

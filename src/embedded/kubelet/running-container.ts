@@ -20,7 +20,7 @@ export interface RunningContainer {
 }
 
 /** What `container.sleep` rejects with once the container has been told to end. */
-export class ContainerKilledError extends Error {
+class ContainerKilledError extends Error {
   override readonly name = "ContainerKilledError";
 }
 

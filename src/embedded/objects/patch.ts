@@ -3,7 +3,7 @@ import { mergePatch, strategicMerge } from "../../json/merge-patch.ts";
 import { isCustom, type ResourceName } from "./resources.ts";
 import { badRequest, invalid, StatusError } from "./status-error.ts";
 
-export const PATCH_TYPES = [
+const PATCH_TYPES = [
   "application/json-patch+json",
   "application/merge-patch+json",
   "application/strategic-merge-patch+json",

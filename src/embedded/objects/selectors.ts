@@ -184,7 +184,7 @@ export function parseFieldSelector(resource: ResourceName, text: string): FieldS
 }
 
 /** What the field selectors of the object's kind read. */
-export function selectableFields(resource: ResourceName, object: StoredObject): Record<string, string> {
+function selectableFields(resource: ResourceName, object: StoredObject): Record<string, string> {
   const { name, namespace = "" } = object.metadata;
   const fields: Record<string, string> = { "metadata.name": name, "metadata.namespace": namespace };
   for (const path of SELECTABLE[resource] ?? []) {

@@ -70,7 +70,7 @@ export function resourceDetails(resource: ResourceName, name?: string): StatusDe
 }
 
 /** `details` that name a kind: `{name, group, kind: "Job"}`. */
-export function kindDetails(resource: ResourceName, name: string): StatusDetails {
+function kindDetails(resource: ResourceName, name: string): StatusDetails {
   const { group, kind } = typeOf(resource);
   return { name, ...(group === "" ? {} : { group }), kind };
 }
@@ -153,11 +153,4 @@ export function expired(message: string): StatusError {
 
 export function internalError(message: string): StatusError {
   return new StatusError(500, "InternalError", message, { causes: [{ reason: "", message }] });
-}
-
-export function tooManyRequests(
-  retryAfterSeconds: number,
-  message = "Too many requests, please try again later.",
-): StatusError {
-  return new StatusError(429, "TooManyRequests", message, { retryAfterSeconds });
 }

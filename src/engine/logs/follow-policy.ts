@@ -37,7 +37,7 @@ export const CLEAN_END_SETTLE_MS = 250;
  * The same where the last line has marked the end of the output: nothing is missing, so there is no hurry. A kubelet looks at
  * its containers about once a second and then reports.
  */
-export const LAST_LINE_SETTLE_MS = 5_000;
+const LAST_LINE_SETTLE_MS = 5_000;
 const CLEAN_END_MAX_MS = 5_000;
 /** A stream that ended cleanly so long before the pod told of its container's end may have ended for another reason. */
 export const CLEAN_END_TRUST_MS = 1_000;

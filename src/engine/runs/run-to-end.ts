@@ -44,7 +44,7 @@ export interface RunResult {
 }
 
 /** @throws TypeError when the manifest has several containers, of which none is the main one by itself */
-export function onlyContainer(job: JobInput): string {
+function onlyContainer(job: JobInput): string {
   const names = (job.spec?.template.spec as { containers?: { name: string }[] } | undefined)?.containers ?? [];
   const [first, ...others] = names.map(({ name }) => name);
   if (first !== undefined && others.length === 0) return first;

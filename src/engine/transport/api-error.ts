@@ -229,7 +229,7 @@ function bounded(retryAfterMs: number): number {
 }
 
 /** RFC 9110: seconds or an HTTP date. At most five minutes. */
-export function parseRetryAfter(value: string | string[] | undefined): number | undefined {
+function parseRetryAfter(value: string | string[] | undefined): number | undefined {
   const text = (Array.isArray(value) ? value[0] : value)?.trim();
   if (text === undefined || text === "") return undefined;
   if (/^\d+$/.test(text)) return bounded(Number(text) * 1_000);
