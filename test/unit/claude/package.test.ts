@@ -31,8 +31,10 @@ beforeAll(async () => {
   const staging = join(consumer, "staging");
   mkdirSync(staging);
   await run(process.execPath, [join(root, "scripts/build.ts"), join(staging, "dist")]);
-  cpSync(join(root, "package.json"), join(staging, "package.json"));
-  cpSync(join(root, "deploy"), join(staging, "deploy"), { recursive: true });
+  const files = packageJson.files.filter((name: string) => name !== "dist");
+  for (const name of ["package.json", "README.md", "LICENSE", ...files]) {
+    cpSync(join(root, name), join(staging, name), { recursive: true });
+  }
   const npm = ["pack", "--ignore-scripts", "--json", "--pack-destination", consumer];
   await run("npm", npm, { cwd: staging });
   const tarball = readdirSync(consumer).find((name) => name.endsWith(".tgz")) ?? "";
@@ -269,8 +271,16 @@ describe("the package", () => {
 
   test("what is installed is small, and nothing of the development is in it", () => {
     expect(statSync(hostEntry()).size).toBeLessThan(800 * 1024);
-    expect(readdirSync(installed).sort()).toEqual(["deploy", "dist", "package.json"]);
+    const always = ["LICENSE", "README.md", "package.json"];
+    expect(readdirSync(installed).sort()).toEqual([...packageJson.files, ...always].sort());
     expect(existsSync(join(installed, "deploy", "rbac.yaml"))).toBe(true);
+  });
+
+  test("what its README links to is in it", () => {
+    const readme = readFileSync(join(installed, "README.md"), "utf8");
+    const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link = ""]) => link);
+    expect(links.length).toBeGreaterThan(10);
+    for (const link of links) expect(existsSync(join(installed, link)), link).toBe(true);
   });
 
   test("its declarations say what a consumer gets", async () => {
