@@ -6,13 +6,17 @@ import { type EngineStats, leaseEngine, loadKubeConfig, stopSharedEngines } from
 import { type as adapterType, createServerAdapter } from "../index.ts";
 import { type CommandIo, defineCommand, UsageError } from "./command.ts";
 import { createDemoRun, type DemoRun, executeDemoRun } from "./demo/host.ts";
-import { scriptClaude } from "./demo/scripted-claude.ts";
+import { DemoSessions, scriptClaude } from "./demo/scripted-claude.ts";
 import { countRuns, formatCounts, formatLatencies } from "./demo/summary.ts";
 import { openView, type View } from "./demo/view.ts";
 import { addTargetOptions, type TargetOptions, targetOf, wholeNumber } from "./target.ts";
 
+const AGENT_LABEL = "paperclip.io/agent-id";
 const IMAGE = "demo/claude:1";
 const NAMESPACE = "demo";
+/** Keeps the agents' sessions, so that one whose pod is evicted goes on in another. */
+const HOME_CLAIM = "agents-home";
+const HOME = { workspaceVolumeClaim: HOME_CLAIM, workspaceMountPath: "/paperclip" };
 
 export const demoCommand = defineCommand<DemoArguments>({
   name: "demo",
@@ -20,14 +24,18 @@ export const demoCommand = defineCommand<DemoArguments>({
   configure: (command) =>
     addTargetOptions(command)
       .option("--runs <number>", "how many agents", wholeNumber(1), 20)
-      .option("--faults", "break connections, watches and logs meanwhile (embedded Kubernetes only)", false)
+      .option(
+        "--faults",
+        "break connections, watches and logs and evict agents meanwhile (embedded Kubernetes only)",
+        false,
+      )
       .option("--image <image>", "with --kubeconfig: an image with a `claude` executable on its PATH")
       .option("--cpu <quantity>", "what each agent requests", "5m")
       .option("--memory <quantity>", "what each agent requests", "8Mi"),
   async action(given, io) {
     const options = readOptions(given);
     const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-demo-"));
-    const embedded = options.kubeconfig === null ? await startEmbedded(options.runs) : null;
+    const embedded = options.kubeconfig === null ? await startEmbedded(options) : null;
     try {
       const kubeconfig =
         options.kubeconfig ??
@@ -74,20 +82,28 @@ function readOptions(values: DemoArguments): DemoOptions {
   return { runs, faults: false, kubeconfig: values.kubeconfig, image: values.image, namespace, cpu, memory };
 }
 
-async function startEmbedded(runs: number): Promise<EmbeddedKubernetes> {
+async function startEmbedded({ faults }: DemoOptions): Promise<EmbeddedKubernetes> {
   const { EmbeddedKubernetes } = await import("../embedded/index.ts");
-  const k8s = await EmbeddedKubernetes.start({ namespaces: [NAMESPACE] });
-  let started = 0;
+  const k8s = await EmbeddedKubernetes.start({ namespaces: [NAMESPACE], nodes: 3 });
+  k8s.objects.create("persistentvolumeclaims", { metadata: { name: HOME_CLAIM, namespace: NAMESPACE } });
+  const sessions = new DemoSessions();
   k8s.addProgram("claude", async function* (container) {
-    const index = started++ % Math.max(runs, 1);
-    const script = scriptClaude(index, 12 + ((index * 7) % 25));
-    for (const { text, afterMs } of script.lines) {
+    const agent = container.pod.labels[AGENT_LABEL] ?? "";
+    const index = indexOf(agent);
+    // Every tenth run fails, so that the summary has something to tell apart; with faults, all that fails is for them to explain.
+    const script = scriptClaude(index, 12 + ((index * 7) % 25), !faults && index % 10 === 9);
+    for (const { text, afterMs } of sessions.rest(agent, script.lines)) {
       await container.sleep(afterMs);
       yield text;
     }
     return script.exitCode;
   });
   return k8s;
+}
+
+/** As `executeDemoRun` names them. */
+function indexOf(agentId: string): number {
+  return Number(/-agent-(\d+)$/.exec(agentId)?.[1] ?? 0);
 }
 
 async function runAgents(
@@ -117,7 +133,8 @@ async function runAgents(
   try {
     const adapter = createServerAdapter();
     const requests = { cpu: options.cpu, memory: options.memory };
-    const config = { kubeconfig, namespace, image, ttlSecondsAfterFinished: 600, resources: { requests } };
+    const home = embedded === null ? {} : HOME;
+    const config = { kubeconfig, namespace, image, ttlSecondsAfterFinished: 600, resources: { requests }, ...home };
     await Promise.all(
       runs.map((run, index) =>
         executeDemoRun(run, {
@@ -163,15 +180,19 @@ interface Latencies {
 function measureLatencies(k8s: EmbeddedKubernetes): Latencies {
   const running = new Map<string, number>();
   const ended = new Map<string, number>();
+  const seenEnded = new Set<string>();
   k8s.objects.onChange(({ resource, object }) => {
     if (resource !== "pods") return;
     const { containerStatuses } = (object.status ?? {}) as {
       containerStatuses?: { name: string; state?: Record<string, unknown> }[];
     };
     const state = containerStatuses?.find(({ name }) => name === "claude")?.state;
-    const agent = object.metadata.labels?.["paperclip.io/agent-id"] ?? "";
+    const agent = object.metadata.labels?.[AGENT_LABEL] ?? "";
     if (state?.running !== undefined && !running.has(agent)) running.set(agent, performance.now());
-    if (state?.terminated !== undefined && !ended.has(agent)) ended.set(agent, performance.now());
+    if (state?.terminated === undefined || seenEnded.has(object.metadata.uid)) return;
+    // Of an agent that went on in another pod, the last end counts.
+    seenEnded.add(object.metadata.uid);
+    ended.set(agent, performance.now());
   });
   const latencies: Latencies = { ready: [], end: [], seen: (_run, view) => view };
   const told = new Map<DemoRun, string>();
@@ -203,6 +224,7 @@ function causeFaults(k8s: EmbeddedKubernetes, view: View): { count: Record<strin
     view.note(`${what} ×${times}`);
   };
   const { faults } = k8s;
+  const evicted = new Map<string, number>();
   faults.cutLogs({ everyBytes: 300, how: "random", followOnly: true });
   faults.errorRate({ rate: 0.05, status: 500, match: { verb: ["get", "list", "watch", "create", "delete"] } });
   faults.errorRate({ rate: 0.05, status: 429, retryAfterSeconds: 1, match: { verb: ["create", "get"] } });
@@ -214,6 +236,7 @@ function causeFaults(k8s: EmbeddedKubernetes, view: View): { count: Record<strin
       happen("versions expired", 1);
     }, 1_900),
     setInterval(() => happen("connections reset", faults.resetConnections(2)), 1_300),
+    setInterval(() => happen("agents evicted", evictOne(k8s, evicted)), 500),
   ];
   return {
     count,
@@ -222,6 +245,27 @@ function causeFaults(k8s: EmbeddedKubernetes, view: View): { count: Record<strin
       faults.clear();
     },
   };
+}
+
+/** Of one agent. A second one for the same reason would be followed by a wait. */
+const MAX_EVICTIONS = 1;
+
+/** The kubelet evicts the agent that has been evicted least often, of those that run. */
+function evictOne(k8s: EmbeddedKubernetes, evicted: Map<string, number>): number {
+  const timesOf = (agent: string | undefined) => evicted.get(agent ?? "") ?? 0;
+  const pods = k8s.objects
+    .list("pods", NAMESPACE)
+    .filter(({ status, metadata }) => {
+      const isRunning = (status as { phase?: string }).phase === "Running" && metadata.deletionTimestamp === undefined;
+      return isRunning && timesOf(metadata.labels?.[AGENT_LABEL]) < MAX_EVICTIONS;
+    })
+    .sort((a, b) => timesOf(a.metadata.labels?.[AGENT_LABEL]) - timesOf(b.metadata.labels?.[AGENT_LABEL]));
+  const [pod] = pods;
+  const agent = pod?.metadata.labels?.[AGENT_LABEL];
+  if (pod === undefined || agent === undefined) return 0;
+  evicted.set(agent, timesOf(agent) + 1);
+  k8s.evictPod(NAMESPACE, pod.metadata.name);
+  return 1;
 }
 
 interface Outcome {
@@ -264,11 +308,9 @@ function summarize(
   if (left.length > 0) say("left behind", left.join(", "));
   for (const text of figures.broken) say("BROKEN", text);
   const isBad = figures.lost + figures.doubled + figures.outOfOrder + figures.broken.length + left.length > 0;
-  if (isScripted) {
-    io.stdout.write(isBad ? "\nSomething was lost.\n" : "\nNothing lost, nothing doubled.\n");
-    return isBad ? 1 : 0;
-  }
-  // Scripted agents fail on purpose, real ones should not.
+  if (isScripted) io.stdout.write(isBad ? "\nSomething was lost.\n" : "\nNothing lost, nothing doubled.\n");
+  // Scripted agents fail on purpose without faults, others should not.
+  if (isScripted && faults === null) return isBad ? 1 : 0;
   const succeeded = figures.outcomes.succeeded ?? 0;
   io.stdout.write(`\n${succeeded} of ${runs.length} runs succeeded.\n`);
   return isBad || succeeded < runs.length ? 1 : 0;

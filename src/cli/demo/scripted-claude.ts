@@ -23,9 +23,8 @@ const THOUGHTS = [
   "All green; cleaning up",
 ];
 
-/** Every tenth run fails, so that the summary has something to tell apart. */
-export function scriptClaude(index: number, lineCount: number): ScriptedRun {
-  const fails = index % 10 === 9;
+/** @param fails with an API error, as its result says */
+export function scriptClaude(index: number, lineCount: number, fails: boolean): ScriptedRun {
   const session = `00000000-0000-4000-8000-${String(index).padStart(12, "0")}`;
   const events: Record<string, unknown>[] = [
     { type: "system", subtype: "init", session_id: session, model: "claude-scripted", cwd: "/paperclip", tools: [] },
@@ -59,6 +58,23 @@ export function scriptClaude(index: number, lineCount: number): ScriptedRun {
       afterMs: 40 + ((index * 37 + seq * 53) % 260),
     })),
   };
+}
+
+/** What the agents' processes have in common: how far each agent's session has come, as a volume would keep it. */
+export class DemoSessions {
+  readonly #reached = new Map<string, number>();
+
+  /** The lines that an agent still has to print. One that goes on announces its session again, in a line without a number. */
+  *rest(agent: string, lines: readonly ScriptedLine[]): Generator<ScriptedLine> {
+    const reached = this.#reached.get(agent) ?? 0;
+    if (reached > 0 && lines[0] !== undefined)
+      yield { afterMs: 0, text: lines[0].text.replace(/,"demo_seq":0\}$/, "}") };
+    for (const [index, line] of lines.entries()) {
+      if (index < reached) continue;
+      yield line;
+      this.#reached.set(agent, index + 1);
+    }
+  }
 }
 
 /** The number of a line, and on the last one the number of them all. */

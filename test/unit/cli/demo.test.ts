@@ -70,3 +70,11 @@ test("one that fails makes the exit code 1", async () => {
   expect(output).toContain("1 of 2 runs succeeded.");
   expect(code).toBe(1);
 });
+
+test("with faults: agents are evicted, every line comes once, and every run succeeds", async () => {
+  const { code, output } = await demo("--runs", "4", "--faults");
+  expect(output).toMatch(/agents evicted [1-9]/);
+  expect(output).toContain(" 0 lost, 0 doubled, 0 out of order");
+  expect(output).toContain("4 of 4 runs succeeded.");
+  expect(code).toBe(0);
+}, 120_000);
