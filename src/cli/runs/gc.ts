@@ -1,3 +1,4 @@
+import { Option } from "commander";
 import { printable } from "../../adapter/host/printable.ts";
 import { type Cluster, isConflict, isNotFound, jobPath } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
@@ -24,7 +25,9 @@ export const gcCommand = defineCommand<GcOptions>({
   summary: "show what no run needs any more, and why; with --yes delete it",
   configure: (command) =>
     addSelectorOption(addTargetOptions(command))
-      .option("--older-than <duration>", "how long since it ended", durationMs, 3_600_000)
+      .addOption(
+        new Option("--older-than <duration>", "how long since it ended").argParser(durationMs).default(3_600_000, "1h"),
+      )
       .option("--yes", "delete what is shown", false),
   async action({ olderThan, yes, selector, ...target }, io) {
     labelsOf(selector);
