@@ -1,4 +1,5 @@
 /** The key `podPatch`: what no other key covers is merged into the pod, and nothing is taken from it that the adapter relies on. */
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readPodPatch } from "../../../src/adapter/config/pod-patch.ts";
 import { ConfigError } from "../../../src/adapter/errors.ts";
@@ -368,4 +369,11 @@ describe("over the wire", () => {
       checks: [{ code: "k8s_config_invalid", hint: "Change `podPatch.spec.hostPID`." }],
     });
   });
+});
+
+test("the example of docs/paperclip.md is accepted", () => {
+  const page = readFileSync(new URL("../../../docs/paperclip.md", import.meta.url), "utf8");
+  const example = /## What no key covers[\s\S]*?```json\n([\s\S]*?)```/.exec(page)?.[1] ?? "";
+  const { job } = buildManifest({ ...manifestInput({ raw: { podPatch: example } }), containerName: "claude" });
+  expect(specOf(job).containers.map(({ name }) => name)).toEqual(["claude", "proxy"]);
 });
