@@ -98,6 +98,23 @@ it("a run whose watches are refused from its middle on ends with its exit code: 
   for (const { hits } of revoked) expect(hits).toBeGreaterThan(0);
 }, 60_000);
 
+it("its exit code is asked for where the Job has failed and the pods' watch is silent", async () => {
+  const release = Promise.withResolvers<void>();
+  const { k8s, engine } = await start(async function* () {
+    yield "hello";
+    await release.promise;
+    return 3;
+  });
+  const run = await engine.launch(job("silent"));
+  await run.podReady(MAIN);
+  const stall = k8s.faults.stallWatches(undefined, { resource: "pods" });
+  const end = run.terminated(MAIN);
+  release.resolve();
+  expect(await end).toMatchObject({ kind: "failed", exitCode: 3 });
+  expect(stall.hits).toBeGreaterThan(0);
+  stall.remove();
+}, 60_000);
+
 it("the log ends of a run whose whole life falls into a gap of the pods' watch", async () => {
   const { k8s, engine } = await start(async function* () {
     yield "hello";
