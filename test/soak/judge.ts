@@ -8,7 +8,7 @@ export type Step =
   | { readonly kind: "again"; readonly why: string };
 
 /** Only what may pass by itself; the host starts such a run as another one. */
-export function stepAfter({ result, aborted }: RunReport, script: Script): Step {
+export function stepAfter({ result, aborted, attempt }: RunReport, script: Script): Step {
   const { errorCode, errorFamily, executionRecovery } = result;
   if (aborted === "stop" && errorCode === "cancelled") return { kind: "settled", as: "cancelled" };
   if (aborted === "handed back" && errorCode === "cancelled") return { kind: "again", why: "handed back" };
@@ -20,7 +20,10 @@ export function stepAfter({ result, aborted }: RunReport, script: Script): Step 
     // Said not to have begun: its node went down before, a server died while it deleted the Job, or the server shuts down.
     const isItsScript = script.ending === "no_image" && errorCode === "k8s_pod_schedule_failed";
     const isUnstarted = executionRecovery !== undefined && !isItsScript;
-    const mayPass = isUnstarted || (errorFamily === "transient_upstream" && TRANSIENT.has(errorCode));
+    // A server that died had sent the deletion of its Job.
+    const wasDeletedAlready = attempt > 1 && errorCode === "k8s_job_deleted_externally" && !DELETED.has(script.ending);
+    const mayPass =
+      isUnstarted || wasDeletedAlready || (errorFamily === "transient_upstream" && TRANSIENT.has(errorCode));
     // Without `executionRecovery` the host cannot know whether an agent has started: it looks at what is there (adoption).
     const isInDoubt = executionRecovery === undefined;
     if (mayPass) return { kind: "again", why: isInDoubt ? `${errorCode} (in doubt)` : errorCode };
@@ -28,6 +31,7 @@ export function stepAfter({ result, aborted }: RunReport, script: Script): Step 
   return { kind: "settled", as: script.ending };
 }
 
+const DELETED: ReadonlySet<string> = new Set(["job_deleted", "pod_deleted", "evicted"]);
 const TRANSIENT = new Set([
   "k8s_api_unreachable",
   "k8s_job_create_failed",
