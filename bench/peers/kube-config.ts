@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
@@ -33,6 +33,7 @@ export function kubeConfigFor(endpoint: Endpoint): KubeConfig {
 export function exportKubeConfig(endpoint: Endpoint): string {
   const path = join(tmpdir(), `k8s-run-informer-bench-${process.pid}.json`);
   writeFileSync(path, JSON.stringify(plain(endpoint)));
+  process.once("exit", () => rmSync(path, { force: true }));
   process.env.KUBECONFIG = path;
   return path;
 }
