@@ -20,6 +20,7 @@ const isNewest = basename(CLAUDE_PATH) === "newest";
 const has = { budget: basename(CLAUDE_PATH) !== "1.0" };
 
 const NAMESPACE = "agents";
+const HOME_CLAIM = "agents-home";
 const API_KEY = "sk-ant-canary-0001";
 let k8s: EmbeddedKubernetes;
 let directory: string;
@@ -32,6 +33,7 @@ beforeAll(async () => {
   // The CLI takes its own time, so the cluster's clock must not run faster than it.
   k8s = await EmbeddedKubernetes.start({ delays: "fast", namespaces: [NAMESPACE] });
   kubeconfig = await k8s.writeKubeconfig(join(directory, "kubeconfig"), { namespace: NAMESPACE });
+  k8s.objects.create("persistentvolumeclaims", { metadata: { name: HOME_CLAIM, namespace: NAMESPACE } });
   k8s.addProgram("claude", {
     kind: "process",
     // There is no image: the CLI of this folder, and a directory in place of /paperclip.
@@ -75,6 +77,16 @@ interface Done {
   readonly ms: number;
 }
 
+/** A volume that keeps sessions, as far as the adapter knows: the CLI's home is a directory of this machine anyway. */
+const KEPT = { workspaceVolumeClaim: HOME_CLAIM, workspaceMountPath: "/paperclip" };
+
+function evict(): void {
+  const [pod] = k8s.objects
+    .list("pods", NAMESPACE)
+    .filter(({ status }) => (status as { phase?: string }).phase === "Running");
+  k8s.evictPod(NAMESPACE, pod?.metadata.name ?? "");
+}
+
 let runs = 0;
 
 interface Options {
@@ -82,9 +94,10 @@ interface Options {
   readonly env?: Record<string, string>;
   readonly sessionId?: string;
   readonly signal?: AbortSignal;
+  readonly onLog?: (chunk: string) => void;
 }
 
-async function run({ config = {}, env = {}, sessionId, signal }: Options = {}): Promise<Done> {
+async function run({ config = {}, env = {}, sessionId, signal, onLog }: Options = {}): Promise<Done> {
   const id = ++runs;
   let log = "";
   const events: string[] = [];
@@ -113,6 +126,7 @@ async function run({ config = {}, env = {}, sessionId, signal }: Options = {}): 
     onCancellationReady: async () => {},
     onLog: async (_stream, chunk) => {
       log += chunk;
+      onLog?.(chunk);
     },
     onEvent: async ({ eventType }) => void events.push(eventType),
   };
@@ -230,6 +244,50 @@ describe("Claude Code", () => {
     expect(performance.now() - stoppedAt).toBeLessThan(10_000);
     expect(k8s.objects.list("pods", NAMESPACE)).toEqual([]);
     expect(result.sessionId).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  test("evicted in a tool call: its session goes on in another pod, with the conversation", async () => {
+    const wentAway = "The machine that you were running on went away";
+    answers = ({ body }) => {
+      if (body.includes(wentAway)) return text("Gone on.");
+      return { kind: "tool", command: body.includes("tool_result") ? "sleep 300" : "echo the-first-step" };
+    };
+    let isEvicted = false;
+    const { result, log } = await run({
+      config: KEPT,
+      onLog: (chunk) => {
+        if (isEvicted || !chunk.includes("sleep 300")) return;
+        isEvicted = true;
+        evict();
+      },
+    });
+    expect(result).toMatchObject({ exitCode: 0, summary: "Gone on." });
+    expect(log).toContain(`the run goes on in its session ${result.sessionId}`);
+    const resumed = api.asked.filter(({ body }) => body.includes(wentAway)).at(-1)?.body ?? "";
+    expect(resumed).toContain("Say hello — ünïcödé 🚀, it's Ada.");
+    expect(resumed).toContain("the-first-step");
+    expect(resumed).toContain("tool_result");
+    expect(result.usage?.outputTokens).toBeGreaterThan(0);
+    expect(result.costUsd).toBeGreaterThan(0);
+  });
+
+  test("evicted before its first answer: it starts from its prompt", async () => {
+    let isEvicted = false;
+    answers = () => (isEvicted ? text("From the beginning.") : { kind: "silence" });
+    const announced = Promise.withResolvers<void>();
+    const asked = api.nextRequest();
+    const running = run({
+      config: KEPT,
+      onLog: (chunk) => {
+        if (chunk.includes('"subtype":"init"')) announced.resolve();
+      },
+    });
+    await Promise.all([asked, announced.promise]);
+    isEvicted = true;
+    evict();
+    const { result, log } = await running;
+    expect(result).toMatchObject({ exitCode: 0, summary: "From the beginning." });
+    expect(log).toContain("the run goes on from its beginning");
   });
 
   test("a deadline of the Job", async () => {

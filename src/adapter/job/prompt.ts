@@ -82,11 +82,15 @@ export function buildPrompt(
   };
 }
 
-/** For a session that goes on in another pod after it was cut off in the middle. */
+/**
+ * For a session that goes on in another pod after it was cut off in the middle. A tool call without a result is left out of a resumed
+ * conversation (seen with CLI 2.1.332): the model does not know of it.
+ */
 function interruptionNote({ reason }: Interruption): string {
   return (
     `The machine that you were running on went away (${reason}), and this session goes on on another one. ` +
     "What you had started there has ended, and files outside of mounted volumes are lost. " +
-    "The last command may have been cut off: look at what it has done before you repeat it. Go on with your work where it stopped."
+    "The command that ran when that happened may not show in this conversation: look at the state of your work, " +
+    "then go on where it stopped."
   );
 }
