@@ -397,3 +397,203 @@ describe("money", () => {
     expect(classify([init, done], { config: bedrock })).toMatchObject({ biller: "aws_bedrock", model: "claude-x" });
   });
 });
+
+describe("the whole result, with nothing beside what is known", () => {
+  const base = {
+    signal: null,
+    timedOut: false,
+    provider: "anthropic",
+    biller: "anthropic",
+    billingType: "api",
+    model: "claude-x",
+  };
+  const plain = { ...base, model: "" };
+  const output = { lines: 0, characters: 0 };
+  const NOTHING = { lines: 0, characters: 0, firstLine: null, lastLine: null };
+  const end = (more: Parameters<typeof endOf>[0]) => endOf({ reason: "", message: "", podName: "", ...more });
+  const chained = (context: object) => ({ ctx: contextOf({ context: { ...context } }) });
+  const turns = [failed("", { session_id: undefined, subtype: "error_max_turns" })];
+
+  test("a timeout: the limit, else how long it took", () => {
+    const late = (timeoutSec: number, more: Overrides = {}) =>
+      classify([], {
+        kind: "timed_out",
+        elapsedMs: 90_400,
+        config: parseClaudeConfig({ timeoutSec, model: "m" }),
+        end: null,
+        ...more,
+      });
+    expect(late(0)).toStrictEqual({
+      ...base,
+      model: "m",
+      exitCode: null,
+      timedOut: true,
+      errorCode: "timeout",
+      errorMessage: "Timed out after 90s",
+      resultJson: { stopReason: "timeout" },
+    });
+    expect(late(1).errorMessage).toBe("Timed out after 1s");
+    expect(late(1, { end: end({ exitCode: 143 }) }).exitCode).toBe(143);
+  });
+
+  test("a good end: the container's own code is kept where it is another", () => {
+    const result = { ...done, session_id: undefined };
+    const good = (overrides: Overrides) => classify([result], overrides).resultJson;
+    const json = good({ exitCode: 0 }) as object;
+    expect(json).not.toHaveProperty("containerExitCode");
+    expect(good({ end: null })).toStrictEqual(json);
+    expect(good({ exitCode: 1 })).toStrictEqual({ ...json, containerExitCode: 1 });
+    // A result of an old CLI says nothing of success; nobody knows the exit code.
+    expect(classify([{ type: "result", result: "Done." }], { end: null }).errorMessage).toBeUndefined();
+  });
+
+  test("what went on after its result and was cut off is no success", () => {
+    const more = [init, done, said("and more")];
+    expect(classify(more, { exitCode: 0 }).errorCode).toBeUndefined();
+    expect(classify(more, { exitCode: 1 }).errorCode).toBe("claude_truncated");
+    expect(classify(more, { end: null }).errorCode).toBe("claude_truncated");
+  });
+
+  test.each<[string, string, object]>([
+    ["job_deleted", "it was deleted", {}],
+    ["pod_deleted", "its pod was deleted", { errorFamily: "transient_upstream" }],
+    ["evicted", "its pod was evicted", { errorFamily: "transient_upstream" }],
+  ])("%s", (kind, what, family) => {
+    const deleted = (more: object) =>
+      classify([], {
+        ...NOTHING,
+        kind: "job_deleted",
+        jobName: "j",
+        namespace: "n",
+        elapsedMs: 90_400,
+        end: end({ kind: kind as "evicted", exitCode: null, ...more }),
+      });
+    const facts = "job=j, namespace=n, elapsed=90s, lines=0, characters=0";
+    const expected = (more: string, resultJson: object = {}) => ({
+      ...plain,
+      model: expect.anything(),
+      exitCode: null,
+      ...family,
+      errorCode: "k8s_job_deleted_externally",
+      errorMessage: expect.stringMatching(
+        new RegExp(`^Job j ended without a result: ${what} by someone else.*\\(${facts}${more}\\)$`),
+      ),
+      resultJson: { detectedVia: kind, job: "j", namespace: "n", elapsedMs: 90_400, ...output, ...resultJson },
+    });
+    const jobCondition = { type: "Failed", status: "True", reason: "R" } as const;
+    expect({ model: "", ...deleted({}) }).toStrictEqual({ ...expected(""), model: deleted({}).model });
+    expect(deleted({ jobCondition, podName: "p" })).toStrictEqual({
+      ...expected(", condition=Failed/R, pod=p", { jobCondition }),
+      model: deleted({}).model,
+    });
+  });
+
+  test("deleted, and nothing more is known of its end", () => {
+    const result = classify([], { ...NOTHING, kind: "job_deleted", end: null });
+    expect(result).toMatchObject({ exitCode: null, resultJson: { detectedVia: "unknown" } });
+  });
+
+  test("a session that is unknown: whose, and in whose words", () => {
+    const unknown = (lines: Lines, more: Overrides = {}) => {
+      const { errorMessage, errorFamily, exitCode } = classify(lines, { exitCode: 1, sessionId: "S-0", ...more });
+      return [errorMessage, errorFamily, exitCode];
+    };
+    const text = "No conversation found with session ID: S-0";
+    const result = (errors: string[]) => ({ ...failed("", { subtype: "error_during_execution", errors }) });
+    const own = undefined;
+    expect(unknown([text])).toEqual([`Claude session S-0 is unavailable: ${text}`, own, 1]);
+    expect(unknown([result([text, "second"])])).toEqual([`Claude session S-0 is unavailable: ${text}`, own, 1]);
+    expect(unknown([result([text])], { sessionId: null })).toEqual([`Claude session is unavailable: ${text}`, own, 1]);
+    expect(unknown([text], { end: null })[2]).toBeNull();
+    // Its node took along what an earlier Job of the same run had begun.
+    expect(unknown([text], { restarts: 1 })[1]).toBe("transient_upstream");
+    expect("errorFamily" in classify([text], { exitCode: 1, sessionId: "S-0" })).toBe(false);
+  });
+
+  test("turns that are used up in a chain of the host's continuations keep the session", () => {
+    const result = (context: object) => {
+      const { errorCode, clearSession, resultJson } = classify(turns, { exitCode: 1, ...chained(context) });
+      return { errorCode, clearSession, stopReason: resultJson?.stopReason };
+    };
+    const first = { errorCode: "max_turns_exhausted", clearSession: true, stopReason: "max_turns_exhausted" };
+    expect(result({})).toEqual(first);
+    const wakeReason = "max_turns_continuation_retry";
+    expect(result({ wakeReason, scheduledRetryAttempt: 1 })).toEqual({ ...first, clearSession: undefined });
+    expect(result({ wakeReason, scheduledRetryAttempt: 2 })).toEqual({
+      errorCode: "claude_max_turns",
+      clearSession: undefined,
+      stopReason: "claude_max_turns",
+    });
+    // What is no matter of turns stays as it is.
+    const other = classify(refusedByApi(529, "overloaded"), { exitCode: 1, ...chained({ wakeReason }) });
+    expect(other.errorCode).toBe("claude_transient_upstream");
+  });
+
+  test("a signal from outside ended it, not the last request that failed", () => {
+    const retry = { type: "system", subtype: "api_retry", error_status: 529, error: "overloaded" };
+    const code = (more: Overrides) => classify([init, retry], more).errorCode;
+    expect([1, 127].map((exitCode) => code({ exitCode }))).toEqual(Array(2).fill("claude_transient_upstream"));
+    expect([128, 143].map((exitCode) => code({ exitCode }))).toEqual([undefined, undefined]);
+    expect(code({ end: end({ kind: "evicted", exitCode: 1 }) })).toBeUndefined();
+    expect(code({ end: end({ kind: "failed", exitCode: null }) })).toBeUndefined();
+  });
+
+  test("an answer that was empty", () => {
+    const empty = [init, { type: "assistant", message: { id: "m", stop_reason: null, content: [] } }];
+    expect(classify(empty, { ...NOTHING, end: end({ exitCode: 1 }) })).toStrictEqual({
+      ...base,
+      exitCode: 1,
+      errorCode: "llm_api_error",
+      errorFamily: "transient_upstream",
+      errorMessage: "The model's answer was empty and no result followed",
+      resultJson: { ...output, errorFamily: "transient_upstream" },
+    });
+  });
+
+  test("what a failure brings along, and nothing else", () => {
+    const of = (lines: Lines) => classify(lines, { ...NOTHING, end: end({ exitCode: 1 }) });
+    const login = of(["Invalid API key · Please run /login at https://claude.ai/login."]);
+    expect(login).toStrictEqual({
+      ...plain,
+      model: login.model,
+      exitCode: 1,
+      errorCode: "claude_auth_required",
+      errorMeta: { loginUrl: "https://claude.ai/login" },
+      errorMessage: login.errorMessage,
+      resultJson: output,
+    });
+    const at = "2026-11-24T12:30:00.000Z";
+    const quota = of(["You've hit your session limit · resets 12:30 (UTC)"]);
+    expect(quota).toStrictEqual({
+      ...plain,
+      model: quota.model,
+      exitCode: 1,
+      errorCode: "provider_quota",
+      errorFamily: "provider_quota",
+      retryNotBefore: at,
+      errorMessage: quota.errorMessage,
+      resultJson: {
+        ...output,
+        errorFamily: "provider_quota",
+        retryNotBefore: at,
+        transientRetryNotBefore: at,
+        providerQuotaRetryNotBefore: at,
+      },
+    });
+    const overloaded = of(["API Error: 529 overloaded_error"]);
+    expect(overloaded.resultJson).toStrictEqual({ ...output, errorFamily: "transient_upstream" });
+    expect("retryNotBefore" in overloaded || "clearSession" in overloaded || "errorMeta" in overloaded).toBe(false);
+    const crashed = of(["segmentation fault"]);
+    expect("errorFamily" in crashed || "errorCode" in crashed).toBe(false);
+    const stopped = of([init, { ...done, session_id: undefined, stop_reason: "refusal" }]);
+    expect(stopped.resultJson).toMatchObject({ stopReason: "refusal", errorFamily: "model_refusal" });
+  });
+
+  test("a failed result without words", () => {
+    const bare = { type: "result", is_error: true };
+    expect(classify([bare], { end: null }).errorMessage).toMatch(/^Claude exited with code -1/);
+    expect(classify([bare], { end: end({ exitCode: 2 }) }).errorMessage).toBe("Claude exited with code 2");
+    const api = [...refusedByApi(529, "overloaded", "API Error: busy").slice(0, 2), bare];
+    expect(classify(api, { end: end({ exitCode: 2 }) }).errorMessage).toContain("API Error: busy");
+  });
+});
