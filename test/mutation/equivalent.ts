@@ -19,6 +19,8 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ["return history.endedAt === null ? «0 → 1» : now - history.endedAt;", "a millisecond of a patience of minutes"],
     ["if (cleanEnds !== 1) return cleanEnds «> → >=» 1;", "it is not 1 there"],
     ["const lateMs = «stoppedAt === null → false» ? 0 : stoppedAt - answeredAt;", "less than none is not late either"],
+    ["const serverTime = «last?.serverTime ?? null → last?.serverTime»;", "a comparison with no number is false"],
+    ["if (seenRunning || finishedAt === null «|| → &&» serverTime === null) return false;", "the same"],
     ["const lateMs = stoppedAt === null ? «0 → 1» : stoppedAt - answeredAt;", "a millisecond of a second"],
   ],
   "src/engine/logs/follow-history.ts": [

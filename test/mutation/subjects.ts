@@ -21,6 +21,6 @@ export const SUBJECTS: readonly Subject[] = [
   { file: "src/engine/logs/log-position.ts", tests: ["logs/log-position", "logs/positions"] },
   { file: "src/adapter/start/orphans.ts", tests: ["adapter/orphans"] },
   { file: "src/adapter/start/lease-verdict.ts", tests: ["adapter/lease-verdict"] },
-  { file: "src/claude/classify.ts", tests: ["claude/classify", "claude/verdicts"] },
-  { file: "src/claude/stream-json.ts", tests: ["claude/stream-json", "claude/recordings", "claude/verdicts"] },
+  { file: "src/claude/classify.ts", tests: ["claude/classify"] },
+  { file: "src/claude/stream-json.ts", tests: ["claude/stream-json", "claude/recordings"] },
 ];

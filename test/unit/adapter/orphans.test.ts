@@ -249,6 +249,7 @@ describe("ended runs whose result nobody took", () => {
     ["of another task", { jobs: [jobOf({ task: "T2", conditions: complete })] }],
     ["of another session", { jobs: [jobOf({ session: "S2", conditions: complete })] }],
     ["that failed", { jobs: [jobOf({ conditions: failed })], pods: [podOf("old", 1, "Failed")] }],
+    ["that failed though their agent ended well", { jobs: [jobOf({ conditions: failed })] }],
     ["whose pod is gone, and with it the log", { pods: [] }],
     [
       "marked as taken",

@@ -402,3 +402,138 @@ describe("hostile lines", () => {
     expect(size()).toBeLessThan(before + 1000);
   });
 });
+
+/** The parser itself, for what a verdict over one process does not show. */
+function parserOf(...events: readonly (object | string)[]): ClaudeResultParser {
+  const parser = new ClaudeResultParser();
+  for (const each of events) parser.push(typeof each === "string" ? each : JSON.stringify(each));
+  return parser;
+}
+
+describe("whether anything has begun", () => {
+  const hasBegun = (...events: readonly (object | string)[]) => parserOf(...events).finish().hasBegun;
+
+  test("by any line but the CLI's own about its start", () => {
+    expect([hasBegun(), hasBegun(""), hasBegun(init)]).toEqual([false, false, false]);
+    expect([hasBegun("words"), hasBegun(said("x")), hasBegun({ type: "user" })]).toEqual([true, true, true]);
+    expect(parserOf(init).finish().hasLines).toBe(true);
+  });
+
+  test("again, in the process after it; what the one before left open is forgotten", () => {
+    const parser = parserOf(init, said("x", { content: [], usage: {}, stop_reason: null }));
+    expect(parser.finish()).toMatchObject({ hasBegun: true, isEmptyResponse: true });
+    parser.restarted();
+    expect(parser.finish()).toMatchObject({ hasBegun: false, isEmptyResponse: false });
+  });
+});
+
+describe("refusals", () => {
+  const isRefusal = (result: object, stopReason: string | null = null) =>
+    verdictOf([init, said("x", { stop_reason: stopReason }), { ...done, ...result }]).isRefusal;
+
+  test("by the model's stop reason, the result's, or its subtype", () => {
+    expect(isRefusal({})).toBe(false);
+    expect(isRefusal({}, "refusal")).toBe(true);
+    expect(isRefusal({ stop_reason: "refusal" })).toBe(true);
+    expect(isRefusal({ subtype: "model_refusal" })).toBe(true);
+    expect(isRefusal({ subtype: undefined })).toBe(false);
+    expect(verdictOf([init]).isRefusal).toBe(false);
+    expect(verdictOf([init, said("x", { stop_reason: "refusal" })]).isRefusal).toBe(true);
+  });
+});
+
+test("a session and a model that an event does not name are those of before", () => {
+  const { session_id: _, ...nameless } = { ...said("x") };
+  expect(verdictOf([init, nameless]).sessionId).toBe("S-1");
+  expect(verdictOf([init, { type: "system", subtype: "init" }])).toMatchObject({ sessionId: "S-1", model: "claude-x" });
+  expect(verdictOf([init, { ...done, session_id: undefined }]).sessionId).toBe("S-1");
+});
+
+test("the text of a request that failed is no summary; without one, what the model said is", () => {
+  const failed = { ...done, is_error: true, result: "API Error: 529" };
+  expect(verdictOf([init, said("Looking."), failed]).summary).toBeNull();
+  expect(verdictOf([init, said("Looking."), { ...failed, result: undefined }]).summary).toBe("Looking.");
+});
+
+test("no cost is none", () => {
+  expect(verdictOf([init]).costUsd).toBeNull();
+});
+
+test("what the CLI says of a failed request is the first text, under either of its marks", () => {
+  const texts = [
+    { type: "text", text: "API Error: first" },
+    { type: "text", text: "second" },
+  ];
+  for (const event of [
+    said("", { model: "<synthetic>", content: texts }),
+    { ...said("", { content: texts }), is_api_error_message: true },
+  ])
+    expect(verdictOf([init, event])).toMatchObject({ apiFailure: { message: "API Error: first" }, hasOutput: false });
+  expect(verdictOf([init, { ...said("x"), is_api_error_message: false }])).toMatchObject({
+    apiFailure: null,
+    hasOutput: true,
+  });
+});
+
+test("a retry is a failure that is tried again", () => {
+  const retry = { type: "system", subtype: "api_retry", error_status: 529, error: "overloaded" };
+  expect(verdictOf([init, retry]).apiFailure).toMatchObject({ status: 529, word: "overloaded", isRetried: true });
+});
+
+test("an answer is output by its tokens, its texts, or what is no text", () => {
+  const answer = (content: unknown[], usage: object) => verdictOf([init, said("", { content, usage })]).hasOutput;
+  expect(answer([], {})).toBe(false);
+  expect(answer([{ type: "text", text: " " }], {})).toBe(false);
+  expect(answer([], { output_tokens: 1 })).toBe(true);
+  expect(answer([{ type: "text", text: "x" }], {})).toBe(true);
+  expect(answer([{ type: "tool_use" }], {})).toBe(true);
+});
+
+test("the API answers again: after how many requests", () => {
+  const retry = JSON.stringify({ type: "system", subtype: "api_retry" });
+  const again = (times: number) => {
+    const parser = parserOf(init);
+    for (let i = 0; i < times; i++) parser.push(retry);
+    return parser.push(JSON.stringify(said("x")))?.message;
+  };
+  expect(again(0)).toBeUndefined();
+  expect(again(1)).toBe("The API answers again, after 1 failed request");
+  expect(again(2)).toBe("The API answers again, after 2 failed requests");
+  // Those beyond the limit of events were not told.
+  expect(again(10_000)).toMatch(/after \d{1,3} failed requests$/);
+});
+
+describe("rate limits", () => {
+  const limit = (info: object | null, more: object = {}) => ({
+    type: "rate_limit_event",
+    ...(info === null ? {} : { rate_limit_info: info }),
+    ...more,
+  });
+
+  test("one that rejects is kept, a warning is told, an end clears it", () => {
+    const rejected = limit({ status: "rejected", resetsAt: 1_795_532_400, rateLimitType: "five_hour" });
+    const warned = limit({ status: "allowed_warning" });
+    const parser = parserOf(init);
+    expect(parser.push(JSON.stringify(warned))).toMatchObject({
+      level: "warn",
+      message: "Claude rate limit of unknown type: allowed_warning",
+      payload: { type: null, status: "allowed_warning", resetsAt: null },
+    });
+    expect(parser.finish().rateLimit).toBeNull();
+    expect(parser.push(JSON.stringify(rejected))).toMatchObject({
+      level: "error",
+      message: expect.stringMatching(/^Claude rate limit five_hour: rejected, resets 2026-/),
+    });
+    expect(parser.finish().rateLimit).toEqual({ type: "five_hour", resetsAt: new Date(1_795_532_400_000) });
+    parser.push(JSON.stringify(warned));
+    expect(parser.finish().rateLimit).not.toBeNull();
+    expect(parser.push(JSON.stringify(limit({ status: "allowed" })))).toBeNull();
+    expect(parser.finish().rateLimit).toBeNull();
+  });
+
+  test("may stand in the event itself", () => {
+    expect(verdictOf([limit(null, { status: "rejected", rateLimitType: "seven_day" })]).rateLimit).toMatchObject({
+      type: "seven_day",
+    });
+  });
+});
