@@ -191,7 +191,7 @@ export const EXECUTE_ERRORS = {
     retry: "no",
     action: "Raise the limit, or accept it.",
   },
-} as const satisfies Record<string, ExecuteRow>;
+} satisfies Record<string, ExecuteRow>;
 
 export type ExecuteCode = keyof typeof EXECUTE_ERRORS;
 
@@ -272,7 +272,7 @@ export const CHECKS = {
     meaning: "The agent cannot write to its working directory.",
     action: "Give group 1000 the right to write.",
   },
-} as const satisfies Record<string, ErrorRow>;
+} satisfies Record<string, ErrorRow>;
 
 export type CheckCode = keyof typeof CHECKS | `k8s_rbac_${string}`;
 
@@ -324,4 +324,4 @@ export const ENGINE_ERRORS = {
     meaning: "A watch sent nothing for 90 s.",
     action: "Look at proxies that hold streams back. The watch is opened again by itself.",
   },
-} as const satisfies Record<string, ErrorRow>;
+} satisfies Record<string, ErrorRow>;
