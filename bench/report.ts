@@ -7,8 +7,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { growthReport } from "./benches/growth.ts";
 import { BENCHES } from "./benches/index.ts";
+import { renderPicture } from "./harness/picture.ts";
 import { renderGoals, renderReport, renderTable } from "./harness/report.ts";
-import { cell, loadReports, type SavedReport, saveChart } from "./harness/results.ts";
+import { cell, loadReports, type SavedReport, saveChart, savePicture } from "./harness/results.ts";
 
 const DOCUMENTS = ["docs/performance.md", "README.md"];
 const MARKED = /(<!-- measured: ([a-z]+) -->\n)[\s\S]*?(<!-- end of measured -->)/g;
@@ -39,12 +40,15 @@ function machine(): string {
   const dates = all.map(({ measuredAt }) => measuredAt.slice(0, 10)).sort();
   const span = dates[0] === dates.at(-1) ? dates[0] : `${dates[0]} to ${dates.at(-1)}`;
   const minutes = all.reduce((sum, { seconds }) => sum + seconds, 0) / 60;
-  return `${machines}. Measured at commit ${commits()}, ${span}; all benches together took ${minutes.toFixed(0)} minutes.\n`;
+  return `${machines}. At commit ${commits()}; ${span}. All benches together took ${minutes.toFixed(0)} minutes.\n`;
 }
 
 function commits(): string {
-  const all = Object.values(reports).map(({ commit = "unknown" }) => `\`${commit}\``);
-  return [...new Set(all)].join(", ");
+  const named = Object.groupBy(Object.entries(reports), ([, { commit = "unknown" }]) => commit);
+  const each = Object.entries(named).map(
+    ([commit, all = []]) => `\`${commit}\` (${all.map(([name]) => name).join(", ")})`,
+  );
+  return each.join(", ");
 }
 
 function readme(): string {
@@ -75,19 +79,27 @@ function readme(): string {
       "runs",
     ],
   ];
+  const commitOf = (name: string) => `\`${reports[name]?.commit ?? "unknown"}\``;
   return `${renderTable(
     {
       title: "",
-      columns: ["what", "figure", "command"],
-      // The commit: figures of older code are no figures of this one.
-      rows: rows.map(([what = "", figure = "", name = ""]) => [what, figure, `\`npm run bench -- ${name}\``]),
+      columns: ["what", "figure", "command", "at commit"],
+      rows: rows.map(([what = "", figure = "", name = ""]) => [
+        what,
+        figure,
+        `\`npm run bench -- ${name}\``,
+        commitOf(name),
+      ]),
     },
     "left",
-  )}\n\nAt commit ${commits()}.\n`;
+  )}\n`;
 }
 
 const isCheck = process.argv.includes("--check");
-if (!isCheck) saveChart(reports);
+if (!isCheck) {
+  saveChart(reports);
+  savePicture("summary", renderPicture(reports));
+}
 let isStale = false;
 for (const path of DOCUMENTS) {
   const url = new URL(`../${path}`, import.meta.url);

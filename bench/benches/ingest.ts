@@ -5,7 +5,7 @@ import { formatSpread, median, ratio, spread } from "../harness/stats.ts";
 import type { CacheKind } from "../peers/caches.ts";
 import type { Opened } from "../subjects/cache.ts";
 
-const CONTESTANTS = ["floor-http2", "floor-http1", "ours", "client-node", "fluent-client"] as const;
+const CONTESTANTS = ["floor-http2", "floor-http1", "ours", "ours-json", "client-node", "fluent-client"] as const;
 type Contestant = (typeof CONTESTANTS)[number];
 const CACHE = new URL("../subjects/cache.ts", import.meta.url);
 
@@ -83,6 +83,7 @@ export const ingest: Bench = {
 
 export const NAMES: Record<CacheKind, string> = {
   ours: "k8s-run-informer",
+  "ours-json": "k8s-run-informer, JSON",
   "ours-whole": "k8s-run-informer, whole objects",
   "client-node": "client-node makeInformer",
   "fluent-client": "kubernetes-fluent-client",

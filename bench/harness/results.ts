@@ -35,6 +35,11 @@ export function saveChart(reports: Readonly<Record<string, BenchReport>>): void 
     writeFileSync(new URL("growth.svg", RESULTS), renderChart(panels));
 }
 
+/** A picture beside them. */
+export function savePicture(name: string, svg: string): void {
+  writeFileSync(new URL(`${name}.svg`, RESULTS), svg);
+}
+
 /** The figure in the row that begins so, of the table whose title has this in it. @throws Error when there is none */
 export function cell(report: BenchReport | undefined, title: string, row: string, column: string): string {
   const table = report?.tables.find((each) => each.title.includes(title));

@@ -14,6 +14,8 @@ export interface PodCache {
 
 export type CacheKind =
   | "ours"
+  /** As with a server that does not speak protobuf. */
+  | "ours-json"
   /** Each object as it came, as the others keep it. */
   | "ours-whole"
   | "client-node"
@@ -27,6 +29,8 @@ export function openCache(kind: CacheKind, endpoint: Endpoint, onPod: OnPod): Pr
   switch (kind) {
     case "ours":
       return ours(endpoint, onPod, PODS);
+    case "ours-json":
+      return ours(endpoint, onPod, { plural: "pods", root: "/api/v1", trim: PODS.trim });
     case "ours-whole":
       return ours(endpoint, onPod, { plural: "pods", root: "/api/v1", trim: (raw) => raw as Pod });
     case "client-node":
