@@ -1,5 +1,5 @@
 /** A Kubernetes in this process, for tests, demos and benchmarks: `await EmbeddedKubernetes.start()`. */
-export type { PolicyRule, User } from "./api/authorization.ts";
+export type { Authorization, PolicyRule, User } from "./api/authorization.ts";
 export type { RequestCounts } from "./api/request-counts.ts";
 export {
   EmbeddedKubernetes,
@@ -14,6 +14,7 @@ export type { RequestMatch } from "./faults/request-match.ts";
 export type { ActiveFault, FaultScope, Stall } from "./faults/rule-set.ts";
 export type { WatchFrameFault } from "./faults/targets.ts";
 export type { KubeConfigFile } from "./kubeconfig.ts";
+export type { ContainerFiles } from "./kubelet/container-files.ts";
 export type { DelayRange, Delays } from "./kubelet/delays.ts";
 export type { ImageFailure } from "./kubelet/image-registry.ts";
 export type { NodeOptions } from "./kubelet/nodes.ts";
@@ -22,10 +23,14 @@ export type {
   ProcessProgram,
   Program,
   ProgramOutput,
+  ProgramRegistry,
+  ProgramResult,
   ScriptedProgram,
   StartErrorProgram,
 } from "./kubelet/programs.ts";
-export type { NewObject, StoredObject } from "./objects/objects.ts";
+export type { Metadata, NewObject, StoredObject } from "./objects/objects.ts";
 export type { RequestInfo } from "./objects/request-info.ts";
-export type { ResourceName } from "./objects/resources.ts";
+export type { BuiltInResource, ResourceName } from "./objects/resources.ts";
 export type { StoreEvent } from "./store/change-feed.ts";
+export type { ClusterObjects } from "./store/cluster-objects.ts";
+export type { EventsOption } from "./store/event-recorder.ts";

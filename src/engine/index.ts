@@ -1,5 +1,5 @@
 /** The library: `k8s-run-informer/engine`. */
-export type { Bus, SubscribeTo } from "./bus.ts";
+export type { Bus, SubscribeTo, Topic, WaitFor, WaitLimits } from "./bus.ts";
 export { createOnce, LAUNCH_ID_ANNOTATION } from "./create-once.ts";
 export { type DiagnosedEngine, liveEngines, type RunMessage } from "./diagnostics.ts";
 export { RunEngine } from "./engine.ts";
@@ -28,6 +28,7 @@ export {
 export type { BackoffOptions } from "./informer/reflector-policy.ts";
 export type { Indexers, StoreChange } from "./informer/store.ts";
 export type { Trim } from "./informer/trim.ts";
+export { StalledError, WatchProtocolError } from "./informer/watch-errors.ts";
 export { jobPath } from "./job-path.ts";
 export { Keepalive, type KeepaliveHandle, type KeepaliveOptions, type Silence } from "./keepalive/keepalive.ts";
 export type * from "./kubernetes.ts";
