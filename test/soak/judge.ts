@@ -93,7 +93,9 @@ export function judge(
   const isLingering = script.output === "lingering" || notes.some((note) => note.includes("its process does not end"));
   if (exitCode !== null && !isLingering && (isComplete || ends.some(({ jobUid }) => jobUid === report.jobUid))) {
     const codes = ends.map((end) => end.exitCode);
-    expect(codes.includes(exitCode), `exit code ${exitCode}, the cluster saw ${JSON.stringify(codes)}`);
+    // What the agent said of itself before it was killed counts.
+    const isItsOwnWord = exitCode === 0 && result.usage !== undefined;
+    expect(codes.includes(exitCode) || isItsOwnWord, `exit code ${exitCode}, the cluster saw ${JSON.stringify(codes)}`);
   }
   const hasRun = ends.some(({ jobUid, ran }) => jobUid === report.jobUid && ran);
   expect(result.executionRecovery === undefined || !hasRun, "an agent that ran is said not to have started");

@@ -37,8 +37,11 @@ interface Run {
 const MAX_REFUSALS = 60;
 /** Longest pause before the next attempt, as hosts have: the first comes within a second, each further one a second later. */
 const MAX_PAUSE_MS = 10_000;
-/** After the last start, until everything has settled: a Lease runs out in a minute, and one that was paused comes back. */
-const SETTLE_TIMEOUT_MS = 240_000;
+/**
+ * After the last start, until everything has settled: a Lease runs out in a minute, one that was paused comes back, and what a watch
+ * that is lost again and again may still tell of an end is waited for, for three minutes.
+ */
+const SETTLE_TIMEOUT_MS = 400_000;
 /** After the weather, until servers have said what became of the runs that others have taken over. */
 const HEARD_TIMEOUT_MS = 120_000;
 /** Jobs that could not be deleted amid faults go by their TTL. */

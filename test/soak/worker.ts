@@ -37,7 +37,8 @@ globalThis.Date = class extends RealDate {
 const soonestStartMs = place.form === "embedded" ? 50 : 1_000;
 const adapter = createK8sAdapter(claudeDefinition(), { cacheMaxAgeMs: 500, soonestStartMs });
 let running = 0;
-const open = new Map<number, { explain(): string; handBack(): void; reported: Promise<void> }>();
+/** By index and attempt: one that others have taken over may go on beside its next one. */
+const open = new Map<string, { explain(): string; handBack(): void; reported: Promise<void> }>();
 
 function configOf(script: Script): Record<string, unknown> {
   const { kubeconfig, namespace, image, cpu, memory, form } = place;
@@ -83,7 +84,8 @@ async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<
   const startedAt = performance.now();
   running += 1;
   const reported = Promise.withResolvers<void>();
-  open.set(index, {
+  const key = `${index}/${attempt}`;
+  open.set(key, {
     explain: () => {
       const { holes: _, ...lines } = audit.result;
       const seconds = (performance.now() - startedAt) / 1000;
@@ -108,7 +110,7 @@ async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<
     },
   );
   running -= 1;
-  open.delete(index);
+  open.delete(key);
   clearTimeout(timer);
   const { gaps, adopted, jobUid, notes } = fleetRun;
   const elapsedMs = performance.now() - startedAt;
@@ -167,7 +169,11 @@ process.on("message", (message: ToWorker) => {
   if (message.kind === "finish") void finish();
   else if (message.kind === "clock") aheadMs = message.aheadMs;
   else if (message.kind === "explain") {
-    say({ kind: "explained", index: message.index, text: open.get(message.index)?.explain() ?? "not running here" });
+    const { index } = message;
+    const texts = [...open]
+      .filter(([key]) => key.startsWith(`${index}/`))
+      .map(([key, run]) => `${key}: ${run.explain()}`);
+    say({ kind: "explained", index, text: texts.join("\n      ") || "not running here" });
   } else {
     run(message).catch((error: unknown) =>
       say({ kind: "wrong", what: `execute threw: ${error instanceof Error ? error.stack : String(error)}` }),
