@@ -21,6 +21,8 @@ const run = promisify(execFile);
 const root = new URL("../../..", import.meta.url).pathname;
 const packageJson = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
+const packed: string[] = packageJson.files.filter((name: string) => !name.startsWith("!"));
+
 /** A folder with the packed package and its runtime dependencies in node_modules, as `npm install <tarball>` leaves it. */
 let consumer: string;
 let installed: string;
@@ -31,8 +33,7 @@ beforeAll(async () => {
   const staging = join(consumer, "staging");
   mkdirSync(staging);
   await run(process.execPath, [join(root, "scripts/build.ts"), join(staging, "dist")]);
-  const files = packageJson.files.filter((name: string) => name !== "dist");
-  for (const name of ["package.json", "README.md", "LICENSE", ...files]) {
+  for (const name of ["package.json", "README.md", "LICENSE", ...packed.filter((each) => each !== "dist")]) {
     cpSync(join(root, name), join(staging, name), { recursive: true });
   }
   const npm = ["pack", "--ignore-scripts", "--json", "--pack-destination", consumer];
@@ -272,7 +273,7 @@ describe("the package", () => {
   test("what is installed is small, and nothing of the development is in it", () => {
     expect(statSync(hostEntry()).size).toBeLessThan(800 * 1024);
     const always = ["LICENSE", "README.md", "package.json"];
-    expect(readdirSync(installed).sort()).toEqual([...packageJson.files, ...always].sort());
+    expect(readdirSync(installed).sort()).toEqual([...packed, ...always].sort());
     expect(existsSync(join(installed, "deploy", "rbac.yaml"))).toBe(true);
   });
 
