@@ -83,7 +83,7 @@ export const requests: Bench = {
       points: points[kind],
     }));
     const notes = [
-      "Runs on an engine that is open, each with a credential. Its requests: the guard's list, the Job, the Secret of its credential and prompt, its log, its deletion. Shared: its two watches, which serve all runs of the namespace and are opened again every 5 to 10 minutes, and its Lease, renewed every 10 seconds; the more runs, the less of them falls to each. Connections of k8s-run-informer grow with the followed logs, 100 to a connection (the server's stream limit).",
+      "Runs on an engine that is open, each with a credential. Its requests: the guard's list, the Job, the Secret of its credential and prompt, its log, its deletion. Shared: its two watches, which serve all runs of the namespace and are opened again every 5 to 10 minutes. So is its Lease, renewed every 10 seconds. The more runs, the less of them falls to each. Connections of k8s-run-informer grow with the followed logs, 100 to a connection (the server's stream limit).",
     ];
     return { tables, goals, notes, series };
   },

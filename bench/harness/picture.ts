@@ -1,7 +1,7 @@
 import { cell, type SavedReport } from "./results.ts";
 
-const WIDTH = 840;
-const LABEL = 270;
+const WIDTH = 980;
+const LABEL = 290;
 const BAR = 420;
 const ROW = 58;
 
