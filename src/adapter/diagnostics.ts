@@ -15,8 +15,8 @@ export type StartMessage =
 
 /** Channel `k8s-run-informer:result`: one a call of `execute`. */
 export interface ResultMessage {
-  /** Null: it failed before its Job was followed. */
-  run: RunRef | null;
+  /** One for each Job that it had, the latest last. None: it failed before a Job was followed. */
+  runs: readonly RunRef[];
   /** As the host gets it. */
   result: AdapterExecutionResult;
 }
@@ -37,7 +37,7 @@ export async function publishDecision<T extends { kind: "start" | "adopt" }>(pas
   }
 }
 
-export function publishResult(run: RunRef | null, result: AdapterExecutionResult): void {
-  const message: ResultMessage = { run, result };
+export function publishResult(runs: readonly RunRef[], result: AdapterExecutionResult): void {
+  const message: ResultMessage = { runs, result };
   if (results.hasSubscribers) results.publish(message);
 }

@@ -85,12 +85,11 @@ export function traceRuns(tracer: RunTracer | null): () => void {
     if (known !== undefined) known.awaitsResult = true;
   };
   const onResult = (message: unknown) => {
-    const { run, result } = message as ResultMessage;
-    const span = run === null ? undefined : open.get(run.id)?.span;
-    if (run === null || span === undefined) return;
-    if (result.errorCode || result.errorMessage)
-      fail(span, result.errorCode ?? "failed", (result.errorMessage ?? "").slice(0, 500));
-    end(run.id);
+    const { runs, result } = message as ResultMessage;
+    const last = open.get(runs.at(-1)?.id ?? "")?.span;
+    if (last !== undefined && (result.errorCode || result.errorMessage))
+      fail(last, result.errorCode ?? "failed", (result.errorMessage ?? "").slice(0, 500));
+    for (const { id } of runs) end(id);
   };
   // A tracer that throws is no reason for a run to fail, nor for the process.
   const guarded = (listener: (message: unknown) => void) => (message: unknown) => {

@@ -1,5 +1,4 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
-import type { Run } from "../../engine/index.ts";
 import { type BaseConfig, mayContinue } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
 import { publishResult } from "../diagnostics.ts";
@@ -56,11 +55,11 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
   const signal = ctx.signal ?? new AbortController().signal;
   const runLabel = sanitizeLabelValue(ctx.runId);
   let site: Site | null = null;
-  let run: Run | null = null;
+  let session: RunSession<Config, Verdict> | null = null;
   const told = (result: AdapterExecutionResult) => {
     const { errorMessage, errorCode } = result;
     const full = errorMessage && errorCode ? { ...result, errorMessage: withCode(errorMessage, errorCode) } : result;
-    publishResult(run, full);
+    publishResult(session?.runs ?? [], full);
     return full;
   };
   try {
@@ -86,8 +85,8 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     const parser = definition.createResultParser();
     const started = await start(input, { listTimeoutMs: Math.min(LIST_TIMEOUT_MS, connectTimeoutMs), cacheMaxAgeMs });
     onStarted?.(started);
-    ({ run } = started);
-    return told(await new RunSession(input, started, parser, { soonestStartMs, restartBackoffMs }).result());
+    session = new RunSession(input, started, parser, { soonestStartMs, restartBackoffMs });
+    return told(await session.result());
   } catch (error) {
     const failure = toBootstrapError(error);
     if (signal.aborted) {

@@ -1,6 +1,8 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { Run } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict, ResultParser } from "../definition.ts";
+import { publishStart } from "../diagnostics.ts";
 import { type AgentState, reasonOf } from "../errors.ts";
 import { withEvidence } from "../host/evidence.ts";
 import { isStopped } from "../host/stop.ts";
@@ -28,7 +30,12 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
   ) {
     this.#input = input;
     this.#options = { ...times, parser, before: noOutput(), beganAt: performance.now() };
-    this.#attempts.push(new Attempt(input, started, this.#options));
+    this.#follow(started, this.#options);
+  }
+
+  /** One for each Job, the latest last. */
+  get runs(): Run[] {
+    return this.#attempts.map(({ run }) => run);
   }
 
   /** Never rejects. */
@@ -75,9 +82,15 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
         return await attempt.leftAt(ended.end, error);
       }
       attempt.replaced();
-      attempt = new Attempt(this.#input, started, { ...this.#options, before: attempt.output });
-      this.#attempts.push(attempt);
+      attempt = this.#follow(started, { ...this.#options, before: attempt.output });
     }
+  }
+
+  #follow(started: Started, options: AttemptOptions<Verdict>): Attempt<Config, Verdict> {
+    const attempt = new Attempt(this.#input, started, options);
+    this.#attempts.push(attempt);
+    publishStart({ type: "started", run: started.run, isAdopted: started.adopted });
+    return attempt;
   }
 
   /** What is certain of the agent, over all its processes. */

@@ -68,7 +68,6 @@ export async function start<Config extends BaseConfig, Verdict extends AgentVerd
       const started =
         passage.kind === "adopt" ? await tryToAdopt(input, guard, passage) : await launchFresh(input, guard, sessionId);
       if (started === null) continue;
-      publishStart({ type: "started", run: started.run, isAdopted: started.adopted });
       if (started.run.uid !== null) processState().active.add(started.run.uid);
       return started;
     }

@@ -15,6 +15,16 @@ import { createServerAdapter } from "../../../src/index.ts";
 import { observeEngines } from "../../../src/metrics/index.ts";
 import { contextOf } from "../adapter/fixtures.ts";
 import { startWorld } from "../adapter/world.ts";
+import {
+  InterruptedWorld,
+  init,
+  printsAndEnds,
+  printsAndWorks,
+  result,
+  said,
+  toolUse,
+} from "../claude/interrupted-agent.ts";
+import { evict } from "../disruptions.ts";
 import { kubeConfigOf } from "../engine/harness.ts";
 
 let exporter: InMemorySpanExporter;
@@ -113,7 +123,7 @@ test("the host's tracer gets a span a run that ends with the result, in the host
     });
     const tracer = provider.getTracer("paperclip");
     const root = tracer.startSpan("heartbeat");
-    const result = await context.with(trace.setSpan(ROOT_CONTEXT, root), () =>
+    const told = await context.with(trace.setSpan(ROOT_CONTEXT, root), () =>
       createServerAdapter().execute({
         ...contextOf({ config: { kubeconfig: world.kubeconfig, namespace: "paperclip", image: "claude:1" } }),
         startupTraceContext: {
@@ -122,12 +132,12 @@ test("the host's tracer gets a span a run that ends with the result, in the host
         },
       }),
     );
-    expect(result.exitCode).toBe(7);
+    expect(told.exitCode).toBe(7);
     const [span, ...others] = exporter.getFinishedSpans();
     expect(others).toEqual([]);
     expect(span?.parentSpanContext?.spanId).toBe(root.spanContext().spanId);
     expect(span && namesOf(span)).toEqual(["ready", "ended"]);
-    expect(span?.status).toMatchObject({ code: SpanStatusCode.ERROR, message: result.errorMessage });
+    expect(span?.status).toMatchObject({ code: SpanStatusCode.ERROR, message: told.errorMessage });
   } finally {
     await world.stop();
   }
@@ -144,13 +154,35 @@ test("a tracer that throws is a warning, and the run goes on", async () => {
     const startSpan = () => {
       throw new Error("no spans today");
     };
-    const result = await createServerAdapter().execute({
+    const told = await createServerAdapter().execute({
       ...contextOf({ config: { kubeconfig: world.kubeconfig, namespace: "paperclip", image: "claude:1" } }),
       startupTraceContext: { tracer: { startSpan }, contextWithSpan: () => undefined },
     });
-    expect(result.exitCode).toBe(7);
+    expect(told.exitCode).toBe(7);
     expect((await warned).message).toBe("no spans today");
   } finally {
     await world.stop();
+  }
+});
+
+test("a run that goes on in a second Job has a span for each, and both are ended", async () => {
+  const cluster = await InterruptedWorld.start();
+  const stop = observeEngines(new MeterProvider(), provider);
+  try {
+    const works = printsAndWorks(init(), said("I look."), toolUse("make"));
+    const agent = cluster.agent("spans", works, printsAndEnds(init(), said("I go on."), result("Done.")));
+    const each = cluster.execute(agent, {}, { restartBackoffMs: 30 });
+    await cluster.world.k8s.objects.until(() => agent.starts.length === 1 && cluster.isRunning(agent));
+    await agent.printed(1);
+    await evict(cluster.victim(agent));
+    expect((await each.result).errorCode ?? null).toBeNull();
+    const spans = exporter.getFinishedSpans();
+    expect(spans.map(({ attributes }) => attributes["k8s.job.name"])).toEqual(
+      agent.starts.map(({ jobName }) => jobName),
+    );
+    expect(spans.map(({ status }) => status.code)).toEqual([SpanStatusCode.UNSET, SpanStatusCode.UNSET]);
+  } finally {
+    stop();
+    await cluster.stop();
   }
 });
