@@ -111,6 +111,87 @@ describe("may an orphan be adopted?", () => {
   });
 });
 
+describe("a disrupted run, between two of its Jobs", () => {
+  const restart = (former: string, attempt = 1) =>
+    JSON.stringify({
+      ...{ attempt, how: "resume", sessionId: "S", isPromptRead: true, reason: "Evicted", nodes: ["n1"], repeats: 0 },
+      former: { name: former, uid: `uid-${former}` },
+    });
+  const evicted = (jobName = "old"): Pod => {
+    const pod = podOf(jobName, 137, "Failed");
+    return { ...pod, status: { ...pod.status, reason: "Evicted" } };
+  };
+  const marked = (name = "old") => jobOf({ name, conditions: failed, annotations: { [NEXT]: restart(name) } });
+  const goesOn = (name: string, former: string, attempt = 1) =>
+    jobOf({ name, annotations: { [RESTART]: restart(former, attempt) } });
+  const NEXT = "paperclip.io/next-restart";
+  const RESTART = "paperclip.io/restart";
+
+  test.each<[string, Pod[]]>([
+    ["its pod is there", [evicted()]],
+    ["its pod is deleted", []],
+  ])("blocks others for as long as its process may go on with it: %s", (_, pods) => {
+    const jobs = [jobOf({ conditions: failed })];
+    const blocked = { kind: "blocked", blockers: [{ code: "k8s_concurrent_run_blocked", mayGoOn: true }] };
+    expect(decide(situation({ jobs, pods, active: ["uid-old"] }))).toMatchObject(blocked);
+    expect(decide(situation({ jobs, pods, isLiveElsewhere: () => true }))).toMatchObject(blocked);
+  });
+
+  test.each<[string, Partial<Situation> & { active?: string[] }]>([
+    ["its process is dead", {}],
+    ["its process had time enough for it", { active: ["uid-old"], hasJustEnded: () => false }],
+    [
+      "its result was taken",
+      { active: ["uid-old"], jobs: [jobOf({ conditions: failed, annotations: { "paperclip.io/collected-at": "x" } })] },
+    ],
+    ["its agent had ended by itself", { active: ["uid-old"], pods: [podOf("old", 1, "Failed")] }],
+  ])("blocks nobody when %s", (_, overrides) => {
+    const jobs = [jobOf({ conditions: failed })];
+    expect(decide(situation({ jobs, pods: [evicted()], ...overrides, config: {} }))).toEqual({ kind: "start" });
+  });
+
+  test("is gone on with when its process died before the next Job stood", () => {
+    const job = marked();
+    expect(decide(situation({ jobs: [job] }))).toMatchObject({ kind: "adopt", isEnded: true, job });
+    expect(decide(situation({ jobs: [job], isLiveElsewhere: () => true }))).toMatchObject({ kind: "blocked" });
+    const other = jobOf({ task: "T2", conditions: failed, annotations: { [NEXT]: restart("old") } });
+    expect(decide(situation({ jobs: [other] }))).toEqual({ kind: "start" });
+  });
+
+  test("is adopted in its latest Job, whatever stands of those before", () => {
+    const jobs = [
+      marked(),
+      { ...goesOn("old-r1", "old"), status: { conditions: failed } },
+      goesOn("old-r2", "old-r1", 2),
+    ];
+    for (const order of [jobs, [...jobs].reverse()]) {
+      expect(decide(situation({ jobs: order, pods: [evicted(), evicted("old-r1")] }))).toMatchObject({
+        kind: "adopt",
+        job: { metadata: { name: "old-r2" } },
+      });
+    }
+  });
+
+  test("the next Job is followed from its creation, since the one before is", () => {
+    const jobs = [marked(), goesOn("old-r1", "old")];
+    const parallel = { concurrencyPolicy: "parallel" } as const;
+    expect(decide(situation({ jobs, active: ["uid-old"], config: parallel }))).toEqual({ kind: "start" });
+    expect(decide(situation({ jobs, active: ["uid-old"] }))).toMatchObject({
+      kind: "blocked",
+      blockers: [{ job: { metadata: { name: "old-r1" } }, isActiveHere: true }],
+    });
+  });
+
+  test("a first pod that may still run on a lost node is waited for", () => {
+    const jobs = [
+      jobOf({ conditions: failed, deleting: true }),
+      { ...goesOn("old-r1", "old"), status: { conditions: failed } },
+    ];
+    const pods = [podOf("old", "running"), evicted("old-r1")];
+    expect(decide(situation({ jobs, pods }))).toMatchObject({ kind: "leaving", names: ["old"] });
+  });
+});
+
 describe("live runs of the agent", () => {
   test("none: start", () => expect(decide(situation())).toEqual({ kind: "start" }));
 

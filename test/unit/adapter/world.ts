@@ -173,10 +173,11 @@ export function testDefinition(
     module: { supportsLocalAgentJwt: true },
     parseConfig: parseBaseConfig,
     resumeSessionId: (ctx) => ctx.runtime.sessionId,
-    prepare: async ({ ctx }) => ({
+    sessionDirectory: () => "/paperclip/.agent",
+    prepare: async ({ ctx, interruption, sessionId }) => ({
       command: ["sh", "-c", "agent < /tmp/prompt/prompt.txt"],
       commandArgs: ["--print"],
-      prompt: String(ctx.context.prompt ?? "Do the work."),
+      prompt: interruption == null ? String(ctx.context.prompt ?? "Do the work.") : `Go on in ${sessionId}.`,
       promptMetrics: { promptChars: 12 },
       carry: { note: "carried" },
       ...prepared,
