@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
+import { SlowFirst } from "./test/slow-first.ts";
 
 // Most tests wait, for clocks and connections, so that a core carries several files.
 const maxWorkers = Math.min(12, Math.max(4, 4 * availableParallelism()));
@@ -7,6 +8,7 @@ const maxWorkers = Math.min(12, Math.max(4, 4 * availableParallelism()));
 // An uncaught exception or unhandled rejection anywhere fails the run: that is vitest's default, kept on purpose.
 export default defineConfig({
   test: {
+    sequence: { sequencer: SlowFirst },
     projects: [
       {
         test: {
@@ -14,10 +16,10 @@ export default defineConfig({
           include: ["test/unit/**/*.test.ts"],
           setupFiles: "test/unit/setup.ts",
           maxWorkers,
-          testTimeout: 60_000,
-          // What is waited for comes at once, or never: a machine that stands still for seconds fails nothing.
-          expect: { poll: { interval: 10, timeout: 30_000 } },
-          sequence: { groupOrder: 0 },
+          // What is waited for comes at once, or never: a machine that is many times slower fails nothing.
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          expect: { poll: { interval: 10, timeout: 90_000 } },
         },
       },
       {
@@ -26,11 +28,10 @@ export default defineConfig({
           include: ["test/e2e/**/*.test.ts"],
           globalSetup: "test/e2e/global-setup.ts",
           maxWorkers,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
           // The cases of a file run side by side; files take turns where the cluster demands it (test/e2e/turns.ts).
           maxConcurrency: 16,
-          sequence: { groupOrder: 1 },
         },
       },
     ],

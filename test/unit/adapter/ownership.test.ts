@@ -10,7 +10,7 @@ const OWNER = "paperclip.io/owner-lease";
 let world: World;
 beforeAll(async () => {
   world = await startWorld();
-}, 60_000);
+});
 afterAll(() => world.stop());
 
 const servers: ServerProcess[] = [];
@@ -175,25 +175,21 @@ describe("a run whose server has ended", () => {
   test.each([
     ["its answer is lost", (match: object) => world.k8s.faults.loseAnswers({ match, count: 1 })],
     ["its stream is reset, again and again", (match: object) => world.k8s.faults.resetRequests({ match, count: 5 })],
-  ])(
-    "the new Lease is written on the Job, and of that write %s: its run goes on",
-    async (_, inject) => {
-      const agentId = fresh();
-      const agent = agentOf(agentId);
-      const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
-      await each.logged("S-1");
-      const name = jobOf(agentId)?.metadata.annotations?.[OWNER] ?? "";
-      const fault = inject({ verb: "patch", resource: "jobs" });
-      world.k8s.objects.delete("leases", NAMESPACE, name);
-      await vi.waitFor(() => expect(jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name), { timeout: 40_000 });
-      fault.remove();
-      expect(fault.hits).toBeGreaterThan(0);
-      agent.letGo();
-      expect(await each.result).toMatchObject({ exitCode: 0 });
-      expect(agent.runs).toBe(1);
-    },
-    60_000,
-  );
+  ])("the new Lease is written on the Job, and of that write %s: its run goes on", async (_, inject) => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await each.logged("S-1");
+    const name = jobOf(agentId)?.metadata.annotations?.[OWNER] ?? "";
+    const fault = inject({ verb: "patch", resource: "jobs" });
+    world.k8s.objects.delete("leases", NAMESPACE, name);
+    await vi.waitFor(() => expect(jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name), { timeout: 40_000 });
+    fault.remove();
+    expect(fault.hits).toBeGreaterThan(0);
+    agent.letGo();
+    expect(await each.result).toMatchObject({ exitCode: 0 });
+    expect(agent.runs).toBe(1);
+  });
 
   test("an owner that no one knows is dead", async () => {
     const agentId = fresh();

@@ -6,7 +6,7 @@ import { adapterOf, missesSecret, NAMESPACE, objectsOf, run, startWorld, type Wo
 let world: World;
 beforeAll(async () => {
   world = await startWorld();
-}, 60_000);
+});
 afterAll(() => world.stop());
 
 test("a crash: its exit code, the last words, the node", async () => {

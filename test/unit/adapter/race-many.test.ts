@@ -18,7 +18,7 @@ let world: World;
 let servers: ServerProcess[] = [];
 beforeAll(async () => {
   world = await startWorld();
-}, 60_000);
+});
 afterAll(async () => {
   for (const server of servers) await server.kill();
   await world.stop();
@@ -100,5 +100,4 @@ test.each([1, 2, 3])(
     // The weather was not so bad that nothing was tested.
     expect(handedOut.size).toBeGreaterThan(RUNS / 10);
   },
-  120_000,
 );

@@ -18,7 +18,7 @@ beforeAll(async () => {
     live -= 1;
     yield '{"done":true,"ok":true}';
   });
-}, 60_000);
+});
 afterAll(() => world.stop());
 
 const ROUNDS = 12;
@@ -43,7 +43,7 @@ describe.each([
     await Promise.all(
       children.map((child, i) => child.run({ agentId: `warm-${name}-${i}`, runId: `warm-${name}-${i}`, taskId: "t" })),
     );
-  }, 60_000);
+  });
   afterAll(async () => {
     expect(await Promise.all(children.map((child) => child.end()))).toEqual([0, 0]);
   });

@@ -62,7 +62,7 @@ describe("bounds", () => {
     expect(each.notes().join()).toContain("was ended from outside, and the run ends: it was restarted 3 times");
     expect(each.output()).toHaveLength(12);
     await objects().until(() => jobNames(agent).length === 0);
-  }, 60_000);
+  });
 
   test("maxDisruptionRestarts 0: not at all", async () => {
     const agent = fresh(works);
@@ -172,7 +172,7 @@ describe("between two Jobs", () => {
     });
     expect(jobNames(agent)).toEqual([]);
     expect(agent.starts).toHaveLength(2);
-  }, 60_000);
+  });
 
   test("a Stop while the next Job is being created ends both", async () => {
     const agent = fresh(works);
@@ -186,7 +186,7 @@ describe("between two Jobs", () => {
     fault.remove();
     await objects().until(() => jobNames(agent).length === 0);
     expect(agent.starts).toHaveLength(1);
-  }, 60_000);
+  });
 
   test("its process dies: the next run of the task goes on with it, in the next Job", async () => {
     const agent = fresh(works, works, goneOn);
@@ -199,7 +199,7 @@ describe("between two Jobs", () => {
     expect(agent.most).toBe(1);
     expect(heir.output()).toHaveLength(3);
     await objects().until(() => jobNames(agent).length === 0);
-  }, 60_000);
+  });
 
   test("somebody deletes the Job: the run ends", async () => {
     const agent = fresh(works);
@@ -211,7 +211,7 @@ describe("between two Jobs", () => {
     expect((await each.result).errorMessage).toBeTruthy();
     expect(each.notes().join()).toContain("could not go on in another Job");
     expect(agent.starts).toHaveLength(2);
-  }, 60_000);
+  });
 
   test("another run of the agent waits for its end, and not between", async () => {
     const agent = fresh(works, works, goneOn);
@@ -226,7 +226,7 @@ describe("between two Jobs", () => {
     expect(await second.result).toMatchObject({ exitCode: 0 });
     expect([before, agent.starts.length, agent.most]).toEqual([3, 4, 1]);
     expect(agent.starts[3]?.jobName).not.toMatch(/-r\d+$/);
-  }, 60_000);
+  });
 
   test("the API server is away: it goes on when it is back", async () => {
     const agent = fresh(works, goneOn);
@@ -241,7 +241,7 @@ describe("between two Jobs", () => {
     expect(fault.hits).toBeGreaterThan(0);
     fault.remove();
     expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done." });
-  }, 60_000);
+  });
 
   test("the next Job is refused: the run ends as it was cut off, and says why", async () => {
     const agent = fresh(works);
@@ -254,7 +254,7 @@ describe("between two Jobs", () => {
     fault.remove();
     expect(each.notes().join()).toMatch(/could not go on in another Job: .*could not be created/);
     expect(jobNames(agent)).toEqual([]);
-  }, 60_000);
+  });
 });
 
 describe("what stays", () => {
@@ -269,7 +269,7 @@ describe("what stays", () => {
     const later = cluster.execute(agent, { config: { retainJobs: true } });
     expect(await later.result).toMatchObject({ exitCode: 0 });
     expect(agent.starts).toHaveLength(3);
-  }, 60_000);
+  });
 
   test("of a node that is lost, a Stop of the next Job is acknowledged only when the first pod is deleted", async () => {
     const agent = fresh(works, works);
@@ -284,7 +284,7 @@ describe("what stays", () => {
     expect(got.resultJson ?? {}).not.toHaveProperty("executionCancellation");
     cluster.world.k8s.nodes.remove(victim.nodeName);
     await objects().until(() => jobNames(agent).length === 0);
-  }, 90_000);
+  });
 
   test("of a node that is lost before anything of its log was read nothing is known, and the run ends", async () => {
     const agent = fresh(works);
@@ -297,5 +297,5 @@ describe("what stays", () => {
     expect(got).toMatchObject({ errorCode: "k8s_job_deleted_externally" });
     expect(each.notes().join()).toContain("it may have done work, and its session is not known");
     expect(agent.starts).toHaveLength(1);
-  }, 90_000);
+  });
 });

@@ -32,45 +32,41 @@ const works = [init(), said("I look."), toolUse("make")];
 const goneOn = [init(), said("I go on."), result("Done.")];
 
 describe("in the middle of its work, it goes on in its session in another pod", () => {
-  test.each(Object.entries(DISRUPTIONS))(
-    "%s",
-    async (_, [reason, disrupt]) => {
-      const agent = fresh(printsAndWorks(...works), printsAndEnds(...goneOn));
-      const each = cluster.execute(agent);
-      await each.logged('"tool_use"');
-      const [first] = cluster.jobs(agent);
-      await disrupt(cluster.victim(agent));
-      await each.logged(`Created Job paperclip/${first?.metadata.name}-r1`);
-      const second = cluster.jobs(agent).find(({ metadata }) => metadata.name.endsWith("-r1"));
-      expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done.", sessionId: SESSION, costUsd: 0.5 });
+  test.each(Object.entries(DISRUPTIONS))("%s", async (_, [reason, disrupt]) => {
+    const agent = fresh(printsAndWorks(...works), printsAndEnds(...goneOn));
+    const each = cluster.execute(agent);
+    await each.logged('"tool_use"');
+    const [first] = cluster.jobs(agent);
+    await disrupt(cluster.victim(agent));
+    await each.logged(`Created Job paperclip/${first?.metadata.name}-r1`);
+    const second = cluster.jobs(agent).find(({ metadata }) => metadata.name.endsWith("-r1"));
+    expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done.", sessionId: SESSION, costUsd: 0.5 });
 
-      expect(each.output()).toEqual([...works, ...goneOn]);
-      expect(each.notes().filter((note) => note.includes("was ended from outside"))).toEqual([
-        expect.stringMatching(
-          new RegExp(
-            `Job \\S+ was ended from outside on node \\S+ \\(${reason}\\): the run goes on in its session ${SESSION}$`,
-          ),
+    expect(each.output()).toEqual([...works, ...goneOn]);
+    expect(each.notes().filter((note) => note.includes("was ended from outside"))).toEqual([
+      expect.stringMatching(
+        new RegExp(
+          `Job \\S+ was ended from outside on node \\S+ \\(${reason}\\): the run goes on in its session ${SESSION}$`,
         ),
-      ]);
-      expect(each.events).toContainEqual(expect.objectContaining({ eventType: "k8s.disrupted" }));
-      expect(agent).toMatchObject({
-        most: 1,
-        starts: [{ prompt: "Do the work." }, { prompt: expect.stringMatching(goesOn) }],
-      });
-      expect(agent.starts[0]?.command).not.toContain("--resume");
-      expect(agent.starts[1]?.command).toContain(resumed);
-      if (reason !== "ContainerStatusUnknown") expect(agent.starts[1]?.nodeName).not.toBe(agent.starts[0]?.nodeName);
+      ),
+    ]);
+    expect(each.events).toContainEqual(expect.objectContaining({ eventType: "k8s.disrupted" }));
+    expect(agent).toMatchObject({
+      most: 1,
+      starts: [{ prompt: "Do the work." }, { prompt: expect.stringMatching(goesOn) }],
+    });
+    expect(agent.starts[0]?.command).not.toContain("--resume");
+    expect(agent.starts[1]?.command).toContain(resumed);
+    if (reason !== "ContainerStatusUnknown") expect(agent.starts[1]?.nodeName).not.toBe(agent.starts[0]?.nodeName);
 
-      const { "paperclip.io/session-id": session, ...labels } = second?.metadata.labels ?? {};
-      expect(labels).toEqual(first?.metadata.labels);
-      expect(session).toBe(SESSION);
-      expect(second?.metadata.uid).not.toBe(first?.metadata.uid);
-      await cluster.world.k8s.objects.until(
-        () => cluster.jobs(agent).filter(({ metadata }) => metadata.deletionTimestamp === undefined).length === 0,
-      );
-    },
-    90_000,
-  );
+    const { "paperclip.io/session-id": session, ...labels } = second?.metadata.labels ?? {};
+    expect(labels).toEqual(first?.metadata.labels);
+    expect(session).toBe(SESSION);
+    expect(second?.metadata.uid).not.toBe(first?.metadata.uid);
+    await cluster.world.k8s.objects.until(
+      () => cluster.jobs(agent).filter(({ metadata }) => metadata.deletionTimestamp === undefined).length === 0,
+    );
+  });
 });
 
 const POD_KINDS = Object.entries(DISRUPTIONS).filter(([name]) => !name.startsWith("node re"));
@@ -84,21 +80,17 @@ describe("before it has begun, it starts from its prompt", () => {
     moments.flatMap(([moment, lines]) =>
       POD_KINDS.slice(0, 2).map((kind) => [moment, kind[0], lines, kind[1]] as const),
     ),
-  )(
-    "%s, by %s",
-    async (_, __, lines, [, disrupt]) => {
-      const agent = fresh(printsAndWorks(...lines), printsAndEnds(...goneOn));
-      const each = cluster.execute(agent);
-      await (lines.length > 0 ? each.logged(SESSION) : starts(agent));
-      await cluster.world.k8s.objects.until(() => cluster.isRunning(agent));
-      await disrupt(cluster.victim(agent));
-      expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done." });
-      expect(each.output()).toEqual([...lines, ...goneOn]);
-      expect(agent.starts.map(({ prompt }) => prompt)).toEqual(["Do the work.", "Do the work."]);
-      expect(agent.starts.some(({ command }) => command.includes("--resume"))).toBe(false);
-    },
-    60_000,
-  );
+  )("%s, by %s", async (_, __, lines, [, disrupt]) => {
+    const agent = fresh(printsAndWorks(...lines), printsAndEnds(...goneOn));
+    const each = cluster.execute(agent);
+    await (lines.length > 0 ? each.logged(SESSION) : starts(agent));
+    await cluster.world.k8s.objects.until(() => cluster.isRunning(agent));
+    await disrupt(cluster.victim(agent));
+    expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done." });
+    expect(each.output()).toEqual([...lines, ...goneOn]);
+    expect(agent.starts.map(({ prompt }) => prompt)).toEqual(["Do the work.", "Do the work."]);
+    expect(agent.starts.some(({ command }) => command.includes("--resume"))).toBe(false);
+  });
 
   test("with the session that the host gave it", async () => {
     const agent = fresh(printsAndWorks(init()), printsAndEnds(...goneOn));
@@ -134,17 +126,13 @@ describe("between two results it goes on, after the last one it does not", () =>
     expect(agent.starts[1]?.command).toContain(resumed);
   });
 
-  test.each(POD_KINDS.slice(0, 4))(
-    "after the result, by %s: nothing is restarted",
-    async (_, [, disrupt]) => {
-      const agent = fresh(printsAndWorks(...goneOn));
-      const each = cluster.execute(agent, { config: { resultGraceSec: 3600 } });
-      await each.logged('"result"');
-      await disrupt(cluster.victim(agent));
-      expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done.", costUsd: 0.5 });
-      expect(agent.starts).toHaveLength(1);
-      expect(each.notes().join()).not.toContain("was ended from outside");
-    },
-    60_000,
-  );
+  test.each(POD_KINDS.slice(0, 4))("after the result, by %s: nothing is restarted", async (_, [, disrupt]) => {
+    const agent = fresh(printsAndWorks(...goneOn));
+    const each = cluster.execute(agent, { config: { resultGraceSec: 3600 } });
+    await each.logged('"result"');
+    await disrupt(cluster.victim(agent));
+    expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done.", costUsd: 0.5 });
+    expect(agent.starts).toHaveLength(1);
+    expect(each.notes().join()).not.toContain("was ended from outside");
+  });
 });

@@ -50,7 +50,7 @@ beforeAll(async () => {
     mkdirSync(dirname(target), { recursive: true });
     symlinkSync(join(root, "node_modules", name), target);
   }
-}, 120_000);
+});
 
 afterAll(() => rmSync(consumer, { recursive: true, force: true }));
 
@@ -253,7 +253,6 @@ describe("the package", () => {
       const { stdout } = await run(process.execPath, command, { cwd: consumer, timeout: 55_000 });
       expect(stdout).not.toBe("");
     },
-    60_000,
   );
 
   test("importing an entry changes no global", async () => {
@@ -323,7 +322,7 @@ describe("the package", () => {
       `,
     );
     expect(await problemsOf("use.ts")).toBe("");
-  }, 60_000);
+  });
 
   test("an adapter's definition without the optional peer is refused with what to install", async () => {
     writeFileSync(
@@ -332,7 +331,7 @@ describe("the package", () => {
        createK8sAdapter({ type: "mine" });`,
     );
     expect(await problemsOf("adapter.ts")).toMatch(/"Install @paperclipai\/adapter-utils beside k8s-run-informer: /);
-  }, 60_000);
+  });
 
   /** What the compiler says of a file of the consumer. */
   async function problemsOf(file: string): Promise<string> {

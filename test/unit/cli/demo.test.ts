@@ -77,4 +77,4 @@ test("with faults: agents are evicted, every line comes once, and every run succ
   expect(output).toContain(" 0 lost, 0 doubled, 0 out of order");
   expect(output).toContain("4 of 4 runs succeeded.");
   expect(code).toBe(0);
-}, 120_000);
+});

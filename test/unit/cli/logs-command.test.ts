@@ -138,7 +138,7 @@ test("-f says when a run starts, and how it ends; --only-log-lines does not", as
     expect(await code).toBe(0);
   }
   expect(quiet.stderr.text).toBe("");
-}, 60_000);
+});
 
 test.each([
   [["job/No_Name"], /^query: got "job\/No_Name"; give job\/NAME or pod\/NAME with a whole name$/],

@@ -60,4 +60,4 @@ test("every block of TypeScript compiles", async () => {
     ({ stdout }: { stdout: string }) => stdout,
   );
   expect(problems).toBe("");
-}, 60_000);
+});

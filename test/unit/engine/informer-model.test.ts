@@ -100,7 +100,7 @@ it("agrees with the server after any interleaving of changes, cuts, stalls, lost
   // How many versions expire while nothing is watched is a matter of chance.
   for (let round = 0; round < 5 && informer.stats().lists <= 5; round += 1) await histories();
   expect(informer.stats().lists).toBeGreaterThan(5);
-}, 60_000);
+});
 
 /**
  * Between the objects of a streaming list and the bookmark that ends it, changes come as in any watch: a server whose cache is

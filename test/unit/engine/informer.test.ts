@@ -78,7 +78,7 @@ describe("an informer", () => {
     create(k8s, "b");
     await story.until(last("b"));
     expect(k8s.requests.byVerb).toEqual({ "watch pods": 8 });
-  }, 20_000);
+  });
 
   it("begins a paged list anew in one piece when its continue token expires", async () => {
     const k8s = await startKubernetes({ streamingList: false });

@@ -83,7 +83,7 @@ describe("launches", () => {
     expect(created).toBe(100);
     expect(refused).toBeGreaterThan(0);
     expect(refused).toBeLessThan(30);
-  }, 20_000);
+  });
 
   it("wait while `maxConcurrent` runs have not ended; the one of the highest priority is next", async () => {
     const { k8s, engine, end } = await start({ maxConcurrent: 1 });

@@ -166,4 +166,4 @@ test("any log, any cuts, any pace of writing: every line once, in order, no gap"
     // A scenario takes seconds, so it is not shrunk: the seed is printed.
     { numRuns: 8, endOnFailure: true },
   );
-}, 90_000);
+});

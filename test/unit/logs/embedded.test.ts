@@ -90,7 +90,7 @@ describe("over the engine and the embedded Kubernetes", () => {
     }
     // Without cuts, two or three reads a run.
     expect(engine.stats().requests.byVerb["get pods/log"]).toBeGreaterThan(100);
-  }, 60_000);
+  });
 
   test("a container is started again while the watches are stalled: its lines come once, though the pod tells late", async () => {
     const isTold = Promise.withResolvers<void>();
@@ -148,7 +148,7 @@ describe("over the engine and the embedded Kubernetes", () => {
     for (const [i, texts] of (await Promise.all(done)).entries()) {
       expect(texts).toEqual(expected(runs[i]?.jobName ?? "", 100));
     }
-  }, 60_000);
+  });
 
   test.each(["told late", "never seen"])(
     "a pod that came and went while its watch was silent (%s): a gap",
@@ -176,7 +176,6 @@ describe("over the engine and the embedded Kubernetes", () => {
       expect(gaps).toMatchObject([{ reason: "pod_gone", container: "main", after: null, before: null }]);
       expect(gaps[0]?.podName.replace(/-[a-z0-9]+$/, "")).toBe(how === "never seen" ? "" : name);
     },
-    60_000,
   );
 });
 
@@ -233,7 +232,7 @@ describe("k8s-run-informer logs", () => {
     expect(stdout.lines().length).toBe(120);
     const told = [first, second].flatMap(({ jobName }) => [`+ ${jobName}`, `- ${jobName} exit code 0`]);
     expect(stderr.lines().sort()).toEqual(told.sort());
-  }, 60_000);
+  });
 
   test("without -f it prints what there is and returns; colours only on a terminal that wants them", async () => {
     const group = { group: `g${names++}` };
@@ -255,7 +254,7 @@ describe("k8s-run-informer logs", () => {
     const uncoloured = await logs(selector, { isTerminal: true });
     vi.unstubAllEnvs();
     expect(uncoloured.stdout.text()).toBe(plain.stdout.text());
-  }, 30_000);
+  });
 
   test("without -f a run that goes on is printed as far as it has come", async () => {
     const group = { group: `g${names++}` };
@@ -270,7 +269,7 @@ describe("k8s-run-informer logs", () => {
       { timeout: 20_000 },
     );
     await run.delete();
-  }, 30_000);
+  });
 
   test("nothing matches, and arguments that make no sense", async () => {
     const none = await logs(["-l", "group=nobody"]);

@@ -46,7 +46,7 @@ describe("lines that come after the container's end", () => {
     await f.done;
     expect(f.texts).toEqual(["one", "two", "three"]);
     expect(f.gaps).toEqual([]);
-  }, 20_000);
+  });
 
   test("are not waited for behind the line that marks the end of the output", async () => {
     const c = container().lines(["one"]);
@@ -91,27 +91,23 @@ describe("the log of a container that has ended is refused", () => {
     expect(c.requests.length).toBeGreaterThan(refusals.length);
     expect(f.texts).toEqual(["one", "result"]);
     expect(f.gaps).toEqual([]);
-  }, 30_000);
+  });
 
-  test.each([401, 403, 500])(
-    "for two minutes (%i): given up, in the server's words",
-    async (status) => {
-      const { forward } = clock();
-      const c = container().lines(["one"]);
-      const f = follow(c, NO_LATE_LINES);
-      await until(() => f.texts.length === 1);
-      c.refuse = () => ({ status, message: "the proxy to the node is being replaced" });
-      server.resetConnections();
-      c.tell({ phase: "ended" });
-      await until(() => c.requests.length >= 3);
-      expect(f.gaps).toEqual([]);
-      forward(ENDED_GIVE_UP_MS);
-      await f.done;
-      expect(f.gaps).toMatchObject([{ reason: "unreachable", certain: false, before: null }]);
-      expect(f.gaps[0]?.message).toContain("the proxy to the node is being replaced");
-    },
-    30_000,
-  );
+  test.each([401, 403, 500])("for two minutes (%i): given up, in the server's words", async (status) => {
+    const { forward } = clock();
+    const c = container().lines(["one"]);
+    const f = follow(c, NO_LATE_LINES);
+    await until(() => f.texts.length === 1);
+    c.refuse = () => ({ status, message: "the proxy to the node is being replaced" });
+    server.resetConnections();
+    c.tell({ phase: "ended" });
+    await until(() => c.requests.length >= 3);
+    expect(f.gaps).toEqual([]);
+    forward(ENDED_GIVE_UP_MS);
+    await f.done;
+    expect(f.gaps).toMatchObject([{ reason: "unreachable", certain: false, before: null }]);
+    expect(f.gaps[0]?.message).toContain("the proxy to the node is being replaced");
+  });
 });
 
 describe("the node's clock is set back while the follow is cut", () => {

@@ -109,7 +109,7 @@ describe.skipIf(!hasPrometheus)("Prometheus, where it is installed", () => {
     const adapter = createK8sAdapter(testDefinition().definition, { env: world.env });
     await startRun(world, adapter, { config: { apiOutageSec: 5 } }).result;
     world.k8s.faults.cutWatches({ how: "reset" });
-  }, 120_000);
+  });
   afterAll(async () => {
     await engine?.stop();
     await metrics?.close();

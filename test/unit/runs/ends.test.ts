@@ -96,7 +96,7 @@ it("a run whose watches are refused from its middle on ends with its exit code: 
   expect(await read(run.logs(MAIN))).toMatchObject([{ text: "result" }]);
   expect(await end).toMatchObject({ kind: "failed", exitCode: 3 });
   for (const { hits } of revoked) expect(hits).toBeGreaterThan(0);
-}, 60_000);
+});
 
 it("its exit code is asked for where the Job has failed and the pods' watch is silent", async () => {
   const release = Promise.withResolvers<void>();
@@ -113,7 +113,7 @@ it("its exit code is asked for where the Job has failed and the pods' watch is s
   expect(await end).toMatchObject({ kind: "failed", exitCode: 3 });
   expect(stall.hits).toBeGreaterThan(0);
   stall.remove();
-}, 60_000);
+});
 
 it("the log ends of a run whose whole life falls into a gap of the pods' watch", async () => {
   const { k8s, engine } = await start(async function* () {
@@ -129,7 +129,7 @@ it("the log ends of a run whose whole life falls into a gap of the pods' watch",
   expect((await end).kind).toMatch(/succeeded|job_deleted/);
   await reading;
   await expect.poll(() => engine.stats().runs).toBe(0);
-}, 60_000);
+});
 
 it("a failed run says in words how it ended, and its post-mortem what there is to know", async () => {
   const { engine } = await start(async function* () {

@@ -154,5 +154,4 @@ test.each([
     await cluster.close();
     expect(cluster.requests.snapshot().connectionsOpen).toBe(0);
   },
-  90_000,
 );
