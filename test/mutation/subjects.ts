@@ -13,7 +13,7 @@ export const SUBJECTS: readonly Subject[] = [
   { file: "src/engine/runs/classify.ts", tests: ["runs/classify", "runs/traces", "runs/trust"] },
   {
     file: "src/engine/runs/run-state.ts",
-    tests: ["runs/run-state", "runs/classify", "runs/traces", "runs/trust", "runs/run", "runs/promises-model"],
+    tests: ["runs/run-state", "runs/classify", "runs/traces", "runs/trust"],
   },
   { file: "src/engine/informer/reflector-policy.ts", tests: ["informer/reflector-policy"] },
   { file: "src/engine/logs/follow-policy.ts", tests: ["logs/follow-policy"] },

@@ -267,7 +267,7 @@ function isNewer(pod: Pod, known: Pod, { replaced, podDeletedAt }: RunState): bo
 }
 
 function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+  return Number(a > b) - Number(a < b);
 }
 
 /** `ErrImagePull` and `ImagePullBackOff` alternate: the same code keeps its first sight, whatever the reason. */

@@ -295,7 +295,7 @@ describe("with the default delays", () => {
 
 describe("a server that sends no bookmarks", () => {
   it("is watched again when it is silent, is not listed again, and has no problem", async () => {
-    const { scripted, informer } = await start({}, { progressTimeoutMs: 150 });
+    const { scripted, informer } = await start({}, { progressTimeoutMs: 500 });
     const errors: Error[] = [];
     informer.onWatch(({ error }) => {
       if (error !== null) errors.push(error);
@@ -309,7 +309,7 @@ describe("a server that sends no bookmarks", () => {
   it("is listed again where bookmarks came before, once", async () => {
     const { scripted, informer } = await start(
       { watch: (response, _, server) => sendFrames(response, server.count("watch") === 1 ? [bookmark("10")] : []) },
-      { progressTimeoutMs: 150 },
+      { progressTimeoutMs: 500 },
     );
     await informer.whenSynced(AbortSignal.timeout(30_000));
     await status(informer, () => scripted.count("watch") >= 6);

@@ -2,7 +2,15 @@ import { describe, expect, it } from "vitest";
 import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
 import { classify } from "../../../src/engine/runs/classify.ts";
 import { DEFAULT_POLICY } from "../../../src/engine/runs/policy.ts";
-import { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "../../../src/engine/runs/run-state.ts";
+import {
+  INITIAL_STATE,
+  livePods,
+  podAfter,
+  type RunFrame,
+  type RunState,
+  reduceRun,
+  restartConfigGrace,
+} from "../../../src/engine/runs/run-state.ts";
 
 const CREATED = "2026-01-01T00:00:00Z";
 
@@ -119,4 +127,188 @@ describe("two pods of one second", () => {
     expect(state.replaced).toHaveLength(32);
     expect(state.replaced.at(-1)).toBe("198");
   });
+});
+
+const LATER = "2026-01-01T00:00:09Z";
+const uids = (pods: readonly Pod[]) => pods.map(({ metadata }) => metadata.uid);
+const MISSING: RunFrame = { resource: "jobs", type: "missing", at: 50 };
+const ANSWER: RunFrame = { resource: "server", answer: { toldPods: true, askAgainAt: 99 }, at: 40 };
+
+describe("what is no news changes nothing", () => {
+  const state = fold(jobFrame(0, 5), podFrame(10, 5));
+  it.each<[string, RunFrame]>([
+    ["a Job of the same version", jobFrame(1, 5)],
+    ["another Job", jobFrame(1, 9, "applied", { uid: "other" })],
+    ["another Job's deletion", jobFrame(1, 9, "deleted", { uid: "other" })],
+    ["a missing Job that was seen", MISSING],
+    ["a pod of the same version", podFrame(11, 5)],
+    ["the deletion of a pod that was never told of", podFrame(11, 9, { uid: "b", type: "deleted" })],
+    ["the trust that there was", { resource: "watch", trust: state.trust, at: 1 }],
+  ])("%s", (_, frame) => {
+    expect(reduceRun(state, frame)).toBe(state);
+  });
+
+  it("a lower version is a restored server's, unless the server was asked", () => {
+    expect(reduceRun(state, podFrame(11, 4))).not.toBe(state);
+    expect(reduceRun(state, jobFrame(11, 4)).job?.metadata.resourceVersion).toBe("4");
+    const asked = reduceRun(state, ANSWER);
+    expect(asked).toMatchObject({ answer: { toldPods: true, askAgainAt: 99 }, askedAt: 40 });
+    expect(reduceRun(asked, podFrame(11, 4))).toBe(asked);
+    expect(reduceRun(asked, jobFrame(11, 4))).toBe(asked);
+    expect(reduceRun(asked, podFrame(11, 6)).answer).toBeNull();
+  });
+});
+
+it("trust is that of the watches", () => {
+  const trust = { ...INITIAL_STATE.trust };
+  expect(fold({ resource: "watch", trust, at: 1 }).trust).toBe(trust);
+});
+
+it("a Job that the server does not have was deleted when that was first told", () => {
+  expect(fold(MISSING)).toMatchObject({ jobDeletedAt: 50, answer: null });
+  expect(fold(MISSING, { ...MISSING, at: 60 }).jobDeletedAt).toBe(50);
+});
+
+describe("a pod's deletion", () => {
+  it("has the last state with it if its version is its own", () => {
+    const state = fold(podFrame(10, 5), podFrame(20, 6, { type: "deleted", ended: true }));
+    expect(state).toMatchObject({ podDeletedAt: 20, podDeletingAt: 20, podEndedAt: 20, isPodFinal: true });
+    expect(state.pod?.metadata.resourceVersion).toBe("6");
+  });
+
+  it.each([5, 4])("of a list that does not show it any more (version %i) tells nothing of its end", (version) => {
+    const state = fold(podFrame(10, 5), podFrame(20, version, { type: "deleted", ended: version === 4 }));
+    expect(state).toMatchObject({ podDeletedAt: 20, podEndedAt: null, isPodFinal: false });
+    expect(state.pod?.metadata.resourceVersion).toBe("5");
+  });
+
+  it("once final stays so", () => {
+    const gone = podFrame(20, 6, { type: "deleted", ended: true });
+    expect(fold(podFrame(10, 5), gone, { ...gone, at: 30 })).toMatchObject({ isPodFinal: true, podDeletedAt: 20 });
+  });
+
+  it("is no end of the next pod", () => {
+    const state = fold(
+      podFrame(10, 5),
+      podFrame(20, 6, { type: "deleted", ended: true }),
+      podFrame(30, 7, { uid: "b", creationTimestamp: LATER }),
+    );
+    expect(state).toMatchObject({
+      isPodFinal: false,
+      podDeletedAt: null,
+      podDeletingAt: null,
+      podEndedAt: null,
+      podSeenAt: 30,
+      podChanges: 1,
+      replaced: ["a"],
+    });
+    expect([...state.ranBefore]).toEqual(["main"]);
+    expect(livePods(state).map(({ metadata }) => metadata.uid)).toEqual(["b"]);
+  });
+});
+
+it("the first pod replaces none, and nothing ran before it", () => {
+  const state = fold(podFrame(10, 5));
+  expect(state).toMatchObject({ podChanges: 0, replaced: [], isPodFinal: false, podEndedAt: null, scheduledAt: 10 });
+  expect(state.ranBefore.size).toBe(0);
+  expect(fold(podFrame(10, 5, { ended: true })).podEndedAt).toBe(10);
+});
+
+describe("several pods", () => {
+  const b = (version: number, more: object = {}) =>
+    podFrame(30, version, { uid: "b", creationTimestamp: LATER, ...more });
+  const two = fold(podFrame(10, 5, { ended: true }), b(7));
+
+  it("stand in the order of their creation, whatever is told first", () => {
+    const older = fold(b(7), podFrame(10, 5), podFrame(11, 6, { uid: "c", creationTimestamp: "2025-12-31T23:59:59Z" }));
+    expect(uids(livePods(older))).toEqual(["c", "a", "b"]);
+    // Of one second: the one that has ended was made before.
+    const same = fold(b(7), podFrame(10, 5, { uid: "x" }), podFrame(11, 6, { uid: "y", ended: true }));
+    expect(uids(same.olderPods)).toEqual(["y", "x"]);
+    const other = fold(b(7), podFrame(10, 5, { uid: "y", ended: true }), podFrame(11, 6, { uid: "x" }));
+    expect(uids(other.olderPods)).toEqual(["y", "x"]);
+  });
+
+  it("an older one changes, is no news, is deleted", () => {
+    expect(uids(two.olderPods)).toEqual(["a"]);
+    expect(reduceRun(two, podFrame(40, 5, { ended: true }))).toBe(two);
+    const changed = reduceRun({ ...two, answer: { toldPods: true, askAgainAt: 1 } }, podFrame(40, 6, { ended: true }));
+    expect(changed.olderPods.map(({ metadata }) => metadata.resourceVersion)).toEqual(["6"]);
+    expect(changed.answer).toBeNull();
+    const deleted = reduceRun(two, podFrame(40, 6, { type: "deleted" }));
+    expect(deleted.olderPods).toBe(INITIAL_STATE.olderPods);
+    expect(reduceRun(deleted, podFrame(41, 6, { type: "deleted" }))).toBe(deleted);
+    const three = reduceRun(two, podFrame(41, 8, { uid: "c", ended: true }));
+    expect(uids(reduceRun(three, podFrame(42, 9, { type: "deleted" })).olderPods)).toEqual(["c"]);
+  });
+
+  it("after one comes the next; after one that is deleted the newest", () => {
+    const [a] = two.olderPods as [Pod];
+    const { pod } = two;
+    expect(podAfter(INITIAL_STATE, null)).toBeNull();
+    expect(podAfter(two, null)).toBe(a);
+    expect(podAfter(two, a)).toBe(pod);
+    expect(podAfter(two, pod)).toBeNull();
+    expect(podAfter(reduceRun(two, podFrame(40, 6, { type: "deleted" })), a)).toBe(pod);
+    const alone = fold(b(7));
+    expect(podAfter(alone, null)).toBe(alone.pod);
+  });
+
+  it("of one second the later told one is newer only where the one before is at its end", () => {
+    const next = podFrame(30, 7, { uid: "b" });
+    const newest = (...before: RunFrame[]) => fold(...before, next).pod?.metadata.uid;
+    expect(newest(podFrame(10, 5))).toBe("a");
+    expect(newest(podFrame(10, 5, { ended: true }))).toBe("b");
+    expect(newest(podFrame(10, 5, { deletionTimestamp: LATER }))).toBe("b");
+    expect(newest(podFrame(10, 5), podFrame(20, 6, { type: "deleted" }))).toBe("b");
+    expect(fold(podFrame(10, 5, { creationTimestamp: LATER, ended: true }), next).pod?.metadata.uid).toBe("a");
+  });
+});
+
+it("what the server answered is watched once the watch has told of it", () => {
+  const answered = { ...podFrame(10, 5), isAnswer: true } as RunFrame;
+  const known = fold(answered);
+  expect([...known.unwatched]).toEqual(["a"]);
+  expect([...reduceRun(known, { ...podFrame(11, 6), isAnswer: true } as RunFrame).unwatched]).toEqual(["a"]);
+  expect([...reduceRun(known, podFrame(11, 6)).unwatched]).toEqual([]);
+  expect([...fold(podFrame(10, 5), { ...podFrame(11, 6), isAnswer: true } as RunFrame).unwatched]).toEqual([]);
+});
+
+it("a run that is suspended and resumed: what ran before its pod was deleted is known", () => {
+  const suspended = (at: number, version: number, suspend: boolean): RunFrame => {
+    const frame = jobFrame(at, version) as Extract<RunFrame, { resource: "jobs"; object: Job }>;
+    return { ...frame, object: { ...frame.object, spec: { ...frame.object.spec, suspend } } };
+  };
+  const deleting = podFrame(20, 6, { deletionTimestamp: LATER });
+  const resumed = fold(suspended(0, 1, true), podFrame(10, 5), deleting, suspended(30, 2, false));
+  expect(resumed.resumedAt).toBe(30);
+  expect([...resumed.ranBefore]).toEqual(["main"]);
+  expect(fold(suspended(0, 1, true), podFrame(10, 5), suspended(30, 2, false)).ranBefore.size).toBe(0);
+  expect(fold(suspended(0, 1, true), suspended(30, 2, false)).ranBefore.size).toBe(0);
+  const going = fold(suspended(0, 1, false), podFrame(10, 5), deleting, suspended(30, 2, false));
+  expect([going.resumedAt, going.ranBefore.size]).toEqual([null, 0]);
+});
+
+it("what was provided meanwhile puts off the patience with a missing configuration, and with nothing else", () => {
+  const problem = (code: "container_config" | "image_pull", since: number) => ({
+    code,
+    reason: "",
+    message: "",
+    since,
+  });
+  const state: RunState = {
+    ...INITIAL_STATE,
+    problems: new Map([
+      ["early", problem("container_config", 5)],
+      ["late", problem("container_config", 50)],
+      ["other", problem("image_pull", 5)],
+    ]),
+  };
+  const since = [...restartConfigGrace(state, 20).problems].map(([name, each]) => [name, each.since]);
+  expect(since).toEqual([
+    ["early", 20],
+    ["late", 50],
+    ["other", 5],
+  ]);
+  expect(restartConfigGrace(INITIAL_STATE, 20)).toBe(INITIAL_STATE);
 });
