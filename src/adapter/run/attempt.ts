@@ -19,7 +19,7 @@ import { processState } from "../start/process-state.ts";
 import type { RunInput, Started } from "../start/run-input.ts";
 import { cleanUp } from "../upkeep/clean-up.ts";
 import { hasStarted, podsLastWord, surelyNeverRan } from "./agent.ts";
-import { Deadline, timeLeftMs } from "./deadline.ts";
+import { Deadline, ownLimitMs, timeLeftMs } from "./deadline.ts";
 import { joined, noOutput, type Output, OutputReader } from "./follow.ts";
 import { Hold } from "./hold.ts";
 import { Lingering } from "./lingering.ts";
@@ -157,11 +157,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
 
   /** Until the Job's deadline. Null: it has none. */
   leftMs(): number | null {
-    const { timeoutSec } = this.started;
-    const job = this.run.job();
-    const left = job === null ? null : timeLeftMs(job, this.#input.site.engine.cluster.clock.now());
-    if (left !== null || timeoutSec <= 0) return left;
-    return timeoutSec * 1_000 - (performance.now() - this.#beganAt);
+    return timeLeftMs(this.started, this.#input.site.engine.cluster.clock.now(), performance.now() - this.#beganAt);
   }
 
   #plan(end: RunEnd): RestartPlan {
@@ -175,7 +171,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
   /** How the Job ended, with its log read to the end; or the run's result, where that is not for its end to say. */
   async #follow(): Promise<RunEnd | AdapterExecutionResult> {
     const { signal, config } = this.#input;
-    const deadline = new Deadline(this.started.adopted ? this.leftMs() : ownLimit(this.started), config.graceSec);
+    const deadline = new Deadline(this.started.adopted ? this.leftMs() : ownLimitMs(this.started), config.graceSec);
     const stop = new LinkedAbort([signal, deadline.signal, this.#lingering.signal, this.hold.lost]);
     let end: RunEnd;
     try {
@@ -350,8 +346,4 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
       ? result
       : { ...withoutFailure(this.#classified("cancelled", null)), ...result };
   }
-}
-
-function ownLimit({ timeoutSec }: Started): number | null {
-  return timeoutSec > 0 ? timeoutSec * 1_000 : null;
 }

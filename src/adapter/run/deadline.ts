@@ -1,12 +1,27 @@
-import type { Job } from "../../engine/index.ts";
+import type { Started } from "../start/run-input.ts";
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** Until the Job's deadline, in milliseconds. Null: it has none. @param now by the server's clock, as are the Job's times */
-export function timeLeftMs({ spec, status, metadata }: Job, now: number): number | null {
-  const limitSec = spec.activeDeadlineSeconds;
-  if (limitSec === undefined) return null;
-  const began = Date.parse(status.startTime ?? metadata.creationTimestamp);
+/** The limit that its process gave the Job, in milliseconds. Null: none. */
+export function ownLimitMs({ timeoutSec }: Pick<Started, "timeoutSec">): number | null {
+  return timeoutSec > 0 ? timeoutSec * 1_000 : null;
+}
+
+/**
+ * Until the Job's deadline, in milliseconds; where someone took that off the Job, until the run's own. Null: it has none.
+ * @param now by the server's clock, as are the Job's times
+ * @param followedMs for so long the Job was followed here
+ */
+export function timeLeftMs(
+  started: Pick<Started, "run" | "timeoutSec">,
+  now: number,
+  followedMs: number,
+): number | null {
+  const job = started.run.job();
+  const limitSec = job?.spec.activeDeadlineSeconds;
+  const ownMs = ownLimitMs(started);
+  if (job === null || limitSec === undefined) return ownMs === null ? null : ownMs - followedMs;
+  const began = Date.parse(job.status.startTime ?? job.metadata.creationTimestamp);
   return limitSec * 1_000 - (Number.isNaN(began) ? 0 : Math.max(0, now - began));
 }
 

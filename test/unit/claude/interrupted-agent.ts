@@ -1,11 +1,10 @@
 /** A scripted Claude for a run that is disrupted: one script for each Job that the run has, and what each was started with. */
 
 import { KubeConfig } from "@kubernetes/client-node";
-import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import type { ExecuteOptions } from "../../../src/adapter/run/execute.ts";
 import { claudeDefinition } from "../../../src/claude/definition.ts";
-import { type ContainerContext, EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import type { ContainerContext } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
 import { NAMESPACE, objectsOf, type Recorded, run, startWorld, type World } from "../adapter/world.ts";
 import type { Victim } from "../disruptions.ts";
@@ -124,7 +123,7 @@ export class InterruptedWorld {
       ...rest,
       agentId: agent.id,
       config: { image: "claude:1", promptTemplate: "Do the work.", paperclipRuntimeSkills: [], ...config },
-      overrides: { onSpawn: async () => undefined, ...overrides } as Partial<AdapterExecutionContext>,
+      ...(overrides === undefined ? {} : { overrides }),
     });
   }
 
@@ -188,5 +187,3 @@ export class InterruptedWorld {
     }
   }
 }
-
-export { EmbeddedKubernetes };
