@@ -39,11 +39,14 @@ export const sync: Bench = {
           ]),
         });
         const figure = median(of("ours", "wallMs")) / floor;
+        const floors = of("floor-http2", "wallMs");
+        // Other work stood in between: then the median is that work's.
+        const isDisturbed = Math.max(...floors) > 2 * Math.min(...floors);
         goals.push({
           what: `cold start with ${pods.toLocaleString("en-US")} pods against bare list and parse`,
           goal: "≤ 1.2×",
           figure: ratio(figure),
-          met: figure <= 1.2,
+          met: isDisturbed ? "void" : figure <= 1.2,
         });
         for (const kind of CONTESTANTS) {
           growth[kind] ??= { name: NAMES[kind], size: "pods", unit: "ms", points: [] };
