@@ -83,7 +83,10 @@ const soak = new Soak(stage, { seed, runs, atATime, minutes, servers: positive("
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => {
     soak.end();
-    void stage.end().then(() => process.exit(130));
+    void stage
+      .end()
+      .finally(() => rm(directory, { recursive: true, force: true }))
+      .finally(() => process.exit(130));
   });
 }
 try {
