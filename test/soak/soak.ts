@@ -202,6 +202,7 @@ export class Soak {
   }
 
   #fill(): void {
+    if (this.#isOver) return;
     const { runs, atATime, minutes, seed } = this.#options;
     const elapsedMs = performance.now() - this.#beganAt;
     // Bursts to the limit, and the rest evenly over three quarters of the time, so that faults meet runs of every age.
