@@ -6,7 +6,7 @@ import { expect, it } from "vitest";
 const root = new URL("../../..", import.meta.url).pathname;
 
 async function run(example: string): Promise<string[]> {
-  const { stdout } = await promisify(execFile)(process.execPath, [`${root}examples/${example}`], { timeout: 25_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, [`${root}examples/${example}`], { timeout: 150_000 });
   return stdout.trim().split("\n");
 }
 
