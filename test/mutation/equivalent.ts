@@ -38,6 +38,21 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ["let index = this.#seconds.length «- → +» 1;", "behind the last there is nothing that could be equal"],
     ["if (this.#before === null || compare(time, this.#before) «> → >=» 0) this.#before = time;", "equal times"],
   ],
+  "src/engine/runs/run-state.ts": [
+    ["isPodFinal: «false → true»,", "set with the first pod"],
+    [
+      "const order = isSame ? compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) : «1 → 2»;",
+      "both are more than none",
+    ],
+    ['const pod = order «< → <=» 0 && known !== null && type === "deleted" ? known : told;', "one version, one state"],
+    ['const pod = order < «0 → 1» && known !== null && type === "deleted" ? known : told;', "one version, one state"],
+    ["ranBefore: «isFirst → false» ? state.ranBefore : ranIn(state),", "nothing has started before the first pod"],
+    ["if («pod === null → false») return null;", "then the only one is null"],
+    ["return order === 0 || (order «< → <=» 0 && askedAt !== null);", "0 is told before"],
+    ["return order === 0 || (order < «0 → 1» && askedAt !== null);", "0 is told before"],
+    ["if (order !== 0) return order «> → >=» 0;", "it is not 0 there"],
+    ["return «started.size === 0 → false» ? ranBefore : new Set([...ranBefore, ...started]);", "an equal set"],
+  ],
   "src/adapter/start/lease-verdict.ts": [
     [
       'const ageMs = Math.max(seenMs, life === "unknown" ? («writtenMsAgo ?? 0 → writtenMsAgo») : 0);',
