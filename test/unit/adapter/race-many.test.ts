@@ -57,7 +57,7 @@ test.each([1, 2, 3])(
     const writes = ["create", "patch", "delete"];
     const weather = [
       faults.loseAnswers({ match: { verb: writes }, rate: 0.06 }),
-      faults.errorRate({ status: 500, match: { verb: writes }, rate: 0.04 }),
+      faults.errorRate({ status: 500, match: { verb: writes }, rate: 0.12 }),
       faults.quotaConflicts({ rate: 0.15 }),
     ];
     const start = () => new ServerProcess(world);

@@ -60,7 +60,8 @@ async function startFront(
     (request, response) => {
       seen.versions.add(request.httpVersion);
       const headers = Object.entries(request.headers).filter(
-        ([name]) => !name.startsWith(":") && name !== "connection",
+        // What looks into lines asks for JSON.
+        ([name]) => !name.startsWith(":") && name !== "connection" && !(line !== undefined && name === "accept"),
       );
       const upstream = https.request(
         `${server}${request.url}`,
