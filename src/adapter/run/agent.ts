@@ -37,6 +37,17 @@ export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, 
   return run.isPodFinal || podFacts(pod).hasEnded || cannotStart(pod, container);
 }
 
+/**
+ * Did the kubelet lose the container before it told of its start? Of a node that restarted it may have run. To be asked before the
+ * pod's deletion: the kubelet says the same of a container that it never started before that.
+ */
+export function isLostAtStart(run: Run, container: string): boolean {
+  const pod = run.pod();
+  if (pod === null || podFacts(pod).deletingSince !== null) return false;
+  const facts = containerFacts(pod, container);
+  return facts.state === "ended" && facts.hasStarted === null;
+}
+
 /** The runtime could not start it, or an init container before it failed, and neither is tried again. */
 export function cannotStart(pod: Pod, container: string): boolean {
   const facts = containerFacts(pod, container);

@@ -18,7 +18,7 @@ import type { Restart } from "../job/restart.ts";
 import { processState } from "../start/process-state.ts";
 import type { RunInput, Started } from "../start/run-input.ts";
 import { cleanUp } from "../upkeep/clean-up.ts";
-import { hasStarted, podsLastWord, surelyNeverRan } from "./agent.ts";
+import { hasStarted, isLostAtStart, podsLastWord, surelyNeverRan } from "./agent.ts";
 import { Deadline, ownLimitMs, timeLeftMs } from "./deadline.ts";
 import { joined, noOutput, type Output, OutputReader } from "./follow.ts";
 import { Hold } from "./hold.ts";
@@ -327,6 +327,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     log.say("stderr", why);
     this.#event("k8s.start_failed", why, { code: failure.code, reason: failure.reason }, "error");
     const hasEnded = hasStartEnded(this.run, this.#container);
+    const isLost = isLostAtStart(this.run, this.#container);
     if (!(await this.hold.confirm())) return this.#takenOver();
     const hadNoPod = this.run.pod() === null && (await countsNoPod(cluster, this.run));
     const isKept = config.retainJobs !== false && hasEnded;
@@ -337,7 +338,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     }
     const isDeleted = !isKept && (await this.#stopRun());
     // A container that was late may have started while it was being deleted, or while the watch was down.
-    const neverRan = (hadNoPod && this.run.pod() === null) || this.#neverRan(null);
+    const neverRan = !isLost && ((hadNoPod && this.run.pod() === null) || this.#neverRan(null));
     this.#agent = !isDeleted && !hasEnded ? "may-run" : neverRan ? "never-ran" : "ended";
     if (signal.aborted) return cancelledResult(signal.reason);
     const result = startFailedResult(why, failure, this.started.adopted);

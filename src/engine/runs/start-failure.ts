@@ -56,7 +56,7 @@ export function startTroubleOf(run: Context): Outcome {
     return after(run, since, controllersMs, NO_POD);
   }
   if (state.podDeletingAt !== null) return null;
-  if (podFacts.hasEnded && !mayRetry(run)) return startFailed(run, rejectedByKubelet(pod));
+  if (podFacts.hasEnded && !mayRetry(run)) return startFailed(run, rejectedByKubelet(pod, run.container));
 
   const unschedulable = state.problems.get("");
   if (unschedulable !== undefined) return after(run, unschedulable.since, policy.scheduleTimeoutMs, unschedulable);
@@ -90,12 +90,15 @@ function graceOf(problem: StartProblem, policy: RunPolicy): number {
   return problem.code === "image_pull" ? policy.imagePullGraceMs : policy.configErrorGraceMs;
 }
 
-/** `OutOfcpu`, `NodeAffinity`, `UnexpectedAdmissionError`, …: the kubelet refused the pod after it was scheduled. */
-function rejectedByKubelet({ status }: Pod): Failure {
+/** `OutOfcpu`, `NodeAffinity`, `UnexpectedAdmissionError`, …: the kubelet refused the pod after it was scheduled, or lost it. */
+function rejectedByKubelet(pod: Pod, name: string): Failure {
+  const { status } = pod;
+  const container = containerFacts(pod, name);
+  const words = container.state === "ended" ? container : null;
   return {
     code: "unschedulable",
-    reason: status.reason ?? `Pod${status.phase ?? "Failed"}`,
-    message: status.message ?? "the pod ended before its container ran",
+    reason: status.reason ?? (words?.reason || `Pod${status.phase ?? "Failed"}`),
+    message: status.message ?? (words?.message || "the pod ended before its container ran"),
     container: null,
     exitCode: null,
   };

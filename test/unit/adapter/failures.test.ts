@@ -535,6 +535,27 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     expect(await each.result).toMatchObject({ errorCode: "k8s_job_deleted_externally", executionRecovery: BOOTSTRAP });
   });
 
+  test("a node that restarts before its kubelet told that the agent ran: it may have begun", async () => {
+    const own = await startWorld();
+    try {
+      const agentId = fresh();
+      let back: Promise<void> | null = null;
+      own.agents.set(agentId, async function* (container) {
+        back = own.k8s.nodes.restart(container.pod.nodeName, { downMs: 1_000 });
+        yield "said, and lost with the node";
+        await container.sleep(3_600_000);
+      });
+      const { adapter } = adapterOf(own);
+      const result = await run(own, adapter, { agentId }).result;
+      expect(back).not.toBeNull();
+      await back;
+      expect(result).toMatchObject({ exitCode: null, errorMessage: expect.stringContaining("ContainerStatusUnknown") });
+      expect(result).not.toHaveProperty("executionRecovery");
+    } finally {
+      await own.stop();
+    }
+  });
+
   describe("a pod that came and went while its watch was down", () => {
     /** Once the Job is created, nothing of its pod is told until it is gone. */
     const unseen = async (agentId: string) => {
@@ -553,6 +574,8 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
       await world.k8s.objects.until(() => podsOf(agentId).length > 0);
       await world.k8s.objects.until(() => podsOf(agentId).length === 0);
       world.k8s.faults.expireVersions();
+      // The watch is opened again a second after it was cut, the pod may be gone before that.
+      await expect.poll(() => down.hits, { timeout: 30_000 }).toBeGreaterThan(0);
       down.remove();
       return { result: await running.result, notes: running.notes };
     };
