@@ -207,6 +207,8 @@ export interface RunOutcome<Config, Verdict> {
   readonly characters: number;
   /** Lines known to be lost (rotation, deleted pod). */
   readonly gaps: readonly LogGap[];
+  /** Why the log could not be read to its end; absent where it was. */
+  readonly logError?: string;
   /** The first line of output that is not blank, cut to 500 characters. */
   readonly firstLine: string | null;
   readonly lastLine: string | null;

@@ -110,7 +110,7 @@ function withoutResult(outcome: Outcome, now: Date): AdapterExecutionResult {
     ? `The model's answer was empty and no result followed${causeNote(outcome)}`
     : verdict.hasOutput && known === null
       ? describeTruncation(verdict, end, lost)
-      : describePartialRun(verdict, end, lost);
+      : describePartialRun(verdict, end, lost, outcome.logError);
   return {
     ...base(outcome, exitCode),
     ...failureFields(failure),

@@ -3,18 +3,24 @@ import { cutEnd } from "../json/read-json.ts";
 import type { ClaudeVerdict } from "./stream-json.ts";
 
 /** What to tell people about a run that ended without a `result` event. */
-export function describePartialRun(verdict: ClaudeVerdict, end: RunEnd | null, lostLines: number): string {
+export function describePartialRun(
+  verdict: ClaudeVerdict,
+  end: RunEnd | null,
+  lostLines: number,
+  logError: string | undefined,
+): string {
   const cause = podCause(end);
-  return `${withoutCause(verdict, end)}${cause === null ? "" : ` [pod: ${cause}]`}${lostNote(lostLines)}`;
+  const unread = logError === undefined ? "" : ` (its log could not be read to its end: ${cutEnd(logError, 500)})`;
+  return `${withoutCause(verdict, end, logError)}${cause === null ? "" : ` [pod: ${cause}]`}${unread}${lostNote(lostLines)}`;
 }
 
-function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null): string {
+function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null, logError: string | undefined): string {
   const exitCode = end?.exitCode ?? null;
   const code = exitCode ?? -1;
   if (exitCode === 0) {
     return verdict.hasLines
       ? "Claude ended with exit code 0, but its output could not be read: there is no result event in it"
-      : "Claude ended with exit code 0 and printed nothing";
+      : `Claude ended with exit code 0${logError === undefined ? " and printed nothing" : ""}`;
   }
   const said = epitaph(verdict.lastWords) ?? verdict.firstPlainLine;
   if (said !== null) return `Claude exited with code ${code}: ${cutEnd(said, 500)}`;

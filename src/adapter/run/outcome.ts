@@ -53,6 +53,7 @@ export function classified<Config extends BaseConfig, Verdict extends AgentVerdi
     lines,
     characters,
     gaps,
+    ...(error === null ? {} : { logError: reasonOf(error) }),
     firstLine,
     lastLine,
   });

@@ -271,6 +271,14 @@ describe("without a result", () => {
     expect(message([init], { exitCode: 0 })).toContain("no result event");
   });
 
+  test("a log that could not be read is no silence of Claude's", () => {
+    const logError = "403 Forbidden";
+    expect(message([], { exitCode: 0, logError })).toBe(
+      "Claude ended with exit code 0 (its log could not be read to its end: 403 Forbidden)",
+    );
+    expect(message([], { exitCode: 1, logError })).toContain("403 Forbidden");
+  });
+
   test("the first line that is no event says why; typed JSON says nothing", () => {
     const lines = [init, { type: "user" }, { type: "rate_limit_event" }, '{"no":"type"}', "second"];
     expect(message(lines, { exitCode: 3 })).toBe('Claude exited with code 3: {"no":"type"}');
