@@ -1,5 +1,5 @@
 import { EventEmitter } from "eventemitter3";
-import { LinkedAbort } from "./transport/index.ts";
+import { Link } from "./transport/index.ts";
 
 /** How long to wait. The thing waited for goes on when the wait is given up. */
 export interface WaitLimits {
@@ -81,14 +81,15 @@ export class Bus<Topics extends object> {
         this.#report(error, topic);
       }
     };
+    let link: Link | null = null;
     const stop = () => {
       isActive = false;
       this.#emitter.off(name, deliver);
-      signal?.removeEventListener("abort", stop);
+      link?.release();
     };
     for (const event of first) deliver(event, Number.POSITIVE_INFINITY);
     this.#emitter.on(name, deliver);
-    signal?.addEventListener("abort", stop, { once: true });
+    if (signal !== undefined) link = new Link([signal], undefined, stop);
     return stop;
   }
 
@@ -129,20 +130,19 @@ export class Bus<Topics extends object> {
       };
       if (isSettled()) return;
       const limit = timeoutMs === undefined ? undefined : { ms: timeoutMs, reason: () => timedOut(timeoutMs) };
-      const abort = new LinkedAbort([signal, ended], limit);
-      if (abort.signal.aborted) return reject(abort.signal.reason);
+      if (ended.aborted) return reject(ended.reason);
       const stop = this.subscribe(
         topic,
         () => {
           if (!isSettled()) return;
           stop();
-          abort.release();
+          link.release();
         },
         { key },
       );
-      abort.signal.addEventListener("abort", () => {
+      const link = new Link([signal, ended], limit, (reason) => {
         stop();
-        reject(abort.signal.reason);
+        reject(reason);
       });
     });
   }

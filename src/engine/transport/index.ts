@@ -23,7 +23,7 @@ export {
 export type { KubeCluster, KubeConfig, KubeContext, KubeUser, LoadedKubeConfig } from "./kube-config.ts";
 export { KubeConfigError } from "./kube-config-error.ts";
 export { type LoadOptions, loadKubeConfig, loadServiceAccount } from "./kube-config-load.ts";
-export { abortable, type Bound, bounded, LinkedAbort } from "./linked-abort.ts";
+export { abortable, type Bound, bounded, Link, LinkedAbort } from "./linked-abort.ts";
 export { isProtobuf, type Kinds, messageTable, PROTOBUF, readEvent, readObject } from "./protobuf.ts";
 export { ProtobufFrames } from "./protobuf-frames.ts";
 export type { RequestMessage } from "./request-channel.ts";

@@ -1,32 +1,30 @@
 /** A timer that is set for longer fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/**
- * A signal that aborts with any of its sources, or when its time is over, until it is released. `AbortSignal.any` cannot be
- * released: each request would stay tied to a signal that lives as long as the engine.
- */
-export class LinkedAbort {
-  readonly #controller = new AbortController();
+/** Calls back once: when the first of its sources aborts, or its time is over; never after its release. */
+export class Link {
+  readonly #onEnd: (reason: unknown) => void;
   readonly #sources: AbortSignal[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(sources: readonly (AbortSignal | undefined)[], timeout?: { ms: number; reason: () => Error }) {
+  constructor(
+    sources: readonly (AbortSignal | undefined)[],
+    timeout: { ms: number; reason: () => Error } | undefined,
+    onEnd: (reason: unknown) => void,
+  ) {
+    this.#onEnd = onEnd;
     for (const source of sources) {
       if (source === undefined) continue;
       if (source.aborted) {
-        this.abort(source.reason);
+        this.end(source.reason);
         return;
       }
       this.#sources.push(source);
       Links.of(source).add(this);
     }
     if (timeout === undefined) return;
-    this.#timer = setTimeout(() => this.abort(timeout.reason()), Math.min(timeout.ms, MAX_TIMER_MS));
+    this.#timer = setTimeout(() => this.end(timeout.reason()), Math.min(timeout.ms, MAX_TIMER_MS));
     this.#timer.unref();
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
   }
 
   release(): void {
@@ -34,9 +32,34 @@ export class LinkedAbort {
     for (const source of this.#sources.splice(0)) Links.of(source).delete(this);
   }
 
-  abort(reason: unknown): void {
+  end(reason: unknown): void {
     this.release();
-    this.#controller.abort(reason);
+    this.#onEnd(reason);
+  }
+}
+
+/**
+ * A signal that aborts with any of its sources, or when its time is over, until it is released. `AbortSignal.any` cannot be
+ * released: each request would stay tied to a signal that lives as long as the engine.
+ */
+export class LinkedAbort {
+  readonly #controller = new AbortController();
+  readonly #link: Link;
+
+  constructor(sources: readonly (AbortSignal | undefined)[], timeout?: { ms: number; reason: () => Error }) {
+    this.#link = new Link(sources, timeout, (reason) => this.#controller.abort(reason));
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  release(): void {
+    this.#link.release();
+  }
+
+  abort(reason: unknown): void {
+    this.#link.end(reason);
   }
 }
 
@@ -44,7 +67,7 @@ export class LinkedAbort {
 class Links {
   static readonly #all = new WeakMap<AbortSignal, Links>();
   readonly #source: AbortSignal;
-  readonly #linked = new Set<LinkedAbort>();
+  readonly #linked = new Set<Link>();
 
   private constructor(source: AbortSignal) {
     this.#source = source;
@@ -60,12 +83,12 @@ class Links {
     return links;
   }
 
-  add(abort: LinkedAbort): void {
-    this.#linked.add(abort);
+  add(link: Link): void {
+    this.#linked.add(link);
   }
 
-  delete(abort: LinkedAbort): void {
-    this.#linked.delete(abort);
+  delete(link: Link): void {
+    this.#linked.delete(link);
     if (this.#linked.size > 0) return;
     this.#source.removeEventListener("abort", this);
     Links.#all.delete(this.#source);
@@ -73,7 +96,7 @@ class Links {
 
   /** The source's listener. */
   handleEvent(): void {
-    for (const abort of this.#linked) abort.abort(this.#source.reason);
+    for (const link of this.#linked) link.end(this.#source.reason);
   }
 }
 
