@@ -41,7 +41,7 @@ export const metrics: Bench = {
         },
       ],
       goals: [{ what: "CPU of a run that metrics take", goal: "< 1 %", figure: percent, met: share < 0.01 }],
-      notes: ["The messages of real runs are told to the instruments again, without the runs, twenty times."],
+      notes: ["The messages of real runs are published to the instruments again, twenty times, without the runs."],
     };
   },
 };

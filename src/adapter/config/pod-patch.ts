@@ -66,7 +66,7 @@ export function readPodPatch(value: unknown): PodPatch | null {
   return Object.fromEntries(Object.entries(fields("podPatch", patch)).filter(([, each]) => !isUnset(each)));
 }
 
-/** For an error: a structure may hold what is nobody's to read, so only its form is told. */
+/** For an error: a structure may hold secrets, so it shows only the structure's form. */
 export function shown(value: unknown): unknown {
   if (Array.isArray(value)) return "a list";
   return isRecord(value) ? "an object" : value;

@@ -20,7 +20,7 @@ export interface JobPurpose {
 }
 
 /**
- * What one Job of a run is made of; the host is told, and every credential in it is known to the redactor then.
+ * What one Job of a run is made of. Tells the host of it, and the redactor of every credential in it.
  * @throws what `definition.prepare` throws; ConfigError, RunSecretTooLargeError; the signal's reason
  */
 export async function prepareJob<Config extends BaseConfig, Verdict extends AgentVerdict>(

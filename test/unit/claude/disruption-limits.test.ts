@@ -105,8 +105,8 @@ describe("bounds", () => {
     const agent = fresh(works, goneOn);
     const config = {
       workspaceVolumeClaim: "sessions",
-      workspaceMountPath: "/work",
-      env: { CLAUDE_CONFIG_DIR: "/work/.claude" },
+      workspaceMountPath: "/workspace",
+      env: { CLAUDE_CONFIG_DIR: "/workspace/.claude" },
     };
     const each = cluster.execute(agent, { config });
     await evictOne(agent, 1);
