@@ -120,7 +120,6 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
 
   /** Another Job goes on with the run, and this one is of no use any more. */
   replaced(): void {
-    const { site, config, log } = this.#input;
     this.#quiet();
     void this.run.gone({ signal: this.run.closed }).then(
       () => {
@@ -128,15 +127,11 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
       },
       () => undefined,
     );
-    const end = { kind: "evicted", exitCode: null } as const;
-    this.#tidying = cleanUp({
-      ...{ run: this.run, site, config, log, end },
-      ...{ hasFailed: false, isLogLost: false, isAdopted: this.started.adopted },
-    });
+    this.#tidying = this.#cleanUp({ end: { kind: "evicted", exitCode: null }, hasFailed: false, isLogLost: false });
     try {
       this.#parser.restarted?.();
     } catch (error) {
-      log.say("stderr", `The output could not be understood: ${reasonOf(error)}`);
+      this.#input.log.say("stderr", `The output could not be understood: ${reasonOf(error)}`);
     }
   }
 
@@ -161,10 +156,12 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
   }
 
   #plan(end: RunEnd): RestartPlan {
-    const parser = this.#parser;
-    const { restartBackoffMs: backoffMs } = this.#options;
     return planFor(this.#input, this.started, end, {
-      ...{ parser, reader: this.#reader, agent: this.#agent, leftMs: this.leftMs(), backoffMs },
+      parser: this.#parser,
+      reader: this.#reader,
+      agent: this.#agent,
+      leftMs: this.leftMs(),
+      backoffMs: this.#options.restartBackoffMs,
     });
   }
 
@@ -212,7 +209,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
 
   /** The result of a run that ends so. */
   async #concluded(end: RunEnd | null): Promise<AdapterExecutionResult> {
-    const { signal, log, site, config } = this.#input;
+    const { signal } = this.#input;
     const { hasResult } = this.#parser.finish();
     let result = this.#classified(end === null ? "job_deleted" : kindOf(end, hasResult), end);
     // An agent that said its result has said why it failed.
@@ -221,11 +218,14 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
       result = await withPostMortem(result, this.run, { container: this.#container, signal, lastLine });
     }
     const isLogLost = !hasResult && this.#reader?.isIncomplete === true;
-    const ended = end ?? { kind: "evicted", exitCode: null };
-    const { adopted: isAdopted } = this.started;
-    const hasFailed = isFailure(result);
-    await cleanUp({ run: this.run, site, config, log, end: ended, hasFailed, isLogLost, isAdopted });
+    const ended = end ?? ({ kind: "evicted", exitCode: null } as const);
+    await this.#cleanUp({ end: ended, hasFailed: isFailure(result), isLogLost });
     return result;
+  }
+
+  #cleanUp(ended: Pick<Parameters<typeof cleanUp>[0], "end" | "hasFailed" | "isLogLost">): Promise<void> {
+    const { site, config, log } = this.#input;
+    return cleanUp({ run: this.run, site, config, log, isAdopted: this.started.adopted, ...ended });
   }
 
   async #drained(): Promise<void> {
@@ -331,11 +331,8 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     if (!(await this.hold.confirm())) return this.#takenOver();
     const hadNoPod = this.run.pod() === null && (await countsNoPod(cluster, this.run));
     const isKept = config.retainJobs !== false && hasEnded;
-    if (isKept) {
-      const end = { kind: "start_failed", exitCode: null } as const;
-      const isAdopted = this.started.adopted;
-      await cleanUp({ run: this.run, site, config, log, end, hasFailed: true, isLogLost: false, isAdopted });
-    }
+    if (isKept)
+      await this.#cleanUp({ end: { kind: "start_failed", exitCode: null }, hasFailed: true, isLogLost: false });
     const isDeleted = !isKept && (await this.#stopRun());
     // A container that was late may have started while it was being deleted, or while the watch was down.
     const neverRan = !isLost && ((hadNoPod && this.run.pod() === null) || this.#neverRan(null));

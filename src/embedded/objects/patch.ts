@@ -26,7 +26,7 @@ export function applyPatch(resource: ResourceName, name: string, contentType: st
     case "application/apply-patch+yaml":
       return strategicMerge(object, requireObject(patch));
   }
-  // How the lists of a custom resource are merged nobody knows.
+  // A custom resource has no schema here that says how its lists are merged.
   const types = isCustom(resource) ? PATCH_TYPES.filter((each) => !each.includes("strategic")) : PATCH_TYPES;
   const message = `the body of the request was in an unknown format - accepted media types include: ${types.join(", ")}`;
   throw new StatusError(415, "UnsupportedMediaType", message, {});

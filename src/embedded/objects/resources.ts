@@ -104,7 +104,7 @@ export function isCustom(resource: ResourceName): boolean {
   return !Object.hasOwn(BUILT_IN, resource);
 }
 
-/** Throws `TypeError` for a resource that nobody has defined. */
+/** Throws `TypeError` for a resource that is not defined. */
 export function typeOf(resource: ResourceName): ResourceType {
   const type = isCustom(resource) ? custom.get(resource) : BUILT_IN[resource as BuiltInResource];
   if (type === undefined) throw new TypeError(`unknown resource ${JSON.stringify(resource)}`);

@@ -270,7 +270,7 @@ function exchangeOn(
   });
   // Stays to the end: Node may report a session's error to a stream that was closed before.
   stream.on("error", (error) => exchange.fail(explain(error)));
-  // Each whole answer ends so, too: an error has a stack trace, which nobody would read.
+  // Each whole answer ends so, too: the stack trace of an error would be made for nothing.
   stream.once("close", () => {
     if (!exchange.hasEnded) exchange.fail(explain());
   });
