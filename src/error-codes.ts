@@ -172,7 +172,7 @@ export const EXECUTE_ERRORS = {
     action: "The message says how the container ended. Raise the memory limit after OOMKilled; see the log gaps.",
   },
   claude_refusal: {
-    meaning: "The model refused the request by its policy. The run itself ended without an error.",
+    meaning: "The model refused the request by its policy. Another try would be refused, too.",
     retry: "refused",
     action: "Change the task.",
   },

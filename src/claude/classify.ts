@@ -2,7 +2,7 @@ import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclip
 import type { RunOutcome } from "../adapter/definition.ts";
 import { cutEnd } from "../json/read-json.ts";
 import type { ClaudeConfig } from "./config.ts";
-import { type Failure, failureOf, isUnknownSession } from "./failure.ts";
+import { type Failure, failureOf, isUnknownSession, REFUSAL } from "./failure.ts";
 import { hasContinuationsLeft, isContinuation, MAX_TURNS, MAX_TURNS_AGAIN } from "./max-turns.ts";
 import { describePartialRun, describeTruncation, epitaph, podCause } from "./partial-run.ts";
 import { claudeSessionParams } from "./session.ts";
@@ -87,7 +87,7 @@ function inChain(failure: Failure | null, ctx: AdapterExecutionContext): Failure
 
 /** A refusal by policy ends well for the CLI: exit 0, no error. The host is told what it was, and the answer is kept. */
 function refusal(verdict: ClaudeVerdict): Failure | null {
-  return verdict.isRefusal ? { code: "claude_refusal", family: "model_refusal", stopReason: "refusal" } : null;
+  return verdict.isRefusal ? REFUSAL : null;
 }
 
 function withoutResult(outcome: Outcome, now: Date): AdapterExecutionResult {

@@ -14,32 +14,37 @@ export const LOGIN_NEEDED = anyOf(
   /not (?:logged|signed) in\b/,
   /please (?:log ?in|sign ?in|run .?(?:claude )?\/?login)/,
   /(?:log|sign)[- ]?in (?:is )?(?:required|needed|again)/,
-  /requires login|re-?authenticat/,
+  /requires login|re-?authenticat|(?:run|using) .?(?:aws sso|az|gcloud auth(?: [a-z-]+)?|claude auth) login/,
   /(?:login|sign-?in|session|credentials?|token)\b[^.;]{0,80} (?:has |have |is |are )?(?:been )?(?:expired|revoked)/,
   /reached its time limit/,
-  /(?:failed|unable) to authenticate/,
+  /(?:failed|unable) to authenticate|resolve authentication method/,
   /authentication (?:is )?(?:required|failed|error)|authentication_(?:error|failed)/,
   /api key authentication|(?:disabled|suspended) organization|organization has been disabled|account (?:is )?on hold/,
-  /apikeyhelper[^.;]{0,40}fail/,
+  /\bapikeyhelper\b/,
+  /\b(?:api[ _]key|auth_token)\b.{0,40}(?:is not set|is required|environment variable)/,
+  /only authorized for use with|not (?:meet|have) (?:the )?(?:scope|permission)|oauth authentication is (?:currently )?not/,
   // The API, and gateways in front of it.
-  /\bunauthorized\b|\bunauthenticated\b|\bforbidden\b/,
+  /\bunauthorized\b|\bunauthenticated\b|\bforbidden\b|(?:unauthorized|forbidden)exception/,
   /(?:invalid|incorrect|expired|revoked|missing|no) (?:x-)?api[- ]key/,
   /(?:invalid|incorrect|expired|revoked|missing|no) (?:bearer|oauth|access|auth|session|proxy server|virtual) (?:token|key)/,
-  /(?:invalid|expired|missing|no) (?:auth |authentication )?credentials|no auth credentials/,
+  /(?:invalid|expired|missing|no) (?:(?:cookie )?auth |authentication )?credentials?\b/,
+  /(?:missing|no|invalid) auth(?:entication|orization) header|authorization header is/,
+  /credentials? (?:object )?(?:is|are) (?:missing|required|unavailable|not (?:valid|found|set))/,
   /api[- ]key[^.;]{0,60}(?:invalid|not valid|expired|revoked|not found|disabled|missing|required)/,
-  /token (?:is )?(?:expired|revoked|invalid)/,
+  /token (?:is )?(?:expired|revoked|invalid|not found|missing)|signature expired/,
   /gateway (?:refused the request|could not authenticate)/,
   // AWS.
   /security token included in the request is (?:expired|invalid)/,
-  /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied/,
+  /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied|invalididentitytoken/,
   /signature we calculated does not match|not authorized to perform/,
-  /(?:credentials|token)providererror|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found)/,
+  /(?:credentials|token)providererror|credentialunavailable|authenticationrequired|ec2 metadata|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found)/,
   // Google Cloud, Azure, and all their SDKs.
   /invalid_grant|invalid_rapt|reauth related error|unauthorized_client|invalid_client\b/,
   /permission_denied|permission '[^']+' denied/,
   /(?:credentials|authentication) (?:are |is )?(?:expired or )?invalid/,
-  /could(?: not|n't) (?:load|find|refresh)[^.;]{0,60}(?:credential|access token|login)/,
-  /(?:failed|unable) to (?:load|resolve|acquire|locate|refresh|get|obtain)[^.;]{0,60}(?:credential|access token|oauth)/,
+  /could(?: not|n't) (?:load|find|refresh)[^.;]{0,60}(?:credential|(?:access|sso) token|login)/,
+  /(?:failed|unable) to (?:load|resolve|acquire|locate|refresh|get|obtain|retrieve|parse)[^.;]{0,60}(?:credential|(?:access|a) token|oauth)/,
+  /unable to impersonate|failed to impersonate|google_application_credentials|subscription key/,
 );
 
 /** Another model must be chosen, or be enabled for the account. */
@@ -52,21 +57,26 @@ export const MODEL_UNKNOWN = anyOf(
 
 /** A share is used up that comes back at a time: of a subscription, a spend limit of a month, a quota of a day. */
 export const QUOTA = anyOf(
-  /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|fable|spend(?:ing)?|budget|credit) (?:limits?|caps?|quota)\b.{0,40}(?:reached|exceeded|hit|resets?)/,
+  /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|haiku|fable|spend(?:ing)?|budget|credit) (?:limits?|caps?|quota|budget)\b.{0,40}(?:reached|exceeded|exhausted|hit|resets?)/,
+  /\bquota\b.{0,40}\b(?:exceeded|exhausted|reached|used up)\b(?!.{0,200}per[- _](?:minute|second))/,
   // A rate is no share: it comes back by itself within a minute.
   /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget)\b/,
-  /reached your specified[\w\s-]*?usage limits|regain access/,
-  /out of (?:extra )?usage|extra usage|usage is paused/,
-  /servicequotaexceeded|too many tokens per day|daily (?:token )?limit|key limit exceeded/,
+  /reached your [\w\s-]*?usage limits|regain access/,
+  /out of (?:extra )?usage|usage is (?:paused|suspended)/,
+  /servicequotaexceeded|(?:tokens|requests|models)[- _]per[- _](?:day|week|month)\b|daily (?:token )?limit|key limit exceeded/,
 );
+
+/** What is used up where a text says when it comes back. */
+export const LIMITED = /quota|limit|usage|budget|\bcap\b|spend|allowance|credit|\bplan\b/i;
 
 /** Money is used up that does not come back by itself: someone must pay, or raise a limit. */
 export const MONEY = anyOf(
-  /credit balance is too low|insufficient[_ ](?:credits?|funds|balance|quota)|can only afford/,
-  /payment required|billing_(?:error|not_active|hard_limit)|billing (?:account|details|hard limit)/,
+  /credit balance (?:is )?too low|insufficient[_ ](?:\w+ )?(?:credits?|funds|balance|quota)|negative balance|can only afford/,
+  /payment (?:required|method|instrument)|payment_instrument|subscription (?:is |has )?(?:lapsed|past due|inactive)/,
+  /billing_(?:error|not_active|hard_limit)|(?:enable|requires?) billing|billing (?:is |to be |account|details|hard limit)/,
   /(?:add|purchase|buy) (?:more )?(?:funds|credits)/,
-  /out of (?:usage )?credits|usage credits (?:required|ran out)|(?:requires?|needs) (?:more |usage )credits/,
-  /budget has been exceeded|exceeded_?budget|budget_exceeded/,
+  /out of (?:usage )?credits|credits (?:required|ran out|are depleted)|(?:requires?|needs) (?:more |usage )credits/,
+  /budget has been exceeded|exceeded_?(?:token)?budget|budget_exceeded|extra usage is required|from your extra usage/,
   /seat type doesn't include|usage allocation has been disabled|usage limit is set to \$0/,
 );
 
@@ -77,12 +87,12 @@ export const TROUBLE = anyOf(
   /overloaded|at capacity|high (?:demand|load)|service_? ?unavailable|temporarily (?:unavailable|limiting)/,
   /try again (?:later|in a moment)|usually temporary|temporary (?:capacity|network) issue/,
   /internal_? ?server_? ?(?:error|exception)|server error|server-side issue|bad gateway|gateway time-?out/,
-  /\b(?:429|502|503|504|529)\b|(?:http|status|error|code)[ :(]{0,3}(?:408|5\d\d)\b/,
+  /\b(?:429|502|503|504|529)\b|(?:http|status|error|code)[ :(]{0,3}(?:408|409|499|5\d\d)\b/,
   /modelstreamerror|modeltimeout|modelnotready|upstream (?:connect|request|error)|no healthy upstream/,
   // No connection, or a broken one.
   /connection ?(?:refused|closed|reset|error|lost|dropped|terminated|aborted|timed out)/,
   /connection (?:was |has been |to \S{0,60} was )(?:closed|reset|refused|lost|interrupted)/,
-  /unable to connect|(?:can't|cannot|could not|couldn't|failed to) (?:reach|connect)|no internet route/,
+  /unable to connect|(?:can't|cannot|could not|couldn't|failed to) (?:reach|connect|resolve host)|your internet connection|appear to be offline/,
   /network (?:error|is unreachable|socket disconnected)|failedtoopensocket|fetch failed|failed to fetch/,
   /\be(?:connreset|connrefused|connaborted|timedout|notfound|pipe|hostunreach|hostdown|netunreach|netdown)\b|eai_again/,
   /getaddrinfo|und_err_|err_(?:socket|stream|ssl|tls|proxy|http2)|socket (?:hang up|closed|timeout|connection was closed)/,
@@ -93,7 +103,7 @@ export const TROUBLE = anyOf(
   /unable to (?:verify|get) .{0,40}(?:certificate|issuer)/,
   // An answer that stalls, is cut off, or is none.
   /(?:request|response|stream|read|operation|body|headers?|idle|inference|api)\b.{0,30}\btim(?:ed|e)[- ]?out/,
-  /timeout (?:error|expired|exceeded|of \d)|deadline[_ ]exceeded/,
+  /timeout (?:error|expired|exceeded|of \d)|deadline[_ ]exceeded|timed out waiting|has not responded|^error: aborted$/,
   /no (?:response|chunks|data|events)\b.{0,40}(?:received|arriv|from|within)|without receiving any events/,
   /(?:response|stream|connection|output)\b.{0,40}\b(?:stalled|stopped arriving|never arrived|hung|malformed|truncated|incomplete|interrupted|cut off)/,
   /(?:response|stream|connection|output)\b.{0,40}\b(?:ended (?:before|without|unexpectedly|early)|closed before|could not be read|reset)/,
@@ -102,20 +112,26 @@ export const TROUBLE = anyOf(
   /unexpected (?:end of (?:json|input|file|stream)|token\b)|is not valid json|intercepting the request|<!doctype html|<html\b/,
 );
 
-/** A request that failed without an answer, as CLIs say it that have no fields for it: no status follows. Their refusals do not pass. */
-export const FAILED_WITHOUT_STATUS = /^API Error: (?!\d{3}\b)(?!.*(?:usage policy|output token))/i;
+/** A request that failed without an answer, as CLIs say it that have no fields for it: no status follows. */
+export const FAILED_WITHOUT_STATUS = /^API Error: (?!\d{3}\b)(?!.*output token)/i;
+
+/** The model may not answer this, in the words of a CLI that gives no stop reason. */
+export const REFUSED = /^API Error:.{0,200}\b(?:violates? our usage policy|safeguards flagged)/i;
 
 /** What the session holds makes every request fail: it is too long, or one of its messages is refused. */
 export const SESSION_UNUSABLE = anyOf(
   // Too long, in the words of the CLI, the API, and the models behind gateways.
-  /(?:prompt|input|request|conversation|context) (?:is |was )?too (?:long|large)|autocompact is thrashing/,
+  /(?:prompt|input|request|conversation|context) (?:body )?(?:is |was )?too (?:long|large)|autocompact is thrashing/,
   /context (?:window|length|limit)[^.;]{0,40}(?:exceed|limit|reached|full)|context_length_exceeded|contextwindowexceeded/,
   /exceeds? (?:the |its |this model's )?(?:maximum |available )?(?:context|number of tokens)|exceeded model token limit/,
   /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long/,
   /input tokens exceed|input length and .{0,4}max_tokens.{0,4} exceed|reduce the length of the messages/,
   /too many total text bytes|request_too_large|too much media/,
   // A message that the API refuses: the 400 names it, or what is wrong with its place.
-  /\bmessages[.[]\d+|\bmessages: |roles must alternate|(?:first|final|last) message must|conversation history/,
+  /\bmessages[.[]\d+|\bmessages: |must alternate|(?:first|final|last) message must|unexpected role|conversation (?:history|must|blocks)/,
+  /(?:created in this|to a different) conversation|(?:assistant|user) (?:message|turn)|expected .?thinking/,
+  // A text with half a character, or a tool that is there no more, stays in it.
+  /request body is not valid json|tool reference '[^']+' not found|in input_image|unsupported image/,
   /tool use concurrency|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
   /text content blocks must|thinking.{0,6} blocks?\b.{0,60}(?:cannot be modified|must|invalid)|signature.{0,6} in .{0,4}thinking/,
   /encrypted_(?:content|index|stdout)/,

@@ -1,11 +1,15 @@
 import type { ExecuteCode, FamilyOf } from "../error-codes.ts";
+import { byKind, byStartup, byStatusOrWord, isRateLimit, type Kind } from "./failure-fields.ts";
+import { failureInText } from "./failure-in-text.ts";
 import {
   FAILED_WITHOUT_STATUS,
+  LIMITED,
   LOGIN_NEEDED,
   MODEL_UNKNOWN,
   MONEY,
   PARAMETER_REFUSED,
   QUOTA,
+  REFUSED,
   SESSION_UNUSABLE,
   TROUBLE,
 } from "./failure-texts.ts";
@@ -31,6 +35,9 @@ type FailureCode =
         ? { readonly code: C; readonly family?: undefined }
         : { readonly code: C; readonly family: NonNullable<FamilyOf<C>> };
     }[ExecuteCode];
+
+/** The model may not answer by its policy: asked again, it says the same. */
+export const REFUSAL = { code: "claude_refusal", family: "model_refusal", stopReason: "refusal" } as const;
 
 /** The operator's limit in dollars (`--max-budget-usd`) was reached. Going on would spend more than was allowed. */
 export const BUDGET_EXHAUSTED = "budget_exhausted";
@@ -58,12 +65,17 @@ export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
     const code = "claude_poisoned_previous_message_id";
     return { code, stopReason: code, clearSession: true };
   }
-  // Every resume would send the same messages and fail on them again.
-  if (isSessionUnusable(verdict, requestWords)) return { code: "claude_session_unusable", clearSession: true };
-
   const texts = requestWords.length > 0 ? requestWords : verdict.plainLines;
-  const retry = retryTime(verdict, texts, now);
-  switch (kindOf(verdict, texts)) {
+  const failures = failuresOf(verdict, texts);
+  if (verdict.isRefusal) return REFUSAL;
+  // Every resume would send the same messages and fail on them again.
+  if (isSessionUnusable(verdict, failures, requestWords))
+    return { code: "claude_session_unusable", clearSession: true };
+
+  const retry = retryTime(verdict, failures, texts, now);
+  switch (kindOf(verdict, failures, texts, now)) {
+    case "refusal":
+      return REFUSAL;
     case "auth": {
       const loginUrl = findLoginUrl([...texts, ...verdict.plainLines]);
       return { code: "claude_auth_required", ...(loginUrl === null ? {} : { loginUrl }) };
@@ -90,116 +102,38 @@ export function isUnknownSession(verdict: ClaudeVerdict): boolean {
   return (words.length > 0 ? words : verdict.plainLines).some((text) => UNKNOWN_SESSION.test(text));
 }
 
-type Kind = "auth" | "model" | "version" | "money" | "quota" | "trouble" | "other";
-
-function kindOf(verdict: ClaudeVerdict, texts: readonly string[]): Kind | null {
-  const failures = failuresOf(verdict);
+function kindOf(
+  verdict: ClaudeVerdict,
+  failures: readonly ApiFailure[],
+  texts: readonly string[],
+  now: Date,
+): Kind | null {
   const said = (pattern: RegExp) => texts.some((text) => pattern.test(text));
   const first = (of: (failure: ApiFailure) => Kind | null) => failures.map(of).find((kind) => kind !== null) ?? null;
   const byFields = byStartup(verdict.result) ?? first(byKind);
   if (byFields !== null) return byFields;
+  if (said(REFUSED)) return "refusal";
   // Limits of money come as 429, 400 or 403, with any type.
   if (said(MONEY)) return "money";
-  if (said(QUOTA) || (verdict.rateLimit !== null && failures.some(isRateLimit))) return "quota";
-  return first(byStatusOrWord) ?? byText(said) ?? byMissingAnswer(verdict, failures);
+  if (said(QUOTA) || texts.some((text) => endsLater(text, now))) return "quota";
+  if (verdict.rateLimit !== null && failures.some(isRateLimit)) return "quota";
+  return first(byStatusOrWord) ?? byText(said) ?? byMissingAnswer(verdict, failures, texts);
 }
 
-/** The message about the failed request says more than the result's fields, which repeat it in part. */
-function failuresOf({ apiFailure, result }: ClaudeVerdict): ApiFailure[] {
-  return [apiFailure, result?.failure ?? null].filter((each) => each !== null);
+/** A limit that the text says to end at some time: one of a rate ends within minutes. */
+function endsLater(text: string, now: Date): boolean {
+  const end = LIMITED.test(text) ? resetTime(text, now) : null;
+  return end !== null && end.getTime() - now.getTime() > LONGEST_RATE_LIMIT_MS;
 }
 
-function byStartup(result: ClaudeResult | null): Kind | null {
-  const why = result?.startupFailure ?? "";
-  if (why === "cli_version_too_old") return "version";
-  return /sign_?in|access_denied|org_(?:pin|verify)|api_key/.test(why) ? "auth" : null;
-}
+const LONGEST_RATE_LIMIT_MS = 10 * 60_000;
 
-/** The typed kinds of current CLIs (2.1.332). Those that name a fault of the session are asked for before. */
-function byKind({ kind }: ApiFailure): Kind | null {
-  switch (kind) {
-    case "provider_credentials":
-    case "gateway_signin_required":
-    case "gateway_session_expired":
-    case "api_key_auth_disabled":
-    case "org_disabled_credential":
-    case "invalid_credential_header":
-    case "stored_login_refused":
-    case "oauth_refresh_store_refused":
-    case "named_profile_unusable":
-      return "auth";
-    case "claude_code_version_too_old":
-      return "version";
-    case "usage_limit_reached":
-      return "quota";
-    case "model_requires_usage_credits":
-    case "long_context_credits_required":
-    case "consent_unanswered":
-      return "money";
-    case "no_response":
-    case "tls_untrusted_ca":
-    case "tls_cert_signature_failure":
-    case "gateway_content_type":
-    case "connection_failed":
-    case "stream_idle_timeout":
-    case "computer_slept":
-    case "empty_completion":
-      return "trouble";
-    case "network_edge_blocked":
-    case "effort_requires_thinking":
-    case "advisor_incompatible":
-    case "field_not_granted":
-      return "other";
-    default:
-      return null;
-  }
-}
-
-function byStatusOrWord({ word, type, status }: ApiFailure): Kind | null {
-  return byWord(word) ?? byWord(type) ?? byStatus(status);
-}
-
-/** `invalid_request` and `unknown` say nothing: logins, quotas and broken connections come with them too. */
-function byWord(word: string | null): Kind | null {
-  switch (word) {
-    case "authentication_failed":
-    case "authentication_error":
-    case "permission_error":
-    case "oauth_org_not_allowed":
-    case "account_on_hold":
-    case "verification_required":
-    case "cloud_credential_error":
-      return "auth";
-    case "model_not_found":
-    case "not_found_error":
-      return "model";
-    case "rate_limit":
-    case "rate_limit_error":
-    case "server_error":
-    case "overloaded":
-    case "overloaded_error":
-    case "api_error":
-    case "timeout_error":
-      return "trouble";
-    case "billing_error":
-    case "insufficient_quota":
-      return "money";
-    default:
-      return null;
-  }
-}
-
-function isRateLimit({ word, type, status }: ApiFailure): boolean {
-  return word === "rate_limit" || type === "rate_limit_error" || status === 429;
-}
-
-/** Of 400 and the like nothing: the text says what the API did not take. */
-function byStatus(status: number | null): Kind | null {
-  if (status === 401 || status === 403) return "auth";
-  if (status === 402) return "money";
-  if (status === 404) return "model";
-  if (status === 408 || status === 429 || (status ?? 0) >= 500) return "trouble";
-  return null;
+/**
+ * The message about the failed request says more than the result's fields, which repeat it in part. What the texts say counts last:
+ * it is all that there is from CLIs before 2.1.
+ */
+function failuresOf({ apiFailure, result }: ClaudeVerdict, texts: readonly string[]): ApiFailure[] {
+  return [apiFailure, result?.failure ?? null, ...texts.map(failureInText)].filter((each) => each !== null);
 }
 
 function byText(said: (pattern: RegExp) => boolean): Kind | null {
@@ -213,20 +147,26 @@ function byText(said: (pattern: RegExp) => boolean): Kind | null {
  * A request that failed without an answer that the CLI could read: something on the way to the API. Current CLIs say it by their
  * `terminal_reason`, 2.0 by a result that has nothing at all, 1.0 by a text; and no CLI tries a request again that cannot succeed.
  */
-function byMissingAnswer({ result, hasOutput }: ClaudeVerdict, failures: readonly ApiFailure[]): Kind | null {
+function byMissingAnswer(
+  { result, hasOutput }: ClaudeVerdict,
+  failures: readonly ApiFailure[],
+  texts: readonly string[],
+): Kind | null {
   if (failures.some(({ isRetried }) => isRetried)) return "trouble";
-  if (result === null) return null;
   const isRefused = failures.some(({ word, type }) => word === "invalid_request" || type !== null);
   if (isRefused || failures.some(({ status }) => status !== null)) return null;
-  if (result.terminalReason !== null) return result.terminalReason === "api_error" ? "trouble" : null;
-  const isBlank = !hasOutput && result.text === null && result.errors.length === 0;
-  if (result.subtype === "error_during_execution" && isBlank) return "trouble";
-  return result.isError && FAILED_WITHOUT_STATUS.test(result.text ?? "") ? "trouble" : null;
+  const reason = result?.terminalReason ?? null;
+  if (reason !== null) return reason === "api_error" ? "trouble" : null;
+  const isBlank = !hasOutput && texts.length === 0;
+  if (result?.subtype === "error_during_execution" && isBlank) return "trouble";
+  return texts.some((text) => FAILED_WITHOUT_STATUS.test(text)) ? "trouble" : null;
 }
 
-function isSessionUnusable(verdict: ClaudeVerdict, requestWords: readonly string[]): boolean {
-  const { result } = verdict;
-  const failures = failuresOf(verdict);
+function isSessionUnusable(
+  { result }: ClaudeVerdict,
+  failures: readonly ApiFailure[],
+  requestWords: readonly string[],
+): boolean {
   // Its prompt alone was too long; it did not become a part of the session.
   if (failures.some(({ kind }) => kind === "message_over_context_limit")) return false;
   if (SESSION_REASONS.has(result?.terminalReason ?? "")) return true;
@@ -240,10 +180,15 @@ function isSessionUnusable(verdict: ClaudeVerdict, requestWords: readonly string
 const SESSION_REASONS = new Set(["prompt_too_long", "blocking_limit", "rapid_refill_breaker", "image_error"]);
 const SESSION_KINDS = new Set(["autocompact_thrashing", "tool_history_mismatch", "dlp_request_denied"]);
 
-function retryTime(verdict: ClaudeVerdict, texts: readonly string[], now: Date): { retryNotBefore?: Date } {
+function retryTime(
+  verdict: ClaudeVerdict,
+  failures: readonly ApiFailure[],
+  texts: readonly string[],
+  now: Date,
+): { retryNotBefore?: Date } {
   const times = [
     verdict.rateLimit?.resetsAt ?? null,
-    ...failuresOf(verdict).map(({ resetsAt }) => resetsAt),
+    ...failures.map(({ resetsAt }) => resetsAt),
     ...texts.map((text) => resetTime(text, now)),
   ];
   const retryNotBefore = times.find((time) => time !== null && !Number.isNaN(time.getTime()));
@@ -251,7 +196,7 @@ function retryTime(verdict: ClaudeVerdict, texts: readonly string[], now: Date):
 }
 
 const UNKNOWN_SESSION =
-  /no conversation found with session id|unknown session|session \S{1,128} (?:was )?not found|requires a valid session id|not a valid (?:uuid|session id)|is not a uuid|does not match any session/i;
+  /no conversation found with session id|unknown session|session (?!token\b)\S{1,128} (?:was )?not found|requires a valid session id|not a valid (?:uuid|session id)|is not a uuid|does not match any session/i;
 const POISONED_SESSION = /previous_message_id.{0,200}msg_/i;
 
 /** The structured answer; its text only from a CLI that says no `terminal_reason`, so that an answer about turns is no failure. */
@@ -272,9 +217,9 @@ function isMaxTurns(result: ClaudeResult): boolean {
  * What the CLI said of requests: errors, the text of a failed result. Where there are such words, the lines beside the events are only
  * noise (warnings of tools, of the shell, of hooks).
  */
-function wordsOfRequests({ result, apiFailure }: ClaudeVerdict): string[] {
+function wordsOfRequests({ result, isResultOfCli, apiFailure }: ClaudeVerdict): string[] {
   const words = [...(result?.errors ?? [])];
-  if (result?.isError && result.text !== null) words.push(result.text);
+  if (isResultOfCli && result?.text) words.push(result.text);
   if (apiFailure?.message) words.push(apiFailure.message);
   return words;
 }

@@ -1,7 +1,8 @@
 /**
  * When a limit of the provider ends, from the words of the CLI or the API: `resets 3pm (Europe/Berlin)`, `resets at 15:30 (UTC)`,
- * `resets Oct 9 at 5am (UTC)`, `resets Jan 3, 2027, 5am (UTC)`, `resets Dec 1`, `regain access on 2026-12-01 at 00:00 UTC`,
- * `try again in 5 hours`, or `limit reached|1760000000` of older ones. A clock time is its next occurrence.
+ * `resets Oct 9 at 5am (UTC)`, `resets Jan 3, 2027, 5am (UTC)`, `resets Dec 1`, `until 1 December 2026`, `resets Friday 10am (UTC)`,
+ * `regain access on 2026-12-01 at 00:00 UTC`, `try again in 5 hours`, or `limit reached|1760000000` of older ones. Of a clock time or
+ * a weekday it is the next one.
  *
  * @returns null when the text says no time; a clock time without a zone is taken in the server's, a date alone in UTC
  */
@@ -13,20 +14,24 @@ export function resetTime(text: string, now: Date): Date | null {
 
 const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const HALF_A_YEAR = 183 * 24 * 3600 * 1000;
+const DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 /** What the time is the time of; dates of other things (a model's, a request's) stand in such texts too. */
-const ENDS = String.raw`\b(?:resets?|renews?|regain access|available(?: again)?|(?:try|retry|wait)(?: again)?|until|refresh(?:es)?)\b[^.;\n]{0,40}?`;
+const VERB = String.raw`\b(?:resets?|renews?|refresh(?:es)?|restored|regain access|available|(?:try|retry|wait)(?: again)?|until)\b(?:\s+again\b)?`;
+const ENDS = String.raw`${VERB}[^.;\n]{0,40}?`;
+const NTH = "(?:st|nd|rd|th)?";
 const RESETS = new RegExp(
-  String.raw`\b(?:resets?|renews?|regain access|try again|retry|until)\s+(?:again\s+)?(?:at\s+|on\s+|after\s+)?` +
-    String.raw`(?:(?<month>${MONTHS.join("|")})[a-z]*\.?\s+(?<day>\d{1,2})(?:st|nd|rd|th)?\b(?:,?\s+(?<year>20\d\d)\b)?(?:,|\s+at)?\s*)?` +
+  String.raw`${VERB}\s+(?:(?:at|on|after|by)\s+)?` +
+    String.raw`(?:(?<weekday>${DAYS.join("|")})(?:day|s|sday|nesday|rs|rsday|urday)?\b\.?(?:,|\s+at)?\s*)?` +
+    String.raw`(?:(?:(?<month>${MONTHS.join("|")})[a-z]*\.?\s+(?<day>\d{1,2})${NTH}|(?<dayBefore>\d{1,2})${NTH}\s+(?<monthAfter>${MONTHS.join("|")})[a-z]*\.?)(?![a-z\d])(?:,?\s+(?<year>20\d\d)\b)?(?:,|\s+at)?\s*)?` +
     String.raw`(?:(?<hour>\d{1,2})(?::(?<minute>\d{2}))?\s*(?<half>[ap]\.?\s?m\b\.?)?)?(?:\s*(?:\((?<zone>[^)]{1,64})\)|(?<utc>utc|gmt)\b))?`,
-  "i",
+  "gi",
 );
 const ISO = new RegExp(
   String.raw`${ENDS}\b(?<date>20\d\d-\d\d-\d\d)(?:(?:t|\s+at\s+|,?\s+)(?<time>\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?\s*(?<offset>z\b|utc\b|gmt\b|[+-]\d\d:?\d\d)?`,
   "i",
 );
 const FROM_NOW = new RegExp(
-  String.raw`${ENDS}\b(?:in|after|for)\s+(?<parts>(?:(?:about\s+|,\s*|\s|and\s)*\d{1,6}\s*(?:d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)\b)+)`,
+  String.raw`${ENDS}\b(?:in|after|for)\s+(?<parts>(?:(?:about\s+|,\s*|\s|and\s)*\d{1,6}\s*(?:d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z]))+)`,
   "i",
 );
 const UNIT_MS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 };
@@ -50,12 +55,22 @@ function timeFromNow(text: string, now: Date): Date | null {
 }
 
 function clockOrDate(text: string, now: Date): Date | null {
-  const match = RESETS.exec(text);
-  if (!match) return null;
-  const { month, day, year, hour, minute, half, zone, utc } = match.groups ?? {};
+  for (const { groups } of text.matchAll(RESETS)) {
+    const at = nextTime(groups ?? {}, now);
+    if (at !== null) return at;
+  }
+  return null;
+}
+
+function nextTime(
+  { weekday, year, hour, minute, half, zone, utc, ...date }: Record<string, string | undefined>,
+  now: Date,
+): Date | null {
+  const month = date.month ?? date.monthAfter;
+  const day = date.day ?? date.dayBefore;
   const clock = clockTime(hour, minute, half);
   const isDate = month !== undefined && day !== undefined;
-  if (clock === null && !isDate) return null;
+  if (clock === null && !isDate && weekday === undefined) return null;
   const local = clock === null ? "UTC" : new Intl.DateTimeFormat().resolvedOptions().timeZone;
   const timeZone = knownZone(zone ?? utc) ?? knownZone(local) ?? "UTC";
   const time = clock ?? { hour: 0, minute: 0 };
@@ -69,8 +84,16 @@ function clockOrDate(text: string, now: Date): Date | null {
     // A date of the past is of the year to come, unless it is only just over: then the limit has already ended.
     return now.getTime() - thisYear.getTime() > HALF_A_YEAR ? at(today.year + 1) : thisYear;
   }
-  const next = instant({ ...today, ...time }, timeZone);
-  return next > now ? next : instant({ ...today, day: today.day + 1, ...time }, timeZone);
+  const inDays = weekday === undefined ? 0 : daysUntil(weekday, today);
+  const next = instant({ ...today, ...time, day: today.day + inDays }, timeZone);
+  if (next > now) return next;
+  return instant({ ...today, ...time, day: today.day + inDays + (weekday === undefined ? 1 : 7) }, timeZone);
+}
+
+/** 0 to 6. */
+function daysUntil(weekday: string, { year, month, day }: WallClock): number {
+  const today = new Date(Date.UTC(year, month - 1, day)).getUTCDay();
+  return (DAYS.indexOf(weekday.toLowerCase()) - today + 7) % 7;
 }
 
 function clockTime(

@@ -10,6 +10,8 @@ export interface ApiFailure {
   readonly type: string | null;
   /** `api_error` of current CLIs, the most exact: `connection_failed`, `usage_limit_reached`, `tool_history_mismatch`, … */
   readonly kind: string | null;
+  /** The API's `error_code`, where it gives one: `enforced_spend_limit_reached`, … */
+  readonly code: string | null;
   readonly message: string | null;
   /** The CLI said that it tries the request again. */
   readonly isRetried: boolean;
@@ -80,6 +82,7 @@ export function readApiFailure(event: JsonObject, message: string | null): ApiFa
     word: word(field(event, "error")),
     type: word(field(event, "api_error_type")),
     kind: word(field(event, "api_error")),
+    code: word(field(event, "api_error_code")),
     message,
     isRetried: false,
     resetsAt: instantOf(field(field(field(event, "api_error_params"), "rate_limit_info"), "resetsAt")),
@@ -130,6 +133,7 @@ const KEPT_WORDS = [
   "terminal_reason",
   "api_error_type",
   "api_error",
+  "api_error_code",
   "startup_failure_reason",
 ] as const;
 const KEPT_NUMBERS = ["num_turns", "duration_ms", "duration_api_ms", "total_cost_usd", "api_error_status"] as const;

@@ -13,6 +13,8 @@ import { SpendingMeter } from "./spending.ts";
 export interface ClaudeVerdict extends AgentVerdict {
   /** The run's `result` event, see `RunResults`. */
   readonly result: ClaudeResult | null;
+  /** The text of that result is the CLI's, of a request that failed, and no answer of the model. */
+  readonly isResultOfCli: boolean;
   /** The model went on after that result, and no result of that followed. Then it is not the run's last word. */
   readonly isUnfinished: boolean;
   readonly hasInit: boolean;
@@ -99,6 +101,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
     this.#spending.restarted();
     this.#hasBegun = false;
     this.#isEmptyResponse = false;
+    this.#isRefusal = false;
     this.#apiFailure = null;
     this.#rateLimit = null;
     this.#background = new BackgroundTasks();
@@ -114,8 +117,10 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
     const spending = this.#spending.read();
     const result = this.#results.last;
     const { isUnfinished } = this.#results;
-    // The text of a request that failed is the CLI's: the host would post it as the agent's comment.
-    const summary = result?.isError && result.text !== null ? "" : (result?.text ?? this.#said.read());
+    const said = this.#said.read();
+    const isResultOfCli = result?.isError === true && result.text !== null && !isAnswer(result, said);
+    // The host would post it as the agent's comment.
+    const summary = isResultOfCli ? "" : (result?.text ?? said);
     return {
       hasResult: result !== null && !isUnfinished,
       isSuccess: result !== null && !isUnfinished && isGood(result),
@@ -125,6 +130,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       costUsd: spending?.costUsd ?? null,
       summary: summary === "" ? null : summary,
       result,
+      isResultOfCli,
       isUnfinished,
       hasInit: this.#hasInit,
       hasLines: this.#hasLines,
@@ -177,6 +183,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       word: word(field(event, "error")),
       type: null,
       kind: null,
+      code: null,
       message: null,
       isRetried: true,
       resetsAt: null,
@@ -217,6 +224,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
     if (field(event, "parent_tool_use_id") == null) {
       this.#said.add(word(field(message, "id")), texts);
       this.#results.spoken();
+      this.#isRefusal = field(message, "stop_reason") === "refusal";
     }
     this.#model ??= model;
     this.#apiFailure = null;
@@ -225,7 +233,6 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       count(field(field(message, "usage"), "output_tokens")),
     );
     const stopReason = field(message, "stop_reason");
-    this.#isRefusal = stopReason === "refusal";
     const isProductive = tokens > 0 || texts.length > 0 || blocks.some((block) => field(block, "type") !== "text");
     this.#hasOutput ||= isProductive;
     this.#isEmptyResponse = !isProductive && stopReason === null;
@@ -276,6 +283,11 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
     this.#progressEvents += 1;
     return this.#progressEvents <= MAX_PROGRESS_EVENTS ? event : null;
   }
+}
+
+/** A failed turn whose last words are the model's own: what they speak of is no failure of this run. */
+function isAnswer({ terminalReason, text }: ClaudeResult, said: string): boolean {
+  return terminalReason === "completed" || (text !== null && said.endsWith(text));
 }
 
 /** By the result's own words. A failed request ends as `success` with `is_error`. */

@@ -296,7 +296,7 @@ describe("Claude Code", () => {
     expect(result).toMatchObject({
       timedOut: true,
       errorCode: "timeout",
-      errorMessage: "Timed out after 3s (timeout)",
+      errorMessage: expect.stringMatching(/^Timed out after 3s\b.* \(timeout\)$/),
     });
   });
 
@@ -390,6 +390,19 @@ describe("Claude Code", () => {
     const { result } = await run();
     expect(result.errorMessage).toBeTruthy();
     expect(result.errorFamily).toBe("transient_upstream");
+  });
+
+  test("a refusal by policy is told as one, and not tried again", async () => {
+    answers = () => ({ kind: "text", text: "", stopReason: "refusal" });
+    const { result } = await run();
+    expect(result).toMatchObject({ errorCode: "claude_refusal", errorFamily: "model_refusal" });
+  });
+
+  test("an answer that reaches the limit of tokens is not tried again", async () => {
+    answers = () => ({ kind: "text", text: "Half an ans", stopReason: "max_tokens" });
+    const { result } = await run();
+    expect(result.errorMessage).toBeTruthy();
+    expect(result.errorFamily ?? null).toBeNull();
   });
 
   test("no connection to the API", async () => {

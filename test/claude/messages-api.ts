@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 
 /** What the stand-in answers to one request. */
 export type Answer =
-  | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "text"; readonly text: string; readonly stopReason?: "refusal" | "max_tokens" }
   | { readonly kind: "tool"; readonly command: string; readonly background?: boolean }
   /** A call of a tool other than Bash. */
   | { readonly kind: "call"; readonly tool: string; readonly input: Record<string, unknown> }
@@ -135,10 +135,14 @@ function* events(
   yield { type: "content_block_stop", index: 0 };
   yield {
     type: "message_delta",
-    delta: { stop_reason: call !== null ? "tool_use" : "end_turn", stop_sequence: null },
+    delta: { stop_reason: call !== null ? "tool_use" : stopReasonOf(answer), stop_sequence: null },
     usage: { output_tokens: 17 },
   };
   yield { type: "message_stop" };
+}
+
+function stopReasonOf(answer: Answer): string {
+  return (answer.kind === "text" ? answer.stopReason : undefined) ?? "end_turn";
 }
 
 function callOf(answer: Answer): { tool: string; input: Record<string, unknown> } | null {

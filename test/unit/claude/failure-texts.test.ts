@@ -87,6 +87,19 @@ describe("trouble on the way to the model passes", () => {
     "API Error: DEADLINE_EXCEEDED",
     "API Error: This request would exceed your organization's rate limit of 40,000 input tokens per minute",
     "API Error: Number of request tokens has exceeded your per-minute rate limit",
+    // Words of this year that no list knows: the CLI says only that the request failed, without a status.
+    "API Error: stream disconnected before completion",
+    "API Error: request ended without sending any chunks",
+    "API Error: undefined is not an object (evaluating 'q.usage')",
+    'API Error: Unexpected event order, got message_start before receiving "message_stop"',
+    "API Error: Content block not found",
+    "API Error: This operation was aborted",
+    "API Error: 499 The operation was cancelled.",
+    'API Error: {"type":"error","error":{"details":null,"type":"overloaded_error","message":"Try me"}}',
+    "Error: aborted",
+    "You appear to be offline",
+    "Could not resolve host: api.anthropic.com",
+    "Timed out waiting for the first byte",
   ])("%s", (text) => {
     expect(failed(text)).toMatchObject({
       errorCode: "claude_transient_upstream",
@@ -134,6 +147,19 @@ describe("limits of money", () => {
       "2026-11-24T15:00:00.000Z",
     ],
     ["Too many tokens per day, please wait before trying again.", { ...API_429, api_error_status: 503 }, undefined],
+    [
+      "You have reached your API usage limits: your organization has crossed its monthly API usage threshold.",
+      API_429,
+      undefined,
+    ],
+    ["API Error: 429 Monthly budget exceeded for this workspace", API_429, undefined],
+    ["Rate limit exceeded: free-models-per-day.", API_429, undefined],
+    // Whatever the words: a limit, and a date on which it ends.
+    ["Quota exceeded. Your quota renews on 2026-12-03.", API_403, "2026-12-03T00:00:00.000Z"],
+    ["Monthly quota exhausted until 2026-12-01", API_400, "2026-12-01T00:00:00.000Z"],
+    ["Usage is blocked until 1 December 2026", API_400, "2026-12-01T00:00:00.000Z"],
+    ["Access to your plan is restored on December 1, 2026.", API_400, "2026-12-01T00:00:00.000Z"],
+    ["limit reached ∙ resets Friday 10am (UTC)", API_429, "2026-11-27T10:00:00.000Z"],
     ["You've hit your monthly spend limit.", API_429, undefined],
   ])("a share that comes back is a quota: %s", (text, fields, retryNotBefore) => {
     const result = failed(text, fields);
@@ -158,11 +184,37 @@ describe("limits of money", () => {
     ["API Error: 400 Budget has been exceeded! Current cost: 10.2, Max budget: 10.0", API_400],
     ["Failed to authenticate. API Error: 403 ExceededBudget: User over budget", API_403],
     ["Your seat type doesn't include usage credits", API_429],
+    [
+      "API Error: 400 Third-party apps now draw from your extra usage, not your plan limits. Claim it at claude.ai/settings/usage",
+      API_400,
+    ],
+    ["API Error: Extra usage is required for 1M context · run /extra-usage to enable", API_429],
+    ["API Error: 402 Insufficient account balance", API_403],
+    ["API Error: 403 This API method requires billing to be enabled.", API_403],
+    ["API Error: 403 Your subscription has lapsed. Update your payment method to continue.", API_403],
+    ["API Error: 429 Your prepayment credits are depleted.", API_429],
   ])("money that someone must pay is neither a rate nor a login: %s", (text, fields) => {
     for (const result of [failed(text, fields), failed(text)]) {
       expect(result.errorMessage).toBeTruthy();
       expect([result.errorCode, result.errorFamily, result.clearSession]).toEqual([undefined, undefined, undefined]);
     }
+  });
+
+  test.each(["enforced_spend_limit_reached", "contract_spend_limit_reached"])(
+    "the API's own code %s, whatever it says: in a field, or in the body that older CLIs print",
+    (error_code) => {
+      const body = JSON.stringify({ type: "error", error: { type: "rate_limit_error", details: { error_code } } });
+      expect(failed("Words of next year", { ...API_429, api_error_code: error_code }).errorCode).toBe("provider_quota");
+      expect(failed(`API Error: 429 ${body}`).errorCode).toBe("provider_quota");
+    },
+  );
+
+  test("a limit that ends within minutes is one of a rate", () => {
+    const result = failed("API Error: 429 Request limit hit. Try again in 40 seconds");
+    expect(result).toMatchObject({
+      errorFamily: "transient_upstream",
+      retryNotBefore: "2026-11-24T12:00:40.000Z",
+    });
   });
 
   test("the end of a limit by the CLI's fields", () => {
@@ -222,6 +274,26 @@ describe("a login is needed", () => {
     "API Error: 401 invalid x-api-key",
     "API Error: 401 Unauthorized",
     "API Error: 403 Forbidden",
+    // The status stands in the text only.
+    "API Error: 401 User not found.",
+    "API Error: 401 Access denied due to invalid subscription key or wrong API endpoint.",
+    "API Error: 403 Signature expired: 20261124T100000Z is now earlier than 20261124T100500Z",
+    "API Error (403 words of next year)",
+    "API Error: 401 <html><head><title>Authorization Required</title></head></html>",
+    "API Error: 407 words of a proxy",
+    '403 {"type":"error","error":{"message":"words of next year"}}',
+    'API Error: {"type":"error","error":{"type":"authentication_error","message":"words of next year"}}',
+    // No status at all.
+    "API Error: UnauthorizedException: Session token not found or invalid",
+    "API Error: AuthenticationRequiredError: Please run 'az login' from a command line to authenticate",
+    "API Error: CredentialUnavailableError: DefaultAzureCredential failed to retrieve a token",
+    "API Error: Resolved credential object is not valid",
+    "API Error: unable to impersonate: Error refreshing access token",
+    "API Error: The file at /x/key.json does not exist (GOOGLE_APPLICATION_CREDENTIALS)",
+    "API Error: Could not resolve authentication method. Expected either apiKey or authToken to be set.",
+    "Error getting API key from apiKeyHelper (in settings or ~/.claude.json): exited 1",
+    "API Error: 400 This credential is only authorized for use with Claude Code and cannot be used for other API requests.",
+    "OAuth authentication is currently not allowed for this organization.",
   ])("%s", (text) => {
     const result = failed(text);
     expect([result.errorCode, result.errorFamily]).toEqual(["claude_auth_required", undefined]);
@@ -243,6 +315,25 @@ describe("a login is needed", () => {
     expect(failed("Words of next year", { word, terminal_reason: "api_error", ...fields }).errorCode).toBe(
       "claude_auth_required",
     );
+  });
+
+  test.each([
+    ["org_config_refused", "claude_auth_required", undefined],
+    ["gateway_access_denied", "claude_auth_required", undefined],
+    ["org_config_required_unavailable", "claude_transient_upstream", "transient_upstream"],
+    ["worktree_unverified", "claude_transient_upstream", "transient_upstream"],
+    ["cwd_unavailable", undefined, undefined],
+  ])("why the CLI did not start, by its own word: %s", (startup_failure_reason, code, family) => {
+    const result = {
+      type: "result",
+      subtype: "error_during_execution",
+      is_error: true,
+      num_turns: 0,
+      errors: ["Words of next year"],
+      startup_failure_reason,
+    };
+    const got = classifyRun(outcomeOf([result], { exitCode: 1 }), NOW);
+    expect([got.errorCode, got.errorFamily]).toEqual([code, family]);
   });
 
   test("a network that is not allowed is no matter of a login", () => {
@@ -290,6 +381,16 @@ describe("a session that no request fits into is cleared", () => {
       { ...API_400, terminal_reason: "image_error" },
     ],
     ["API Error: 400 Could not process image", API_400],
+    ['API Error: 400 Unexpected role "system"', API_400],
+    ["API Error: 400 Expected `thinking` or `redacted_thinking`, but found `text`", API_400],
+    ["API Error: 400 thinking blocks were not created in this conversation", API_400],
+    ["API Error: 400 A conversation must start with a user message.", API_400],
+    ["API Error: 400 The conversation must alternate between user and assistant roles", {}],
+    ["API Error: 400 This model does not support assistant message prefill.", API_400],
+    // Half a character is in one of its texts: each resume sends it again.
+    ["API Error: 400 The request body is not valid JSON: no low surrogate in string: line 1 column 128905", API_400],
+    ["API Error: 400 Tool reference 'mcp__x' not found in available tools", API_400],
+    ["API Error: 400 The request body is too large", {}],
   ])("%s %j", (text, fields) => {
     const result = failed(text, fields);
     expect(result.errorMessage).toBeTruthy();
@@ -335,6 +436,36 @@ test("the operator's budget: a code of its own, the session is kept", () => {
     sessionId: "S-1",
   });
   expect([got.clearSession, got.errorFamily]).toEqual([undefined, undefined]);
+});
+
+describe("what another try does not change is not tried again", () => {
+  test.each([
+    "max_output_tokens",
+    "hook_denied",
+    "no_allowed_fallback",
+    "model_substitution_disabled",
+    "unattended_start_limit",
+  ])("the CLI's own kind %s", (api_error) => {
+    const result = failed("Words of next year", { word: "unknown", terminal_reason: "api_error", api_error });
+    expect(result.errorMessage).toBeTruthy();
+    expect([result.errorCode, result.errorFamily, result.clearSession]).toEqual([undefined, undefined, undefined]);
+  });
+
+  test.each([
+    ["the model's own stop reason", "Words of next year", { stop_reason: "refusal", terminal_reason: "api_error" }],
+    ["the CLI's own kind", "Words of next year", { api_error: "safety_monitor_blocked", terminal_reason: "api_error" }],
+    [
+      "the words of an older CLI",
+      "API Error: Claude Code is unable to respond to this request, which appears to violate our Usage Policy (https://www.anthropic.com/legal/aup).",
+      {},
+    ],
+  ])("a refusal by policy, by %s", (_by, text, fields) => {
+    expect(failed(text, fields)).toMatchObject({
+      errorCode: "claude_refusal",
+      errorFamily: "model_refusal",
+      resultJson: { stopReason: "refusal" },
+    });
+  });
 });
 
 test("a version that the API does not take any more", () => {

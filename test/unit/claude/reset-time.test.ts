@@ -14,6 +14,14 @@ describe("when a limit ends", () => {
     ["resets Dec 9 at 5am (UTC)", "2026-11-24T12:00:00Z", "2026-12-09T05:00:00.000Z"],
     ["resets December 9, 5:15am (UTC)", "2026-11-24T12:00:00Z", "2026-12-09T05:15:00.000Z"],
     ["resets Jan 2, 5am (UTC)", "2026-12-31T12:00:00Z", "2027-01-02T05:00:00.000Z"],
+    ["It resets on Friday, Nov 27 at 10:00 AM UTC.", "2026-11-24T12:00:00Z", "2026-11-27T10:00:00.000Z"],
+    ["resets Friday 10am (UTC)", "2026-11-24T12:00:00Z", "2026-11-27T10:00:00.000Z"],
+    ["resets Tue 10:00 (UTC)", "2026-11-24T12:00:00Z", "2026-12-01T10:00:00.000Z"],
+    ["resets Thursday", "2026-11-24T12:00:00Z", "2026-11-26T00:00:00.000Z"],
+    ["suspended until 1 December 2026", "2026-11-24T12:00:00Z", "2026-12-01T00:00:00.000Z"],
+    ["access is restored on the API; it renews on 2nd Dec.", "2026-11-24T12:00:00Z", "2026-12-02T00:00:00.000Z"],
+    ["Please retry in 5h30m.", "2026-11-24T12:00:00Z", "2026-11-24T17:30:00.000Z"],
+    ["Try again later: your limit will reset at 9:45 PM (UTC)", "2026-11-24T12:00:00Z", "2026-11-24T21:45:00.000Z"],
     ["Claude AI usage limit reached|1760000000", "2025-10-09T00:00:00Z", "2025-10-09T08:53:20.000Z"],
   ])("%s at %s", (text, now, expected) => {
     expect(at(text, now)).toBe(expected);
@@ -32,10 +40,17 @@ describe("when a limit ends", () => {
     expect(here).not.toBeNull();
   });
 
-  test.each(["", "resets soon", "resets 3", "resets 25:00", "resets 13pm", "resets 3:99pm", "presets 3pm"])(
-    "%j says no time",
-    (text) => {
-      expect(at(text, "2026-11-24T12:00:00Z")).toBeNull();
-    },
-  );
+  test.each([
+    "",
+    "resets soon",
+    "resets monthly",
+    "until marked",
+    "resets 3",
+    "resets 25:00",
+    "resets 13pm",
+    "resets 3:99pm",
+    "presets 3pm",
+  ])("%j says no time", (text) => {
+    expect(at(text, "2026-11-24T12:00:00Z")).toBeNull();
+  });
 });
