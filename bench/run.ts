@@ -2,7 +2,9 @@ import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { runScript } from "../scripts/script-command.ts";
+import { defineCommand, UsageError } from "../src/cli/command.ts";
+import { wholeNumber } from "../src/cli/target.ts";
 import { growthReport } from "./benches/growth.ts";
 import { BENCHES } from "./benches/index.ts";
 import type { Bench, BenchContext, BenchReport } from "./harness/bench.ts";
@@ -10,41 +12,42 @@ import { Child } from "./harness/child.ts";
 import { renderGoals, renderReport } from "./harness/report.ts";
 import { loadReports, saveChart, saveReport } from "./harness/results.ts";
 
-const USAGE = `npm run bench -- [NAME …] [--quick] [--rounds N] [--json]
-
-  NAME      ${Object.keys(BENCHES).join(", ")}; all of them without one, or as growth
-  --quick   small sizes and one round: shows that everything runs, not how fast
-  --rounds  measured rounds of each contestant, after one that warms up (default 3)
-  --json    write bench/results/NAME.json and growth.svg as well; then bring them into the documents:
-            node bench/report.ts
-`;
-
 /** The longest takes a third of it on two cores. */
 const BENCH_TIMEOUT_MS = 12 * 60_000;
 
 const HERE = new URL("./", import.meta.url);
 
-async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      quick: { type: "boolean", default: false },
-      rounds: { type: "string" },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
-  });
+const NAMES = Object.keys(BENCHES).join(", ");
+
+const benchCommand = defineCommand<{ quick: boolean; rounds?: number; json: boolean }>({
+  name: "npm run bench --",
+  summary: "measures the package beside the alternatives (docs/performance.md)",
+  configure: (command) =>
+    command
+      .argument("[name...]", `${NAMES}; all of them without one, or as growth`)
+      .option("--quick", "small sizes and one round: shows that everything runs, not how fast", false)
+      .option(
+        "--rounds <number>",
+        "measured rounds of each contestant, after one that warms up (default: 3)",
+        wholeNumber(1),
+      )
+      .option(
+        "--json",
+        "write bench/results/NAME.json and growth.svg as well; node bench/report.ts then brings them into the documents",
+        false,
+      ),
+  action: ({ quick, rounds = quick ? 1 : 3, json }, _, given) => measure(given, { quick, rounds, json }),
+});
+
+async function measure(
+  given: readonly string[],
+  values: { quick: boolean; rounds: number; json: boolean },
+): Promise<number> {
+  const { rounds } = values;
   // Growth is a property of all of them.
-  const names = positionals.flatMap((name) => (name === "growth" ? Object.keys(BENCHES) : [name]));
+  const names = given.flatMap((name) => (name === "growth" ? Object.keys(BENCHES) : [name]));
   const unknown = names.filter((name) => !(name in BENCHES));
-  if (values.help || unknown.length > 0) {
-    if (unknown.length > 0) console.error(`no bench ${unknown.join(", ")}`);
-    console.error(USAGE);
-    return unknown.length > 0 ? 2 : 0;
-  }
-  const rounds = values.rounds === undefined ? (values.quick ? 1 : 3) : Number(values.rounds);
-  if (!Number.isSafeInteger(rounds) || rounds < 1)
-    throw new TypeError(`--rounds must be a positive integer, got ${values.rounds}`);
+  if (unknown.length > 0) throw new UsageError(`there is no bench ${unknown.join(", ")}; there are: ${NAMES}`);
   installPeers();
   const context: BenchContext = { quick: values.quick, rounds, log: (text) => console.error(text) };
   const reports: Record<string, BenchReport> = {};
@@ -133,4 +136,4 @@ function machine(): string {
   return `Node ${process.version}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}, ${process.platform} ${process.arch}`;
 }
 
-process.exitCode = await main();
+await runScript(benchCommand);

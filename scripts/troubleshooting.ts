@@ -33,6 +33,10 @@ that no agent ran never holds its issue at the first failure.
 
 ${table(ERROR_SECTIONS.execute)}
 
+Codes that Paperclip gives a run by itself:
+
+${table(ERROR_SECTIONS.host)}
+
 ## The environment test
 
 \`k8s-run-informer check\` runs it from a terminal. Each check that fails has a hint with the very command.

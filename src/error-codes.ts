@@ -56,7 +56,7 @@ export const EXECUTE_ERRORS = {
   k8s_concurrency_guard_unreachable: {
     meaning: "It could not be seen whether the agent already runs, so nothing was started.",
     retry: "yes",
-    action: "Look at the API server. Nothing is to be cleaned up.",
+    action: "Look at the API server, and at the server's rights. Nothing is to be cleaned up.",
   },
   k8s_concurrent_run_blocked: {
     meaning: "Another run of the agent is live, or one that was deleted has not ended yet.",
@@ -205,6 +205,22 @@ interface Families {
 
 /** The `errorFamily` that a result of this code has. */
 export type FamilyOf<C extends ExecuteCode> = Families[(typeof EXECUTE_ERRORS)[C]["retry"]];
+
+/** Codes that Paperclip gives a run by itself. */
+export const HOST_ERRORS = {
+  adapter_failed: {
+    meaning: "Claude ended with an error that no other code describes: it crashed, or `claude` is not in the image.",
+    action: "The message has its last words, exit code and node. Look at the image, and at the run's log.",
+  },
+  server_shutdown_interrupted: {
+    meaning: "The server was stopped while the run was under way. Its agent goes on.",
+    action: "Nothing: the agent reports by itself. Comment only when it does not come back.",
+  },
+  process_lost: {
+    meaning: "The server crashed while the run was under way. Its agent goes on.",
+    action: "Nothing: the agent reports by itself. Comment only when it does not come back.",
+  },
+} satisfies Record<string, ErrorRow>;
 
 /** `code` of the environment test's checks, but for the rights, whose table is src/adapter/check/permissions.ts. */
 export const CHECKS = {

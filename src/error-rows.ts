@@ -1,5 +1,5 @@
 import { OWN_POD_PERMISSION, PERMISSIONS, SHARD_PERMISSIONS } from "./adapter/check/permissions.ts";
-import { CHECKS, ENGINE_ERRORS, EXECUTE_ERRORS } from "./error-codes.ts";
+import { CHECKS, ENGINE_ERRORS, EXECUTE_ERRORS, HOST_ERRORS } from "./error-codes.ts";
 
 export interface ErrorEntry {
   readonly code: string;
@@ -21,8 +21,9 @@ const entries = (rows: Readonly<Record<string, Omit<ErrorEntry, "code">>>): Erro
   Object.entries(rows).map(([code, row]) => ({ code, ...row }));
 
 /** Every code, by where it comes from. */
-export const ERROR_SECTIONS: Readonly<Record<"execute" | "check" | "engine", readonly ErrorEntry[]>> = {
+export const ERROR_SECTIONS: Readonly<Record<"execute" | "host" | "check" | "engine", readonly ErrorEntry[]>> = {
   execute: entries(EXECUTE_ERRORS),
+  host: entries(HOST_ERRORS),
   check: [
     ...entries(CHECKS),
     ...[...PERMISSIONS, OWN_POD_PERMISSION, ...SHARD_PERMISSIONS].map(

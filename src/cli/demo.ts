@@ -9,11 +9,13 @@ import { createDemoRun, type DemoRun, executeDemoRun } from "./demo/host.ts";
 import { DemoSessions, scriptClaude } from "./demo/scripted-claude.ts";
 import { countRuns, formatCounts, formatLatencies } from "./demo/summary.ts";
 import { openView, type View } from "./demo/view.ts";
-import { addTargetOptions, type TargetOptions, targetOf, wholeNumber } from "./target.ts";
+import { type TargetOptions, targetOf, wholeNumber } from "./target.ts";
 
 const AGENT_LABEL = "paperclip.io/agent-id";
 const IMAGE = "demo/claude:1";
 const NAMESPACE = "demo";
+/** Every tenth agent fails. */
+const FAILS_EACH = 10;
 /** Keeps the agents' sessions, so that one whose pod is evicted goes on in another. */
 const HOME_CLAIM = "agents-home";
 const HOME = { workspaceVolumeClaim: HOME_CLAIM, workspaceMountPath: "/paperclip" };
@@ -22,13 +24,16 @@ export const demoCommand = defineCommand<DemoArguments>({
   name: "demo",
   summary: "run agents through the claude_k8s adapter and show them live",
   configure: (command) =>
-    addTargetOptions(command)
+    command
       .option("--runs <number>", "how many agents", wholeNumber(1), 20)
       .option(
         "--faults",
         "break connections, watches and logs and evict agents meanwhile (embedded Kubernetes only)",
         false,
       )
+      .option("--kubeconfig <file>", "a real cluster in place of the embedded Kubernetes; needs --image")
+      .option("--context <name>", "with --kubeconfig: its context (default: its current one)")
+      .option("-n, --namespace <name>", "with --kubeconfig: namespace (default: the context's, else `default`)")
       .option("--image <image>", "with --kubeconfig: an image with a `claude` executable on its PATH")
       .option("--cpu <quantity>", "what each agent requests", "5m")
       .option("--memory <quantity>", "what each agent requests", "8Mi"),
@@ -54,6 +59,7 @@ interface DemoOptions {
   runs: number;
   faults: boolean;
   kubeconfig: string | null;
+  context?: string | undefined;
   image: string;
   namespace: string;
   cpu: string;
@@ -71,15 +77,17 @@ interface DemoArguments extends TargetOptions {
 function readOptions(values: DemoArguments): DemoOptions {
   const { runs, cpu, memory } = values;
   if (values.kubeconfig === undefined) {
-    if (values.image !== undefined)
-      throw new UsageError("--image goes with --kubeconfig: the embedded Kubernetes has no images");
+    for (const option of ["image", "namespace", "context"] as const)
+      if (values[option] !== undefined)
+        throw new UsageError(`--${option} goes with --kubeconfig: without one the demo brings its own cluster`);
     return { runs, faults: values.faults, kubeconfig: null, image: IMAGE, namespace: NAMESPACE, cpu, memory };
   }
   if (values.image === undefined)
     throw new UsageError("--kubeconfig needs --image: an image with a `claude` executable on its PATH");
   if (values.faults) throw new UsageError("--faults works on the embedded Kubernetes only: leave --kubeconfig out");
   const { namespace } = targetOf(values);
-  return { runs, faults: false, kubeconfig: values.kubeconfig, image: values.image, namespace, cpu, memory };
+  const { kubeconfig, context, image } = values;
+  return { runs, faults: false, kubeconfig, context, image, namespace, cpu, memory };
 }
 
 async function startEmbedded({ faults }: DemoOptions): Promise<EmbeddedKubernetes> {
@@ -90,8 +98,8 @@ async function startEmbedded({ faults }: DemoOptions): Promise<EmbeddedKubernete
   k8s.addProgram("claude", async function* (container) {
     const agent = container.pod.labels[AGENT_LABEL] ?? "";
     const index = indexOf(agent);
-    // Every tenth run fails, so that the summary has something to tell apart; with faults, all that fails is for them to explain.
-    const script = scriptClaude(index, 12 + ((index * 7) % 25), !faults && index % 10 === 9);
+    // So that the summary has something to tell apart. With faults, all that fails is for them to explain.
+    const script = scriptClaude(index, 12 + ((index * 7) % 25), !faults && index % FAILS_EACH === FAILS_EACH - 1);
     for (const { text, afterMs } of sessions.rest(agent, script.lines)) {
       await container.sleep(afterMs);
       yield text;
@@ -111,10 +119,10 @@ async function runAgents(
   embedded: EmbeddedKubernetes | null,
   io: CommandIo,
 ): Promise<number> {
-  const { runs: count, kubeconfig, namespace, image } = options;
+  const { runs: count, kubeconfig, context, namespace, image } = options;
   // The same shared engine that the adapter uses: its counts are what the runs have cost.
   const lease = await leaseEngine({
-    kubeConfig: loadKubeConfig(kubeconfig),
+    kubeConfig: loadKubeConfig(kubeconfig, { context }),
     namespace,
     labels: { "paperclip.io/adapter-type": adapterType },
     signal: io.signal,
@@ -134,7 +142,15 @@ async function runAgents(
     const adapter = createServerAdapter();
     const requests = { cpu: options.cpu, memory: options.memory };
     const home = embedded === null ? {} : HOME;
-    const config = { kubeconfig, namespace, image, ttlSecondsAfterFinished: 600, resources: { requests }, ...home };
+    const config = {
+      kubeconfig,
+      kubeContext: context,
+      namespace,
+      image,
+      ttlSecondsAfterFinished: 600,
+      resources: { requests },
+      ...home,
+    };
     await Promise.all(
       runs.map((run, index) =>
         executeDemoRun(run, {
@@ -285,7 +301,9 @@ function summarize(
   const figures = countRuns(runs, isScripted);
   const say = (label: string, text: string) => io.stdout.write(`${label.padEnd(16)} ${text}\n`);
   io.stdout.write("\n");
-  say("outcomes", `${formatCounts(figures.outcomes)} in ${seconds.toFixed(1)} s`);
+  const planned =
+    isScripted && faults === null && runs.length >= FAILS_EACH ? "; every tenth agent fails on purpose" : "";
+  say("outcomes", `${formatCounts(figures.outcomes)} in ${seconds.toFixed(1)} s${planned}`);
   say(
     "lines",
     isScripted

@@ -7,7 +7,10 @@ export const explainCommand = defineCommand<object>({
   configure: (command) => command.argument("<code>", "the code in brackets at the end of a message"),
   async action(_, { stdout }, [code = ""]) {
     const found = Object.values(ERROR_SECTIONS).flatMap((rows) => rows.filter((row) => row.code === code));
-    if (found.length === 0) throw new UsageError(`there is no error code ${JSON.stringify(code)}`);
+    if (found.length === 0)
+      throw new UsageError(
+        `there is no error code ${JSON.stringify(code)}; give the one in brackets at the end of a message, such as k8s_forbidden`,
+      );
     for (const { meaning, retry, action } of found) {
       stdout.write(`${meaning}\n`);
       if (retry !== undefined) stdout.write(`Does the host try again: ${RETRIES[retry]}\n`);

@@ -3,6 +3,8 @@ import { printable } from "../adapter/host/printable.ts";
 import { parse, UsageError } from "./command.ts";
 import { createProgram } from "./program.ts";
 
+// In a server's container this port is the server's.
+delete process.env.K8S_RUN_INFORMER_METRICS_PORT;
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(argv: string[]): Promise<number> {

@@ -4,8 +4,9 @@
  */
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { createVitest, type Vitest } from "vitest/node";
+import { runScript } from "../../scripts/script-command.ts";
+import { defineCommand, UsageError } from "../../src/cli/command.ts";
 import { isEquivalent } from "./equivalent.ts";
 import { type Mutant, mutantsOf } from "./mutants.ts";
 import { SUBJECTS, type Subject } from "./subjects.ts";
@@ -89,19 +90,30 @@ async function mutate(subject: Subject): Promise<Result> {
   }
 }
 
-const { positionals: names } = parseArgs({ allowPositionals: true });
-const chosen = SUBJECTS.filter(({ file }) => names.length === 0 || names.some((name) => file.includes(name)));
-if (chosen.length === 0) throw new TypeError(`no file of test/mutation/subjects.ts contains ${names.join(" or ")}`);
-let [killed, all] = [0, 0];
-for (const subject of chosen) {
-  const result = await mutate(subject);
-  killed += result.killed;
-  all += result.killed + result.survivors.length;
-  console.log(
-    `${subject.file}: ${result.killed} killed, ${result.survivors.length} survive, ${result.equivalent} equivalent`,
-  );
-  for (const { line, shown } of result.survivors) console.log(`  ${line}: ${shown}`);
+const mutateCommand = defineCommand<object>({
+  name: "npm run mutate --",
+  summary: "changes one operator at a time of each file that decides, and names the changes that no test notices",
+  configure: (command) =>
+    command.argument("[name...]", "part of a path in test/mutation/subjects.ts; all of them without one"),
+  action: (_, __, names) => mutateAll(names),
+});
+
+async function mutateAll(names: readonly string[]): Promise<number> {
+  const chosen = SUBJECTS.filter(({ file }) => names.length === 0 || names.some((name) => file.includes(name)));
+  if (chosen.length === 0) throw new UsageError(`no file of test/mutation/subjects.ts contains ${names.join(" or ")}`);
+  let [killed, all] = [0, 0];
+  for (const subject of chosen) {
+    const result = await mutate(subject);
+    killed += result.killed;
+    all += result.killed + result.survivors.length;
+    console.log(
+      `${subject.file}: ${result.killed} killed, ${result.survivors.length} survive, ${result.equivalent} equivalent`,
+    );
+    for (const { line, shown } of result.survivors) console.log(`  ${line}: ${shown}`);
+  }
+  const share = all === 0 ? 100 : (100 * killed) / all;
+  console.log(`${killed} of ${all} killed: ${share.toFixed(1)} %`);
+  return share < 95 ? 1 : 0;
 }
-const share = all === 0 ? 100 : (100 * killed) / all;
-console.log(`${killed} of ${all} killed: ${share.toFixed(1)} %`);
-process.exitCode = share < 95 ? 1 : 0;
+
+await runScript(mutateCommand);

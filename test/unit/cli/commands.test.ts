@@ -1,11 +1,13 @@
 /** The commands as a person types them, against the embedded Kubernetes. */
 
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
+import { promisify } from "node:util";
 import { loadAllYaml } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type CommandIo, parse, UsageError } from "../../../src/cli/command.ts";
@@ -95,6 +97,15 @@ describe("the program", () => {
     [["runs", "list", "-l", "nope"], /--selector: got "nope"; give KEY=VALUE/],
     [["runs", "stop"], /missing required argument 'job'/],
     [["demo", "--runs", "none"], /^--runs: got "none"; give a whole number of at least 1$/],
+    [
+      ["demo", "--namespace", "agents"],
+      /^--namespace goes with --kubeconfig: without one the demo brings its own cluster$/,
+    ],
+    [["demo", "--context", "prod"], /^--context goes with --kubeconfig/],
+    [
+      ["explain", "k8s_forbiden"],
+      /no error code "k8s_forbiden"; give the one in brackets at the end of a message, such as k8s_forbidden/,
+    ],
     [["rbac", "-n", "Agents"], /got "Agents"; give a name of lower-case letters/],
     [["completion", "tcsh"], /Allowed choices are bash, zsh, fish/],
     [["replay", "trace.jsonl"], /required option '-c, --container <name>' not specified/],
@@ -187,6 +198,19 @@ test("check says what is missing and how to get it, and its exit code says wheth
   );
   const json = JSON.parse((await run("check", "--json", "--kubeconfig", limited, "--image", "claude:1")).out);
   expect(json.status).toBe("fail");
+});
+
+test("check in a server's container leaves the server's port of metrics alone", async () => {
+  const main = join(import.meta.dirname, "../../../src/cli/main.ts");
+  const port = createServer().listen(0, "127.0.0.1");
+  await once(port, "listening");
+  const { port: taken } = port.address() as AddressInfo;
+  const env = { ...process.env, K8S_RUN_INFORMER_METRICS_PORT: String(taken) };
+  const argv = [main, "check", "--image", "claude:1", "--kubeconfig", kubeconfig];
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, argv, { env });
+  port.close();
+  expect(stderr).toBe("");
+  expect(stdout).toContain("✓ Allowed: create jobs");
 });
 
 test("explain says of a code what it means, whether the host tries again, and what to do", async () => {
