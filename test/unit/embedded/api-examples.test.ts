@@ -85,7 +85,12 @@ describe("the same requests are answered as by Kubernetes 1.36", () => {
     } else if (name.startsWith("patch job labels")) {
       await k8s.objects.until(() => statusOf(job()).conditions?.some(({ type }) => type === "Complete"));
     } else if (name === "delete job foreground") {
-      await k8s.objects.until(() => k8s.objects.list("jobs", "ex").every((other) => statusOf(other).conditions));
+      // SuccessCriteriaMet comes before Complete, which comes with the completion time.
+      await k8s.objects.until(() =>
+        k8s.objects
+          .list("jobs", "ex")
+          .every((other) => statusOf(other).conditions?.some(({ type }) => /^(Complete|Failed)$/.test(type))),
+      );
     }
   }
 
