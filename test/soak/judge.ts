@@ -118,7 +118,8 @@ export function judge(
   }
 
   // Its container died with its node, or was taken from it: its script did not come to its end.
-  if (struck.length > 0 && !(exitCode === script.exitCode && code === null)) {
+  const isTaken = end?.reason === "ContainerStatusUnknown" || exitCode !== script.exitCode || code !== null;
+  if (struck.length > 0 && isTaken) {
     expect(code !== null || exitCode !== 0, "a container that was taken away is said to have succeeded");
     return wrong;
   }
