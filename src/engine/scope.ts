@@ -1,7 +1,7 @@
 import type { RunEngineOptions } from "./engine-types.ts";
 import { isNamespaceName } from "./informer/any-resource.ts";
 import { type JobInput, type JobManifest, severalPods } from "./runs/launch.ts";
-import { shardLabels, withLabels } from "./shard.ts";
+import { LABEL_KEY, LABEL_VALUE, shardLabels, withLabels } from "./shard.ts";
 
 type ScopeOptions = Pick<RunEngineOptions, "kubeConfig" | "namespace" | "labels" | "shard">;
 
@@ -15,6 +15,10 @@ export class Scope {
 
   /** @throws TypeError naming the bad option */
   constructor(options: ScopeOptions) {
+    const { kubeConfig } = options as Partial<ScopeOptions>;
+    // Its kind only: a kubeconfig holds credentials.
+    if (typeof kubeConfig?.getContextObject !== "function")
+      throw new TypeError(`kubeConfig must be what loadKubeConfig returns, got ${typeof kubeConfig}`);
     this.labels = { ...options.labels };
     this.shard = shardLabels(options.shard);
     this.selector();
@@ -30,9 +34,16 @@ export class Scope {
     const entries = Object.entries({ ...this.labels, ...more });
     if (entries.length === 0)
       throw new TypeError("labels must name at least one label that the Jobs and their pods carry, got {}");
+    // The API server answers 400 to any other selector: the watches would never open.
     for (const [key, value] of entries) {
-      if (typeof value !== "string")
-        throw new TypeError(`labels[${JSON.stringify(key)}] must be a string, got ${JSON.stringify(value)}`);
+      if (!LABEL_KEY.test(key))
+        throw new TypeError(
+          `labels: keys must be Kubernetes label keys, such as example.com/app; got ${JSON.stringify(key)}`,
+        );
+      if (typeof value !== "string" || (value !== "" && !LABEL_VALUE.test(value)))
+        throw new TypeError(
+          `labels[${JSON.stringify(key)}] must be a string of at most 63 letters, digits, "-", "_" and ".", got ${JSON.stringify(value)}`,
+        );
     }
     return entries.map(([key, value]) => `${key}=${value}`).join(",");
   }
@@ -51,6 +62,8 @@ export class Scope {
    */
   manifestOf(input: JobInput): { namespace: string; name: string; manifest: JobManifest } {
     const job = input as JobManifest;
+    if (typeof job !== "object" || job === null)
+      throw new TypeError(`a Job's manifest must be an object, got ${JSON.stringify(job)}`);
     const { name, namespace = this.defaultNamespace } = job.metadata ?? {};
     if (typeof name !== "string" || name === "") {
       throw new TypeError(

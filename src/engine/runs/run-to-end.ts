@@ -43,9 +43,14 @@ export interface RunResult {
   deleteError: unknown;
 }
 
-/** @throws TypeError when the manifest has several containers, of which none is the main one by itself */
+/** @throws TypeError when the manifest has no container, or several, of which none is the main one by itself */
 function onlyContainer(job: JobInput): string {
-  const names = (job.spec?.template.spec as { containers?: { name: string }[] } | undefined)?.containers ?? [];
+  const spec = (job as Partial<JobInput> | null)?.spec?.template?.spec as
+    | { containers?: { name: string }[] }
+    | undefined;
+  const names = spec?.containers ?? [];
+  if (names.length === 0)
+    throw new TypeError(`spec.template.spec.containers must have a container, got ${JSON.stringify(spec?.containers)}`);
   const [first, ...others] = names.map(({ name }) => name);
   if (first !== undefined && others.length === 0) return first;
   throw new TypeError(

@@ -585,7 +585,10 @@ describe("an engine", () => {
 
   it.each([
     [{ labels: {} }, /labels must name at least one label/],
-    [{ namespace: "Not_Valid" }, /namespace must be .* got "Not_Valid"/],
+    [{ labels: { app: "two words" } }, /labels\["app"\] must be a string .* got "two words"/],
+    [{ labels: { app: "a,b=c" } }, /labels\["app"\] must be a string .* got "a,b=c"/],
+    [{ labels: { "not a key": "x" } }, /labels: keys must be .* got "not a key"/],
+    [{ kubeConfig: "/etc/kubeconfig" as never }, /kubeConfig must be what loadKubeConfig returns, got string$/],
     [{ policy: { settleMs: -1 } }, /policy\.settleMs must be .* got -1/],
     [{ policy: { graceMs: 1 } as never }, /policy\.graceMs is not a policy; known: /],
   ])("refuses %j and names it", async (options, message) => {
@@ -608,6 +611,8 @@ describe("an engine", () => {
     await expect(engine.launch({ ...bare, metadata: { labels: LABELS } as never })).rejects.toThrow(
       /metadata\.name must be/,
     );
+    await expect(engine.launch(null as never)).rejects.toThrow(/manifest must be an object, got null/);
+    await expect(engine.run(null as never)).rejects.toThrow(/spec\.template\.spec\.containers must have a container/);
   });
 
   it.each([
