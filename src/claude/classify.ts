@@ -113,6 +113,7 @@ function withoutResult(outcome: Outcome, now: Date): AdapterExecutionResult {
       : describePartialRun(verdict, end, lost, outcome.logError);
   return {
     ...base(outcome, exitCode),
+    ...spending(outcome),
     ...failureFields(failure),
     errorMessage: message,
     resultJson: { ...output(outcome), ...failureJson(failure) },

@@ -30,6 +30,8 @@ export interface ClaudeResult {
   readonly startupFailure: string | null;
   readonly failure: ApiFailure;
   readonly numTurns: number | null;
+  /** Prompts that wait behind it: a turn, and a result, follows. */
+  readonly queuedTurns: number;
   /** What the turn answered, if not the prompt: `task-notification`, …; null: the prompt. */
   readonly origin: string | null;
   /** The answer, as text: with `--json-schema` its JSON. */
@@ -52,8 +54,12 @@ export function isResultLine(line: string): boolean {
   if (!line.includes('"result"')) return false;
   const event = readEvent(line);
   if (event === null || field(event, "type") !== "result" || originOf(event) !== null) return false;
-  const isLastTurn = count(field(event, "queued_turn_count")) === 0;
-  return isLastTurn && (field(event, "num_turns") !== 0 || field(event, "is_error") === true);
+  return isLastWord(readResult(event));
+}
+
+/** One that says nothing of no turn is printed before the work, by CLIs that do not say that it answers a notification. */
+export function isLastWord({ queuedTurns, numTurns, isError, text }: Omit<ClaudeResult, "json">): boolean {
+  return queuedTurns === 0 && (numTurns !== 0 || isError || text !== null);
 }
 
 export function readResult(event: JsonObject): ClaudeResult {
@@ -68,6 +74,7 @@ export function readResult(event: JsonObject): ClaudeResult {
     startupFailure: word(field(event, "startup_failure_reason")),
     failure: readApiFailure(event, null),
     numTurns: finite(field(event, "num_turns")),
+    queuedTurns: count(field(event, "queued_turn_count")),
     origin: originOf(event),
     text: answer,
     errors,

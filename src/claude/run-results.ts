@@ -1,5 +1,5 @@
 import type { JsonObject } from "../json/read-json.ts";
-import { type ClaudeResult, readResult } from "./result-event.ts";
+import { type ClaudeResult, isLastWord, readResult } from "./result-event.ts";
 
 /**
  * Which of a process's `result` events is the run's. The CLI prints one per turn, and not every turn answers the prompt:
@@ -39,9 +39,9 @@ export class RunResults {
     return { ...this.#last, json: { ...this.#last.json, num_turns: this.#turns } };
   }
 
-  /** The model went on after the run's result, and no result of that followed. */
+  /** The model went on after the run's result, or was to go on, and no result of that followed. */
   get isUnfinished(): boolean {
-    return this.#last !== null && (this.#hasSpoken || this.#isResumed);
+    return this.#last !== null && (this.#hasSpoken || this.#isResumed || !isLastWord(this.#last));
   }
 
   #isRuns(next: ClaudeResult): boolean {

@@ -15,7 +15,7 @@ export interface ClaudeVerdict extends AgentVerdict {
   readonly result: ClaudeResult | null;
   /** The text of that result is the CLI's, of a request that failed, and no answer of the model. */
   readonly isResultOfCli: boolean;
-  /** The model went on after that result, and no result of that followed. Then it is not the run's last word. */
+  /** The model went on after that result, or was to go on, and no result of that followed. Then it is not the run's last word. */
   readonly isUnfinished: boolean;
   readonly hasInit: boolean;
   /** Some line was not blank. */

@@ -9,13 +9,16 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * The limit of a process that has said its result and does not end, since something that it started holds it. Each piece of output
- * starts it anew. Nothing is silent while the cluster cannot be reached: then the time is not counted.
+ * starts the time again, but not without end: what only prints lines is no work. Nothing is silent while the cluster cannot be
+ * reached: then the time is not counted.
  */
 export class Lingering {
   readonly #controller = new AbortController();
   readonly #graceMs: number;
   readonly #isReachable: () => boolean;
   #timer: NodeJS.Timeout | undefined;
+  /** When the agent was last seen to become done. */
+  #doneAt: number | null = null;
 
   constructor(graceMs: number, isReachable: () => boolean) {
     this.#graceMs = graceMs;
@@ -30,8 +33,11 @@ export class Lingering {
   /** Output came, and this is what the agent is at since. */
   after(activity: AgentActivity): void {
     this.stop();
+    const now = performance.now();
+    this.#doneAt = activity === "done" ? (this.#doneAt ?? now) : null;
     if (activity === "working") return;
-    const ms = activity === "done" ? this.#graceMs : Math.max(this.#graceMs, BACKGROUND_MS);
+    const longestMs = Math.max(this.#graceMs, BACKGROUND_MS);
+    const ms = this.#doneAt === null ? longestMs : Math.min(this.#graceMs, this.#doneAt + longestMs - now);
     this.#timer = setTimeout(() => this.#over(activity), Math.min(ms, MAX_TIMER_MS));
     this.#timer.unref();
   }
@@ -41,7 +47,11 @@ export class Lingering {
   }
 
   #over(activity: AgentActivity): void {
-    if (this.#isReachable()) this.#controller.abort(new Error("lingering"));
-    else this.after(activity);
+    if (this.#isReachable()) {
+      this.#controller.abort(new Error("lingering"));
+      return;
+    }
+    this.#doneAt = null;
+    this.after(activity);
   }
 }

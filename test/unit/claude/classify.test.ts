@@ -460,6 +460,9 @@ describe("the whole result, with nothing beside what is known", () => {
     expect(classify(more, { exitCode: 0 }).errorCode).toBeUndefined();
     expect(classify(more, { exitCode: 1 }).errorCode).toBe("claude_truncated");
     expect(classify(more, { end: null }).errorCode).toBe("claude_truncated");
+    // What it is known to have spent is counted.
+    const paid = [init, { ...done, total_cost_usd: 0.5 }, said("and more")];
+    expect(classify(paid, { exitCode: 1 })).toMatchObject({ costUsd: 0.5, usageBasis: "per_run" });
   });
 
   test.each<[string, string, object]>([

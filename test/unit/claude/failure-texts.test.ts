@@ -481,6 +481,19 @@ describe("the texts of failed requests are no answer of the agent", () => {
     expect(failed("Connection error.", API_429).summary ?? null).toBeNull();
   });
 
+  test.each([
+    ["as it was said", {}],
+    ["by the CLI's own reason", { terminal_reason: "completed" }],
+  ])("what the model said of a failed turn is its answer, and no failure of this run: %s", (_how, fields) => {
+    const text = "The deploy failed: API Error: 401 Unauthorized, you are out of credits, prompt is too long.";
+    const said = { type: "assistant", message: { id: "m", content: [{ type: "text", text }] } };
+    const result = { type: "result", subtype: "success", is_error: true, num_turns: 2, result: text, ...fields };
+    const events = "terminal_reason" in fields ? [init, result] : [init, said, result];
+    const got = classifyRun(outcomeOf(events, { exitCode: 1, sessionId: "S-1" }), NOW);
+    expect([got.errorCode, got.errorFamily, got.clearSession]).toEqual([undefined, undefined, undefined]);
+    expect(got).toMatchObject({ summary: text, errorMessage: `Claude run failed: ${text}` });
+  });
+
   test("what it had said before a limit of turns is its answer", () => {
     const said = { type: "assistant", message: { id: "m", content: [{ type: "text", text: "Half of it is done." }] } };
     const result = { type: "result", subtype: "error_max_turns", is_error: true, num_turns: 9 };

@@ -145,6 +145,14 @@ describe("which result counts", () => {
       "Done.",
     ],
     ["work that went on after it has not ended", [result("Started."), said("y")], false, "Started."],
+    ["an empty one of no turn, with the work to follow, is none", [result("", { num_turns: 0 })], false, null],
+    ["another prompt waits behind it", [result("One.", { queued_turn_count: 1 })], false, "One."],
+    [
+      "the last prompt's",
+      [result("One.", { queued_turn_count: 1 }), result("Two.", { queued_turn_count: 0 })],
+      true,
+      "Two.",
+    ],
     [
       "a subagent that goes on after it does not change it",
       [result("Started."), { ...said("y"), parent_tool_use_id: "t" }],
@@ -185,6 +193,7 @@ describe("which result counts", () => {
     expect(activityAt(init)).toBe("working");
     expect(activityAt(result("", { ...notification, num_turns: 0 }))).toBe("working");
     expect(activityAt(tasks({ task_id: "b1" }, { task_id: "b2", ambient: true }))).toBe("working");
+    expect(activityAt(result("One.", { queued_turn_count: 1 }))).toBe("working");
     expect(activityAt(result("Started."))).toBe("background");
     expect(activityAt(said("More."))).toBe("working");
     expect(activityAt(result("More.", notification))).toBe("background");
