@@ -27,6 +27,7 @@ export E2E_EXPIRE_VERSIONS="$(send faults.expireVersions ''); $(send faults.cutW
 export E2E_RESTART_KUBELET="$(send nodes.restartKubelet '\"$E2E_NODE\"'); sleep 2"
 # Harder than a runtime's: the containers go, and the node is away for a moment.
 export E2E_RESTART_RUNTIME="$(send nodes.restart '\"$E2E_NODE\",{\"downMs\":2000}'); sleep 3"
+export E2E_TAINT_NODE="$(send nodes.setTaints '\"$E2E_NODE\",[{\"key\":\"soak\",\"effect\":\"NoExecute\"}]'); sleep 3; $(send nodes.setTaints '\"$E2E_NODE\",[]')"
 export E2E_EVICT="$(send evictPod "$pod")"
 export E2E_ROTATE_LOGS="$(send rotateLogs "$pod,\\\"\$E2E_CONTAINER\\\"")"
 node test/soak/main.ts --kubeconfig "$directory/kubeconfig.json" --image k8s-run-informer/fake-claude:e2e "$@"

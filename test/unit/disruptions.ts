@@ -13,11 +13,16 @@ export interface Victim {
 
 type Disrupt = (victim: Victim) => Promise<unknown>;
 
+const MAINTENANCE = { key: "maintenance", effect: "NoExecute" } as const;
+
 /** Each with what the pod says then. */
 export const DISRUPTIONS: Readonly<Record<string, readonly [reason: string, Disrupt]>> = {
   "eviction API": ["EvictionByEvictionAPI", evict],
   "node pressure": ["TerminationByKubelet", async ({ k8s, namespace, podName }) => k8s.evictPod(namespace, podName)],
-  "NoExecute taint": ["DeletionByTaintManager", async ({ k8s, nodeName }) => taint(k8s, nodeName)],
+  "NoExecute taint": [
+    "DeletionByTaintManager",
+    async ({ k8s, nodeName }) => k8s.nodes.setTaints(nodeName, [MAINTENANCE]),
+  ],
   preemption: ["PreemptionByScheduler", preempt],
   "node lost": ["DeletionByTaintManager", async ({ k8s, nodeName }) => k8s.nodes.lose(nodeName, { evictAfterMs: 0 })],
   "node removed": ["DeletionByPodGC", async ({ k8s, nodeName }) => k8s.nodes.remove(nodeName)],
@@ -28,12 +33,6 @@ export const DISRUPTIONS: Readonly<Record<string, readonly [reason: string, Disr
 export async function evict({ cluster, namespace, podName }: Victim): Promise<void> {
   const body = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: podName, namespace } };
   await cluster.json({ method: "POST", path: `/api/v1/namespaces/${namespace}/pods/${podName}/eviction`, body });
-}
-
-function taint(k8s: EmbeddedKubernetes, nodeName: string): void {
-  k8s.objects.update("nodes", undefined, nodeName, (node) => {
-    node.spec = { ...(node.spec as object), taints: [{ key: "maintenance", effect: "NoExecute" }] };
-  });
 }
 
 /** A pod that asks for the whole node, and may have it. Needs a cluster that counts requests (`overcommit: false`). */

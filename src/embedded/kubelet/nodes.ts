@@ -102,6 +102,15 @@ export class Nodes {
     this.#kubelet(name).clockSkewMs = milliseconds;
   }
 
+  /** Gives the node these taints in place of those that it has. */
+  setTaints(name: string, taints: readonly Taint[]): void {
+    this.#options.store.update("nodes", undefined, name, (draft) => {
+      const node = draft as Node;
+      node.spec = { ...node.spec, taints: [...taints] };
+      if (taints.length === 0) delete node.spec.taints;
+    });
+  }
+
   /**
    * The kubelet is restarted: open log follows end cleanly, the log endpoint refuses connections for `downMs` and then knows
    * nothing for `blindMs` (virtual milliseconds). Containers run on. Resolves when it is over.
@@ -173,12 +182,13 @@ export class Nodes {
   async recover(name: string): Promise<void> {
     const { store, clock } = this.#options;
     const kubelet = this.#kubelet(name);
-    store.update("nodes", undefined, name, (draft) => {
-      const node = draft as Node;
-      const taints = (node.spec?.taints ?? []).filter(({ key }) => key !== unreachable.key);
-      node.spec = { ...node.spec, taints };
-      if (taints.length === 0) delete node.spec.taints;
-      setNodeReady(node, clock, "True", "KubeletReady", "kubelet is posting ready status");
+    const { taints = [] } = (store.get("nodes", undefined, name) as Node).spec ?? {};
+    this.setTaints(
+      name,
+      taints.filter(({ key }) => key !== unreachable.key),
+    );
+    store.update("nodes", undefined, name, (node) => {
+      setNodeReady(node as Node, clock, "True", "KubeletReady", "kubelet is posting ready status");
     });
     await kubelet.startKubelet();
     for (const worker of kubelet.workers()) worker.recover();
