@@ -12,6 +12,7 @@ export type { Faults, WatchCut } from "./faults/faults.ts";
 export type { LogCut, LogFailure } from "./faults/log-faults.ts";
 export type { RequestMatch } from "./faults/request-match.ts";
 export type { ActiveFault, FaultScope, Stall } from "./faults/rule-set.ts";
+export type { ActiveSeatLimit, SeatLimitOptions } from "./faults/seat-limit.ts";
 export type { WatchFrameFault } from "./faults/targets.ts";
 export type { KubeConfigFile } from "./kubeconfig.ts";
 export type { ContainerFiles } from "./kubelet/container-files.ts";

@@ -1,5 +1,12 @@
 import { randomUUID } from "node:crypto";
-import { ApiError, type Cluster, isAlreadyExists, isAmbiguous, isNotFound } from "./transport/index.ts";
+import {
+  ApiError,
+  type ApiRequest,
+  type Cluster,
+  isAlreadyExists,
+  isAmbiguous,
+  isNotFound,
+} from "./transport/index.ts";
 import { retried } from "./transport/retry.ts";
 
 /**
@@ -25,6 +32,7 @@ interface Manifest {
  * Creates an object exactly once, though answers may get lost: after an ambiguous failure the server is asked whether the object
  * stands there before it is sent again. `signal` is honoured until the request has left and between attempts.
  * @param collection path of its kind in its namespace
+ * @param refused see `ApiRequest`
  * @returns the server's object
  * @throws ApiError; `AlreadyExists` when another process created an object of that name
  */
@@ -33,6 +41,7 @@ export async function createOnce<T>(
   collection: string,
   manifest: Manifest,
   signal?: AbortSignal,
+  refused?: ApiRequest["refused"],
 ): Promise<T> {
   const { name, annotations } = manifest.metadata;
   const launchId = annotations?.[LAUNCH_ID_ANNOTATION] ?? randomUUID();
@@ -53,7 +62,7 @@ export async function createOnce<T>(
 
   async function create(attempt: number): Promise<T> {
     try {
-      const answer = await cluster.json<Partial<Manifest> | null>({ method: "POST", path: collection, body });
+      const answer = await cluster.json<Partial<Manifest> | null>({ method: "POST", path: collection, body, refused });
       if (answer?.metadata?.name === name) return answer as T;
       throw notTheObject(collection);
     } catch (error) {

@@ -7,6 +7,7 @@ const METHODS = [
   "stallWatches",
   "delayListEnd",
   "errorRate",
+  "limitSeats",
   "quotaConflicts",
   "resetRequests",
   "loseAnswers",

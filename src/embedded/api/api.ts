@@ -1,4 +1,5 @@
 import { SleepAbortedError } from "../clock.ts";
+import type { ErrorAnswer } from "../faults/fault-answers.ts";
 import { type RequestInfo, requestInfo } from "../objects/request-info.ts";
 import { isCustom, type ResourceName, typeOf } from "../objects/resources.ts";
 import { internalError, methodNotAllowed, StatusError } from "../objects/status-error.ts";
@@ -24,8 +25,15 @@ export async function handleRequest(
 ): Promise<void> {
   const request = requestInfo(exchange.method, exchange.url);
   counts.add(request);
+  const limit = context.faults.seatLimitFor(request);
+  let hasSeat = false;
   try {
-    const delay = context.faults.delayFor(request);
+    hasSeat = (await limit?.take()) ?? false;
+    if (limit !== undefined && !hasSeat) {
+      sendFault(exchange, limit.refuse(request, await exchange.readBody()));
+      return;
+    }
+    const delay = context.faults.delayFor(request) + (limit?.options.workMs ?? 0);
     if (delay > 0) await context.clock.sleep(delay);
     context.faults.prepareAnswer(request, exchange);
     const fault = context.faults.answerFor(request);
@@ -34,8 +42,7 @@ export async function handleRequest(
       return;
     }
     if (fault !== undefined) {
-      const headers = { "cache-control": "no-cache, private", ...fault.headers, "content-type": fault.contentType };
-      exchange.respond(fault.status, headers, [Buffer.from(fault.body)]);
+      sendFault(exchange, fault);
       return;
     }
     if (context.faults.losesAnswer(request)) exchange.loseAnswer();
@@ -50,7 +57,14 @@ export async function handleRequest(
     const status = error instanceof StatusError ? error : internalError(String((error as Error)?.message ?? error));
     if (!(error instanceof StatusError)) process.emitWarning(error instanceof Error ? error : new Error(String(error)));
     sendError(exchange, status);
+  } finally {
+    if (hasSeat) limit?.leave();
   }
+}
+
+function sendFault(exchange: Exchange, fault: ErrorAnswer): void {
+  const headers = { "cache-control": "no-cache, private", ...fault.headers, "content-type": fault.contentType };
+  exchange.respond(fault.status, headers, [Buffer.from(fault.body)]);
 }
 
 async function route(context: ApiContext, exchange: Exchange, request: RequestInfo, user: User): Promise<void> {

@@ -2,9 +2,15 @@ import { StatusError } from "../objects/status-error.ts";
 import type { FaultScope } from "./rule-set.ts";
 
 /** What the server sends in place of its own answer. */
-export type RequestFault =
-  | { kind: "error"; status: number; headers: Record<string, string>; contentType: string; body: string }
-  | { kind: "reset" };
+export type RequestFault = ErrorAnswer | { kind: "reset" };
+
+export interface ErrorAnswer {
+  kind: "error";
+  status: number;
+  headers: Record<string, string>;
+  contentType: string;
+  body: string;
+}
 
 export interface ErrorRate extends FaultScope {
   /** HTTP status. Default 500. */

@@ -1,9 +1,10 @@
-import type { RequestInfo } from "../objects/request-info.ts";
+import { isTrue, type RequestInfo } from "../objects/request-info.ts";
 import type { StatusError } from "../objects/status-error.ts";
 import { type ErrorRate, errorAnswer, type RequestFault } from "./fault-answers.ts";
 import { type LogCut, type LogFailure, logFailure } from "./log-faults.ts";
 import { fits, type RequestMatch } from "./request-match.ts";
 import { type FaultScope, RuleSet } from "./rule-set.ts";
+import type { SeatLimit } from "./seat-limit.ts";
 import type { ListEndFault, OpenAnswer, Pace, WatchFrameFault } from "./targets.ts";
 
 /** The faults that are active, and what the server asks of them at each step of a request. `Faults` fills them. */
@@ -20,6 +21,7 @@ export class FaultRules {
   readonly listEnds: RuleSet<FaultScope & ListEndFault>;
   readonly bookmarks: RuleSet<FaultScope>;
   readonly emptyLists: RuleSet<FaultScope>;
+  readonly seatLimits = new Set<SeatLimit>();
   readonly stalls = new Set<{ match: RequestMatch | undefined; hits: number }>();
   readonly #random: () => number;
 
@@ -44,7 +46,15 @@ export class FaultRules {
     for (const rules of [this.logCuts, this.logFailures]) rules.clear();
     for (const rules of [this.watchFrames, this.watchAnswers, this.listEnds]) rules.clear();
     for (const rules of [this.bookmarks, this.emptyLists]) rules.clear();
+    this.seatLimits.clear();
     this.stalls.clear();
+  }
+
+  /** Whose seat the request needs. */
+  seatLimitFor(request: RequestInfo): SeatLimit | undefined {
+    const isLong = request.verb === "watch" || isTrue(request.query.get("follow"));
+    for (const limit of this.seatLimits) if (!isLong && fits(limit.options.match, request)) return limit;
+    return undefined;
   }
 
   /** Milliseconds by which the request is late. */

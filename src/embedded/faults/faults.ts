@@ -6,6 +6,7 @@ import { FaultRules } from "./fault-rules.ts";
 import type { LogCut, LogFailure } from "./log-faults.ts";
 import { fits, type RequestMatch } from "./request-match.ts";
 import type { ActiveFault, FaultScope, Stall } from "./rule-set.ts";
+import { type ActiveSeatLimit, SeatLimit, type SeatLimitOptions } from "./seat-limit.ts";
 import type { FaultTargets, OpenAnswer, Pace, WatchFrameFault } from "./targets.ts";
 
 export interface WatchCut {
@@ -154,6 +155,22 @@ export class Faults {
   /** Matching requests are answered with an error, and not acted on. */
   errorRate(options: ErrorRate = {}): ActiveFault {
     return this.rules.errors.add(options);
+  }
+
+  /**
+   * As API priority and fairness: so many requests are worked on at a time, so many wait, and what comes then is refused with 429 and
+   * `Retry-After`. @throws RangeError naming the bad option
+   */
+  limitSeats(options: SeatLimitOptions): ActiveSeatLimit {
+    const limit = new SeatLimit(options);
+    this.rules.seatLimits.add(limit);
+    return {
+      get hits() {
+        return limit.hits;
+      },
+      refusals: limit.refusals,
+      remove: () => void this.rules.seatLimits.delete(limit),
+    };
   }
 
   /**

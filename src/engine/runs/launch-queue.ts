@@ -1,3 +1,6 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { CreateSlots } from "./create-slots.ts";
+
 /** How many Jobs an engine creates at a time, and how fast. */
 export interface LaunchLimits {
   /** Runs at a time: launched by this engine and not ended. Default: no limit. */
@@ -9,7 +12,7 @@ export interface LaunchLimits {
 }
 
 export interface QueueStats {
-  /** Launches that wait for their turn. */
+  /** Launches that wait for their turn, those that the server refused for its load (429) included. */
   waiting: number;
   /** Milliseconds for which the longest of them has waited. */
   longestWaitMs: number;
@@ -23,6 +26,8 @@ export interface QueueStats {
 export interface Turn {
   /** Its create request was answered. */
   created(): void;
+  /** It was refused for the server's load: resolves when it may be sent again, `ms` from now at the earliest. @throws the signal's reason */
+  refused(ms: number, signal: AbortSignal): Promise<void>;
   /** Its run has ended. */
   ended(): void;
 }
@@ -30,14 +35,10 @@ export interface Turn {
 interface Waiting {
   priority: number;
   since: number;
-  begin(turn: Turn): void;
+  /** Was sent before, and refused. */
+  isAgain: boolean;
+  begin(): void;
 }
-
-/**
- * A small API server takes about twenty requests of one client at a time before it refuses some with 429. What is answered makes
- * room for the next, and what is refused keeps its place until its next attempt, so a slow server is asked slowly.
- */
-const MAX_CREATING = 10;
 
 /** Brings launches into the order of their priority, and no more of them to the server than it bears. */
 export class LaunchQueue {
@@ -45,7 +46,9 @@ export class LaunchQueue {
   readonly #onChange: () => void;
   /** The next one first. */
   readonly #waiting: Waiting[] = [];
-  #creating = 0;
+  /** Refused, until they wait for a slot again. */
+  #refused = 0;
+  readonly #slots = new CreateSlots();
   #running = 0;
   /** Creates that are due now; a token bucket, as in client-go. */
   #tokens: number;
@@ -64,21 +67,38 @@ export class LaunchQueue {
   }
 
   /** Resolves with the launch's turn. Higher priorities come first, equal ones in the order of their calls. @throws the signal's reason */
-  turn(priority: number, signal: AbortSignal): Promise<Turn> {
+  async turn(priority: number, signal: AbortSignal): Promise<Turn> {
+    await this.#slot(priority, signal, false);
+    return this.#turn();
+  }
+
+  stats(): QueueStats {
+    const now = performance.now();
+    return {
+      waiting: this.#waiting.length + this.#refused,
+      longestWaitMs: this.#waiting.reduce((longest, { since }) => Math.max(longest, now - since), 0),
+      creating: this.#slots.taken,
+      running: this.#running,
+    };
+  }
+
+  /** Resolves when one create request may be sent. @throws the signal's reason */
+  #slot(priority: number, signal: AbortSignal, isAgain: boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
       const waiting: Waiting = {
         priority,
         since: performance.now(),
-        begin(turn) {
+        isAgain,
+        begin() {
           signal.removeEventListener("abort", onAbort);
-          resolve(turn);
+          resolve();
         },
       };
       const onAbort = () => {
         this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
-        this.#onChange();
         reject(signal.reason);
+        this.#next();
       };
       signal.addEventListener("abort", onAbort, { once: true });
       const before = this.#waiting.findLastIndex((each) => each.priority >= priority);
@@ -87,44 +107,53 @@ export class LaunchQueue {
     });
   }
 
-  stats(): QueueStats {
-    const now = performance.now();
-    return {
-      waiting: this.#waiting.length,
-      longestWaitMs: this.#waiting.reduce((longest, { since }) => Math.max(longest, now - since), 0),
-      creating: this.#creating,
-      running: this.#running,
-    };
-  }
   #next(): void {
     const { maxConcurrent, createsPerSecond, createBurst } = this.#limits;
     const now = performance.now();
     this.#tokens = Math.min(createBurst, this.#tokens + ((now - this.#filledAt) / 1_000) * createsPerSecond);
     this.#filledAt = now;
     clearTimeout(this.#timer);
-    while (this.#running < maxConcurrent && this.#creating < MAX_CREATING) {
-      if (this.#waiting.length === 0) break;
+    for (let [next] = this.#waiting; next !== undefined; [next] = this.#waiting) {
+      const isFree = next.isAgain ? this.#slots.isFreeAgain : this.#slots.isFree && this.#running < maxConcurrent;
+      if (!isFree) break;
       if (this.#tokens < 1) {
         this.#timer = setTimeout(() => this.#next(), ((1 - this.#tokens) / createsPerSecond) * 1_000 + 1);
         this.#timer.unref();
         break;
       }
       this.#tokens -= 1;
-      this.#waiting.shift()?.begin(this.#turn());
+      this.#slots.take();
+      if (!next.isAgain) this.#running += 1;
+      this.#waiting.shift();
+      next.begin();
     }
     this.#onChange();
   }
 
   #turn(): Turn {
-    this.#creating += 1;
-    this.#running += 1;
     let isCreating = true;
     let isRunning = true;
     const created = () => {
       if (!isCreating) return;
       isCreating = false;
-      this.#creating -= 1;
+      this.#slots.release();
       this.#next();
+    };
+    const refused = async (ms: number, signal: AbortSignal) => {
+      isCreating = false;
+      this.#slots.refuse();
+      this.#refused += 1;
+      this.#next();
+      try {
+        await delay(ms, undefined, { signal });
+      } catch {
+        throw signal.reason;
+      } finally {
+        this.#refused -= 1;
+        this.#slots.retry();
+      }
+      await this.#slot(Number.POSITIVE_INFINITY, signal, true);
+      isCreating = true;
     };
     const ended = () => {
       if (!isRunning) return;
@@ -133,7 +162,7 @@ export class LaunchQueue {
       created();
       this.#next();
     };
-    return { created, ended };
+    return { created, refused, ended };
   }
 }
 

@@ -3,7 +3,7 @@ import { createOnce } from "../create-once.ts";
 import { trimJob } from "../informer/trim.ts";
 import { jobsPath } from "../job-path.ts";
 import type { Job } from "../kubernetes.ts";
-import type { Cluster } from "../transport/index.ts";
+import type { ApiRequest, Cluster } from "../transport/index.ts";
 
 /** A Job to create, as in a `batch/v1` manifest. `metadata.name` is required: a run is registered under it beforehand. */
 export interface JobManifest {
@@ -37,11 +37,12 @@ export async function createJob(
   cluster: Cluster,
   namespace: string,
   manifest: JobManifest,
-  signal?: AbortSignal,
+  signal: AbortSignal,
+  refused: ApiRequest["refused"],
 ): Promise<Job> {
   const collection = jobsPath(namespace);
   const job = { ...manifest, apiVersion: "batch/v1", kind: "Job", metadata: { ...manifest.metadata, namespace } };
-  return accept(await createOnce(cluster, collection, job, signal), collection);
+  return accept(await createOnce(cluster, collection, job, signal, refused), collection);
 }
 
 function accept(answer: unknown, path: string): Job {

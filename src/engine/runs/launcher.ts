@@ -41,7 +41,8 @@ export class Launcher {
     const { run, bind } = registry.expect(namespace, name, policy);
     const ended = new LinkedAbort([signal, run.closed]);
     try {
-      bind(await createJob(cluster, namespace, manifest, ended.signal));
+      const refused = (ms: number) => turn.refused(ms, ended.signal);
+      bind(await createJob(cluster, namespace, manifest, ended.signal, refused));
       turn.created();
       this.#endWith(run, turn);
       return run;

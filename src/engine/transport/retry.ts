@@ -13,6 +13,7 @@ export interface RetryOptions extends Ceilings {
 export interface Attempts extends RetryOptions {
   /** Ends a wait between two attempts. */
   readonly signal?: AbortSignal | undefined;
+  readonly refused?: ApiRequest["refused"];
   /** May what failed with this error be tried again? */
   mayRetry(error: unknown): boolean;
 }
@@ -26,7 +27,7 @@ const MAX_RETRY_AFTER_MS = 60_000;
  */
 export function retried<T>(
   attempt: (attemptNumber: number) => Promise<T>,
-  { maxAttempts = 5, signal, mayRetry, ...ceilings }: Attempts,
+  { maxAttempts = 5, signal, refused, mayRetry, ...ceilings }: Attempts,
 ): Promise<T> {
   return pRetry(attempt, {
     retries: maxAttempts - 1,
@@ -38,7 +39,8 @@ export function retried<T>(
       const askedMs = retryAfterMs(error) ?? 0;
       if (askedMs > MAX_RETRY_AFTER_MS) return false;
       const waitMs = askedMs + backoffMs(attemptNumber - 1, ceilings, Math.random());
-      await delay(waitMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+      if (refused !== undefined && error instanceof ApiError && error.status === 429) await refused(waitMs);
+      else await delay(waitMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
       signal?.throwIfAborted();
       return true;
     },
@@ -52,8 +54,8 @@ export async function withRetries<T>(
   signal: AbortSignal,
   attempt: () => Promise<T>,
 ): Promise<T> {
-  const { maxAttempts = options.maxAttempts } = request;
-  const attempts = { ...options, ...(maxAttempts === undefined ? {} : { maxAttempts }), signal };
+  const { maxAttempts = options.maxAttempts, refused } = request;
+  const attempts = { ...options, ...(maxAttempts === undefined ? {} : { maxAttempts }), signal, refused };
   try {
     signal.throwIfAborted();
     return await retried(attempt, { ...attempts, mayRetry: (error) => isSafeToRetry(request, error) });

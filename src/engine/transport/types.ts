@@ -23,6 +23,11 @@ export interface ApiRequest {
   preferred?: Preferred | undefined;
   /** One-shot requests only: how often it is sent at most. Default: the cluster's `retry.maxAttempts`. */
   maxAttempts?: number;
+  /**
+   * One-shot requests only: takes the place of the wait after a 429, which is `ms` at least. A caller that has many requests paces them
+   * by it. What it rejects with is thrown as it is.
+   */
+  refused?: ((ms: number) => Promise<void>) | undefined;
 }
 
 /** A format besides JSON. */

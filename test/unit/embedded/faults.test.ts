@@ -284,6 +284,27 @@ describe("faults", () => {
       expect(conflicts.hits).toBe(1);
     });
 
+    it("beyond a client's seats and their queue are refused with 429, and not acted on", async () => {
+      const limit = k8s.faults.limitSeats({ seats: 1, queued: 1, workMs: 1_000, match: { verb: "create" } });
+      const names = ["a", "b", "c"];
+      const answers = await Promise.all(
+        names.map((name) => client.call({ method: "POST", path: SECRETS, body: secret(name) })),
+      );
+      expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 429]);
+      const at = answers.findIndex(({ status }) => status === 429);
+      expect(answers[at]?.headers["retry-after"]).toBe("1");
+      expect(answers[at]?.text).toBe("Too many requests, please try again later.\n");
+      expect([...limit.refusals]).toEqual([[`create secrets/${names[at]}`, 1]]);
+      expect(k8s.objects.get("secrets", "ex", names[at] ?? "")).toBeUndefined();
+      expect((await client.call({ path: SECRETS })).status).toBe(200);
+      limit.remove();
+      expect((await client.call({ method: "POST", path: SECRETS, body: secret(names[at] ?? "") })).status).toBe(201);
+      expect(limit.hits).toBe(1);
+      expect(() => k8s.faults.limitSeats({ seats: 0 })).toThrow(
+        "limitSeats: seats must be a number of at least 1, got 0",
+      );
+    });
+
     it("of an empty list are answered with items that are null", async () => {
       const nulls = k8s.faults.nullItems();
       expect((await client.call({ path: PATH })).json).toMatchObject({ kind: "ConfigMapList", items: null });

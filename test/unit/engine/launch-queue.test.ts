@@ -85,6 +85,59 @@ describe("launches", () => {
     expect(refused).toBeLessThan(30);
   });
 
+  it.each([
+    // Fewer than are sent at first, or more, with and without a queue before them.
+    { seats: 4, queued: 0 },
+    { seats: 6, queued: 2 },
+    { seats: 20, queued: 0 },
+  ])("are refused once at most by a server of priority and fairness: %j", async (limit) => {
+    const { k8s, engine } = await start({ createsPerSecond: 10_000, createBurst: 10_000 });
+    const match = { verb: "create", resource: "jobs" };
+    const fairness = k8s.faults.limitSeats({ ...limit, workMs: 20, match });
+    await Promise.all(Array.from({ length: 500 }, (_, index) => engine.launch(job(`job-${index}`))));
+    expect(fairness.refusals.size).toBeGreaterThan(0);
+    expect([...fairness.refusals].filter(([, times]) => times > 1)).toEqual([]);
+    expect(k8s.requests.count("create jobs")).toBe(500 + fairness.hits);
+    // A server that is full hears of it now and then, not with each request.
+    expect(fairness.hits).toBeLessThan(50);
+    expect(jobNames(k8s)).toHaveLength(500);
+    expect(engine.stats().queue).toMatchObject({ waiting: 0, creating: 0 });
+  });
+
+  it("are refused, and nothing else is sent until the server's wait is over, where it takes none", async () => {
+    const { k8s, engine } = await start();
+    const refusal = k8s.faults.errorRate({
+      match: { verb: "create", resource: "jobs" },
+      status: 429,
+      retryAfterSeconds: 1,
+      count: 10,
+    });
+    const begin = performance.now();
+    await Promise.all(Array.from({ length: 30 }, (_, index) => engine.launch(job(`job-${index}`))));
+    expect(performance.now() - begin).toBeGreaterThan(1_000);
+    expect(refusal.hits).toBe(10);
+    expect(k8s.requests.count("create jobs")).toBe(40);
+  });
+
+  it("that were refused wait no longer than their signal", async () => {
+    const { k8s, engine } = await start();
+    const refusal = k8s.faults.errorRate({
+      match: { verb: "create", resource: "jobs" },
+      status: 429,
+      retryAfterSeconds: 30,
+      count: 1,
+    });
+    const abort = new AbortController();
+    const aborted = expect(engine.launch(job("aborted"), { signal: abort.signal })).rejects.toThrow("enough");
+    await expect.poll(() => refusal.hits).toBe(1);
+    await expect.poll(() => engine.stats().queue).toMatchObject({ creating: 0, waiting: 1 });
+    abort.abort(new Error("enough"));
+    await aborted;
+    expect(engine.stats().queue).toMatchObject({ creating: 0, waiting: 0, running: 0 });
+    await engine.launch(job("next"));
+    expect(jobNames(k8s)).toEqual(["next"]);
+  });
+
   it("wait while `maxConcurrent` runs have not ended; the one of the highest priority is next", async () => {
     const { k8s, engine, end } = await start({ maxConcurrent: 1 });
     const first = await engine.launch(job("long-first"));
