@@ -74,8 +74,8 @@ export class Cluster {
     checkKubeConfig(kubeConfig);
     const cluster = kubeConfig.getCurrentCluster();
     const url = new URL(cluster?.server ?? "");
-    this.server = url.href.replace(/\/$/, "");
-    this.#basePath = url.pathname.replace(/\/$/, "");
+    this.server = url.href.replace(/\/+$/, "");
+    this.#basePath = url.pathname.replace(/\/+$/, "");
     this.#retry = retry;
     this.#maxAnswerBytes = maxAnswerBytes;
     this.#credentials = new Credentials(kubeConfig);

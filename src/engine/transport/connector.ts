@@ -90,14 +90,19 @@ function connectTls(
   signal: AbortSignal,
   raw?: Socket,
 ): Promise<Socket> {
-  // No SNI for an address (RFC 6066, 3): the certificate is checked against `host` then.
-  const servername = options.servername ?? (net.isIP(host) === 0 ? host : undefined);
-  const way = raw === undefined ? { port } : { socket: raw };
-  return connected(
-    process.getBuiltinModule("node:tls").connect({ ...options, ...way, host, servername }),
-    "secureConnect",
-    signal,
-  );
+  const tls = process.getBuiltinModule("node:tls");
+  const name = options.servername ?? host;
+  const socket = tls.connect({
+    // As in Go, a CA need not be a root: kubeconfigs hold intermediate ones, and the server's own certificate.
+    allowPartialTrustChain: true,
+    ...options,
+    ...(raw === undefined ? { port } : { socket: raw }),
+    host,
+    // Never an address, nor the dot of a whole name (RFC 6066, 3).
+    servername: net.isIP(name) === 0 ? name.replace(/\.$/, "") : undefined,
+    checkServerIdentity: (_, certificate) => tls.checkServerIdentity(name, certificate),
+  });
+  return connected(socket, "secureConnect", signal);
 }
 
 type Tunnel = (target: Target, signal: AbortSignal) => Promise<Socket>;

@@ -42,7 +42,10 @@ export async function readCredential(
   login: LoginResult,
 ): Promise<Credential> {
   const authorization = login.authorization ?? (user && (await ownAuthorization(user)));
-  const headers = { ...(authorization ? { authorization } : {}), ...(user && impersonation(user)) };
+  const headers = {
+    ...(authorization ? { authorization: headerValue("the token", authorization) } : {}),
+    ...(user && impersonation(user)),
+  };
   const tls: TlsMaterial = {};
   const [ca, cert, key] = await Promise.all([
     bytesOf(cluster?.caData, cluster?.caFile),
@@ -90,16 +93,28 @@ function tokenFileOf(user: KubeUser | null): string | undefined {
 function impersonation(user: KubeUser): Record<string, string | string[]> {
   const { impersonateUser, impersonateUid, impersonateGroups, impersonateExtra } = user;
   if (!impersonateUser) return {};
-  const extra = Object.entries(impersonateExtra ?? {}).map(([key, values]) => [
-    `impersonate-extra-${headerKey(key)}`,
-    [...values],
-  ]);
-  return {
-    "impersonate-user": impersonateUser,
-    ...(impersonateUid ? { "impersonate-uid": impersonateUid } : {}),
-    ...(impersonateGroups?.length ? { "impersonate-group": [...impersonateGroups] } : {}),
-    ...Object.fromEntries(extra),
-  };
+  const headers: Record<string, string | string[]> = { "impersonate-user": headerValue("as", impersonateUser) };
+  if (impersonateUid) headers["impersonate-uid"] = headerValue("as-uid", impersonateUid);
+  if (impersonateGroups?.length)
+    headers["impersonate-group"] = impersonateGroups.map((each) => headerValue("as-groups", each));
+  for (const [key, values] of Object.entries(impersonateExtra ?? {})) {
+    const name = `impersonate-extra-${headerKey(key)}`;
+    // Keys that differ in case are one key.
+    headers[name] = [...(headers[name] ?? []), ...values.map((each) => headerValue("as-user-extra", each))];
+  }
+  return headers;
+}
+
+/**
+ * The bytes of UTF-8, as Go sends them; Node writes one byte for each character. What no header may hold is refused here, since
+ * HTTP/2 stacks leave out such a header without a word: the request would go out as another user.
+ */
+function headerValue(field: string, text: string): string {
+  if (/^\s|\s$|(?!\t)\p{Cc}/u.test(text))
+    throw new Error(
+      `${field} holds a line break, another control character, or white space at an end: no HTTP header may`,
+    );
+  return Buffer.from(text).toString("latin1");
 }
 
 /** What no header name may hold, and `%`, is percent-encoded; the API server decodes it. */

@@ -138,6 +138,7 @@ function loginOf(kubeConfig: KubeConfig): Login | null {
   const user = kubeConfig.getCurrentUser();
   if (user === null || user.token || user.tokenFile || user.username) return null;
   if (user.exec) {
+    if (user.certData || user.certFile) return null;
     const onOutput = (text: string) => {
       try {
         (kubeConfig.onPluginOutput ?? toStderr)(withoutSecrets(text, user));

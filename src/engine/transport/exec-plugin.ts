@@ -2,9 +2,12 @@ import { once } from "node:events";
 import fs from "node:fs";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
+import { isRecord } from "../../json/json-object.ts";
 import type { KubeCluster } from "./kube-config.ts";
 import { codeOf } from "./kube-config-error.ts";
+import { parseText } from "./kube-config-parse.ts";
 import { bounded } from "./linked-abort.ts";
+import { secureContext } from "./secure-context.ts";
 
 /** What a plugin gave: a token, a client certificate, or both. */
 export interface PluginCredential {
@@ -63,8 +66,10 @@ export class ExecPlugin {
       env: { ...process.env, ...env, KUBERNETES_EXEC_INFO: JSON.stringify(this.#info()) },
       stdio: ["ignore", "pipe", "pipe"],
       signal,
+      // One that goes on after SIGTERM would keep the host alive.
+      killSignal: "SIGKILL",
     });
-    const printed = new Output(child.stdout, () => child.kill());
+    const printed = new Output(child.stdout, () => child.kill("SIGKILL"));
     const said = new Output(child.stderr, () => {}, this.#onOutput);
     const closed = once(child, "close");
     closed.catch(() => {});
@@ -74,6 +79,7 @@ export class ExecPlugin {
       const late = () => new Error("the output has no end");
       await bounded({ signal, ms: LAST_WORDS_MS, late }, () => closed).catch(() => undefined);
       signal.throwIfAborted();
+      if (printed.isTooMuch) throw new Error(`${command} printed more than ${MAX_OUTPUT_BYTES} bytes`);
       if (code === 0) return printed.text();
       const ended = `${command} ended with ${killedBy === null ? `exit code ${code}` : `signal ${killedBy}`}`;
       throw new Error([said.text().trim(), ended].filter(Boolean).join(": "));
@@ -95,22 +101,16 @@ export class ExecPlugin {
   }
 }
 
-function clusterInfo({
-  server,
-  tlsServerName,
-  skipTLSVerify,
-  caData,
-  caFile,
-  proxyUrl,
-  execConfig,
-}: KubeCluster): object {
+function clusterInfo({ caData, caFile, ...cluster }: KubeCluster): object {
+  const ca = caData ? Buffer.from(caData, "base64") : caFile ? fs.readFileSync(caFile) : undefined;
   return {
-    server,
-    ...(tlsServerName ? { "tls-server-name": tlsServerName } : {}),
-    ...(skipTLSVerify ? { "insecure-skip-tls-verify": true } : {}),
-    ...(caFile || caData ? { "certificate-authority-data": caData || fs.readFileSync(caFile ?? "", "base64") } : {}),
-    ...(proxyUrl ? { "proxy-url": proxyUrl } : {}),
-    ...(execConfig === undefined || execConfig === null ? {} : { config: execConfig }),
+    server: cluster.server,
+    "tls-server-name": cluster.tlsServerName || undefined,
+    "insecure-skip-tls-verify": cluster.skipTLSVerify || undefined,
+    "certificate-authority-data": ca?.toString("base64"),
+    "proxy-url": cluster.proxyUrl || undefined,
+    "disable-compression": cluster.disableCompression || undefined,
+    config: cluster.execConfig ?? null,
   };
 }
 
@@ -129,22 +129,19 @@ function readConfig(exec: unknown): ExecConfig {
   };
 }
 
+/** As kubectl takes it: JSON, or YAML. */
 function parseOutput(text: string, { apiVersion, command }: ExecConfig): PluginCredential {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // JSON.parse quotes its input: the credential.
-    throw new Error("the exec plugin did not print valid JSON");
-  }
-  const answer = (value ?? {}) as { kind?: unknown; apiVersion?: unknown; status?: Record<string, unknown> | null };
+  const answer = parseAnswer(text);
+  // Neither the parser's error nor the text: they quote the credential.
+  if (answer === null) throw new Error("the exec plugin did not print valid JSON");
   if (answer.apiVersion !== apiVersion)
     throw new Error(
       `the exec plugin is configured for ${apiVersion}, and ${command} printed ${JSON.stringify(answer.apiVersion)}`,
     );
-  if (answer.kind !== "ExecCredential")
+  if ((answer.kind || "ExecCredential") !== "ExecCredential")
     throw new Error(`${command} printed kind ${JSON.stringify(answer.kind)}, not ExecCredential`);
-  const { token, clientCertificateData, clientKeyData, expirationTimestamp } = answer.status ?? {};
+  const status = isRecord(answer.status) ? answer.status : {};
+  const { token, clientCertificateData, clientKeyData, expirationTimestamp } = status;
   const [pluginToken, cert, key] = [token, clientCertificateData, clientKeyData].map((each) =>
     typeof each === "string" && each !== "" ? each : undefined,
   );
@@ -152,8 +149,27 @@ function parseOutput(text: string, { apiVersion, command }: ExecConfig): PluginC
     throw new Error(`${command} printed neither a token nor a client certificate in its status`);
   if ((cert === undefined) !== (key === undefined))
     throw new Error(`${command} printed only one of clientCertificateData and clientKeyData`);
+  checkPair(cert, key, command);
   const expiresAt = typeof expirationTimestamp === "string" ? Date.parse(expirationTimestamp) : Number.NaN;
   return { token: pluginToken, cert, key, expiresAt: Number.isNaN(expiresAt) ? Number.POSITIVE_INFINITY : expiresAt };
+}
+
+function parseAnswer(text: string): Record<string, unknown> | null {
+  try {
+    const value = parseText(text, "");
+    return isRecord(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+function checkPair(cert: string | undefined, key: string | undefined, command: string): void {
+  if (cert === undefined || key === undefined) return;
+  try {
+    secureContext({ cert, key });
+  } catch (cause) {
+    throw new Error(`${command} printed a client certificate and key that are no PEM, or no pair (${codeOf(cause)})`);
+  }
 }
 
 /** What comes out of a pipe. */
@@ -165,12 +181,16 @@ class Output {
     const decoder = new StringDecoder("utf8");
     pipe.on("data", (chunk: Buffer) => {
       onText?.(decoder.write(chunk));
-      if (this.#bytes > MAX_OUTPUT_BYTES) return;
+      if (this.isTooMuch) return;
       this.#chunks.push(chunk);
       this.#bytes += chunk.length;
-      if (this.#bytes > MAX_OUTPUT_BYTES) onTooMuch();
+      if (this.isTooMuch) onTooMuch();
     });
     pipe.on("error", () => {});
+  }
+
+  get isTooMuch(): boolean {
+    return this.#bytes > MAX_OUTPUT_BYTES;
   }
 
   text(): string {

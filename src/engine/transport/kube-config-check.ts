@@ -50,6 +50,12 @@ function checkCluster(cluster: KubeCluster, at: string): void {
   if (server === null || !["https:", "http:"].includes(server.protocol)) {
     throw new KubeConfigError(`${at}.server`, describe(cluster.server), "expected a URL such as https://host:6443");
   }
+  if (server.username !== "" || server.password !== "")
+    throw new KubeConfigError(
+      `${at}.server`,
+      describe(`${server.protocol}//…@${server.host}`),
+      "write username and password of the URL in the user's entry",
+    );
   if (server.protocol === "http:" && !cluster.skipTLSVerify) {
     throw new KubeConfigError(
       `${at}.server`,
@@ -57,6 +63,12 @@ function checkCluster(cluster: KubeCluster, at: string): void {
       "use https, or set insecure-skip-tls-verify: true to talk plain HTTP",
     );
   }
+  if (server.protocol === "https:" && cluster.skipTLSVerify && (cluster.caFile || cluster.caData))
+    throw new KubeConfigError(
+      `${at}.insecure-skip-tls-verify`,
+      "true beside a certificate-authority",
+      "keep one of them: a CA that is not asked protects nothing",
+    );
   if (cluster.proxyUrl) checkProxyUrl(`${at}.proxy-url`, cluster.proxyUrl);
   checkBytes(`${at}.certificate-authority`, cluster.caFile, cluster.caData, (ca) => new X509Certificate(ca));
 }
@@ -80,7 +92,9 @@ function checkUser(user: KubeUser, at: string): void {
   const { token, tokenFile, username, password, impersonateUser } = user;
   if ((token || tokenFile) && (username || password))
     throw new KubeConfigError(at, "a token and a password", "both are sent as Authorization: keep one of them");
-  if (!impersonateUser && (user.impersonateUid || user.impersonateGroups?.length || user.impersonateExtra))
+  if (password && !username) throw new KubeConfigError(`${at}.username`, "nothing", "a password needs it");
+  const extra = Object.keys(user.impersonateExtra ?? {});
+  if (!impersonateUser && (user.impersonateUid || user.impersonateGroups?.length || extra.length > 0))
     throw new KubeConfigError(
       `${at}.as`,
       "nothing",
@@ -89,18 +103,32 @@ function checkUser(user: KubeUser, at: string): void {
   const provider = (user.authProvider ?? null) as { name?: unknown } | null;
   const removed = typeof provider?.name === "string" ? REMOVED_PROVIDERS[provider.name] : undefined;
   if (removed !== undefined) throw new KubeConfigError(`${at}.auth-provider.name`, describe(provider?.name), removed);
-  const exec = (user.exec ?? null) as { command?: unknown; interactiveMode?: unknown } | null;
-  if (exec !== null) {
-    if (typeof exec.command !== "string" || exec.command === "")
-      throw new KubeConfigError(`${at}.exec.command`, describe(exec.command), "name the plugin's program");
-    if (exec.interactiveMode === "Always")
-      throw new KubeConfigError(
-        `${at}.exec.interactiveMode`,
-        '"Always"',
-        "there is no terminal here: log in with the plugin beforehand and set IfAvailable, or take other credentials",
-      );
-  }
+  if (user.exec) checkExec(user.exec, `${at}.exec`);
+  if (user.exec && user.authProvider)
+    throw new KubeConfigError(at, "exec and auth-provider", "both log in: keep one of them");
   checkPair(user, at);
+}
+
+/** Those that kubectl takes, and one that it took until 1.23. */
+const EXEC_VERSIONS = ["v1", "v1beta1", "v1alpha1"].map((each) => `client.authentication.k8s.io/${each}`);
+
+/** @param exec also client-node's, as it stands in the file */
+function checkExec(exec: object, at: string): void {
+  const { apiVersion, command, env, interactiveMode } = exec as Record<string, unknown>;
+  if (typeof command !== "string" || command === "")
+    throw new KubeConfigError(`${at}.command`, describe(command), "name the plugin's program");
+  if (apiVersion && !EXEC_VERSIONS.includes(String(apiVersion)))
+    throw new KubeConfigError(`${at}.apiVersion`, describe(apiVersion), `expected one of: ${EXEC_VERSIONS.join(", ")}`);
+  if (Array.isArray(env) && env.some((each: { name?: unknown } | null) => !each?.name))
+    throw new KubeConfigError(`${at}.env`, "a variable without a name", "name it");
+  if (interactiveMode === "Always")
+    throw new KubeConfigError(
+      `${at}.interactiveMode`,
+      '"Always"',
+      "there is no terminal here: log in with the plugin beforehand and set IfAvailable, or take other credentials",
+    );
+  if (interactiveMode && interactiveMode !== "Never" && interactiveMode !== "IfAvailable")
+    throw new KubeConfigError(`${at}.interactiveMode`, describe(interactiveMode), "expected Never or IfAvailable");
 }
 
 function checkPair(user: KubeUser, at: string): void {

@@ -28,7 +28,7 @@ const sources = new WeakMap<KubeConfig, () => LoadedKubeConfig>();
 export function loadKubeConfig(source?: string | object, options: LoadOptions = {}): LoadedKubeConfig {
   return load(() => {
     if (source === undefined) return loadDefault(options.env ?? process.env);
-    if (typeof source === "object") return parseParts(structuredClone(source), "the object", process.cwd());
+    if (typeof source === "object") return parseParts(source, "the object", process.cwd());
     return isText(source) ? parseParts(parseText(source, "the text"), "the text", process.cwd()) : loadFile(source);
   }, options);
 }
@@ -55,7 +55,7 @@ export function reloadKubeConfig(kubeConfig: KubeConfig): KubeConfig | null {
 function load(read: () => KubeConfigParts, { context, onPluginOutput }: LoadOptions): LoadedKubeConfig {
   const again = () => {
     const kubeConfig = new LoadedKubeConfig(read(), onPluginOutput);
-    if (context !== undefined) kubeConfig.setCurrentContext(context);
+    if (context) kubeConfig.setCurrentContext(context);
     checkKubeConfig(kubeConfig);
     sources.set(kubeConfig, again);
     return kubeConfig;
@@ -73,14 +73,12 @@ function loadDefault(env: NodeJS.ProcessEnv): KubeConfigParts {
   const home = path.join(env.HOME || os.homedir(), ".kube", "config");
   const candidates = files.length > 0 ? files : [home];
   const present = candidates.filter((file) => fs.existsSync(file));
-  if (present.length > 0) {
-    const [only] = present;
-    return present.length === 1 && only !== undefined
-      ? loadFile(only)
-      : mergeParts(present.map((file) => readPart(file)));
-  }
+  const parts = mergeParts(present.map((file) => readPart(file)));
+  if (!isEmpty(parts)) return parts;
+  // As kubectl: an empty file in the home of a pod says nothing.
   const inPod = serviceAccount(env);
   if (inPod !== null) return inPod;
+  if (present.length > 0) throw emptyError(present.join(path.delimiter));
   if (files.length > 0)
     throw new KubeConfigError("KUBECONFIG", files.join(path.delimiter), "none of these files exists");
   throw new KubeConfigError(
@@ -93,11 +91,18 @@ function loadDefault(env: NodeJS.ProcessEnv): KubeConfigParts {
 /** One file that is all there is. */
 function loadFile(file: string): KubeConfigParts {
   const parts = readPart(file);
-  const { clusters, users, contexts } = parts;
-  if (clusters.length + users.length + contexts.length > 0) return parts;
-  throw new KubeConfigError(
+  if (isEmpty(parts)) throw emptyError(file);
+  return parts;
+}
+
+function isEmpty({ clusters, users, contexts }: KubeConfigParts): boolean {
+  return clusters.length + users.length + contexts.length === 0;
+}
+
+function emptyError(files: string): KubeConfigError {
+  return new KubeConfigError(
     "path",
-    `${JSON.stringify(file)}, which is empty`,
+    `${JSON.stringify(files)}, which is empty`,
     "write a kubeconfig there, e.g. with `kubectl config view --raw --flatten`",
   );
 }

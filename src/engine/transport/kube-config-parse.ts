@@ -35,7 +35,7 @@ export function parseText(text: string, source: string): unknown {
  * @throws KubeConfigError
  */
 export function parseParts(document: unknown, source: string, directory: string): KubeConfigParts {
-  const isConfig = isRecord(document) && (document.kind ?? "Config") === "Config";
+  const isConfig = isRecord(document) && (document.kind || "Config") === "Config";
   if (document !== null && document !== undefined && !isConfig) {
     const got = isRecord(document) ? `a document of kind ${describe(document.kind)}` : describe(document);
     throw new KubeConfigError(
@@ -69,12 +69,13 @@ function toCluster(name: string, fields: Reader, directory: string): KubeCluster
   const extensions = fields.list("extensions").filter(isRecord);
   return {
     name,
-    server: (fields.text("server") ?? "").replace(/\/$/, ""),
+    server: fields.text("server") ?? "",
     caData: fields.text("certificate-authority-data"),
     caFile: resolve(directory, fields.text("certificate-authority")),
     skipTLSVerify: fields.flag("insecure-skip-tls-verify"),
     tlsServerName: fields.text("tls-server-name"),
     proxyUrl: fields.text("proxy-url"),
+    disableCompression: fields.flag("disable-compression"),
     execConfig: extensions.find((each) => each.name === "client.authentication.k8s.io/exec")?.extension,
   };
 }
@@ -90,8 +91,8 @@ function toUser(name: string, fields: Reader, directory: string): KubeUser {
     certFile: resolve(directory, fields.text("client-certificate")),
     keyData: fields.text("client-key-data"),
     keyFile: resolve(directory, fields.text("client-key")),
-    exec: toExec(fields.record("exec"), directory),
-    authProvider: fields.record("auth-provider"),
+    exec: toExec(fields.mapping("exec"), directory),
+    authProvider: toAuthProvider(fields.mapping("auth-provider")),
     impersonateUser: fields.text("as"),
     impersonateUid: fields.text("as-uid"),
     impersonateGroups: fields.texts("as-groups"),
@@ -99,12 +100,23 @@ function toUser(name: string, fields: Reader, directory: string): KubeUser {
   };
 }
 
-/** A command with a slash is relative to the kubeconfig, one without is looked for in PATH. */
-function toExec(exec: Fields | undefined, directory: string): Fields | undefined {
-  const command = exec?.command;
-  return typeof command === "string" && command.includes("/")
-    ? { ...exec, command: resolve(directory, command) }
-    : exec;
+function toExec(exec: Reader | undefined, directory: string): object | undefined {
+  if (exec === undefined) return undefined;
+  const command = exec.text("command");
+  return {
+    apiVersion: exec.text("apiVersion"),
+    // With a slash it is relative to the kubeconfig, without one it is looked for in PATH.
+    command: command?.includes("/") ? resolve(directory, command) : command,
+    args: exec.texts("args"),
+    env: exec.mappings("env").map((each) => ({ name: each.text("name"), value: each.text("value") })),
+    installHint: exec.text("installHint"),
+    interactiveMode: exec.text("interactiveMode"),
+    provideClusterInfo: exec.flag("provideClusterInfo"),
+  };
+}
+
+function toAuthProvider(provider: Reader | undefined): object | undefined {
+  return provider && { name: provider.text("name"), config: provider.mapping("config")?.allTexts() };
 }
 
 function toContext(name: string, fields: Reader): KubeContext {
@@ -148,24 +160,33 @@ class Reader {
     return value;
   }
 
-  record(key: string): Fields | undefined {
+  mapping(key: string): Reader | undefined {
     const value = this.#fields[key] ?? undefined;
     if (value !== undefined && !isRecord(value)) throw this.#wrong(key, value, "expected a mapping");
-    return value;
+    return value && new Reader(value, this.#name(key));
   }
 
   texts(key: string): string[] | undefined {
     const values = this.list(key);
     const wrong = values.find((each) => typeof each !== "string");
     if (wrong !== undefined) throw this.#wrong(key, wrong, "expected texts: put each in quotes");
-    return values.length === 0 ? undefined : (values as string[]);
+    return values.length === 0 ? undefined : ([...values] as string[]);
   }
 
   textLists(key: string): Record<string, string[]> | undefined {
-    const lists = this.record(key);
-    if (lists === undefined) return undefined;
-    const reader = new Reader(lists, this.#name(key));
-    return Object.fromEntries(Object.keys(lists).map((each) => [each, reader.texts(each) ?? []]));
+    const lists = this.mapping(key);
+    return lists && Object.fromEntries(Object.keys(lists.#fields).map((each) => [each, lists.texts(each) ?? []]));
+  }
+
+  allTexts(): Record<string, string | undefined> {
+    return Object.fromEntries(Object.keys(this.#fields).map((each) => [each, this.text(each)]));
+  }
+
+  mappings(key: string): Reader[] {
+    return this.list(key).map((each, index) => {
+      if (each !== null && !isRecord(each)) throw this.#wrong(`${key}[${index}]`, each, "expected a mapping");
+      return new Reader(each ?? {}, `${this.#name(key)}[${index}]`);
+    });
   }
 
   /** `[{ name, [member]: { … } }]`; what is no mapping in the list is passed over, as kubectl passes over a null. */
@@ -177,8 +198,8 @@ class Reader {
       const name = new Reader(entry, `${key}[${index}]`).text("name") ?? "";
       if (seen.has(name)) throw this.#wrong(key, name, "this name stands twice in one file: name each entry once");
       seen.add(name);
-      const fields = new Reader(entry, `${key}[${name}]`).record(member) ?? {};
-      return [[name, new Reader(fields, `${key}[${name}].${member}`)]];
+      const at = `${key}[${name}]`;
+      return [[name, new Reader(entry, at).mapping(member) ?? new Reader({}, `${at}.${member}`)]];
     });
   }
 

@@ -8,6 +8,8 @@ export interface KubeCluster {
   readonly skipTLSVerify?: boolean | undefined;
   readonly tlsServerName?: string | undefined;
   readonly proxyUrl?: string | undefined;
+  /** Only passed on to exec plugins: compression is never asked for. */
+  readonly disableCompression?: boolean | undefined;
   /** The cluster's extension `client.authentication.k8s.io/exec`, for its exec plugin. */
   readonly execConfig?: unknown;
 }

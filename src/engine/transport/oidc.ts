@@ -67,10 +67,9 @@ export class OidcSession {
   async #refresh(): Promise<string> {
     const { refreshToken } = this.#tokens;
     const issuer = textOf(this.#config["idp-issuer-url"]);
-    if (refreshToken === undefined)
-      throw new Error("the OIDC token has run out and there is no refresh token: log in again");
-    if (issuer === undefined || !URL.canParse(issuer))
-      throw new Error("the OIDC token has run out and idp-issuer-url is no URL");
+    const state = this.#tokens.idToken === undefined ? "there is no OIDC token" : "the OIDC token has run out";
+    if (refreshToken === undefined) throw new Error(`${state} and there is no refresh token: log in again`);
+    if (issuer === undefined || !URL.canParse(issuer)) throw new Error(`${state} and idp-issuer-url is no URL`);
     const discovery = await this.#ask(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`, null);
     const endpoint = textOf(discovery.fields.token_endpoint);
     if (endpoint === undefined || !URL.canParse(endpoint))
@@ -80,7 +79,7 @@ export class OidcSession {
     if (idToken === undefined) {
       const why = [textOf(fields.error), textOf(fields.error_description)].filter(Boolean).join(": ");
       throw new Error(
-        status === 200
+        status === 200 && why === ""
           ? "the identity provider's answer holds no id_token: log in with the scope openid, and let the provider give one at refresh"
           : `the identity provider refused the refresh token (HTTP ${status}${why === "" ? "" : `, ${why}`}): log in again`,
       );

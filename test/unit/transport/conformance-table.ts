@@ -1,6 +1,6 @@
 /**
  * Kubeconfigs as they are met, with what the server sees of each or the words of its refusal. Placeholders: `$SERVER` is the
- * server's URL, `$CA`, `$CERT` and `$KEY` are base64, `$DIR` is the folder of the files, in which stand ca.crt, client.crt, client.key, token.
+ * server's URL, `$CA`, `$LEAF` (the server's own certificate), `$CERT` and `$KEY` are base64, `$DIR` is the folder of the files, in which stand ca.crt, client.crt, client.key, token.
  */
 
 /** What reaches the server. */
@@ -87,6 +87,14 @@ const CERT = { "client-certificate-data": "$CERT", "client-key-data": "$KEY" };
 const ANONYMOUS = "asks for a user name where there are no credentials";
 const LENIENT = "is stricter";
 const STRICTER = "sends it";
+/** As headers of bytes are seen. */
+const utf8 = (text: string) => Buffer.from(text).toString("latin1");
+const prints = (answer: object | string) =>
+  exec("prints", {
+    ...v1,
+    env: [{ name: "PRINT", value: typeof answer === "string" ? answer : JSON.stringify(answer) }],
+  });
+const credential = (status: object) => ({ kind: "ExecCredential", apiVersion: v1.apiVersion, status });
 const jwt = (claims: object) =>
   [{ alg: "none" }, claims, "sig"].map((each) => Buffer.from(JSON.stringify(each)).toString("base64url")).join(".");
 const VALID_JWT = jwt({ sub: "me", exp: 4_000_000_000 });
@@ -360,6 +368,66 @@ const IDENTITIES: Row[] = [
     refused: /users\[u\]\.user\.as: got nothing; as-uid, as-groups/,
   },
   {
+    name: "as, groups and extra in another alphabet",
+    files: config({
+      user: { token: "t-1", as: "jörg-山田", "as-groups": ["größe"], "as-user-extra": { team: ["č"] } },
+    }),
+    sees: {
+      ...T1,
+      impersonate: {
+        "impersonate-user": utf8("jörg-山田"),
+        "impersonate-group": utf8("größe"),
+        "impersonate-extra-team": utf8("č"),
+      },
+    },
+  },
+  {
+    name: "as with a character whose last byte is a line break",
+    files: config({ user: { token: "t-1", as: "a\u010Ab" } }),
+    sees: { ...T1, impersonate: { "impersonate-user": utf8("a\u010Ab") } },
+  },
+  {
+    name: "as with a line break",
+    files: config({ user: { token: "t-1", as: "bob\r\nImpersonate-Group: system:masters" } }),
+    refused: /CredentialsError.*"u" cannot be had: as holds a line break/,
+  },
+  {
+    name: "as-groups with a line break",
+    files: config({ user: { token: "t-1", as: "bob", "as-groups": ["a\nb"] } }),
+    refused: /CredentialsError.*as-groups holds a line break/,
+  },
+  {
+    name: "a token of two lines",
+    files: config({ user: { token: "t-1\nt-2" } }),
+    refused: /CredentialsError.*the token holds a line break/,
+  },
+  {
+    name: "a tokenFile of two lines",
+    files: { config: JSON.stringify(config({ user: { tokenFile: "lines" } })), lines: "t-1\nt-2\n" },
+    refused: /CredentialsError.*the token holds a line break/,
+  },
+  {
+    name: "as with white space at its ends",
+    files: config({ user: { token: "t-1", as: " bob " } }),
+    refused: /CredentialsError.*as holds .*white space at an end/,
+    kubectl: "sends it; over HTTP/2 this server ignores such a header",
+  },
+  {
+    name: "as-user-extra whose keys differ in case",
+    files: config({ user: { token: "t-1", as: "bob", "as-user-extra": { Scopes: ["a"], scopes: ["a"] } } }),
+    sees: { ...T1, impersonate: { "impersonate-user": "bob", "impersonate-extra-scopes": "a, a" } },
+  },
+  {
+    name: "as-user-extra that is empty, without as",
+    files: config({ user: { token: "t-1", "as-user-extra": {} } }),
+    sees: T1,
+  },
+  {
+    name: "a password without a user name",
+    files: config({ user: { password: "secret" } }),
+    refused: /users\[u\]\.user\.username: got nothing; a password needs it/,
+  },
+  {
     name: "a token and a password",
     files: config({ user: { token: "t-1", username: "a", password: "b" } }),
     refused: /users\[u\]\.user: got a token and a password/,
@@ -387,6 +455,88 @@ const IDENTITIES: Row[] = [
   { name: "no user", files: config({ context: { user: "" } }), sees: {}, kubectl: ANONYMOUS },
   { name: "a user that says nothing", files: config({ user: {} }), sees: {}, kubectl: ANONYMOUS },
   { name: "a token before an exec plugin", files: config({ user: { token: "t-1", ...exec("aws", v1) } }), sees: T1 },
+  {
+    name: "a certificate before an exec plugin",
+    files: config({ user: { ...CERT, ...exec("fails", v1) } }),
+    sees: { client: "agent" },
+  },
+  {
+    name: "an exec plugin and an auth-provider",
+    files: config({ user: { ...exec("aws", v1), "auth-provider": { name: "oidc", config: {} } } }),
+    refused: /users\[u\]\.user: got exec and auth-provider/,
+  },
+  {
+    name: "an auth-provider whose client-secret is a number",
+    files: config({ user: { "auth-provider": { name: "oidc", config: { "client-secret": 1234 } } } }),
+    refused: /users\[u\]\.user\.auth-provider\.config\.client-secret: got a number; expected a text/,
+  },
+  {
+    name: "an exec plugin whose args are a text",
+    files: config({ user: exec("aws", { ...v1, args: "eks get-token" }) }),
+    refused: /users\[u\]\.user\.exec\.args: got "eks get-token"; expected a list/,
+  },
+  {
+    name: "an exec plugin whose env is a mapping",
+    files: config({ user: exec("aws", { ...v1, env: { AWS_PROFILE: "prod" } }) }),
+    refused: /users\[u\]\.user\.exec\.env: got an object; expected a list/,
+  },
+  {
+    name: "an exec plugin with a number in env",
+    files: config({ user: exec("aws", { ...v1, env: [{ name: "AWS_PROFILE", value: 1 }] }) }),
+    refused: /users\[u\]\.user\.exec\.env\[0\]\.value: got a number/,
+  },
+  {
+    name: "an exec plugin with a variable without a name",
+    files: config({ user: exec("aws", { ...v1, env: [{ value: "prod" }] }) }),
+    refused: /users\[u\]\.user\.exec\.env: got a variable without a name/,
+  },
+  {
+    name: 'an exec plugin with provideClusterInfo: "true"',
+    files: config({ user: exec("aws", { ...v1, provideClusterInfo: "true" }) }),
+    refused: /users\[u\]\.user\.exec\.provideClusterInfo: got "true"; expected true or false/,
+  },
+  {
+    name: "an exec plugin of an unknown interactiveMode",
+    files: config({ user: exec("aws", { ...v1, interactiveMode: "never" }) }),
+    refused: /exec\.interactiveMode: got "never"; expected Never or IfAvailable/,
+  },
+  {
+    name: "an exec plugin of an unknown apiVersion",
+    files: config({ user: exec("aws", { ...v1, apiVersion: "client.authentication.k8s.io/v2" }) }),
+    refused: /exec\.apiVersion: got "client\.authentication\.k8s\.io\/v2"; expected one of/,
+  },
+  {
+    name: "an exec plugin that prints YAML",
+    files: config({
+      user: prints(`apiVersion: ${v1.apiVersion}\nkind: ExecCredential\nstatus:\n  token: from-yaml\n`),
+    }),
+    sees: bearer("from-yaml"),
+  },
+  {
+    name: "an exec plugin that prints a byte order mark",
+    files: config({ user: prints(`\ufeff${JSON.stringify(credential({ token: "t-2" }))}`) }),
+    sees: bearer("t-2"),
+  },
+  {
+    name: "an exec plugin that does not say its kind",
+    files: config({ user: prints({ ...credential({ token: "t-2" }), kind: undefined }) }),
+    sees: bearer("t-2"),
+  },
+  {
+    name: "an exec plugin that prints a token with a line break",
+    files: config({ user: prints(credential({ token: "t-2\n" })) }),
+    refused: /CredentialsError.*the token holds a line break/,
+  },
+  {
+    name: "an exec plugin whose certificate is no PEM",
+    files: config({ user: prints(credential({ clientCertificateData: "$CERT", clientKeyData: "$KEY" })) }),
+    refused: /CredentialsError.*prints printed a client certificate and key that are no PEM, or no pair/,
+  },
+  {
+    name: "an exec plugin that prints without an end",
+    files: config({ user: exec("sh", { ...v1, args: ["-c", "head -c 5000000 /dev/zero | tr '\\0' x"] }) }),
+    refused: /CredentialsError.*sh printed more than 4194304 bytes/,
+  },
   {
     name: "an exec plugin relative to the kubeconfig",
     files: config({ user: exec("./bin/here", v1) }),
@@ -541,6 +691,7 @@ const TEXTS: Row[] = [
   { name: "two documents: the first counts", files: `${YAML}---\n${YAML.replace("t-1", "t-2")}`, sees: T1 },
   { name: "a document with its marks", files: `---\n${YAML}...\n`, sees: T1 },
   { name: "no apiVersion and kind", files: YAML.replace("apiVersion: v1\nkind: Config\n", ""), sees: T1 },
+  { name: "an empty kind", files: YAML.replace("kind: Config", 'kind: ""'), sees: T1 },
   {
     name: "another kind",
     files: YAML.replace("kind: Config", "kind: Pod"),
@@ -638,6 +789,7 @@ const PARTS: Row[] = [
     context: "d",
     sees: bearer("t-2"),
   },
+  { name: "an empty --context", files: YAML, context: "", sees: T1 },
   {
     name: "--context of a file without a current one",
     files: YAML.replace("current-context: c\n", ""),
@@ -703,6 +855,16 @@ const BROKEN: Row[] = [
     refused: /clusters\[0\]\.cluster\.server: got nothing/,
   },
   {
+    name: "a server with slashes at its end",
+    files: YAML.replace("$SERVER", "$SERVER//"),
+    sees: T1,
+  },
+  {
+    name: "a server with a password in its URL",
+    files: YAML.replace("$SERVER", "https://me:secret@127.0.0.1:1"),
+    refused: /server: got "https:\/\/…@127\.0\.0\.1:1"; write username and password of the URL in the user's entry/,
+  },
+  {
     name: "a server without a scheme",
     files: YAML.replace("$SERVER", "api.prod.example:6443"),
     refused: /expected a URL such as https/,
@@ -720,6 +882,21 @@ const BROKEN: Row[] = [
       user: {},
     }),
     sees: {},
+  },
+  {
+    name: "a CA and insecure-skip-tls-verify",
+    files: config({ cluster: { "insecure-skip-tls-verify": true } }),
+    refused: /insecure-skip-tls-verify: got true beside a certificate-authority; keep one of them/,
+  },
+  {
+    name: "the server's own certificate as CA",
+    files: config({ cluster: { "certificate-authority-data": "$LEAF" } }),
+    sees: T1,
+  },
+  {
+    name: "an address as tls-server-name: no SNI",
+    files: config({ cluster: { "tls-server-name": "127.0.0.1" } }),
+    sees: T1,
   },
   {
     name: "a CA as data and as file",

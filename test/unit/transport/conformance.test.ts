@@ -75,6 +75,7 @@ beforeAll(async () => {
     OTHERKEY: base64(other.key),
     KEY: base64(client.key),
     CA: base64(cert),
+    LEAF: base64(cert.slice(0, cert.indexOf("-----END CERTIFICATE-----") + 26)),
   });
   await writePlugins(client);
   for (const [name, text] of Object.entries({
@@ -115,7 +116,7 @@ console.log(JSON.stringify({ kind: "ExecCredential", apiVersion, status }));
   await fs.writeFile(path.join(root, "path", "fails"), "#!/bin/sh\necho 'please run `login` first' >&2\nexit 3\n", {
     mode: 0o755,
   });
-  await fs.writeFile(path.join(root, "path", "prints"), '#!/bin/sh\necho "$PRINT"\n', { mode: 0o755 });
+  await fs.writeFile(path.join(root, "path", "prints"), '#!/bin/sh\nprintf %s "$PRINT"\n', { mode: 0o755 });
   await fs.mkdir(path.join(root, "bin"));
   await fs.writeFile(path.join(root, "bin", "here"), credential, { mode: 0o755 });
 }
@@ -138,7 +139,7 @@ function seenIn(request: Http2ServerRequest): Seen {
 
 function fill(text: string): string {
   return text.replaceAll(
-    /\$(SERVER|PLAIN|PROXY|CERTLINES|CERT|OTHERKEY|KEY|CA|DIR)/g,
+    /\$(SERVER|PLAIN|PROXY|CERTLINES|CERT|OTHERKEY|KEY|CA|LEAF|DIR)/g,
     (_, name: string) => values[name] ?? root,
   );
 }
