@@ -1,4 +1,4 @@
-import { abortable, type Cluster, createOnce, isAlreadyExists, isConflict, isNotFound } from "../../engine/index.ts";
+import { type Cluster, createOnce, isAlreadyExists, isConflict, isNotFound } from "../../engine/index.ts";
 import { LabelKey } from "./names.ts";
 
 /**
@@ -39,7 +39,7 @@ interface StoredSecret {
 
 /**
  * Creates the Secret of a Job exactly once. One of that name that stands already and is another Job's, of an earlier run of this
- * name whose collection is under way, is replaced.
+ * name whose collection is under way, is replaced. `signal` is honoured as `createOnce` does: a request that has left is answered first.
  * @throws ApiError
  */
 export async function createRunSecret(
@@ -48,9 +48,7 @@ export async function createRunSecret(
   owner: SecretOwner,
   signal: AbortSignal,
 ): Promise<void> {
-  // One that comes to stand though it was not waited for is collected with its Job.
-  const create = () =>
-    abortable(createOnce(cluster, secretsPath(owner.namespace), manifestOf(secret, owner), signal), signal);
+  const create = () => createOnce(cluster, secretsPath(owner.namespace), manifestOf(secret, owner), signal);
   try {
     await create();
   } catch (error) {

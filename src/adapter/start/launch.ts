@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import {
   ApiError,
+  abortable,
   isAlreadyExists,
   isAmbiguous,
   isForbidden,
@@ -23,6 +24,8 @@ import { stopJob } from "./stop-job.ts";
 
 /** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
 const WITHDRAW_TIMEOUT_MS = 20_000;
+/** How long a Secret's create that is under way may take yet when the host loses its lease. */
+const LAST_CREATE_MS = 2_000;
 
 /** Where a Job is launched, and who hears of it. */
 export type LaunchPlace = Pick<
@@ -115,7 +118,14 @@ async function giveSecret(
   const confirmed = await ownership.confirm({ name: jobName, uid }, owner);
   if (confirmed === false) throw new TakenOverError(jobName);
   const runIdLabel = job.metadata.labels[LabelKey.runId] ?? null;
-  await createRunSecret(engine.cluster, secret, { namespace, jobName, uid, adapterType, runIdLabel }, signal);
+  const created = createRunSecret(engine.cluster, secret, { namespace, jobName, uid, adapterType, runIdLabel }, signal);
+  try {
+    await abortable(created, signal);
+  } catch (error) {
+    // The agent may run already, and a lost lease does not stop it. After a Stop the Secret is deleted with its Job.
+    if (!isLeaseLoss(signal) || !(await settlesWithin(created, LAST_CREATE_MS))) throw error;
+    await created;
+  }
   // A variable that refers to it may have been called missing until now.
   run.configProvided();
   return confirmed;
