@@ -32,7 +32,7 @@ export interface WaitFor<T> extends WaitLimits {
   /** Asked now and after each event. Null: nothing yet. What it throws rejects the wait. */
   take: () => { value: T } | null;
   /** The publisher's end: rejects the wait with its reason, unless `take` has an answer first. */
-  ended: AbortSignal;
+  ended?: AbortSignal | undefined;
   /** Makes the error of a wait that took longer than `timeoutMs`. */
   timedOut?: (timeoutMs: number) => Error;
 }
@@ -68,29 +68,12 @@ export class Bus<Topics extends object> {
     first: Iterable<Topics[T]> = [],
   ): () => void {
     if (signal?.aborted === true) return () => undefined;
-    const name = nameOf(topic, key);
-    const since = this.#published;
-    let isActive = true;
-    const deliver = (event: Topics[T], serial: number) => {
-      // An event that is being delivered to its key now is not yet delivered to all.
-      if (!isActive || serial <= since) return;
-      try {
-        const result = listener(event);
-        if (result instanceof Promise) result.catch((error) => this.#report(error, topic));
-      } catch (error) {
-        this.#report(error, topic);
-      }
-    };
-    let link: Link | null = null;
-    const stop = () => {
-      isActive = false;
-      this.#emitter.off(name, deliver);
+    const subscription = this.#subscribe(topic, listener, key, first);
+    const link = signal === undefined ? null : new Link([signal], undefined, () => this.#end(subscription));
+    return () => {
+      this.#end(subscription);
       link?.release();
     };
-    for (const event of first) deliver(event, Number.POSITIVE_INFINITY);
-    this.#emitter.on(name, deliver);
-    if (signal !== undefined) link = new Link([signal], undefined, stop);
-    return stop;
   }
 
   topic<T extends keyof Topics & string>(topic: T): Topic<Topics[T]> {
@@ -118,7 +101,9 @@ export class Bus<Topics extends object> {
   ): Promise<R> {
     return new Promise<R>((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason);
-      const isSettled = () => {
+      let subscription: Subscription | null = null;
+      let link: Link | null = null;
+      const settle = () => {
         try {
           const taken = take();
           if (taken === null) return false;
@@ -126,22 +111,17 @@ export class Bus<Topics extends object> {
         } catch (error) {
           reject(error);
         }
+        this.#end(subscription);
+        link?.release();
         return true;
       };
-      if (isSettled()) return;
+      if (settle()) return;
+      if (ended?.aborted === true) return reject(ended.reason);
+      subscription = this.#subscribe(topic, settle, key);
+      if (signal === undefined && ended === undefined && timeoutMs === undefined) return;
       const limit = timeoutMs === undefined ? undefined : { ms: timeoutMs, reason: () => timedOut(timeoutMs) };
-      if (ended.aborted) return reject(ended.reason);
-      const stop = this.subscribe(
-        topic,
-        () => {
-          if (!isSettled()) return;
-          stop();
-          link.release();
-        },
-        { key },
-      );
-      const link = new Link([signal, ended], limit, (reason) => {
-        stop();
+      link = new Link([signal, ended], limit, (reason) => {
+        this.#end(subscription);
         reject(reason);
       });
     });
@@ -150,6 +130,55 @@ export class Bus<Topics extends object> {
   /** Ends every subscription. */
   close(): void {
     this.#emitter.removeAllListeners();
+  }
+
+  #subscribe<T extends keyof Topics & string>(
+    topic: T,
+    listener: (event: Topics[T]) => unknown,
+    key: string | undefined,
+    first: Iterable<Topics[T]> = [],
+  ): Subscription {
+    const subscription: Subscription = {
+      name: nameOf(topic, key),
+      topic,
+      listener: listener as Subscription["listener"],
+      report: this.#report as Subscription["report"],
+      since: this.#published,
+      isActive: true,
+    };
+    for (const event of first) deliver.call(subscription, event, Number.POSITIVE_INFINITY);
+    this.#emitter.on(subscription.name, deliver, subscription);
+    return subscription;
+  }
+
+  #end(subscription: Subscription | null): void {
+    if (subscription === null) return;
+    subscription.isActive = false;
+    this.#emitter.off(subscription.name, deliver, subscription);
+  }
+}
+
+/** Plain data, and one function for all of them: a process has tens of thousands. */
+interface Subscription {
+  readonly name: string;
+  readonly topic: string;
+  readonly listener: (event: unknown) => unknown;
+  readonly report: (error: unknown, topic: string) => void;
+  /** How many events had been published before it. */
+  readonly since: number;
+  isActive: boolean;
+}
+
+/** What the emitter calls. */
+function deliver(this: Subscription, event: unknown, serial: number): void {
+  // An event that is being delivered to its key now is not yet delivered to all.
+  if (!this.isActive || serial <= this.since) return;
+  const { listener, report, topic } = this;
+  try {
+    const result = listener(event);
+    if (result instanceof Promise) result.catch((error) => report(error, topic));
+  } catch (error) {
+    report(error, topic);
   }
 }
 

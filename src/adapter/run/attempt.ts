@@ -121,7 +121,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
   /** Another Job goes on with the run, and this one is of no use any more. */
   replaced(): void {
     this.#quiet();
-    void this.run.gone({ signal: this.run.closed }).then(
+    void this.run.gone().then(
       () => {
         this.#isDeleted = true;
       },

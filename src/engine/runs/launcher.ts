@@ -39,41 +39,39 @@ export class Launcher {
       throw stopped.reason;
     }
     const { run, bind } = registry.expect(namespace, name, policy);
-    const ended = new LinkedAbort([signal, run.closed]);
+    const creating = new LinkedAbort([signal, stopped]);
     try {
-      const refused = (ms: number) => turn.refused(ms, ended.signal);
-      bind(await createJob(cluster, namespace, manifest, ended.signal, refused));
+      const refused = (ms: number) => turn.refused(ms, creating.signal);
+      bind(await createJob(cluster, namespace, manifest, creating.signal, refused));
       turn.created();
       this.#endWith(run, turn);
       return run;
     } catch (error) {
       turn.ended();
-      // Closed already: by the engine's stop, which ended the request too.
-      const reason = run.closed.aborted ? run.closed.reason : error;
       run.release();
-      throw reason;
+      throw stopped.aborted ? stopped.reason : error;
     } finally {
-      ended.release();
+      creating.release();
     }
   }
 
   /** The turn ends with the Job, or when the run is not followed any more. */
   #endWith(run: Run, turn: Turn): void {
     const { bus } = this.#options;
-    const ended = new AbortController();
-    const { signal } = ended;
     const end = () => {
-      ended.abort();
+      for (const stop of stops) stop();
       turn.ended();
     };
-    run.closed.addEventListener("abort", end, { once: true, signal });
     const onJob = ({ type, object }: EngineTopics["job"]) => {
       if (object.metadata.uid !== run.uid) return;
       if (type === "deleted" || jobFacts(object).end?.havePodsEnded === true) end();
     };
-    bus.subscribe("job", onJob, { key: `${run.namespace}/${run.jobName}`, signal });
-    // A Job that came and was deleted in a gap of the watch is on no other topic.
-    bus.subscribe("run.gone", end, { key: run.id, signal });
+    const stops = [
+      bus.subscribe("job", onJob, { key: `${run.namespace}/${run.jobName}` }),
+      // A Job that came and was deleted in a gap of the watch is on no other topic.
+      bus.subscribe("run.gone", end, { key: run.id }),
+      bus.subscribe("run.released", end, { key: run.id }),
+    ];
     if (run.liveness() === "ended") end();
   }
 }

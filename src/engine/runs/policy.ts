@@ -28,9 +28,10 @@ export const DEFAULT_POLICY: RunPolicy = {
 
 /** @throws TypeError naming the field when a value is not a finite number ≥ 0. */
 export function resolvePolicy(overrides: Partial<RunPolicy> = {}, base: RunPolicy = DEFAULT_POLICY): RunPolicy {
+  const given = Object.entries(overrides).filter(([, value]) => value !== undefined);
+  if (given.length === 0) return base;
   const policy = { ...base };
-  for (const [name, value] of Object.entries(overrides)) {
-    if (value === undefined) continue;
+  for (const [name, value] of given) {
     if (!(name in DEFAULT_POLICY)) {
       throw new TypeError(`policy.${name} is not a policy; known: ${Object.keys(DEFAULT_POLICY).join(", ")}`);
     }

@@ -57,7 +57,7 @@ export class RunRegistry implements RecordHost {
   readonly #pods: Informer<Pod>;
   readonly #labels: Readonly<Record<string, string>>;
   readonly #report: (error: unknown) => void;
-  readonly #records = new Map<string, Set<RunRecord>>();
+  readonly #records = new Map<string, readonly RunRecord[]>();
   readonly #tombstones = new Tombstones((key, uid) => this.#podsOf(key, uid));
   /** By namespace; null: one watch over all of them. */
   readonly #trust = new Map<string | null, Trust>();
@@ -82,7 +82,7 @@ export class RunRegistry implements RecordHost {
 
   get size(): number {
     let size = 0;
-    for (const records of this.#records.values()) size += records.size;
+    for (const records of this.#records.values()) size += records.length;
     return size;
   }
 
@@ -130,16 +130,15 @@ export class RunRegistry implements RecordHost {
 
   keep(record: RunRecord): void {
     const key = keyOf(record);
-    const records = this.#records.get(key);
-    if (records === undefined) this.#records.set(key, new Set([record]));
-    else records.add(record);
+    const records = this.#records.get(key) ?? [];
+    if (!records.includes(record)) this.#records.set(key, records.concat(record));
   }
 
   forget(record: RunRecord): void {
     const key = keyOf(record);
-    const records = this.#records.get(key);
-    records?.delete(record);
-    if (records?.size === 0) this.#records.delete(key);
+    const others = (this.#records.get(key) ?? []).filter((each) => each !== record);
+    if (others.length === 0) this.#records.delete(key);
+    else this.#records.set(key, others);
   }
 
   ask(record: RunRecord, what: Ask): Promise<boolean> {
@@ -168,7 +167,7 @@ export class RunRegistry implements RecordHost {
   }
 
   *#all(): Generator<RunRecord> {
-    for (const records of [...this.#records.values()]) yield* [...records];
+    for (const records of [...this.#records.values()]) yield* records;
   }
 
   #podsOf(key: string, uid: string | null): readonly Pod[] {
@@ -206,7 +205,7 @@ export class RunRegistry implements RecordHost {
   async #confirm(record: RunRecord): Promise<void> {
     const { signal } = this.#stopped;
     await this.#jobs.whenSynced(signal).catch(() => undefined);
-    const isOpen = () => record.job === null && !record.closed.aborted && !signal.aborted;
+    const isOpen = () => record.job === null && !record.isClosed && !signal.aborted;
     const found = await findJob(this.cluster, record.ref, isOpen, signal);
     if (found === null) {
       if (record.job !== null) this.#checkOnePod(record, record.job);
@@ -274,7 +273,7 @@ export class RunRegistry implements RecordHost {
     if (records === undefined) return;
     const at = performance.now();
     const frame = { resource: "jobs", type: type === "deleted" ? "deleted" : "applied", object, at } as const;
-    for (const record of [...records]) this.#deliver(record, frame);
+    for (const record of records) this.#deliver(record, frame);
   }
 
   #onPod(change: StoreChange<Pod>): void {
@@ -286,7 +285,7 @@ export class RunRegistry implements RecordHost {
     if (records === undefined) return;
     const at = performance.now();
     const frame = { resource: "pods", type: type === "deleted" ? "deleted" : "applied", object, at } as const;
-    for (const record of [...records]) this.#deliver(record, frame);
+    for (const record of records) this.#deliver(record, frame);
   }
 
   #onWatch(watch: "jobs" | "pods", { type, namespace, error, at }: WatchEvent): void {

@@ -6,6 +6,7 @@ import { classify } from "./classify.ts";
 import { type Ask, deletionOf } from "./deletion.ts";
 import { describe } from "./describe.ts";
 import type { RunPolicy } from "./policy.ts";
+import { RunListeners } from "./run-listeners.ts";
 import type { LoggedRun } from "./run-logs.ts";
 import {
   INITIAL_STATE,
@@ -35,6 +36,7 @@ export interface RecordHost {
 
 /** What is known of one awaited container. */
 export interface Watched {
+  readonly container: string;
   ready: Pod | null;
   end: RunEnd | null;
 }
@@ -46,9 +48,9 @@ export interface Watched {
 export class RunRecord implements LoggedRun {
   readonly ref: RunRef & { uid: string | null };
   readonly policy: RunPolicy;
+  readonly listeners: RunListeners;
   readonly #host: RecordHost;
-  readonly #closing = new AbortController();
-  readonly #watched = new Map<string, Watched>();
+  #watched: readonly Watched[] = [];
   /** Questions so far: pods of whose deletion no watch will tell are asked for again and again. */
   #asked = 0;
   #state: RunState = INITIAL_STATE;
@@ -58,10 +60,15 @@ export class RunRecord implements LoggedRun {
   #isDeleted = false;
   #timer: NodeJS.Timeout | null = null;
   #lastPhase = "";
+  /** Why it is not followed any more. Null: it is. */
+  #closedBy: Error | null = null;
+  /** Made for who asks for `closed`: a signal takes more memory than the rest of a run. */
+  #closing: AbortController | null = null;
 
   constructor(host: RecordHost, ref: RunRef & { uid: string | null }, policy: RunPolicy, isLaunching: boolean) {
     this.#host = host;
     this.ref = ref;
+    this.listeners = new RunListeners(host.bus, ref.id);
     this.policy = policy;
     this.#pending = isLaunching ? [] : null;
     this.refreshed();
@@ -82,7 +89,18 @@ export class RunRecord implements LoggedRun {
 
   /** Aborts when the run is released or the engine stops. */
   get closed(): AbortSignal {
+    this.#closing ??= new AbortController();
+    if (this.#closedBy !== null) this.#closing.abort(this.#closedBy);
     return this.#closing.signal;
+  }
+
+  get isClosed(): boolean {
+    return this.#closedBy !== null;
+  }
+
+  /** @throws why the run is not followed any more. */
+  throwIfClosed(): void {
+    if (this.#closedBy !== null) throw this.#closedBy;
   }
 
   pod(): Pod | null {
@@ -113,10 +131,10 @@ export class RunRecord implements LoggedRun {
   }
 
   watched(container: string): Watched {
-    let watched = this.#watched.get(container);
+    let watched = this.#watched.find((each) => each.container === container);
     if (watched === undefined) {
-      watched = { ready: null, end: null };
-      this.#watched.set(container, watched);
+      watched = { container, ready: null, end: null };
+      this.#watched = this.#watched.concat(watched);
       this.#evaluate();
     }
     return watched;
@@ -127,13 +145,11 @@ export class RunRecord implements LoggedRun {
   }
 
   hasEnd(): boolean {
-    for (const { end } of this.#watched.values()) if (end !== null) return true;
-    return false;
+    return this.#watched.some(({ end }) => end !== null);
   }
 
   phase(): PhaseChange {
-    const [container = null] = this.#watched.keys();
-    return describe(this.#state, container);
+    return describe(this.#state, this.#watched[0]?.container ?? null);
   }
 
   publish<E extends keyof RunEvents>(event: E, value: RunEvents[E]): void {
@@ -155,7 +171,7 @@ export class RunRecord implements LoggedRun {
       this.#pending.push(frame);
       return;
     }
-    if (this.closed.aborted || !this.#isOurs(frame)) return;
+    if (this.isClosed || !this.#isOurs(frame)) return;
     const before = this.#state;
     if (!this.#fold(frame)) return;
     const { pod, podChanges } = this.#state;
@@ -170,10 +186,14 @@ export class RunRecord implements LoggedRun {
   }
 
   close(error: Error): void {
-    if (this.closed.aborted) return;
+    if (this.isClosed) return;
+    this.#closedBy = error;
+    this.#closing?.abort(error);
     this.#clear();
+    // Wakes those who wait, to be rejected.
+    this.publish("change", undefined);
     this.publish("released", undefined);
-    this.#closing.abort(error);
+    this.listeners.end();
   }
 
   /** What a log follower asks about one pod of this run. */
@@ -229,9 +249,9 @@ export class RunRecord implements LoggedRun {
     const ends: RunEnd[] = [];
     let wakeAt = Number.POSITIVE_INFINITY;
     let ask: Ask | null = null;
-    for (const [container, watched] of this.#watched) {
+    for (const watched of this.#watched) {
       if (watched.end !== null) continue;
-      const verdict = classify(state, container, this.policy, now);
+      const verdict = classify(state, watched.container, this.policy, now);
       if (watched.ready === null && verdict.ready !== null) {
         watched.ready = verdict.ready;
         readied.push(verdict.ready);
@@ -261,7 +281,7 @@ export class RunRecord implements LoggedRun {
   }
 
   async #ask(what: Ask): Promise<void> {
-    if (this.#isAsking || this.closed.aborted) return;
+    if (this.#isAsking || this.isClosed) return;
     this.#isAsking = true;
     const toldPods = await this.#host.ask(this, what);
     this.#isAsking = false;
@@ -272,7 +292,7 @@ export class RunRecord implements LoggedRun {
 
   /** Nothing more happens to a run whose Job and pods are deleted, but for a bounded wait that is under way. */
   #register(): void {
-    if (!this.#isDeleted || this.closed.aborted) return;
+    if (!this.#isDeleted || this.isClosed) return;
     if (this.#timer === null && livePods(this.#state).length === 0) this.#host.forget(this);
     else this.#host.keep(this);
   }
@@ -280,7 +300,7 @@ export class RunRecord implements LoggedRun {
   /** One timer a run, and only while a grace or a bounded wait is under way. */
   #wake(at: number, now: number): void {
     this.#clear();
-    if (at === Number.POSITIVE_INFINITY || this.closed.aborted) return;
+    if (at === Number.POSITIVE_INFINITY || this.isClosed) return;
     this.#timer = setTimeout(() => this.#evaluate(), Math.max(1, Math.min(at - now, 2 ** 31 - 1)));
     this.#timer.unref();
   }

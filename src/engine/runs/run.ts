@@ -28,12 +28,6 @@ export interface RunHost {
   forget(record: RunRecord): void;
 }
 
-interface Subscription {
-  event: string;
-  listener: unknown;
-  stop: () => void;
-}
-
 /**
  * One Job and its pods, followed through the shared cache: promises, progress and logs. It makes no request of its own but
  * for `logs` and `delete`, and where a watch is silent about how it ended.
@@ -43,7 +37,6 @@ interface Subscription {
 export class Run {
   readonly #record: RunRecord;
   readonly #host: RunHost;
-  #subscriptions: Subscription[] = [];
 
   /** @internal Runs come from `engine.launch` and `engine.attach`. */
   constructor(host: RunHost, record: RunRecord) {
@@ -191,14 +184,7 @@ export class Run {
 
   /** Returns the function that ends the subscription. Ended, too, by `release()` and `engine.stop()`. */
   on<E extends keyof RunEvents>(event: E, listener: (value: RunEvents[E]) => unknown): () => void {
-    const { id } = this;
-    const end = this.#host.bus.subscribe(`run.${event}`, ({ event: value }) => listener(value as RunEvents[E]), {
-      key: id,
-      signal: this.closed,
-    });
-    const subscription: Subscription = { event, listener, stop: end };
-    this.#subscriptions.push(subscription);
-    return () => this.#unsubscribe((each) => each === subscription);
+    return this.#record.listeners.on(event, listener);
   }
 
   once<E extends keyof RunEvents>(event: E, listener: (value: RunEvents[E]) => unknown): () => void {
@@ -211,7 +197,7 @@ export class Run {
 
   /** Ends what `on` began with the same listener. */
   off<E extends keyof RunEvents>(event: E, listener: (value: RunEvents[E]) => unknown): void {
-    this.#unsubscribe((each) => each.event === event && each.listener === listener);
+    this.#record.listeners.off(event, listener);
   }
 
   /** Aborts with EngineStoppedError on `release()` and `engine.stop()`. */
@@ -230,11 +216,6 @@ export class Run {
     this.release();
   }
 
-  #unsubscribe(isMeant: (subscription: Subscription) => boolean): void {
-    for (const each of this.#subscriptions) if (isMeant(each)) each.stop();
-    this.#subscriptions = this.#subscriptions.filter((each) => !isMeant(each));
-  }
-
   #wait<T>(options: WaitOptions, what: string, take: (watched: Watched) => T | null): Promise<T> {
     const { container } = options;
     return this.#settle(options, what, () => {
@@ -244,9 +225,13 @@ export class Run {
     });
   }
 
-  #settle<T>({ signal, timeoutMs }: WaitLimits, what: string, take: () => { value: T } | null): Promise<T> {
-    const { id: key, closed: ended } = this;
+  #settle<T>({ signal, timeoutMs }: WaitLimits, what: string, answer: () => { value: T } | null): Promise<T> {
+    const take = () => {
+      const taken = answer();
+      if (taken === null) this.#record.throwIfClosed();
+      return taken;
+    };
     const timedOut = (ms: number) => new RunTimeoutError(this.namespace, this.jobName, what, ms);
-    return this.#host.bus.when("run.change", { key, take, signal, ended, timeoutMs, timedOut });
+    return this.#host.bus.when("run.change", { key: this.id, take, signal, timeoutMs, timedOut });
   }
 }

@@ -56,3 +56,28 @@ it("a listener that throws at the end of a run does not keep its log waiting", a
   expect(lines).toEqual([]);
   expect(errors).toMatchObject([{ message: "a bug" }]);
 });
+
+it("what is released leaves nothing on the bus, tells of its release once, and rejects who waits with the reason", async () => {
+  const errors: unknown[] = [];
+  const host = hostOf(errors);
+  const record = new RunRecord(host, { id: "n/j#2", namespace: "n", jobName: "j", uid: "j" }, DEFAULT_POLICY, false);
+  const run = new Run(host, record);
+  const told: string[] = [];
+  run.on("released", () => {
+    told.push("released");
+    run.release();
+  });
+  run.on("phase", ({ phase }) => told.push(phase));
+  const waits = [run.terminated(MAIN), run.podReady(MAIN), run.gone()].map((wait) => wait.catch(String));
+  record.frame({ resource: "jobs", type: "applied", object: JOB, at: performance.now() });
+  run.release();
+  run.on("phase", () => told.push("subscribed after the release"));
+  record.frame({ resource: "pods", type: "applied", object: POD, at: performance.now() });
+  const topics = ["run.change", "run.phase", "run.released"] as const;
+  expect(topics.filter((topic) => host.bus.hasSubscribers(topic, run.id))).toEqual([]);
+  expect(run.closed.reason).toMatchObject({ message: "The run of Job n/j was released" });
+  expect(await Promise.all(waits)).toEqual(waits.map(() => String(run.closed.reason)));
+  await expect(run.gone()).rejects.toBe(run.closed.reason);
+  expect(told).toEqual(["unknown", "created", "released"]);
+  expect(errors).toEqual([]);
+});
