@@ -21,7 +21,7 @@ export function addTargetOptions(command: Command): Command {
   return command
     .option("-n, --namespace <name>", "namespace (default: the context's, else `default`)")
     .option("--context <name>", "context of the kubeconfig (default: its current one)")
-    .option("--kubeconfig <file>", "kubeconfig (default: $KUBECONFIG, the pod's service account, or ~/.kube/config)");
+    .option("--kubeconfig <file>", "kubeconfig (default: $KUBECONFIG, ~/.kube/config, or the pod's service account)");
 }
 
 export function addSelectorOption(command: Command): Command {

@@ -1,7 +1,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { type KubeConfig, type KubeConfigParts, LoadedKubeConfig } from "./kube-config.ts";
+import { type KubeConfig, type KubeConfigParts, LoadedKubeConfig, named } from "./kube-config.ts";
 import { checkKubeConfig } from "./kube-config-check.ts";
 import { codeOf, KubeConfigError } from "./kube-config-error.ts";
 import { mergeParts, parseParts, parseText } from "./kube-config-parse.ts";
@@ -74,10 +74,11 @@ function loadDefault(env: NodeJS.ProcessEnv): KubeConfigParts {
   const candidates = files.length > 0 ? files : [home];
   const present = candidates.filter((file) => fs.existsSync(file));
   const parts = mergeParts(present.map((file) => readPart(file)));
-  if (!isEmpty(parts)) return parts;
-  // As kubectl: an empty file in the home of a pod says nothing.
-  const inPod = serviceAccount(env);
+  // As kubectl: a file in the home of a pod may be empty, or say the namespace only.
+  const saysWhere = parts.clusters.length + parts.users.length > 0;
+  const inPod = saysWhere ? null : serviceAccount(env, named(parts.contexts, parts.currentContext)?.namespace);
   if (inPod !== null) return inPod;
+  if (!isEmpty(parts)) return parts;
   if (present.length > 0) throw emptyError(present.join(path.delimiter));
   if (files.length > 0)
     throw new KubeConfigError("KUBECONFIG", files.join(path.delimiter), "none of these files exists");
@@ -130,7 +131,7 @@ function readText(file: string): string {
   return new TextDecoder(encoding).decode(bytes);
 }
 
-function serviceAccount(env: NodeJS.ProcessEnv): KubeConfigParts | null {
+function serviceAccount(env: NodeJS.ProcessEnv, namespace?: string): KubeConfigParts | null {
   const host = env.KUBERNETES_SERVICE_HOST;
   if (!host || !fs.existsSync(`${SERVICE_ACCOUNT}/token`)) return null;
   const port = env.KUBERNETES_SERVICE_PORT || "443";
@@ -151,7 +152,8 @@ function serviceAccount(env: NodeJS.ProcessEnv): KubeConfigParts | null {
         name,
         cluster: name,
         user: name,
-        namespace: fs.existsSync(namespaceFile) ? fs.readFileSync(namespaceFile, "utf8").trim() : undefined,
+        namespace:
+          namespace ?? (fs.existsSync(namespaceFile) ? fs.readFileSync(namespaceFile, "utf8").trim() : undefined),
       },
     ],
     currentContext: name,

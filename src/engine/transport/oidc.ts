@@ -2,6 +2,7 @@ import fs from "node:fs";
 import { LRUCache } from "lru-cache";
 import { ConnectionPool } from "./connection-pool.ts";
 import { createConnector } from "./connector.ts";
+import { decoded } from "./content-encoding.ts";
 import { type Outgoing, readAll } from "./exchange.ts";
 import { LinkedAbort } from "./linked-abort.ts";
 import { proxyFromEnvironment } from "./proxy-from-env.ts";
@@ -15,6 +16,7 @@ interface Tokens {
 /** kubectl's margin: a token is renewed so long before it runs out. */
 const EXPIRY_MARGIN_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 20_000;
+const MAX_REDIRECTS = 10;
 
 /**
  * Providers with rotating refresh tokens (Keycloak, Dex, Okta) take each of them once, and some revoke all of them after a second
@@ -121,6 +123,7 @@ async function ask(
   url: URL,
   post: { form: Record<string, string>; authorization?: string } | null,
   ca: Buffer | undefined,
+  redirects = MAX_REDIRECTS,
 ): Promise<Answer> {
   const late = () => new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`);
   const bound = new LinkedAbort([], { ms: REQUEST_TIMEOUT_MS, reason: late });
@@ -152,9 +155,12 @@ async function ask(
     sendTimeoutMs: REQUEST_TIMEOUT_MS,
     explain: (error) => (error instanceof Error ? error : new Error(String(error))),
   };
+  let answer: Answer & { location: string | undefined };
   try {
-    const { status, body } = await pool.request(outgoing);
-    return { status, fields: parseObject((await readAll(body, 1024 * 1024)).toString("utf8")) };
+    const incoming = await pool.request(outgoing);
+    const { status, headers, body } = decoded(incoming, { method: outgoing.method, path: url.pathname });
+    const fields = parseObject((await readAll(body, 1024 * 1024)).toString("utf8"));
+    answer = { status, fields, location: textOf(headers.location) };
   } catch (error) {
     const cause = error instanceof Error ? (error.cause ?? error) : error;
     throw new Error(
@@ -164,6 +170,12 @@ async function ask(
     bound.release();
     await pool.destroy(new Error("the identity provider has answered"));
   }
+  const { status, location = "" } = answer;
+  const next = status >= 300 && status < 400 && URL.canParse(location, url.href) ? new URL(location, url) : null;
+  // Discovery may have moved. A refresh token is sent nowhere else, and nothing is asked without TLS that was asked with it.
+  if (next === null || post !== null || redirects === 0 || (url.protocol === "https:" && next.protocol !== "https:"))
+    return answer;
+  return ask(next, post, ca, redirects - 1);
 }
 
 function parseObject(text: string): Record<string, unknown> {

@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import type { TLSSocket } from "node:tls";
+import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Credentials } from "../../../src/engine/transport/credentials.ts";
 import { ApiError, Cluster, type KubeConfig, loadKubeConfig } from "../../../src/engine/transport/index.ts";
@@ -522,6 +523,7 @@ describe("an exec plugin", () => {
         "certificate-authority-data": undefined,
         "certificate-authority": "ca.crt",
         "tls-server-name": "localhost",
+        "disable-compression": true,
         extensions,
       },
     );
@@ -535,10 +537,23 @@ describe("an exec plugin", () => {
           server: `https://127.0.0.1:${server.port}`,
           "tls-server-name": "localhost",
           "certificate-authority-data": base64(cert),
+          "disable-compression": true,
           config: { audience: "prod" },
         },
       },
     });
+  });
+
+  test("one that goes on after SIGTERM ends with the cluster, too", async () => {
+    const server = await start();
+    const plugin = await noting('process.on("SIGTERM", () => {}); setTimeout(() => {}, 60_000)');
+    const cluster = new Cluster({ kubeConfig: server.kubeConfig({ exec: plugin.exec }) });
+    const asked = failure(cluster.json({ path: PODS }));
+    await expect.poll(() => plugin.pids()).toHaveLength(1);
+    await cluster.close();
+    expect(await asked).toMatchObject({ reason: "ClusterClosed" });
+    const [pid = 0] = await plugin.pids();
+    await expect.poll(() => isAlive(pid)).toBe(false);
   });
 });
 
@@ -614,6 +629,30 @@ describe("OIDC", () => {
     ]);
   });
 
+  test("a provider whose discovery has moved, and whose answers are compressed unasked", async () => {
+    const provider = await startApiServer((request, response) => {
+      const issuer = `https://127.0.0.1:${provider.port}`;
+      if (request.url === "/.well-known/openid-configuration") {
+        response.writeHead(302, { location: "/moved" });
+        return response.end();
+      }
+      if (request.url === "/moved") return sendJson(response, 200, { token_endpoint: `${issuer}/token` });
+      response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" });
+      return response.end(gzipSync(JSON.stringify({ id_token: jwt({ sub: "me", exp: 4_000_000_000 }) })));
+    });
+    cleanups.push(() => provider.close());
+    const config = {
+      "client-id": "c",
+      "refresh-token": "r-moved",
+      "idp-issuer-url": `https://127.0.0.1:${provider.port}`,
+      "idp-certificate-authority-data": base64(serverCertificate().cert),
+    };
+    const server = await start();
+    const cluster = clusterOf(server.kubeConfig({ "auth-provider": { name: "oidc", config } }));
+    expect(claimsOf((await cluster.json<Seen>({ path: PODS })).authorization).sub).toBe("me");
+    expect(provider.requests).toEqual(["GET /.well-known/openid-configuration", "GET /moved", "POST /token"]);
+  });
+
   test.each<[string, number, unknown, RegExp]>([
     [
       "a spent refresh token",
@@ -621,6 +660,8 @@ describe("OIDC", () => {
       { error: "invalid_grant", error_description: "Session not active" },
       /refused the refresh token \(HTTP 400, invalid_grant: Session not active\): log in again/,
     ],
+    ["an error with status 200", 200, { error: "bad_grant" }, /refused the refresh token \(HTTP 200, bad_grant\)/],
+    ["no answer that is right", 200, ["a"], /holds no id_token/],
     ["an answer without id_token", 200, { access_token: "a" }, /holds no id_token: log in with the scope openid/],
     ["a login page", 503, "<html>login</html>", /refused the refresh token \(HTTP 503\)/],
   ])("%s is said in words, without the token", async (_, code, body, message) => {
