@@ -193,3 +193,10 @@ function isDoubt({ cleanEnds, stoppedAt }: FollowHistory, refusal: { status: num
 function speaksOfPodsEnd({ status, message }: { status: number; message: string }): boolean {
   return status === 404 && /\bpods "[^"]*" not found/.test(message);
 }
+
+/** What the server said when it refused the last read; null: it did not. */
+export function wordsOfServer({ last }: FollowHistory): string | null {
+  return last?.end === "refused" ? last.message.slice(0, MAX_WORDS) : null;
+}
+
+const MAX_WORDS = 500;

@@ -11,6 +11,7 @@ import {
   podSeen,
   type ReadOutcome,
   restOfInstance,
+  wordsOfServer,
 } from "./follow-history.ts";
 import { nextStep } from "./follow-policy.ts";
 import { headGap, isAdjacent } from "./gap.ts";
@@ -21,6 +22,7 @@ import { type LogTransport, readLog, type TimedLine } from "./log-read.ts";
 import { requestFor, startOf } from "./log-request.ts";
 import { nextChange } from "./next-change.ts";
 import { QuietWatch } from "./quiet-watch.ts";
+import { secondsOf } from "./timestamp.ts";
 import type { ContainerView, LogOptions, LogSource } from "./types.ts";
 
 /**
@@ -41,6 +43,8 @@ export class LogFollower {
   #history: FollowHistory = NEW_HISTORY;
   /** The rest of an instance that was started again is being read. */
   #previous = false;
+  /** Whose lines were delivered: where the pod's times do not tell, the rest of the earlier instance does. */
+  #whose: "this" | "either" | "next" = "this";
   /** The line at which track was last lost: the first of a rotated file, or of an instance that the pod has not told of yet. */
   #lostAt: TimedLine | null = null;
   #firstAnsweredAt: number | null = null;
@@ -77,6 +81,10 @@ export class LogFollower {
   /** False: the log has ended. */
   async #step(): Promise<boolean> {
     const view = this.#view();
+    if (this.#whose === "next") {
+      this.#becomeNext();
+      return true;
+    }
     if (this.#isRestarted(view)) {
       this.#leaveInstance(view);
       return true;
@@ -117,11 +125,12 @@ export class LogFollower {
         throw this.#error;
       case "end":
         if (view.phase !== "gone" && this.#previous) {
-          await this.#enterNextInstance(step.gap !== null);
+          if (this.#whose === "either") this.#becomeNext();
+          else await this.#enterNextInstance(step.gap !== null);
           return true;
         }
         await this.#deliverRest();
-        if (step.gap) this.#delivery.gap(step.gap, { words: this.#wordsOfServer() });
+        if (step.gap) this.#delivery.gap(step.gap, { words: wordsOfServer(this.#history) });
         return false;
     }
   }
@@ -131,11 +140,6 @@ export class LogFollower {
     const { isLastLine } = this.#options;
     if (last === null) return null;
     return { seconds: last.seconds, marksEnd: !this.#previous && isLastLine !== undefined && isLastLine(last.text) };
-  }
-
-  #wordsOfServer(): string | null {
-    const { last } = this.#history;
-    return last?.end === "refused" ? last.message.slice(0, MAX_WORDS) : null;
   }
 
   #view(): ContainerView {
@@ -221,6 +225,8 @@ export class LogFollower {
     this.#history = afterRead(this.#history, outcome, performance.now());
     this.#endOfLastRead = outcome.end;
     if (outcome.end === "refused") return;
+    if (this.#whose === "either" && (outcome.caughtUp || outcome.end === "clean"))
+      this.#whose = outcome.caughtUp ? "this" : "next";
     this.#position.readEnded(outcome.end === "clean" && outcome.caughtUp && !outcome.unfinished);
     if (unfinished === null) return;
     this.#delivery.unfinished = unfinished;
@@ -251,6 +257,10 @@ export class LogFollower {
 
   /** The read goes on after the last delivered line without having shown it. False ends the read: it is another instance's log. */
   async #lostTrack(next: TimedLine): Promise<boolean> {
+    if (this.#whose !== "this") {
+      this.#whose = "next";
+      return false;
+    }
     // The log of a new instance looks the same as a rotated one, and the pod may tell of the restart a moment later.
     const until = performance.now() + RESTART_SETTLE_MS;
     for (;;) {
@@ -280,31 +290,38 @@ export class LogFollower {
 
   /** The container has been started again: go for the rest of the earlier instance first. */
   #leaveInstance(view: ContainerView): void {
-    const { first } = this.#delivery;
+    const { first, last } = this.#delivery;
     const startedAt = secondsOf(view.startedAt);
     // The pod told late. Since then the new instance was read, and what is missing of the earlier one was said.
     if (this.#lostAt !== null && this.#lostAt.seconds >= startedAt) {
-      this.#become(view.restartCount);
+      this.#become();
       return;
     }
-    // Times of the pod are cut to the second, in which a container can end and be started again.
-    const isOfEarlier = first !== null && first.seconds <= secondsOf(this.#finishedAt);
-    if (first !== null && first.seconds >= startedAt && !isOfEarlier) {
-      // The same, and nothing of the one before it was read.
-      this.#become(view.restartCount);
-      this.#delivery.gap("restarted", { after: first.after, before: first.time });
-      return;
+    if (first !== null && first.seconds >= startedAt) {
+      // Times of the pod are cut to the second, in which a container can end and be started again.
+      this.#whose = last !== null && last.seconds > secondsOf(this.#finishedAt) ? "next" : "either";
+      if (this.#whose === "next") return;
     }
     this.#previous = true;
     this.#history = restOfInstance(this.#history);
   }
 
+  /** What was read is the next instance's, and nothing of this one was. */
+  #becomeNext(): void {
+    const { first } = this.#delivery;
+    if (this.#previous) this.#history = nextInstance(this.#history);
+    this.#previous = false;
+    this.#become();
+    if (first !== null) this.#delivery.gap("restarted", { after: first.after, before: first.time });
+  }
+
   /** What was taken for an earlier instance is this one. */
-  #become(restartCount: number): void {
-    this.#restartCount = restartCount;
+  #become(): void {
+    this.#restartCount = this.#source.view().restartCount;
     this.#finishedAt = null;
     this.#lostAt = null;
-    this.#delivery.instanceIs(restartCount);
+    this.#whose = "this";
+    this.#delivery.instanceIs(this.#restartCount);
   }
 
   async #enterNextInstance(lost: boolean): Promise<void> {
@@ -322,16 +339,9 @@ export class LogFollower {
   }
 }
 
-/** NaN: unknown. */
-function secondsOf(time: string | null): number {
-  return time === null ? Number.NaN : Date.parse(time) / 1000;
-}
-
 /** Default of `lateLinesMs`. */
 const LATE_LINES_MS = 3_000;
 const OUTAGE_MAX_MS = 60_000;
-/** Characters of a server's words that are kept. */
-const MAX_WORDS = 500;
 /** The pod's restart count can be this much later than the new instance's first line. */
 const RESTART_SETTLE_MS = 2000;
 /** A stream whose container has ended, and which brings nothing for so long, is held open by something that is dead. */

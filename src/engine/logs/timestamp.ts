@@ -100,3 +100,8 @@ function digits(line: Buffer, at: number, count: number): number {
   }
   return value;
 }
+
+/** Of a pod's time, cut to the second. NaN: it says none. */
+export function secondsOf(time: string | null): number {
+  return time === null ? Number.NaN : Date.parse(time) / 1000;
+}

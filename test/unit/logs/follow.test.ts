@@ -591,6 +591,62 @@ describe("restarts that are told late", () => {
     expect(f.texts()).toEqual(["second life"]);
     expect(f.gaps).toMatchObject([{ reason: "restarted", after: null, before: line?.time }]);
   });
+
+  // The pod's times have whole seconds: they do not tell of which instance the lines are that were read.
+  describe("and it ended in the second in which the next one was started", () => {
+    const BEGIN = BigInt(Date.parse("2026-11-24T10:00:00Z")) * 1_000_000n;
+    const startedAt = "2026-11-24T10:00:00Z";
+    const inOneSecond = () => {
+      let ns = BEGIN;
+      return container(() => (ns += 10_000_000n));
+    };
+
+    test.each<[string, TestContainer["refuse"], string[]]>([
+      ["", () => null, ["restarted"]],
+      [
+        ", whose log is not there any more",
+        ({ query }) =>
+          query.has("previous") ? { status: 400, message: "previous terminated container not found" } : null,
+        ["restarted"],
+      ],
+    ])(
+      "nothing of it was read%s: each line of the next one comes once",
+      { timeout: 20_000 },
+      async (_, refuse, reasons) => {
+        const c = inOneSecond();
+        c.refuse = (served) => (served.index === 0 ? { status: 500, message: "not now" } : refuse(served));
+        const f = follow(c, { isFirstLine: (text) => text === "first 0" });
+        await until(() => c.requests.length === 1);
+        c.lines(["first 0", "first 1"]).restart().lines(["second 0", "second 1"]);
+        await f.seen(2);
+        c.tell({ phase: "waiting", finishedAt: startedAt });
+        c.tell({ phase: "running", restartCount: 1, startedAt, finishedAt: null });
+        await until(() => c.requests.some((query) => query.has("previous")));
+        c.lines(["second 2"]);
+        await f.seen(3);
+        c.exit().tell(ended);
+        await f.done;
+        expect(f.texts()).toEqual(["second 0", "second 1", "second 2"]);
+        expect(f.gaps.filter(({ certain }) => !certain).map(({ reason }) => reason)).toEqual(reasons);
+        expect(f.gaps.every(({ before }) => before === f.lines[0]?.time)).toBe(true);
+      },
+    );
+
+    test("it was read: its rest comes, then the next one", async () => {
+      const c = inOneSecond().lines(["first 0"]);
+      const f = follow(c);
+      await f.seen(1);
+      server.resetConnections();
+      c.lines(["first 1"]).restart().lines(["second 0", "second 1"]);
+      c.tell({ phase: "running", restartCount: 1, startedAt, finishedAt: null });
+      await f.seen(4);
+      c.exit().tell(ended);
+      await f.done;
+      expect(f.texts()).toEqual(["first 0", "first 1", "second 0", "second 1"]);
+      expect(f.gaps).toEqual([]);
+      expect(f.restarts).toMatchObject([{ restartCount: 1 }]);
+    });
+  });
 });
 
 describe("where to start, where to stop", () => {
