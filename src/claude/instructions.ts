@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { PaperclipSkillEntry } from "@paperclipai/adapter-utils/server-utils";
 import { buildSkillLibraryManifestMarkdown } from "@paperclipai/adapter-utils/skill-library-manifest";
-import { withoutNul } from "../adapter/job/nul.ts";
+import { storable } from "../json/storable.ts";
 
 export interface Instructions {
   /** What is appended to the system prompt; null: nothing. */
@@ -29,7 +29,7 @@ export async function readInstructions(
   }
   const library = buildSkillLibraryManifestMarkdown({ entries: skills, desiredSkillKeys: desired });
   const text = [content, library].filter((part) => part !== null).join("\n\n");
-  return { text: text === "" ? null : withoutNul(text), problem };
+  return { text: text === "" ? null : storable(text), problem };
 }
 
 function originNote(path: string): string {

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { AdapterRuntimeMcpServer } from "@paperclipai/adapter-utils";
 import { ConfigError } from "../adapter/errors.ts";
 import { isObject } from "../json/read-json.ts";
+import { storableValue } from "../json/storable.ts";
 
 export type McpServers = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
@@ -25,8 +26,9 @@ export function readMcpServers(raw: unknown): McpServers {
     if (typeof server.command !== "string" && typeof server.url !== "string") {
       throw new ConfigError(`mcpServers.${name}`, Object.keys(server), "a server with a command or a url");
     }
-    if (JSON.stringify([name, server]).includes("\\u0000")) {
-      throw new ConfigError(`mcpServers.${JSON.stringify(name)}`, kind(server), "texts without NUL characters");
+    if (JSON.stringify(storableValue([name, server])) !== JSON.stringify([name, server])) {
+      const wanted = "texts without NUL characters and halves of characters";
+      throw new ConfigError(`mcpServers.${JSON.stringify(name)}`, kind(server), wanted);
     }
   }
   return servers as McpServers;

@@ -1,5 +1,7 @@
 /** Reading JSON that someone else wrote: every answer is checked, nothing throws, nothing is kept longer than asked. */
 
+import { storable } from "./storable.ts";
+
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 export function isObject(value: unknown): value is JsonObject {
@@ -11,12 +13,10 @@ export function field(object: unknown, name: string): unknown {
   return isObject(object) && Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
-/** A text that is not blank, trimmed and cut to `max` characters; else null. Without NUL, which no database of the host takes. */
+/** A text that is not blank, storable, trimmed and cut to `max` characters; else null. */
 export function text(value: unknown, max: number): string | null {
   if (typeof value !== "string") return null;
-  const trimmed = cutEnd(value, max + 64)
-    .replaceAll("\0", "\ufffd")
-    .trim();
+  const trimmed = storable(cutEnd(value, max + 64)).trim();
   return trimmed === "" ? null : cutEnd(trimmed, max);
 }
 

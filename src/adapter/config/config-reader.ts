@@ -1,4 +1,5 @@
 import { define, isRecord } from "../../json/json-object.ts";
+import { isStorable } from "../../json/storable.ts";
 import { ConfigError } from "../errors.ts";
 
 /**
@@ -41,7 +42,7 @@ export class ConfigReader {
     const value = this.#raw[key];
     if (isUnset(value) || value === 0 || value === false) return null;
     if (typeof value !== "string") throw new ConfigError(key, value, "a text");
-    return withoutNul(key, value).trim();
+    return checkStorable(key, value).trim();
   }
 
   /** Null when 0, blank or missing. @throws ConfigError */
@@ -114,7 +115,7 @@ export class ConfigReader {
     if (!Array.isArray(list) || !list.every((item) => typeof item === "string")) {
       throw new ConfigError(key, value, "a list of texts");
     }
-    return list.map((item) => withoutNul(key, item));
+    return list.map((item) => checkStorable(key, item));
   }
 
   /**
@@ -171,8 +172,9 @@ function stringValues(key: string, value: Record<string, unknown>): Record<strin
 /** What the API accepts as a quantity (apimachinery `resource.ParseQuantity`), without signs. */
 export const QUANTITY = /^\d+(?:\.\d*)?(?:[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?$/;
 
-/** A NUL ends a C string: nothing with one can reach a process. @throws ConfigError */
-export function withoutNul(key: string, value: string): string {
+/** A NUL ends a C string, and half a character has no form in UTF-8: nothing with one can reach a process. @throws ConfigError */
+export function checkStorable(key: string, value: string): string {
   if (value.includes("\0")) throw new ConfigError(key, value, "a text without NUL characters");
+  if (!isStorable(value)) throw new ConfigError(key, value, "a text without halves of characters (lone surrogates)");
   return value;
 }

@@ -1,6 +1,6 @@
 import { define, isRecord } from "../../json/json-object.ts";
 import { ConfigError } from "../errors.ts";
-import { ConfigReader, isUnset, parseJson, quantityOf, readAll, withoutNul } from "./config-reader.ts";
+import { ConfigReader, checkStorable, isUnset, parseJson, quantityOf, readAll } from "./config-reader.ts";
 import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./kubernetes-names.ts";
 import { isReservedLabel, type PodPatch, readPodPatch } from "./pod-patch.ts";
 
@@ -257,7 +257,7 @@ function readEnv(raw: Record<string, unknown>): Record<string, string> {
     if (typeof each !== "string") continue;
     // core/v1 validation since 1.30 (RelaxedEnvironmentVariableValidation): printable ASCII without "=".
     if (!/^[ -<>-~]+$/.test(name)) throw new ConfigError("env", name, "names of environment variables");
-    define(env, name, withoutNul(`env.${name}`, each));
+    define(env, name, checkStorable(`env.${name}`, each));
   }
   return env;
 }

@@ -1,5 +1,6 @@
 import type { AdapterExecutionContext, AdapterSessionCodec } from "@paperclipai/adapter-utils";
 import { field, word } from "../../json/read-json.ts";
+import { isStorable } from "../../json/storable.ts";
 
 /**
  * The session to resume: `sessionParams.sessionId`, else `sessionId` of the host. Null for one of another working directory, since CLIs
@@ -8,8 +9,8 @@ import { field, word } from "../../json/read-json.ts";
 export function resumeSessionId(ctx: AdapterExecutionContext, workingDir: string): string | null {
   const params = ctx.runtime.sessionParams;
   const id = word(field(params, "sessionId")) ?? word(ctx.runtime.sessionId);
-  // What starts with a dash would be an option of the CLI, and no argument can hold a NUL.
-  if (id === null || id.startsWith("-") || id.includes("\0")) return null;
+  // What starts with a dash would be an option of the CLI.
+  if (id === null || id.startsWith("-") || !isStorable(id)) return null;
   const cwd = word(field(params, "cwd"), 4096);
   return cwd === null || withoutSlash(cwd) === withoutSlash(workingDir) ? id : null;
 }

@@ -1,5 +1,6 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { isRecord } from "../../json/json-object.ts";
+import { storable } from "../../json/storable.ts";
 
 /** Names under which credentials are kept. Too wide costs nothing: such a value only travels by Secret. */
 const CREDENTIAL_NAME =
@@ -42,7 +43,7 @@ const REDACTED = "***REDACTED***";
 /** Shorter values would redact ordinary words. */
 const MIN_SECRET_LENGTH = 8;
 
-/** Takes the secrets of one run out of everything that the adapter itself says: errors, notes, `onMeta`. */
+/** Takes the secrets of one run out of everything that the adapter itself says (errors, notes, `onMeta`), and makes it storable. */
 export class Redactor {
   #secrets: string[] = [];
 
@@ -60,7 +61,7 @@ export class Redactor {
   }
 
   text(text: string): string {
-    let result = text;
+    let result = storable(text);
     for (const secret of this.#secrets) if (result.includes(secret)) result = result.replaceAll(secret, REDACTED);
     return result;
   }
@@ -77,7 +78,7 @@ export class Redactor {
       const isSecret =
         typeof each === "string" &&
         /^(?:bearer|auth|access|refresh|api)?_?-?(?:token|key|secret|password|authorization)$/i.test(key);
-      copy[key] = isSecret ? REDACTED : this.value(each, depth + 1);
+      copy[storable(key)] = isSecret ? REDACTED : this.value(each, depth + 1);
     }
     return copy;
   }

@@ -1,11 +1,11 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { stringifyPaperclipWakePayload } from "@paperclipai/adapter-utils/server-utils";
 import { isRecord } from "../../json/json-object.ts";
+import { storable } from "../../json/storable.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { DATA_DIRECTORY, type Notice, SCRATCH_DIRECTORY } from "../definition.ts";
 import { ConfigError } from "../errors.ts";
 import { bindingOf, isCredential, mayBeSecret } from "./credentials.ts";
-import { withoutNul } from "./nul.ts";
 import { isLoopback } from "./reach.ts";
 import type { SelfPod } from "./self-pod.ts";
 import { isServerSecret, refersToServerSecret, SERVER_SECRETS } from "./server-secrets.ts";
@@ -187,7 +187,7 @@ export function paperclipVariables(
   const variables: Record<string, string> = {};
   for (const [name, value] of Object.entries(all)) {
     const text = textOf(value);
-    if (text !== null) variables[name] = withoutNul(text);
+    if (text !== null) variables[name] = storable(text);
   }
   return variables;
 }

@@ -1,11 +1,11 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { isRecord } from "../../json/json-object.ts";
+import { storable } from "../../json/storable.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { isReservedLabel, readPodPatch } from "../config/pod-patch.ts";
 import { DATA_DIRECTORY, type Notice, PROMPT_FILE, type PreparedCommand, type PreparedFile } from "../definition.ts";
 import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
 import { AnnotationKey, jobNameFor, LabelKey, restartName, sanitizeLabelValue, secretNameFor } from "./names.ts";
-import { withoutNul } from "./nul.ts";
 import { patchTemplate } from "./pod-patch.ts";
 import { CONTAINER_SECURITY, POD_SECURITY } from "./pod-security.ts";
 import type { Restart } from "./restart.ts";
@@ -95,7 +95,7 @@ export class RunSecretTooLargeError extends Error {
 export function workingDirOf(ctx: AdapterExecutionContext, config: BaseConfig): string {
   const workspace = ctx.context.paperclipWorkspace;
   const cwd = isRecord(workspace) && typeof workspace.cwd === "string" ? workspace.cwd.trim() : "";
-  return withoutNul(cwd) || config.cwd || DATA_DIRECTORY;
+  return storable(cwd) || config.cwd || DATA_DIRECTORY;
 }
 
 /** @throws ConfigError, RunSecretTooLargeError */

@@ -1,4 +1,5 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import { storableValue } from "../../json/storable.ts";
 import { type BaseConfig, mayContinue } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
 import { publishResult } from "../diagnostics.ts";
@@ -60,7 +61,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     const { errorMessage, errorCode } = result;
     const full = errorMessage && errorCode ? { ...result, errorMessage: withCode(errorMessage, errorCode) } : result;
     publishResult(session?.runs ?? [], full);
-    return full;
+    return storableValue(full);
   };
   try {
     // Before anything else: from here on the host waits for us when a person presses Stop.

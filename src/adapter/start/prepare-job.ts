@@ -3,9 +3,9 @@ import { type AgentVerdict, PROMPT_FILE, type PreparedCommand } from "../definit
 import { tell } from "../host/callbacks.ts";
 import { agentApiUrl, reachableUrl } from "../job/environment.ts";
 import { buildManifest, type RunManifest } from "../job/manifest.ts";
-import { commandWithoutNul } from "../job/nul.ts";
 import { reachNotices } from "../job/reach.ts";
 import type { Restart } from "../job/restart.ts";
+import { storableCommand } from "../job/storable-command.ts";
 import { readLeftBehind } from "./reattach.ts";
 import { type RunInput, timeoutNote } from "./run-input.ts";
 
@@ -32,7 +32,7 @@ export async function prepareJob<Config extends BaseConfig, Verdict extends Agen
   const apiUrl = agentApiUrl(config, selfPod, env);
   const interruption =
     restart?.how === "resume" ? { reason: restart.reason, isPromptRead: restart.isPromptRead } : null;
-  const prepared = commandWithoutNul(
+  const prepared = storableCommand(
     await definition.prepare({
       ctx,
       config,

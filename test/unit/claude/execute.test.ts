@@ -18,11 +18,17 @@ let k8s: EmbeddedKubernetes;
 let directory: string;
 let kubeconfig: string;
 let started: ContainerContext | null = null;
+/** What the next Claude prints, if not a recording. */
+let printed: readonly string[] = [];
 
 beforeAll(async () => {
   k8s = await EmbeddedKubernetes.start({ timeScale: 20, delays: "fast", namespaces: [NAMESPACE] });
   k8s.addProgram("claude", async function* (container) {
     started = container;
+    if (printed.length > 0) {
+      yield* printed;
+      return 0;
+    }
     const name = container.env.RECORDING ?? "";
     const { exitCode, stderr } = recordedEnd(name);
     if (stderr !== "") yield stderr;
@@ -119,6 +125,31 @@ describe("every recording, through the whole adapter", () => {
   });
 });
 
+test("what the host's database takes no JSON with is in no result, and in no event", async () => {
+  const bad = "a\0b\ud83dc";
+  const lines = [
+    { type: "system", subtype: "init", session_id: "S", model: "m", mcp_servers: [{ name: bad, status: "failed" }] },
+    {
+      type: "result",
+      subtype: "success",
+      is_error: false,
+      num_turns: 1,
+      result: bad,
+      structured_output: { [bad]: [bad] },
+      session_id: bad,
+    },
+  ];
+  printed = lines.map((line) => JSON.stringify(line));
+  const told: unknown[] = [];
+  const onEvent = async (event: unknown) => void told.push(event);
+  const { result } = await execute("text", { onEvent });
+  printed = [];
+  expect(result.summary).toBe("a\ufffdb\ufffdc");
+  expect(result.resultJson?.structured_output).toEqual({ "a\ufffdb\ufffdc": ["a\ufffdb\ufffdc"] });
+  expect(told).not.toEqual([]);
+  expect(JSON.stringify([result, told])).not.toMatch(/\\u0000|\\ud[89a-f]/);
+});
+
 describe("what reaches the container", () => {
   test("prompt, arguments and MCP servers; tokens in no manifest and no meta", async () => {
     const runtimeMcp = {
@@ -170,7 +201,13 @@ describe("what reaches the container", () => {
     ["extraArgs", { extraArgs: ["--x", "a\0b"] }],
     ["env.TOKEN", { env: { TOKEN: "a\0b" } }],
     ["mcpServers.apps", { mcpServers: { apps: { command: "a\0b" } } }],
-  ])("a NUL in %s is an error that names it, before any Job", async (key, config) => {
+    // Half a surrogate pair: the API server would take another text.
+    ["promptTemplate", { promptTemplate: "a\ud83db" }],
+    ["model", { model: "a\udc00b" }],
+    ["extraArgs", { extraArgs: ["--x", "a\ud83d"] }],
+    ["env.TOKEN", { env: { TOKEN: "a\ud83db" } }],
+    ["mcpServers.apps", { mcpServers: { apps: { command: "x", args: ["a\ud83db"] } } }],
+  ])("what no process can take in %s is an error that names it, before any Job: %j", async (key, config) => {
     const { result } = await execute("text", {}, config);
     expect(result).toMatchObject({ errorCode: "k8s_config_invalid", executionRecovery: { kind: "bootstrap" } });
     expect(result.errorMessage?.replaceAll('"', "")).toContain(key);
@@ -201,6 +238,23 @@ describe("what reaches the container", () => {
     for (const each of [prompt, shown, ...commandArgs, ...container.command, ...Object.values(container.env)]) {
       expect(each).not.toContain("\0");
     }
-    expect(JSON.stringify(result)).not.toContain("u0000");
+    expect(JSON.stringify([result, meta])).not.toContain("u0000");
+  });
+
+  test("half a character in it is replaced, too", async () => {
+    const context = {
+      taskId: "task-1",
+      wakeReason: "woken\ud83dup",
+      paperclipTaskMarkdown: "The\udc00task.",
+      paperclipWorkspace: { cwd: "/paperclip/w\ud83dx" },
+    };
+    const { result, meta, notes } = await execute("text", { context });
+    expect(result.exitCode).toBe(0);
+    const container = started as ContainerContext;
+    expect(container.env.PAPERCLIP_WAKE_REASON).toBe("woken\ufffdup");
+    expect(container.files.readText("/tmp/prompt/prompt.txt")).toContain("The\ufffdtask.");
+    expect(notes).toContain("[paperclip] Halves of characters are replaced in the prompt");
+    // JSON escapes them alone; PostgreSQL refuses such JSON.
+    expect(JSON.stringify([result, meta, container.command, container.env])).not.toMatch(/\\ud[89a-f]/);
   });
 });
