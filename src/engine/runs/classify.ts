@@ -32,8 +32,13 @@ export function classify(state: RunState, container: string, policy: RunPolicy, 
   const run = contextOf(state, container, policy, held);
   const ready = run.ran ? run.pod : null;
   const end = startFailureOf(run) ?? endOf(run) ?? startTroubleOf(run);
-  if (end !== null && typeof end !== "number")
-    return { ready, end, ask: mayServerKnowMore(run, end) ? askOf(state) : null, wakeAt: null };
+  if (end !== null && typeof end !== "number") {
+    if (!mayServerKnowMore(run, end)) return { ready, end, ask: null, wakeAt: null };
+    const againAt = state.answer?.askAgainAt ?? now;
+    return now < againAt
+      ? { ready, end: null, ask: null, wakeAt: againAt }
+      : { ready, end, ask: askOf(state), wakeAt: null };
+  }
   const askAt = askTime(state);
   const dueAt = end === null ? null : wakeTime(state, policy, end, now);
   if (askAt === null) return { ready, end: null, ask: null, wakeAt: dueAt };
@@ -45,9 +50,12 @@ function earliest(a: number | null, b: number | null): number | null {
   return a === null ? b : b === null ? a : Math.min(a, b);
 }
 
+/** An end is not held up for longer by a server that gives no answer. */
+const MAX_FAILED_ASKS = 3;
+
 /** Nothing shows that the container was started, or that its Job's last pod was seen, or why its pod was deleted. */
 function mayServerKnowMore({ state, job }: Context, end: RunEnd): boolean {
-  if (state.answer !== null) return false;
+  if (state.answer !== null && (state.answer.toldPods || state.failedAsks >= MAX_FAILED_ASKS)) return false;
   const isUnseen = end.startedAt === null && state.podDeletedAt === null;
   const isGuess = end.kind === "pod_deleted" && job !== null && state.jobDeletedAt === null && job.end === null;
   return isUnseen || isGuess || !isLastPod(state);

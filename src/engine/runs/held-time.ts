@@ -38,12 +38,17 @@ const LOST_MS = 60_000;
 const REFUSED_MS = 10_000;
 const MAX_ASK_MS = 600_000;
 
-/** When the server is to be asked because a watch is lost, each time after twice as long. Null: both are open. */
-export function askTime({ trust: { lostSince, isRefused }, askedAt }: RunState): number | null {
+/**
+ * When the server is to be asked because a watch is lost, each time after twice as long. Null: both are open. One that is lost again
+ * before it has told what it missed has been lost all the time.
+ */
+export function askTime({ trust, jobSeenAt, askedAt }: RunState): number | null {
+  const { lostSince, completeUntil, isRefused } = trust;
   if (lostSince === null) return null;
-  const firstAt = lostSince + (isRefused ? REFUSED_MS : LOST_MS);
+  const since = Math.min(lostSince, Math.max(completeUntil, jobSeenAt ?? lostSince));
+  const firstAt = since + (isRefused ? REFUSED_MS : LOST_MS);
   if (askedAt === null || askedAt < firstAt) return firstAt;
-  return askedAt + Math.min(askedAt - lostSince, MAX_ASK_MS);
+  return askedAt + Math.min(askedAt - since, MAX_ASK_MS);
 }
 
 function hasJobEnded({ jobEndedAt, jobDeletedAt }: RunState): boolean {

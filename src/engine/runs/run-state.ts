@@ -50,6 +50,10 @@ export interface RunState {
   answer: Answer | null;
   /** When the server was asked last. What a watch tells from before is no news from then on. */
   askedAt: number | null;
+  /** When it last told of the pods. */
+  answeredAt: number | null;
+  /** How often in a row it has not, with `answer`. */
+  failedAsks: number;
 }
 
 /** What the server answered has been folded before this: it only says that it did. */
@@ -111,6 +115,8 @@ export const INITIAL_STATE: RunState = {
   trust: FULL_TRUST,
   answer: null,
   askedAt: null,
+  answeredAt: null,
+  failedAsks: 0,
 };
 
 /** One frame further. Pure: returns the same object when the frame is no news of this run. */
@@ -124,8 +130,13 @@ export function reduceRun(state: RunState, frame: RunFrame): RunState {
     case "watch":
       return state.trust === frame.trust ? state : { ...state, trust: frame.trust };
     case "server":
-      return { ...state, answer: frame.answer, askedAt: frame.at };
+      return reduceAnswer(state, frame.answer, frame.at);
   }
+}
+
+function reduceAnswer(state: RunState, answer: Answer, at: number): RunState {
+  const failedAsks = answer.toldPods ? 0 : (state.answer === null ? 0 : state.failedAsks) + 1;
+  return { ...state, answer, askedAt: at, answeredAt: answer.toldPods ? at : state.answeredAt, failedAsks };
 }
 
 function reduceJob(state: RunState, { type, object: job, at }: JobFrame): RunState {

@@ -45,8 +45,11 @@ function failureOf(run: Context, pod: Pod, name: string): Failure | null {
 const CONTROLLERS_MS = 30_000;
 
 /** What keeps the container from starting, once it has lasted longer than the policy allows. */
-export function startTroubleOf(run: Context): Outcome {
-  const { state, job, pod, podFacts, policy, now } = run;
+export function startTroubleOf(known: Context): Outcome {
+  const { state, job, pod, podFacts, policy } = known;
+  // Where a watch stays lost, the server's answer says that the trouble stands.
+  const now = Math.max(known.now, state.answeredAt ?? known.now);
+  const run = now === known.now ? known : { ...known, now };
   if (run.ran || job === null || isSuspended(run)) return null;
   const controllersMs = Math.max(policy.scheduleTimeoutMs, CONTROLLERS_MS);
   if (pod === null || podFacts === null || state.podDeletedAt !== null) {

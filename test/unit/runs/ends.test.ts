@@ -115,6 +115,29 @@ it("its exit code is asked for where the Job has failed and the pods' watch is s
   stall.remove();
 });
 
+it("and asked again where the first answer is an error", async () => {
+  const release = Promise.withResolvers<void>();
+  const { k8s, engine } = await start(async function* (container) {
+    yield "hello";
+    await release.promise;
+    await container.sleep(1e9, { interruptible: true }).catch(() => undefined);
+    return 0;
+  });
+  const run = await engine.launch(job("refused"));
+  const pod = await run.podReady(MAIN);
+  const stall = k8s.faults.stallWatches(undefined, { resource: "pods" });
+  const end = run.terminated(MAIN);
+  const match = { verb: "list", resource: "pods" };
+  const errors = k8s.faults.errorRate({ status: 500, match });
+  k8s.oomKill(NAMESPACE, pod.metadata.name, "main");
+  // One question is sent five times at most.
+  await expect.poll(() => errors.hits, { timeout: 60_000 }).toBeGreaterThan(6);
+  errors.remove();
+  expect(await end).toMatchObject({ kind: "failed", exitCode: 137, reason: "OOMKilled" });
+  expect(stall.hits).toBeGreaterThan(0);
+  stall.remove();
+});
+
 it("the log ends of a run whose whole life falls into a gap of the pods' watch", async () => {
   const { k8s, engine } = await start(async function* () {
     yield "hello";

@@ -90,6 +90,26 @@ describe("a grace", () => {
     expect(verdict(going, 501_999)).toMatchObject({ end: null, wakeAt: 502_000 });
     expect(verdict(going, 502_000).end).toMatchObject({ kind: "start_failed", reason: "Unschedulable" });
   });
+
+  it("goes on to the server's answer, where a watch stays lost", () => {
+    const trust = reduceTrust(opened, lost(30_000, "pods"));
+    const standing = fold(watch(0, opened), jobs(10_000, job(1)), pods(10_000, unscheduled), watch(30_000, trust));
+    expect(verdict(reduceRun(standing, answer(90_000, false)), 90_000).end).toBeNull();
+    expect(verdict(reduceRun(standing, answer(69_999, true)), 69_999).end).toBeNull();
+    expect(verdict(reduceRun(standing, answer(90_000, true)), 90_000).end).toMatchObject({ kind: "start_failed" });
+  });
+
+  it("is not held back by watches that are lost again and again before they have told what they missed", () => {
+    let trust = reduceTrust(opened, lost(30_000, "pods"));
+    let state = fold(watch(0, opened), jobs(10_000, job(1)), pods(10_000, unscheduled), watch(30_000, trust));
+    for (let at = 31_000; at < 90_000; at += 2_000) {
+      expect(verdict(state, at)).toMatchObject({ end: null, ask: null });
+      trust = reduceTrust(reduceTrust(trust, open(at, "pods")), lost(at + 1_000, "pods"));
+      state = reduceRun(state, watch(at + 1_000, trust));
+    }
+    expect(verdict(state, 90_000).ask).not.toBeNull();
+    expect(verdict(reduceRun(state, answer(90_100, true)), 90_100).end).toMatchObject({ kind: "start_failed" });
+  });
 });
 
 describe("an end that the watches may know more of", () => {
@@ -101,6 +121,16 @@ describe("an end that the watches may know more of", () => {
     expect(end).toMatchObject({ kind: "succeeded", startedAt: null });
     expect(ask).toEqual({ job: false, pods: true });
     expect(verdict(reduceRun(complete, answer(5_100, false)), 5_100).ask).toBeNull();
+  });
+
+  it("is asked for again where the server gives no answer, three times at most", () => {
+    const once = reduceRun(complete, answer(5_100, false));
+    expect(verdict(once, 5_200)).toMatchObject({ end: null, ask: null, wakeAt: 6_100 });
+    expect(verdict(once, 6_100).ask).not.toBeNull();
+    const often = reduceRun(reduceRun(once, answer(6_200, false)), answer(8_000, false));
+    expect(verdict(often, 8_000)).toMatchObject({ end: { kind: "succeeded" }, ask: null });
+    // What is told later begins it again.
+    expect(verdict(reduceRun(often, pods(9_000, pod(2))), 9_000).ask).not.toBeNull();
   });
 
   it("is asked for again when something was told after the answer", () => {
