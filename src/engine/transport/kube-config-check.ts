@@ -1,8 +1,7 @@
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import fs from "node:fs";
 import type { KubeCluster, KubeConfig, KubeUser } from "./kube-config.ts";
 import { codeOf, describe, KubeConfigError } from "./kube-config-error.ts";
-import { secureContext } from "./secure-context.ts";
 
 /**
  * That the current context leads to a cluster and user that can be used. Nothing else is looked at, as kubectl does not: an
@@ -132,31 +131,30 @@ function checkExec(exec: object, at: string): void {
 }
 
 function checkPair(user: KubeUser, at: string): void {
-  const cert = checkBytes(`${at}.client-certificate`, user.certFile, user.certData, (bytes) =>
-    secureContext({ cert: bytes }),
+  const certificate = checkBytes(
+    `${at}.client-certificate`,
+    user.certFile,
+    user.certData,
+    (pem) => new X509Certificate(pem),
   );
-  const key = checkBytes(`${at}.client-key`, user.keyFile, user.keyData, (bytes) => secureContext({ key: bytes }));
-  if (cert !== null && key === null)
+  const key = checkBytes(`${at}.client-key`, user.keyFile, user.keyData, createPrivateKey);
+  if (certificate === null) return;
+  if (key === null)
     throw new KubeConfigError(`${at}.client-key`, "nothing", "a client certificate needs its key, as file or data");
-  if (cert === null || key === null) return;
-  try {
-    secureContext({ cert, key });
-  } catch (cause) {
+  if (!certificate.checkPrivateKey(key))
     throw new KubeConfigError(
       `${at}.client-key-data`,
       "a key of another certificate",
       "take certificate and key from the same source",
-      { cause },
     );
-  }
 }
 
-function checkBytes(
+function checkBytes<T>(
   field: string,
   file: string | undefined | null,
   data: string | undefined | null,
-  use: (bytes: Buffer) => unknown,
-): Buffer | null {
+  parse: (bytes: Buffer) => T,
+): T | null {
   if (!file && !data) return null;
   if (file && data)
     throw new KubeConfigError(field, `${describe(file)} and ${field.split(".").at(-1)}-data`, "keep one of them");
@@ -172,7 +170,7 @@ function checkBytes(
     );
   }
   try {
-    use(bytes);
+    return parse(bytes);
   } catch (cause) {
     throw new KubeConfigError(
       file ? field : `${field}-data`,
@@ -181,5 +179,4 @@ function checkBytes(
       { cause },
     );
   }
-  return bytes;
 }
