@@ -1,8 +1,11 @@
+import { once } from "node:events";
+import { connect } from "node:http2";
 import { CoreV1Api, makeInformer } from "@kubernetes/client-node";
 import { Pool } from "undici";
 import { PODS } from "../../src/engine/engine-caches.ts";
 import { Cluster, Informer, type Pod } from "../../src/engine/index.ts";
 import { jobKeyOfPod, PODS_BY_JOB } from "../../src/engine/runs/registry.ts";
+import { ProtobufFrames } from "../../src/engine/transport/protobuf-frames.ts";
 import { type Endpoint, kubeConfigFor } from "./kube-config.ts";
 
 /** Something that keeps up with all pods of a namespace, as each contestant does it. */
@@ -21,26 +24,30 @@ export type CacheKind =
   | "client-node"
   | "fluent-client"
   | "floor-http2"
-  | "floor-http1";
+  | "floor-http1"
+  /** What HTTP/2 and TLS cost in Node, whatever is done with what they bring. */
+  | "floor-bytes";
 type OnPod = () => void;
 
 /** Resolves when the cache is complete; `onPod` is called for each object listed and each change. */
-export function openCache(kind: CacheKind, endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
+export async function openCache(kind: CacheKind, endpoint: Endpoint, onPod: OnPod): Promise<PodCache> {
   switch (kind) {
     case "ours":
-      return ours(endpoint, onPod, PODS);
+      return await ours(endpoint, onPod, PODS);
     case "ours-json":
-      return ours(endpoint, onPod, { plural: "pods", root: "/api/v1", trim: PODS.trim });
+      return await ours(endpoint, onPod, { plural: "pods", root: "/api/v1", trim: PODS.trim });
     case "ours-whole":
-      return ours(endpoint, onPod, { plural: "pods", root: "/api/v1", trim: (raw) => raw as Pod });
+      return await ours(endpoint, onPod, { plural: "pods", root: "/api/v1", trim: (raw) => raw as Pod });
     case "client-node":
-      return clientNode(endpoint, onPod);
+      return await clientNode(endpoint, onPod);
     case "fluent-client":
-      return fluentClient(endpoint, onPod);
+      return await fluentClient(endpoint, onPod);
     case "floor-http2":
-      return floor(endpoint, onPod, true);
+      return await floor(endpoint, onPod, true);
     case "floor-http1":
-      return floor(endpoint, onPod, false);
+      return await floor(endpoint, onPod, false);
+    case "floor-bytes":
+      return await floorOfBytes(endpoint, onPod);
   }
 }
 
@@ -162,4 +169,19 @@ async function floor({ url, ca, namespace }: Endpoint, onPod: OnPod, allowH2: bo
   // Ends with the pool.
   read().catch(() => undefined);
   return { size: () => 0, stop: () => pool.destroy() };
+}
+
+/** One watch of Node's own HTTP/2 client, in protobuf: its frames are cut and dropped. */
+async function floorOfBytes({ url, ca, namespace }: Endpoint, onPod: OnPod): Promise<PodCache> {
+  const session = connect(url, { ca });
+  session.on("error", () => undefined);
+  const watch = session.request({
+    ":path": `/api/v1/namespaces/${namespace}/pods?watch=true`,
+    accept: "application/vnd.kubernetes.protobuf;stream=watch",
+    authorization: "Bearer bench",
+  });
+  const frames = new ProtobufFrames();
+  watch.on("data", (chunk: Buffer) => frames.push(chunk, onPod));
+  await once(watch, "response");
+  return { size: () => 0, stop: async () => session.destroy() };
 }

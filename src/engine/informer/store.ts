@@ -79,32 +79,47 @@ export class Store<T extends KubeObject> {
 
   #replace(key: string, known: T, object: T): void {
     this.#objects.set(key, object);
-    this.#unindex(known);
-    this.#index(object);
+    for (const [name, keyOfIndex] of this.#indexers) {
+      const before = keyOfIndex(known);
+      const after = keyOfIndex(object);
+      if (before === after) this.#exchange(name, before, known, object);
+      else {
+        this.#removeFrom(name, before, known);
+        this.#addTo(name, after, object);
+      }
+    }
   }
 
   #index(object: T): void {
-    for (const [name, keyOfIndex] of this.#indexers) {
-      const key = keyOfIndex(object);
-      if (key === null) continue;
-      const index = this.#indices.get(name) as Map<string, T[]>;
-      const entries = index.get(key);
-      if (entries === undefined) index.set(key, [object]);
-      else entries.push(object);
-    }
+    for (const [name, keyOfIndex] of this.#indexers) this.#addTo(name, keyOfIndex(object), object);
   }
 
   #unindex(object: T): void {
-    for (const [name, keyOfIndex] of this.#indexers) {
-      const key = keyOfIndex(object);
-      if (key === null) continue;
-      const index = this.#indices.get(name) as Map<string, T[]>;
-      const entries = index.get(key);
-      if (entries === undefined) continue;
-      const at = entries.indexOf(object);
-      if (at >= 0) entries.splice(at, 1);
-      if (entries.length === 0) index.delete(key);
-    }
+    for (const [name, keyOfIndex] of this.#indexers) this.#removeFrom(name, keyOfIndex(object), object);
+  }
+
+  /** In its place: almost no change of an object changes its keys. */
+  #exchange(name: string, key: string | null, known: T, object: T): void {
+    if (key === null) return;
+    const entries = this.#indices.get(name)?.get(key) ?? [];
+    entries[entries.indexOf(known)] = object;
+  }
+
+  #addTo(name: string, key: string | null, object: T): void {
+    if (key === null) return;
+    const index = this.#indices.get(name) as Map<string, T[]>;
+    const entries = index.get(key);
+    if (entries === undefined) index.set(key, [object]);
+    else entries.push(object);
+  }
+
+  #removeFrom(name: string, key: string | null, object: T): void {
+    if (key === null) return;
+    const index = this.#indices.get(name) as Map<string, T[]>;
+    const entries = index.get(key) ?? [];
+    const at = entries.indexOf(object);
+    if (at >= 0) entries.splice(at, 1);
+    if (entries.length === 0) index.delete(key);
   }
 }
 
