@@ -183,17 +183,13 @@ export class Cluster {
     timeoutMs = REQUEST_TIMEOUT_MS,
     signal: AbortSignal,
   ): Promise<TypedResponse> {
-    const reason = () => {
+    const late = () => {
       const message = `${name.method} ${name.path}: Timeout: no complete answer within ${timeoutMs} ms`;
       return new ApiError({ ...name, status: 0, reason: "Timeout", message });
     };
-    const abort = new LinkedAbort([signal], { ms: timeoutMs, reason });
-    try {
-      const { status, headers, body } = await this.#send("short", name, {
-        ...outgoing,
-        signal: abort.signal,
-        sendTimeoutMs: timeoutMs,
-      });
+    return await bounded({ signal, ms: timeoutMs, late }, async (limited) => {
+      const bounds = { signal: limited, sendTimeoutMs: timeoutMs };
+      const { status, headers, body } = await this.#send("short", name, { ...outgoing, ...bounds });
       this.clock.saw(headers.date);
       const whole = await readAll(body, this.#maxAnswerBytes + 1);
       if (whole.length > this.#maxAnswerBytes) {
@@ -201,9 +197,7 @@ export class Cluster {
         throw new ApiError({ ...name, status, reason: "AnswerTooLarge", message });
       }
       return { status, headers, body: whole };
-    } finally {
-      abort.release();
-    }
+    });
   }
 
   /**
