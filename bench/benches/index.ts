@@ -9,6 +9,7 @@ export const BENCHES: Record<string, () => Promise<Bench>> = {
   memory: async () => (await import("./memory.ts")).memory,
   logs: async () => (await import("./logs.ts")).logs,
   runs: async () => (await import("./runs.ts")).runs,
+  burst: async () => (await import("./burst.ts")).burst,
   metrics: async () => (await import("./metrics.ts")).metrics,
   idle: async () => (await import("./idle.ts")).idle,
   fleet: async () => (await import("./fleet.ts")).fleet,

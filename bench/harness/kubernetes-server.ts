@@ -1,4 +1,10 @@
-import { type ContainerContext, EmbeddedKubernetes, type EmbeddedKubernetesOptions } from "../../src/embedded/index.ts";
+import {
+  type ActiveSeatLimit,
+  type ContainerContext,
+  EmbeddedKubernetes,
+  type EmbeddedKubernetesOptions,
+  type SeatLimitOptions,
+} from "../../src/embedded/index.ts";
 import { monotonicMs, serve } from "./child.ts";
 
 /**
@@ -18,6 +24,7 @@ export const CONTAINER = "claude";
 let k8s: EmbeddedKubernetes | null = null;
 const times = new Map<string, ServerTimes>();
 let running = 0;
+let limit: ActiveSeatLimit | undefined;
 let release = () => {};
 let released = Promise.resolve();
 let onRunning = () => {};
@@ -127,5 +134,10 @@ serve({
     );
     times.clear();
   },
+  limitSeats: (options: SeatLimitOptions) => {
+    limit = k8s?.faults.limitSeats(options);
+  },
+  /** How often each object was refused that was. */
+  refusals: () => [...(limit?.refusals.values() ?? [])],
   openWatches: () => k8s?.openWatches,
 });
