@@ -186,6 +186,12 @@ export function containerFacts(pod: Pod, name: string): ContainerFacts {
   const last = status?.lastState?.terminated;
   /** An earlier time: of a container that the kubelet lost it keeps at least that it "used to be Running". */
   const hadStarted = last === undefined ? restartCount > 0 : !isStartError(last);
+  const isMain = pod.spec.containers.some((each) => each.name === name);
+  // Virtual nodes tell little but the pod's phase. It is said of the main containers.
+  if (isMain && terminated === undefined && pod.status.phase === "Succeeded") {
+    const untold = { ...UNTOLD_SUCCESS, startedAt: timeOf(running?.startedAt) };
+    return { state: "ended", ...untold, isRestarted: false, hasStarted: true, restartCount };
+  }
   if (running) return { state: "running", startedAt: timeOf(running.startedAt), hasStarted: true, restartCount };
   if (terminated) {
     const end = endOfContainer(terminated);
@@ -201,11 +207,8 @@ export function containerFacts(pod: Pod, name: string): ContainerFacts {
     const { exitCode, reason, message } = end;
     return { state: "never started", exitCode, reason, message, isRestarted, hasStarted: hadStarted, restartCount };
   }
-  // Some nodes (virtual ones) tell only the pod's phase. It is said of the main containers.
-  const isMain = pod.spec.containers.some((each) => each.name === name);
-  if (isMain && pod.status.phase === "Succeeded")
-    return { state: "ended", ...UNTOLD_SUCCESS, isRestarted: false, hasStarted: true, restartCount };
-  if (isMain && pod.status.phase === "Running" && waiting === undefined)
+  // A kubelet gives a reason for each wait.
+  if (isMain && pod.status.phase === "Running" && !waiting?.reason)
     return { state: "running", startedAt: null, hasStarted: true, restartCount };
   if (status === undefined) return { state: "unknown", hasStarted: null, restartCount };
   const { reason = "", message = "" } = waiting ?? {};
@@ -257,17 +260,25 @@ function endOfContainer(terminated: ContainerStateTerminated): ContainerEnd {
   return { exitCode, signal, reason, message, startedAt: timeOf(startedAt), finishedAt: timeOf(finishedAt) };
 }
 
-/** Runtimes that have no time write the epoch. */
+/** Runtimes that have no time write the epoch, or what is Go's: the year 1, or 1754 where it was counted in nanoseconds (CRI-O). */
 function timeOf(time: string | undefined): string | null {
-  return time === undefined || time.startsWith("1970-01-01") ? null : time;
+  return time === undefined || time < "1971" ? null : time;
 }
 
 /**
  * The runtime could not start the process (no such file, no such directory), so nothing of it ran. containerd gives no start time,
- * cri-dockerd that of the creation twice.
+ * cri-dockerd and CRI-O that of the creation twice.
  */
-function isStartError({ reason = "", startedAt, finishedAt }: ContainerStateTerminated): boolean {
-  return START_ERRORS.has(reason) && (timeOf(startedAt) === null || startedAt === finishedAt);
+function isStartError({
+  exitCode,
+  reason = "",
+  message = "",
+  startedAt,
+  finishedAt,
+}: ContainerStateTerminated): boolean {
+  // CRI-O has no reason of its own for it, but an exit code that no process has.
+  const isOfCrio = exitCode === -1 && /^failed to start container\b/.test(message);
+  return (START_ERRORS.has(reason) || isOfCrio) && (timeOf(startedAt) === null || startedAt === finishedAt);
 }
 
 const START_ERRORS = new Set(["StartError", "ContainerCannotRun", "ContainerStartError"]);

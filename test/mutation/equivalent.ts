@@ -15,6 +15,7 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
       'if («last?.end !== "refused" → false») throw new TypeError("asked for the refusal of a read that was answered");',
       "no row asks without a refusal",
     ],
+    ["return ms * 2 ** Math.min(times, «10 → 11»);", "all callers cut the result off far below"],
     ["return history.endedAt === null ? «0 → 1» : now - history.endedAt;", "a millisecond of a patience of minutes"],
     ["if (cleanEnds !== 1) return cleanEnds «> → >=» 1;", "it is not 1 there"],
     ["const lateMs = «stoppedAt === null → false» ? 0 : stoppedAt - answeredAt;", "less than none is not late either"],

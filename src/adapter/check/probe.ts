@@ -51,7 +51,6 @@ export async function probe<Config extends BaseConfig, Verdict extends AgentVerd
       // Beside the runs of others, and not for long.
       config: { ...ctx.config, concurrencyPolicy: "parallel", timeoutSec: 120, apiOutageSec: 1, retainJobs: false },
       context: {},
-      // Not `bounded`: a run that is given up deletes its Job first, and that is waited for.
       signal: AbortSignal.timeout(PROBE_TIMEOUT_MS),
       onLog: async (_, chunk) => {
         said.push(chunk.replaceAll("[paperclip] ", "").trim());

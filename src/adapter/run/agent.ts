@@ -34,7 +34,12 @@ export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, 
   if (pod === null) return isTooSoon;
   // A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen.
   if (job !== null && jobFacts(job).allowsRetries) return false;
-  return run.isPodFinal || podFacts(pod).hasEnded || cannotStart(pod, container);
+  return run.isPodFinal || (podFacts(pod).hasEnded && !isUntold(pod, container)) || cannotStart(pod, container);
+}
+
+/** A virtual node may say that a pod failed and nothing else: a kubelet gives a reason where it did not start the containers. */
+function isUntold(pod: Pod, container: string): boolean {
+  return containerFacts(pod, container).state === "unknown" && !pod.status.reason;
 }
 
 /**

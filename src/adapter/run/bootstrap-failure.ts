@@ -1,4 +1,4 @@
-import { ApiError, isForbidden, isRetryable, isUnauthorized, KubeConfigError } from "../../engine/index.ts";
+import { ApiError, isForbidden, isRetryable, isUnauthorized, KubeConfigError, lacksRight } from "../../engine/index.ts";
 import { BootstrapError, ConfigError, reasonOf } from "../errors.ts";
 import { RunSecretTooLargeError } from "../job/manifest.ts";
 import { SelfPodError } from "../job/self-pod.ts";
@@ -14,6 +14,7 @@ export function toBootstrapError(error: unknown): BootstrapError {
   if (error instanceof RunSecretTooLargeError)
     return new BootstrapError({ code: "k8s_prompt_secret_create_failed", family: null, ...told });
   if (isForbidden(error) || isUnauthorized(error)) {
+    if (!lacksRight(error)) return new BootstrapError({ code: "k8s_forbidden", family: null, ...told });
     const message = `${reasonOf(error)}. Grant what deploy/rbac.yaml lists (since this adapter watches: \`watch\` on \`jobs\` and \`pods\`); the environment test names what is missing.`;
     return new BootstrapError({ code: "k8s_forbidden", family: null, message, cause: error });
   }

@@ -1,5 +1,5 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
-import { isForbidden, type RunEnd } from "../../engine/index.ts";
+import { lacksRight, type RunEnd } from "../../engine/index.ts";
 import type { ExecuteCode } from "../../error-codes.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict, OutcomeKind } from "../definition.ts";
@@ -30,7 +30,7 @@ export function classified<Config extends BaseConfig, Verdict extends AgentVerdi
 ): AdapterExecutionResult {
   const { error, parserError, lines, characters, gaps, firstLine, lastLine } = seen.output;
   if (error !== null) {
-    const hint = isForbidden(error) ? " Grant `get` on `pods/log`." : "";
+    const hint = lacksRight(error) ? " Grant `get` on `pods/log`." : "";
     log.say("stderr", `The log could not be read to its end: ${reasonOf(error)}${hint}`);
   }
   if (parserError !== null) log.say("stderr", `The output could not be understood: ${reasonOf(parserError)}`);

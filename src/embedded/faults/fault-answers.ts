@@ -37,11 +37,15 @@ const REASONS: Readonly<Record<number, string>> = {
   504: "Timeout",
 };
 
+const MESSAGES: Readonly<Record<number, string>> = {
+  403: 'forbidden: User "anyone" cannot access resource "any": fault injected by the test',
+  429: "Too many requests, please try again later.",
+};
+
 export function errorAnswer(fault: ErrorRate): RequestFault {
   const { status = 500, retryAfterSeconds } = fault;
   const reason = fault.reason ?? REASONS[status] ?? "";
-  const message =
-    fault.message ?? (status === 429 ? "Too many requests, please try again later." : "fault injected by the test");
+  const message = fault.message ?? MESSAGES[status] ?? "fault injected by the test";
   const details = retryAfterSeconds === undefined ? undefined : { retryAfterSeconds };
   return {
     kind: "error",

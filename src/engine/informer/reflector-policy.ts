@@ -44,7 +44,7 @@ export interface History {
   relists: number;
   /** Watches that opened and told nothing. */
   barren: number;
-  /** Streaming lists that broke off. */
+  /** Streaming lists that broke off, or were refused again and again. */
   brokenLists: number;
   /** The server does not speak the streaming list. */
   pagesOnly: boolean;
@@ -92,6 +92,8 @@ const ANSWERED_FAILURES = 2;
 const BARREN_LIMIT = 3;
 const SILENT_LIMIT = 2;
 const BROKEN_LISTS_LIMIT = 2;
+/** So many may be refused for a passing reason, before they count as broken. */
+const REFUSED_LISTS_LIMIT = 2;
 
 /** How a list begins. */
 export function beginList(history: History, pageSize: number): ReflectorState {
@@ -124,13 +126,18 @@ function remember(history: History, { opened, openMs, frames, hadBookmark, error
 
 function afterStreamingList(outcome: Outcome, history: History, timing: Timing): Decision {
   const { opened, error } = outcome;
-  if (isGone(causeOf(error))) return spaced(relist(history, timing), outcome, timing);
-  if (isRefusal(error) || hasNoEnd(outcome)) {
+  const isExpired = isGone(causeOf(error));
+  if (!isExpired && (isRefusal(error) || hasNoEnd(outcome))) {
     const pages = { ...history, pagesOnly: true };
     return { state: beginList(pages, timing.pageSize), waitMs: 0, history: pages, isProblem: !isRefusal(error) };
   }
-  const broken = { ...history, brokenLists: history.brokenLists + (opened ? 1 : 0) };
-  return spaced(retry(beginList(broken, timing.pageSize), outcome, broken, timing), outcome, timing);
+  // Servers and proxies refuse what they do not know with any status, or none: an aggregated one with 500, a firewall with a reset.
+  const isBroken = isExpired
+    ? history.relists >= REFUSED_LISTS_LIMIT
+    : opened || history.failures >= REFUSED_LISTS_LIMIT;
+  const broken = { ...history, brokenLists: history.brokenLists + (isBroken ? 1 : 0) };
+  const next = isExpired ? relist(broken, timing) : retry(beginList(broken, timing.pageSize), outcome, broken, timing);
+  return spaced(next, outcome, timing);
 }
 
 function afterPage(
@@ -218,9 +225,9 @@ function spaced(decision: Decision, { tookMs }: Outcome, { minIntervalMs = 1_000
   return { ...decision, waitMs: Math.max(decision.waitMs, minIntervalMs - tookMs) };
 }
 
-/** Servers without streaming lists refuse `sendInitialEvents` with 422 (feature gate off) or 400. */
+/** Servers without streaming lists refuse `sendInitialEvents` with 422 (feature gate off) or 400; 405 and 501 say the same. */
 function isRefusal(error: Error | null): boolean {
-  return error instanceof ApiError && (error.status === 400 || error.status === 422);
+  return error instanceof ApiError && [400, 405, 422, 501].includes(error.status);
 }
 
 function isRefusedFormat(error: Error | null): boolean {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { KubeObject, Status } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
+import { statusObjectOf } from "../transport/api-error.ts";
 import type { Cluster, Kinds } from "../transport/index.ts";
 import { requestPage, type Selectors } from "./page-request.ts";
 import {
@@ -56,7 +57,7 @@ export interface WatchFrame {
 }
 
 /** A streaming list may pause for this long between two objects; then it is taken for one that has no end. */
-const LIST_PAUSE_MS = 60_000;
+const LIST_PAUSE_MS = 20_000;
 
 /**
  * Follows one resource until it is stopped: the only place that knows of lists, bookmarks, resource versions and 410. It only
@@ -241,8 +242,11 @@ export class Reflector<T extends KubeObject> {
       }
       case "ERROR":
         throw new ErrorFrame(path, (frame.object ?? {}) as Status);
-      default:
+      default: {
+        const status = statusObjectOf(frame);
+        if (status !== null) throw new ErrorFrame(path, status);
         throw new WatchProtocolError(`a frame of the watch of ${path} has the type ${JSON.stringify(frame?.type)}`);
+      }
     }
     told.frames += 1;
   }

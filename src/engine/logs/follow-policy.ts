@@ -1,4 +1,3 @@
-import { backoffMs, type Ceilings } from "../transport/backoff.ts";
 import type { FollowHistory, ReadOutcome } from "./follow-history.ts";
 import type { ContainerView, LogGapReason } from "./types.ts";
 
@@ -38,17 +37,16 @@ export const CLEAN_END_SETTLE_MS = 250;
  * The same where the last line has marked the end of the output: nothing is missing, so there is no hurry. A kubelet looks at
  * its containers about once a second and then reports.
  */
-const LAST_LINE_CEILINGS = { baseMs: 5_000, maxMs: 60_000 };
-/** Rests before another read, by what the last one came to. The way to a server that answered is open: shorter rests. */
-const REFUSED_CEILINGS = { baseMs: 200, maxMs: 30_000 };
-const CLEAN_END_CEILINGS = { baseMs: 200, maxMs: 5_000 };
-const ANSWERED_CEILINGS = { baseMs: 200, maxMs: 2_000 };
+const LAST_LINE_SETTLE_MS = 5_000;
+const CLEAN_END_MAX_MS = 5_000;
 /** A stream that ended cleanly so long before the pod told of its container's end may have ended for another reason. */
 export const CLEAN_END_TRUST_MS = 1_000;
+const LAST_LINE_MAX_MS = 60_000;
 /** A container that has ended so shortly after its last line has written nothing behind it. One clock, the node's, tells both. */
 const LAST_LINE_TO_END_SECONDS = 2;
 /** A container has ended and its log cannot be had for so long: give up, and say so. */
 export const ENDED_GIVE_UP_MS = 120_000;
+const ANSWERED_MAX_MS = 2_000;
 /** A stream that was open for so long was healthy, even if the container said nothing. */
 const HEALTHY_MS = 10_000;
 /** So many final reads in a row without the last delivered line: it is not there any more. */
@@ -114,7 +112,7 @@ const REFUSED: readonly Row[] = [
     always,
     (state) => {
       const { retryAfterMs = 0 } = refusal(state);
-      const ms = retryAfterMs + backoff(state, state.history.refusals - 1, REFUSED_CEILINGS);
+      const ms = retryAfterMs + backoff(state.history.refusals - 1, state.random);
       return rest(Math.min(ms, untilGivenUp(state)), false);
     },
   ],
@@ -128,17 +126,17 @@ const WHILE_RUNNING: readonly Row[] = [
   [hasRested, read(true)],
   [
     ({ history }) => history.last?.end === "broken",
-    (state) => rest(backoff(state, fruitless(state), ANSWERED_CEILINGS), true),
+    (state) => rest(Math.min(ANSWERED_MAX_MS, backoff(fruitless(state), state.random)), true),
   ],
   // It was cut amid a line: no reason to wait.
   [(state) => endsAmidLine(state) && fruitless(state) === 0, read(true)],
   // The pod's word is late, as when thousands of runs end together: each further read adds to what the server is late with.
   [
     ({ lastLine }) => lastLine?.marksEnd === true,
-    (state) => rest(backoffMs(fruitless(state), LAST_LINE_CEILINGS, 1), true),
+    (state) => rest(Math.min(LAST_LINE_MAX_MS, doubled(LAST_LINE_SETTLE_MS, fruitless(state))), true),
   ],
   [(state) => fruitless(state) === 0, () => rest(CLEAN_END_SETTLE_MS, true)],
-  [always, (state) => rest(backoff(state, fruitless(state), CLEAN_END_CEILINGS), true)],
+  [always, (state) => rest(Math.min(CLEAN_END_MAX_MS, backoff(fruitless(state), state.random)), true)],
 ];
 
 /** Also between two instances (CrashLoopBackOff), while the server still gives the log of the one that ended. */
@@ -159,7 +157,11 @@ const AFTER_CONTAINER_END: readonly Row[] = [
   [hasRested, read(false)],
   [(state) => endedMs(state) > ENDED_GIVE_UP_MS && state.history.idleReads > 0, ended("unreachable")],
   // The server is there and the way to it is bad. A cut among repeated lines brings nothing new, many times in a row: short rests.
-  [always, (state) => rest(backoff(state, Math.max(0, state.history.idleReads - 1), ANSWERED_CEILINGS), false)],
+  [
+    always,
+    ({ history, random }) =>
+      rest(Math.min(ANSWERED_MAX_MS, backoff(Math.max(0, history.idleReads - 1), random)), false),
+  ],
 ];
 
 function ended(gap: LogGapReason | null): (state: FollowState) => FollowStep {
@@ -179,7 +181,9 @@ function isFatal(state: FollowState): boolean {
   if (status < 400 || status >= 500) return false;
   // `container nope is not valid for pod p`, `a container name must be specified …`: reason is BadRequest for all of them.
   if (status === 400) return /is not valid for pod|must be specified|parsing time/.test(message);
-  // An API server that has just started refuses for a moment what is allowed. What was allowed once will be again.
+  // An API server that has just started refuses for a moment what is allowed. What was allowed once will be again. A kubelet that
+  // refuses its API server, and a proxy, say nothing of our rights.
+  if (status === 403 && /: (Forbidden \(user=|an HTML page )/.test(message)) return false;
   if (status === 403) return !state.history.everAnswered && state.history.refusals >= FORBIDDEN_AFTER_READS;
   // 401: credentials are renewed. 404: a kubelet that has just started says so of a pod that runs.
   return ![401, 404, 408, 409, 410, 425, 429].includes(status);
@@ -270,7 +274,11 @@ function isKubeletAway({ history: { last } }: FollowState): boolean {
   return last?.end === "refused" && !isNoLog(last);
 }
 
-/** Between half of the ceiling and the whole: the log is wanted at once, but not by a thousand follows in one moment. */
-function backoff({ random }: FollowState, failures: number, ceilings: Ceilings): number {
-  return backoffMs(failures, ceilings, (1 + random()) / 2);
+function doubled(ms: number, times: number): number {
+  return ms * 2 ** Math.min(times, 10);
+}
+
+/** 0.2 s, doubled to 30 s; between half and the whole of it. */
+function backoff(failures: number, random: () => number): number {
+  return Math.min(30_000, doubled(200, failures)) * (0.5 + random() / 2);
 }

@@ -1,5 +1,5 @@
 import { performance } from "node:perf_hooks";
-import { bounded, LinkedAbort } from "../transport/index.ts";
+import { LinkedAbort } from "../transport/index.ts";
 import { Delivery, type LogSink, type LogStats } from "./delivery.ts";
 import {
   afterOutage,
@@ -163,12 +163,10 @@ export class LogFollower {
 
   /** Not without end: where watches are cut off and logs are not, the next read shows it. */
   async #awaitServer(): Promise<void> {
-    const late = () => new Error("the server's return was not told of");
-    const { server } = this.#source;
-    if (server === undefined) return;
-    await bounded({ signal: this.#signal, ms: OUTAGE_MAX_MS, late }, (limited) => server.whenBack(limited)).catch(
-      () => undefined,
-    );
+    const limit = { ms: OUTAGE_MAX_MS, reason: () => new Error("the server's return was not told of") };
+    const ended = new LinkedAbort([this.#signal], limit);
+    await this.#source.server?.whenBack(ended.signal).catch(() => undefined);
+    ended.release();
   }
 
   // ---- reading

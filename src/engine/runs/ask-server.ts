@@ -3,7 +3,7 @@ import { type Trim, trimJob, trimPod } from "../informer/trim.ts";
 import { jobPath } from "../job-path.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { backoffMs } from "../transport/backoff.ts";
-import { bounded, type Cluster, isForbidden, isNotFound } from "../transport/index.ts";
+import { type Cluster, isForbidden, isNotFound, LinkedAbort } from "../transport/index.ts";
 import type { Ask } from "./deletion.ts";
 import type { RunRecord } from "./run-record.ts";
 import { livePods } from "./run-state.ts";
@@ -15,17 +15,21 @@ const ASK_TIMEOUT_MS = 5_000;
  * Asks the server what `what` names, and folds its answers into the record. What is not answered in time stays as it is known.
  * Resolves with whether it told of the pods.
  */
-export async function askServer(cluster: Cluster, record: RunRecord, what: Ask): Promise<boolean> {
+export async function askServer(
+  cluster: Cluster,
+  record: RunRecord,
+  what: Ask,
+  stopped: AbortSignal,
+): Promise<boolean> {
   const { namespace, jobName } = record.ref;
-  const late = () => new Error(`the server did not tell of Job ${namespace}/${jobName} within ${ASK_TIMEOUT_MS} ms`);
-  const bound = { signal: record.closed, ms: ASK_TIMEOUT_MS, late };
-  const ask = async (isWanted: boolean, one: typeof askForJob) => {
-    if (!isWanted) return false;
-    await bounded(bound, (signal) => one(cluster, record, signal));
-    return true;
-  };
-  const [, pods] = await Promise.allSettled([ask(what.job, askForJob), ask(what.pods, askForPods)]);
-  return pods.status === "fulfilled" && pods.value;
+  const reason = () => new Error(`the server did not tell of Job ${namespace}/${jobName} within ${ASK_TIMEOUT_MS} ms`);
+  const abort = new LinkedAbort([stopped, record.closed], { ms: ASK_TIMEOUT_MS, reason });
+  const [, pods] = await Promise.allSettled([
+    what.job ? askForJob(cluster, record, abort.signal) : null,
+    what.pods ? askForPods(cluster, record, abort.signal) : null,
+  ]);
+  abort.release();
+  return what.pods && pods.status === "fulfilled";
 }
 
 async function askForJob(cluster: Cluster, record: RunRecord, signal: AbortSignal): Promise<void> {

@@ -1,4 +1,5 @@
 import { jobPath } from "../job-path.ts";
+import type { Job } from "../kubernetes.ts";
 import { type Cluster, isConflict, isNotFound } from "../transport/index.ts";
 
 export interface DeleteOptions {
@@ -29,7 +30,20 @@ export async function deleteJob(
       ...(signal === undefined ? {} : { signal }),
     });
   } catch (error) {
-    // Gone, or another Job stands under the name (the uid precondition failed): ours is deleted.
-    if (!isNotFound(error) && !(uid !== null && isConflict(error))) throw error;
+    if (isNotFound(error)) return;
+    // Another Job stands under the name, and ours is deleted; or an admission webhook does not allow it now.
+    if (uid !== null && isConflict(error) && (await isAnother(cluster, jobPath(namespace, jobName), uid, signal)))
+      return;
+    throw error;
+  }
+}
+
+/** Is this Job deleted? False where that cannot be learned. */
+async function isAnother(cluster: Cluster, path: string, uid: string, signal?: AbortSignal): Promise<boolean> {
+  try {
+    const { metadata } = await cluster.json<Partial<Job>>({ path, ...(signal === undefined ? {} : { signal }) });
+    return metadata !== undefined && metadata.uid !== uid;
+  } catch (error) {
+    return isNotFound(error);
   }
 }

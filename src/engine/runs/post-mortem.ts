@@ -2,7 +2,7 @@ import { containerFacts, podFacts } from "../facts.ts";
 import { jobPath } from "../job-path.ts";
 import type { Pod } from "../kubernetes.ts";
 import { followLogs } from "../logs/index.ts";
-import { bounded, type Cluster, isNotFound } from "../transport/index.ts";
+import { type Cluster, isNotFound, LinkedAbort } from "../transport/index.ts";
 import type { RunRecord } from "./run-record.ts";
 import type { RunEnd } from "./types.ts";
 
@@ -39,7 +39,7 @@ const LAST_LINES = 20;
 /** What there is now, in one read. */
 const TAIL = { tailLines: LAST_LINES, follow: false, lateLinesMs: 0 };
 const MAX_LINE = 500;
-/** Of each; they are asked at the same time. */
+/** Of all requests together. */
 const TIMEOUT_MS = 10_000;
 
 /** At most four requests, once each: pod, Job (where the pod is deleted), log, events. Never rejects but with the signal's reason. */
@@ -49,38 +49,42 @@ export async function postMortem(
   end: RunEnd,
   signal: AbortSignal | undefined,
 ): Promise<PostMortem> {
-  const late = () => new Error(`the server did not answer within ${TIMEOUT_MS} ms`);
+  const reason = () => new Error(`the server did not answer within ${TIMEOUT_MS} ms`);
+  const abort = new LinkedAbort([signal, record.closed], { ms: TIMEOUT_MS, reason });
   const unanswered: string[] = [];
-  const ask = async <T>(what: string, asking: (signal: AbortSignal) => Promise<T>, otherwise: T): Promise<T> => {
+  const ask = async <T>(what: string, asking: Promise<T>, otherwise: T): Promise<T> => {
     try {
-      return await bounded({ signal, ms: TIMEOUT_MS, late }, asking);
+      return await asking;
     } catch (error) {
       if (!isNotFound(error)) unanswered.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
       return otherwise;
     }
   };
   const pod = record.pod();
-  const { container } = end;
-  const [lastLines, described, warnings] = await Promise.all([
-    ask("log", (limited) => lastLinesOf(cluster, record, container, limited), []),
-    ask("pod", (limited) => describe(cluster, record, container, limited), null),
-    ask("events", (limited) => warningsOf(cluster, record, limited), []),
-  ]);
-  signal?.throwIfAborted();
-  const { spec, status } = described ?? {};
-  return {
-    end,
-    lastLines,
-    podName: pod?.metadata.name ?? end.podName,
-    nodeName: pod?.spec.nodeName ?? null,
-    image: spec?.image ?? null,
-    imageId: status?.imageID || null,
-    restarts: pod === null ? 0 : containerFacts(pod, container).restartCount,
-    memoryLimit: end.reason === "OOMKilled" ? (spec?.resources?.limits?.memory ?? null) : null,
-    endedBy: endedBy(end, pod),
-    warnings,
-    unanswered,
-  };
+  try {
+    const [lastLines, described, warnings] = await Promise.all([
+      ask("log", lastLinesOf(cluster, record, end.container, abort.signal), []),
+      ask("pod", describe(cluster, record, end.container, abort.signal), null),
+      ask("events", warningsOf(cluster, record, abort.signal), []),
+    ]);
+    signal?.throwIfAborted();
+    const { spec, status } = described ?? {};
+    return {
+      end,
+      lastLines,
+      podName: pod?.metadata.name ?? end.podName,
+      nodeName: pod?.spec.nodeName ?? null,
+      image: spec?.image ?? null,
+      imageId: status?.imageID || null,
+      restarts: pod === null ? 0 : containerFacts(pod, end.container).restartCount,
+      memoryLimit: end.reason === "OOMKilled" ? (spec?.resources?.limits?.memory ?? null) : null,
+      endedBy: endedBy(end, pod),
+      warnings,
+      unanswered,
+    };
+  } finally {
+    abort.release();
+  }
 }
 
 function endedBy({ kind, reason, message }: RunEnd, pod: Pod | null): string | null {

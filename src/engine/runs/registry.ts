@@ -142,7 +142,7 @@ export class RunRegistry implements RecordHost {
   }
 
   ask(record: RunRecord, what: Ask): Promise<boolean> {
-    return askServer(this.cluster, record, what);
+    return askServer(this.cluster, record, what, this.#stopped.signal);
   }
 
   trustOf({ ref: { namespace }, state }: RunRecord): Trust {

@@ -1,4 +1,4 @@
-import { ApiError, errorFromException, errorFromResponse, type RequestName } from "./api-error.ts";
+import { ApiError, errorFromException, errorFromResponse, type RequestName, statusObjectOf } from "./api-error.ts";
 import { connectionFailure } from "./connection-failure.ts";
 import { decoded } from "./content-encoding.ts";
 import type { Credential } from "./credential.ts";
@@ -154,11 +154,13 @@ export class Cluster {
     const type = headers["content-type"];
     if (!isSuccess(status)) throw errorFromResponse(name, status, headers, statusText(type, body));
     if (request.preferred?.read !== undefined && isProtobuf(type)) return request.preferred.read(body) as T;
-    try {
-      return JSON.parse(body.toString("utf8")) as T;
-    } catch {
-      throw unreadableAnswer(name, status, headers, body.length);
-    }
+    const text = body.toString("utf8");
+    const value = parsed<T>(text);
+    if (value === undefined) throw unreadableAnswer(name, status, headers, body.length);
+    const failure = statusObjectOf(value);
+    // Some gateways put 200 before whatever was answered.
+    if (failure?.status === "Failure") throw errorFromResponse(name, failure.code ?? status, headers, text);
+    return value;
   }
 
   async #typed({ method, target, headers, body, signal }: TypedRequest): Promise<TypedResponse> {
@@ -183,13 +185,17 @@ export class Cluster {
     timeoutMs = REQUEST_TIMEOUT_MS,
     signal: AbortSignal,
   ): Promise<TypedResponse> {
-    const late = () => {
+    const reason = () => {
       const message = `${name.method} ${name.path}: Timeout: no complete answer within ${timeoutMs} ms`;
       return new ApiError({ ...name, status: 0, reason: "Timeout", message });
     };
-    return await bounded({ signal, ms: timeoutMs, late }, async (limited) => {
-      const bounds = { signal: limited, sendTimeoutMs: timeoutMs };
-      const { status, headers, body } = await this.#send("short", name, { ...outgoing, ...bounds });
+    const abort = new LinkedAbort([signal], { ms: timeoutMs, reason });
+    try {
+      const { status, headers, body } = await this.#send("short", name, {
+        ...outgoing,
+        signal: abort.signal,
+        sendTimeoutMs: timeoutMs,
+      });
       this.clock.saw(headers.date);
       const whole = await readAll(body, this.#maxAnswerBytes + 1);
       if (whole.length > this.#maxAnswerBytes) {
@@ -197,7 +203,9 @@ export class Cluster {
         throw new ApiError({ ...name, status, reason: "AnswerTooLarge", message });
       }
       return { status, headers, body: whole };
-    });
+    } finally {
+      abort.release();
+    }
   }
 
   /**
@@ -309,6 +317,15 @@ function encodeQuery(query: Query): string {
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.append(name, String(value));
   const text = search.toString();
   return text === "" ? "" : `?${text}`;
+}
+
+/** Undefined: it is no JSON. */
+function parsed<T>(text: string): T | undefined {
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    return undefined;
+  }
 }
 
 /** 2xx, but no JSON: cut short on the way, or a proxy's login page. */

@@ -4,7 +4,7 @@ import type { Connector } from "./connector.ts";
 import { type Connection, ExchangeError, type Incoming, type Outgoing } from "./exchange.ts";
 import { Http1Connection } from "./http1-connection.ts";
 import { Http2Connection, type Http2ConnectionOptions } from "./http2-connection.ts";
-import { bounded } from "./linked-abort.ts";
+import { abortable, LinkedAbort } from "./linked-abort.ts";
 import type { RequestCounter } from "./request-counter.ts";
 
 export interface ConnectionPoolOptions extends Omit<Http2ConnectionOptions, "onChange"> {
@@ -56,23 +56,22 @@ export class ConnectionPool {
       for (const connection of this.#connections) if (connection.available > 0) return connection.request(outgoing);
     }
     const message = `the request could not be sent within ${sendTimeoutMs} ms`;
-    const late = () => new ExchangeError(new ConnectionError("ConnectTimeout", message), false);
-    const { promise: taken, resolve, reject } = Promise.withResolvers<{ answer: Promise<Incoming> }>();
+    const reason = () => new ExchangeError(new ConnectionError("ConnectTimeout", message), false);
+    const wait = new LinkedAbort([signal], { ms: sendTimeoutMs, reason });
+    const { promise, resolve, reject } = Promise.withResolvers<Incoming>();
     const waiting: Waiting = {
       take: (connection) => {
-        const answer = connection.request(outgoing);
-        // It rejects by its own signal, also where the wait is given up in the same moment.
-        answer.catch(() => undefined);
-        resolve({ answer });
+        wait.release();
+        resolve(connection.request(outgoing));
       },
       fail: (error) => reject(new ExchangeError(error, false)),
     };
     this.#queue.add(waiting);
     this.#pump();
     try {
-      const { answer } = await bounded({ signal, ms: sendTimeoutMs, late }, () => taken);
-      return await answer;
+      return await abortable(promise, wait.signal);
     } finally {
+      wait.release();
       this.#queue.delete(waiting);
     }
   }

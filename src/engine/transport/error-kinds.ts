@@ -1,3 +1,4 @@
+import { saysRightIsMissing } from "./advice.ts";
 import { ApiError, isApiException, statusObjectOf, toApiError } from "./api-error.ts";
 import { connectionFailure } from "./connection-failure.ts";
 import { parseResourcePath } from "./resource-path.ts";
@@ -40,8 +41,22 @@ export function isForbidden(error: unknown): boolean {
   return factsOf(error).code === 403;
 }
 
+/** Refused for a right that is missing, which a Role grants: not by admission, a kubelet or a proxy. */
+export function lacksRight(error: unknown): boolean {
+  const { code, message } = factsOf(error);
+  return code === 403 && saysRightIsMissing(message);
+}
+
 export function isUnauthorized(error: unknown): boolean {
   return factsOf(error).code === 401;
+}
+
+/**
+ * Kubernetes' own word on the object of the request: there is none, it may not be touched, it was changed meanwhile. What names
+ * another object, or none, may be an access layer's.
+ */
+export function speaksOfObject(error: unknown): boolean {
+  return isAbout(factsOf(error)) === true || lacksRight(error);
 }
 
 const RETRYABLE_FAILURE = new Set([
@@ -97,33 +112,36 @@ function factsOf(error: unknown): Facts {
   const status = statusObjectOf(error);
   if (status !== null) {
     const { code = 0, reason = "", message = "", details } = status;
-    return { ...none, code, reason, message, ...namesOf(details) };
+    return { ...none, code, reason, ...namesOf(message, details) };
   }
   const apiError = error instanceof ApiError ? error : isApiException(error) ? toApiError(error) : null;
   if (apiError !== null) {
     const { status: code, reason, message, details, path } = apiError;
-    return { code, reason, message, path, ...namesOf(details) };
+    return { code, reason, path, ...namesOf(message, details) };
   }
   return { ...none, reason: error instanceof Error ? connectionFailure(error).reason : "" };
 }
 
-function namesOf(details: unknown): Pick<Facts, "kind" | "name"> {
-  const { kind, name } = (details ?? {}) as { kind?: unknown; name?: unknown };
-  return { kind: typeof kind === "string" ? kind : "", name: typeof name === "string" ? name : "" };
+function namesOf(message: string, details: unknown): Pick<Facts, "kind" | "name" | "message"> {
+  const { kind, name, causes } = (details ?? {}) as { kind?: unknown; name?: unknown; causes?: unknown };
+  // An access layer built on client-go makes a Status of whatever page it met, with the names of the request.
+  if (Array.isArray(causes) && causes.some((cause) => cause?.reason === "UnexpectedServerResponse"))
+    return { kind: "", name: "", message: "" };
+  return { kind: typeof kind === "string" ? kind : "", name: typeof name === "string" ? name : "", message };
 }
 
-/** Whether a Status speaks of the object of its request, or of that object's namespace; null where it does not say of what. */
+/** Whether a Status speaks of the object of its request; null where it does not say of what. */
 function isAbout({ message, path, ...details }: Facts): boolean | null {
   // `jobs.batch "x" not found`, `Operation cannot be fulfilled on jobs.batch "x": …`
-  const [, quotedKind = "", quotedName = ""] = /([\w.-]+) "([^"]*)"(?: not found|: )/.exec(message) ?? [];
+  const [, quotedKind = "", quotedName = ""] = /([\w.-]+) "([^"]*)"(?: not found| is forbidden|: )/.exec(message) ?? [];
   const kind = (details.kind || (details.name === "" ? quotedKind : "")).split(".")[0] ?? "";
   const name = details.name || quotedName;
   if (kind === "" && name === "") return null;
   const asked = parseResourcePath(path);
   // A collection has no name of its own: what is missing then is the namespace, or what the object refers to.
   if (asked === null || asked.name === undefined) return true;
-  const { resource, namespace } = asked;
-  if (isKind(kind, "namespaces") && name === namespace) return true;
+  // Kubernetes misses the namespace only on a create: of an object in one that is gone it says that the object is.
+  const { resource } = asked;
   return (kind === "" || isKind(kind, resource)) && name === decodeURIComponent(asked.name);
 }
 

@@ -12,6 +12,8 @@ export {
   isQuotaConflict,
   isRetryable,
   isUnauthorized,
+  lacksRight,
+  speaksOfObject,
 } from "./error-kinds.ts";
 export {
   FrameError,

@@ -119,7 +119,7 @@ export interface Bound {
 }
 
 /**
- * The one way to bound a wait for work (for an event it is `Bus.when`): settles with `work`, or rejects when the signal aborts or the time is over. `work` gets a signal that
+ * The one way to bound a wait: settles with `work`, or rejects when the signal aborts or the time is over. `work` gets a signal that
  * aborts then, and is no longer waited for if it does not heed it.
  */
 export async function bounded<T>({ signal, ms, late }: Bound, work: (signal: AbortSignal) => Promise<T>): Promise<T> {

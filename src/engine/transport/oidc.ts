@@ -4,7 +4,7 @@ import { ConnectionPool } from "./connection-pool.ts";
 import { createConnector } from "./connector.ts";
 import { decoded } from "./content-encoding.ts";
 import { type Outgoing, readAll } from "./exchange.ts";
-import { bounded } from "./linked-abort.ts";
+import { LinkedAbort } from "./linked-abort.ts";
 import { proxyFromEnvironment } from "./proxy-from-env.ts";
 import { RequestCounter } from "./request-counter.ts";
 
@@ -126,6 +126,7 @@ async function ask(
   redirects = MAX_REDIRECTS,
 ): Promise<Answer> {
   const late = () => new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`);
+  const bound = new LinkedAbort([], { ms: REQUEST_TIMEOUT_MS, reason: late });
   const pool = new ConnectionPool({
     origin: url.origin,
     connect: createConnector({
@@ -141,7 +142,7 @@ async function ask(
     pingTimeoutMs: REQUEST_TIMEOUT_MS,
     idleTimeoutMs: 1_000,
   });
-  const outgoing: Omit<Outgoing, "signal"> = {
+  const outgoing: Outgoing = {
     method: post === null ? "GET" : "POST",
     target: url.pathname + url.search,
     headers: {
@@ -150,23 +151,23 @@ async function ask(
       ...(post?.authorization === undefined ? {} : { authorization: post.authorization }),
     },
     ...(post === null ? {} : { body: new URLSearchParams(post.form).toString() }),
+    signal: bound.signal,
     sendTimeoutMs: REQUEST_TIMEOUT_MS,
     explain: (error) => (error instanceof Error ? error : new Error(String(error))),
   };
   let answer: Answer & { location: string | undefined };
   try {
-    answer = await bounded({ ms: REQUEST_TIMEOUT_MS, late }, async (signal) => {
-      const incoming = await pool.request({ ...outgoing, signal });
-      const { status, headers, body } = decoded(incoming, { method: outgoing.method, path: url.pathname });
-      const fields = parseObject((await readAll(body, 1024 * 1024)).toString("utf8"));
-      return { status, fields, location: textOf(headers.location) };
-    });
+    const incoming = await pool.request(outgoing);
+    const { status, headers, body } = decoded(incoming, { method: outgoing.method, path: url.pathname });
+    const fields = parseObject((await readAll(body, 1024 * 1024)).toString("utf8"));
+    answer = { status, fields, location: textOf(headers.location) };
   } catch (error) {
     const cause = error instanceof Error ? (error.cause ?? error) : error;
     throw new Error(
       `the identity provider ${url.origin} cannot be asked: ${cause instanceof Error ? cause.message : cause}`,
     );
   } finally {
+    bound.release();
     await pool.destroy(new Error("the identity provider has answered"));
   }
   const { status, location = "" } = answer;

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import pRetry from "p-retry";
 import { ApiError, retryAfterMs } from "./api-error.ts";
 import { backoffMs, type Ceilings } from "./backoff.ts";
-import { isAmbiguous, isNotFound, isQuotaConflict, isRetryable } from "./error-kinds.ts";
+import { isAmbiguous, isQuotaConflict, isRetryable, speaksOfObject } from "./error-kinds.ts";
 import type { ApiRequest } from "./types.ts";
 
 export interface RetryOptions extends Ceilings {
@@ -69,9 +69,9 @@ export async function withRetries<T>(
 export function isSafeToRetry(request: ApiRequest, error: unknown): boolean {
   if (!(error instanceof ApiError)) return false;
   if (isQuotaConflict(error)) return true;
-  // A tunnel or proxy that does not reach the API server for a moment may say so with a 404. The object may still stand there.
-  if (error.status === 404 && request.method === "DELETE") return !isNotFound(error);
-  return isRetryable(error) && (!isAmbiguous(error) || isIdempotent(request));
+  if (isRetryable(error) && (!isAmbiguous(error) || isIdempotent(request))) return true;
+  // A tunnel or proxy that does not reach the API server for a moment may answer with anything. The object may still stand there.
+  return request.method === "DELETE" && ![0, 401].includes(error.status) && !speaksOfObject(error);
 }
 
 function isIdempotent({ method = "GET", body, contentType = "" }: ApiRequest): boolean {

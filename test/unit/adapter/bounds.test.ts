@@ -1,7 +1,7 @@
 /** What the host or a proxy before the API server does not do: nothing waits for it without a bound. */
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { tell } from "../../../src/adapter/host/callbacks.ts";
-import { adapterOf, objectsOf, run, startWorld, type World } from "./world.ts";
+import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -62,31 +62,46 @@ describe("a callback of the host that never settles", () => {
 });
 
 describe("a Stop that a proxy before the API server answers", () => {
-  const status404 = JSON.stringify({
-    kind: "Status",
-    apiVersion: "v1",
-    status: "Failure",
-    reason: "NotFound",
-    code: 404,
-    message: 'cluster "edge-1" not found',
-    details: { kind: "clusters", name: "edge-1" },
+  const failure = (code: number, reason: string, message: string, details?: object) => ({
+    contentType: "application/json",
+    body: JSON.stringify({ kind: "Status", apiVersion: "v1", status: "Failure", reason, code, message, details }),
   });
-  test.each([
-    [
-      "with a page that is not found",
-      { status: 404, body: "<html><title>no route</title></html>", contentType: "text/html" },
-    ],
+  const page = { body: "<html><title>no route</title></html>", contentType: "text/html" };
+  const ofPage = { causes: [{ reason: "UnexpectedServerResponse", message: "404 page not found" }] };
+  type Answer = Parameters<World["k8s"]["faults"]["errorRate"]>[0];
+  test.each<[string, (jobName: string) => Answer]>([
+    ["with a page that is not found", () => ({ status: 404, ...page })],
     [
       "with a Status about a cluster that it does not know",
-      { status: 404, body: status404, contentType: "application/json" },
+      () => ({
+        status: 404,
+        ...failure(404, "NotFound", 'cluster "edge-1" not found', { kind: "clusters", name: "edge-1" }),
+      }),
     ],
-    ["with a status of no standard", { status: 530, body: "origin unreachable", contentType: "text/plain" }],
-    ["with a conflict about something else", { status: 409, body: "busy", contentType: "text/plain" }],
-  ])("%s is sent again", async (_, answer) => {
+    [
+      "with a Status about a namespace that it does not know",
+      () => ({
+        status: 404,
+        ...failure(404, "NotFound", `namespaces "${NAMESPACE}" not found`, { kind: "namespaces", name: NAMESPACE }),
+      }),
+    ],
+    [
+      "with a Status that it made of a page, with the Job's name",
+      (name) => ({ status: 404, ...failure(404, "NotFound", "not found", { kind: "jobs", name, ...ofPage }) }),
+    ],
+    ["with a status of no standard", () => ({ status: 530, body: "origin unreachable", contentType: "text/plain" })],
+    ["with a conflict about something else", () => ({ status: 409, body: "busy", contentType: "text/plain" })],
+    ["with a webhook's conflict", () => ({ status: 409, ...failure(409, "Conflict", 'webhook "w" denied it') })],
+    ["with a firewall's page", () => ({ status: 403, ...page })],
+    ["with a refusal of its own", () => ({ status: 403, ...failure(403, "Forbidden", "access denied to cluster") })],
+    ["with a login's page", () => ({ status: 200, ...page })],
+    ["with a refusal after 200", () => ({ status: 200, ...failure(503, "ServiceUnavailable", "no tunnel") })],
+  ])("%s is sent again", async (_, answerTo) => {
     const agentId = fresh();
     world.agents.set(agentId, untilKilled);
     const each = run(world, adapterOf(world).adapter, { agentId });
     await each.logged("S-1");
+    const answer = answerTo(objectsOf(world, "jobs", agentId)[0]?.metadata.name ?? "");
     const fault = world.k8s.faults.errorRate({ ...answer, match: { verb: "delete", resource: "jobs" }, count: 2 });
     each.abort.abort();
     expect(await each.result).toMatchObject({

@@ -369,6 +369,33 @@ it("an end waits for a few seconds at most for a server that refuses to tell of 
   expect(await run.terminated(MAIN)).toMatchObject({ kind: "failed" });
 });
 
+describe("a deletion that is answered with a conflict", () => {
+  const conflict = { status: 409, match: { verb: "delete", resource: "jobs" } } as const;
+
+  it("of an admission webhook is no success while the Job stands", async () => {
+    const { k8s, engine } = await start(patient);
+    const run = await engine.launch(job("kept"));
+    const message = 'admission webhook "hours.example.com" denied the request: not now';
+    const fault = k8s.faults.errorRate({ ...conflict, message });
+    await expect(run.delete({ signal: AbortSignal.timeout(20_000) })).rejects.toThrow("not now");
+    expect(fault.hits).toBeGreaterThan(1);
+    fault.remove();
+    await run.delete();
+    await run.gone();
+  });
+
+  it("since another Job has its name is success", async () => {
+    const { k8s, engine } = await start(patient);
+    const run = await engine.launch(job("again"));
+    await run.podReady(MAIN);
+    await startEngine(k8s).then((other) => other.attach({ jobName: "again" }).delete());
+    await run.gone();
+    const next = await engine.launch(job("again"));
+    await run.delete();
+    expect(k8s.objects.get("jobs", NAMESPACE, "again")?.metadata.uid).toBe(next.uid);
+  });
+});
+
 describe("attach", () => {
   it("to a run that another process began", async () => {
     const { k8s, engine } = await start(patient);

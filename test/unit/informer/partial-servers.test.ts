@@ -1,5 +1,5 @@
 /** Servers, and proxies before them, that speak lists and watches only in part: over the wire, with the real client. */
-import type { Http2ServerResponse } from "node:http2";
+import { type Http2ServerResponse, constants as http2 } from "node:http2";
 import { constants, createGzip } from "node:zlib";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { PODS } from "../../../src/engine/engine-caches.ts";
@@ -65,6 +65,7 @@ const bookmark = (resourceVersion: string, isListEnd = false) => ({
     metadata: { resourceVersion, ...(isListEnd ? { annotations: { "k8s.io/initial-events-end": "true" } } : {}) },
   },
 });
+const expired = { type: "ERROR", object: statusBody(410, "Expired") };
 const lines = (frames: readonly unknown[]) => frames.map((frame) => `${JSON.stringify(frame)}\n`).join("");
 
 function sendFrames(response: Http2ServerResponse, frames: readonly unknown[], end = false): void {
@@ -79,8 +80,17 @@ function sendList(response: Http2ServerResponse, items: unknown, indent?: number
 }
 
 function sendStatus(response: Http2ServerResponse, code: number, reason: string): void {
+  sendJson(response, statusBody(code, reason), code);
+}
+
+function sendJson(response: Http2ServerResponse, body: unknown, code = 200): void {
   response.writeHead(code, { "content-type": "application/json" });
-  response.end(JSON.stringify(statusBody(code, reason)));
+  response.end(JSON.stringify(body));
+}
+
+function sendHtml(response: Http2ServerResponse, code: number): void {
+  response.writeHead(code, { "content-type": "text/html" });
+  response.end("<html><title>Sorry</title></html>");
 }
 
 async function start(
@@ -138,6 +148,41 @@ describe("a streaming list", () => {
     expect(names(informer)).toEqual(["a", "b"]);
     await status(informer, () => informer.freshness().connected);
     expect(scripted.asked.slice(0, 3).map(({ kind }) => kind)).toEqual(["streaming list", "list", "watch"]);
+  });
+
+  it.each<[string, Answer]>([
+    ["with 500", (response) => sendStatus(response, 500, "InternalError")],
+    ["with 403 by a firewall", (response) => sendHtml(response, 403)],
+    ["with 404 by a router", (response) => sendHtml(response, 404)],
+    ["with 504 by a proxy that waits for its end", (response) => sendHtml(response, 504)],
+    ["with a page and 200", (response) => sendHtml(response, 200)],
+    ["with a reset", (response) => response.stream.close(http2.NGHTTP2_INTERNAL_ERROR)],
+    ["with 410 as a frame", (response) => sendFrames(response, [expired], true)],
+    ["with a Status after 200", (response) => sendJson(response, statusBody(500, "InternalError"))],
+  ])("that is refused %s, again and again: the list comes page by page", async (_, answer) => {
+    const { scripted, informer } = await start({ "streaming list": answer });
+    await status(informer, () => informer.freshness().connected);
+    expect(names(informer)).toEqual(["a", "b"]);
+    expect(scripted.count("streaming list")).toBeLessThanOrEqual(4);
+    expect(scripted.count("list")).toBe(1);
+  });
+
+  it.each([405, 501])("that is refused with %i: the list comes page by page, at once", async (code) => {
+    const { scripted, informer } = await start({ "streaming list": (response) => sendHtml(response, code) });
+    await informer.whenSynced(AbortSignal.timeout(30_000));
+    expect(scripted.count("streaming list")).toBe(1);
+  });
+
+  it("that is a Status after 200 is told in its words", async () => {
+    const { informer } = await start({
+      "streaming list": (response) =>
+        sendJson(response, { ...statusBody(500, "InternalError"), message: "no watches" }),
+      list: (response) => sendJson(response, { ...statusBody(503, "ServiceUnavailable"), message: "no lists" }),
+    });
+    const said: string[] = [];
+    informer.onWatch(({ error }) => void said.push(error?.message ?? ""));
+    await status(informer, () => said.some((words) => words.endsWith("503 ServiceUnavailable: no lists")));
+    expect(said[0]).toMatch(/500 InternalError: no watches$/);
   });
 
   it.each<[string, Answer]>([
@@ -281,7 +326,6 @@ describe("with the default delays", () => {
   });
 
   it.concurrent("a 410 after each first frame is no reason to list more than once a second", async (context) => {
-    const expired = { type: "ERROR", object: statusBody(410, "Expired") };
     const { scripted, informer } = await start(
       { watch: (response) => sendFrames(response, [{ type: "MODIFIED", object: pod("a") }, expired], true) },
       { backoff: {} },

@@ -417,6 +417,29 @@ describe("a streaming list", () => {
       history: { brokenLists: 1 },
       decision: { waitMs: 500, history: { failures: 1 } },
     },
+    "that is not answered for the third time: counts as a broken one": {
+      state: InitWatch,
+      outcome: { ...unanswered, error: answer(503) },
+      history: { failures: 2 },
+      decision: { waitMs: 2_000, history: { failures: 3, brokenLists: 1 } },
+    },
+    "that is refused for the fourth time: pages": {
+      state: InitWatch,
+      outcome: { ...unanswered, error: answer(500) },
+      history: { failures: 3, brokenLists: 1 },
+      decision: { state: FirstPage, waitMs: 4_000, history: { failures: 4, brokenLists: 2 } },
+    },
+    "that is refused with 405: pages, at once, and no problem": {
+      state: InitWatch,
+      outcome: { ...unanswered, error: answer(405) },
+      decision: { ...paged, isProblem: false },
+    },
+    "that is called expired for the third time: counts as a broken one": {
+      state: InitWatch,
+      outcome: { ...open, error: frame(410) },
+      history: { relists: 2, brokenLists: 1 },
+      decision: { state: FirstPage, waitMs: 1_000, history: { relists: 3, brokenLists: 2 } },
+    },
     "that is forbidden: again": {
       state: InitWatch,
       outcome: { ...unanswered, error: answer(403) },

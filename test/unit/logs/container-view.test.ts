@@ -41,6 +41,11 @@ test("what a pod says of its container", () => {
     startedAt: "a",
   });
   expect(containerView(pod(exited(1)), "claude")).toMatchObject({ phase: "ended", startedAt: "a", finishedAt: "b" });
+  // Of a virtual node, which tells only of the pod's end.
+  for (const phase of ["Succeeded", "Failed"] as const)
+    expect(containerView(pod({ running: { startedAt: "2026-11-24T00:00:00Z" } }, { phase }), "claude").phase).toBe(
+      "ended",
+    );
   expect(containerView(pod({}, { phase: "Failed" }), "claude")).toMatchObject({ phase: "ended", startedAt: null });
   expect(containerView(pod({ running: {} }), "prep").phase).toBe("ended");
   expect(containerView(pod({ running: {} }), "unknown").phase).toBe("waiting");

@@ -142,6 +142,17 @@ describe("what a pod says of a container", () => {
     ["Running, and a status without a state", pod(main({})), { state: "running" }],
     ["only Succeeded", pod({ phase: "Succeeded" }), { ...ended, exitCode: 0 }],
     ["Succeeded, and still waiting", pod({ ...main({ waiting: {} }), phase: "Succeeded" }), { ...ended, exitCode: 0 }],
+    ["Succeeded, and still running", pod({ ...main({ running: { startedAt: at(2) } }), phase: "Succeeded" }), ended],
+    [
+      "Running, and it waits for no reason",
+      pod(main({ waiting: {} }, { lastState: { waiting: {} } })),
+      { state: "running", startedAt: null },
+    ],
+    [
+      "Succeeded, and ended without a time",
+      pod({ ...main({ terminated: { exitCode: 0 } }), phase: "Succeeded" }),
+      ended,
+    ],
     ["only Failed", pod({ phase: "Failed" }), { state: "unknown", hasStarted: null }],
 
     // The runtime could not start it.
@@ -156,6 +167,17 @@ describe("what a pod says of a container", () => {
       pod(main(exit(127, { reason: "ContainerCannotRun", startedAt: at(9) }))),
       { state: "never started" },
     ],
+    [
+      "CRI-O's words",
+      pod(main(exit(-1, { message: "failed to start container 1b2c: no such file", startedAt: at(9) }))),
+      { state: "never started", message: "failed to start container 1b2c: no such file" },
+    ],
+    ["an exit code that CRI-O did not learn", pod(main(exit(-1))), { ...ended, exitCode: -1 }],
+    ...["0001-01-01T00:00:00Z", "1754-08-30T22:43:41Z"].map((startedAt): [string, Pod, object] => [
+      `StartError with Go's time ${startedAt}`,
+      pod(main({ terminated: { ...startError, startedAt } })),
+      { state: "never started" },
+    ]),
     ["exit code 128 of a program that ran", pod(main(exit(128))), { ...ended, exitCode: 128 }],
     ["ContainerCannotRun of one that ran", pod(main(exit(127, { reason: "ContainerCannotRun" }))), ended],
     [

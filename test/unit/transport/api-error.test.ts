@@ -12,6 +12,7 @@ import {
   isQuotaConflict,
   isRetryable,
   isUnauthorized,
+  lacksRight,
   retryAfterMs,
   toApiError,
 } from "../../../src/engine/transport/index.ts";
@@ -49,7 +50,11 @@ describe("an error from an answer", () => {
       RBAC,
     ],
     ['pods "p" is forbidden: User "system:serviceaccount:a:b" cannot get resource "pods/log" in API group ""', RBAC],
-    ['forbidden: User "system:anonymous" cannot get path "/version"', RBAC],
+    ['forbidden: User "system:anonymous" cannot get path "/version"', /check the kubeconfig's user/],
+    ["Forbidden (user=system:node:a, verb=get, resource=nodes, subresource=proxy) ( pods/log p)", /kubelet-api-admin/],
+    ['pods "p" is forbidden: status unknown for quota: q, resources: pods', /try again/],
+    ['pods "p" is forbidden: unable to validate against any security context constraint: []', /SecurityContextCons/],
+    ['pods "p" is forbidden: no PriorityClass with name high was found', /create this PriorityClass/],
     ["pods is forbidden", RBAC],
     [
       'jobs.batch "j" is forbidden: exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=5, limited: count/jobs.batch=5',
@@ -71,7 +76,13 @@ describe("an error from an answer", () => {
   ])("403, %s: advice of its own, RBAC's only where RBAC refused", (message, advice) => {
     const error = answer(403, status(403, "Forbidden", message));
     expect(error.message).toMatch(advice);
+    expect(lacksRight(error)).toBe(advice === RBAC);
     if (advice !== RBAC) expect(error.message).not.toMatch(RBAC);
+  });
+
+  test("500: a webhook that does not answer is its owner's matter", () => {
+    const said = 'Internal error occurred: failed calling webhook "w": context deadline exceeded';
+    expect(answer(500, status(500, "InternalError", said)).message).toMatch(/webhook does not answer as it should/);
   });
 
   test.each([
@@ -120,7 +131,16 @@ describe("an error from an answer", () => {
     ["the pod, in the message alone", status(404, "NotFound", 'pods "p" not found'), true],
     ["the pod with its group", status(404, "NotFound", 'pods.x.io "p" not found'), true],
     ["the pod's name alone", status(404, "NotFound", "", { name: "p" }), true],
-    ["its namespace", status(404, "NotFound", 'namespaces "ns" not found', { name: "ns", kind: "namespaces" }), true],
+    ["its namespace", status(404, "NotFound", 'namespaces "ns" not found', { name: "ns", kind: "namespaces" }), false],
+    [
+      "the pod, in a gateway's words on a page it met",
+      status(404, "NotFound", "the server could not find the requested resource", {
+        name: "p",
+        kind: "pods",
+        causes: [{ reason: "UnexpectedServerResponse", message: "404 page not found" }],
+      } as never),
+      false,
+    ],
   ])("a 404 that speaks of %s: is the pod gone?", (_, body, expected) => {
     expect(isNotFound(answer(404, body))).toBe(expected);
   });
@@ -352,9 +372,26 @@ describe("what may be sent again", () => {
   ] as const)("%s", (_, what, expected) => {
     expect(all.map((error) => isSafeToRetry(what as never, error))).toEqual(expected);
     expect(isSafeToRetry(what as never, quota)).toBe(true);
-    expect(isSafeToRetry(what as never, answer(201, ""))).toBe(false);
-    expect(isSafeToRetry(what as never, answer(422, ""))).toBe(false);
+    const isDelete = "method" in what && what.method === "DELETE";
+    expect(isSafeToRetry(what as never, answer(201, ""))).toBe(isDelete);
+    expect(isSafeToRetry(what as never, answer(422, ""))).toBe(isDelete);
     expect(isSafeToRetry(what as never, new Error("x"))).toBe(false);
+  });
+
+  const of = (code: number, reason: string) => status(code, reason, "", { name: "p", kind: "pods" });
+  test.each<[string, number, unknown, boolean]>([
+    ["a firewall's page", 403, "<html><title>Access denied</title></html>", true],
+    ["an access layer's words", 403, status(403, "Forbidden", "access denied to kubernetes cluster"), true],
+    ["a want of rights", 403, of(403, "Forbidden"), false],
+    ["an admission webhook", 409, status(409, "Conflict", 'admission webhook "w" denied the request: not now'), true],
+    ["a precondition", 409, of(409, "Conflict"), false],
+    ["a login", 302, "", true],
+    ["a login's page", 200, "<html>", true],
+    ["another virtual host", 421, "", true],
+    ["credentials, which were read again already", 401, "", false],
+  ])("a DELETE that is answered with %s (%i)", (_, code, body, expected) => {
+    expect(isSafeToRetry({ method: "DELETE", path }, answer(code, body))).toBe(expected);
+    expect(isSafeToRetry({ method: "POST", path, body: {} }, answer(code, body))).toBe(false);
   });
 
   test("a DELETE whose 404 does not speak of the object", () => {
