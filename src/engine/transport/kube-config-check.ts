@@ -10,6 +10,8 @@ import { codeOf, describe, KubeConfigError } from "./kube-config-error.ts";
  * @throws KubeConfigError
  */
 export function checkKubeConfig(kubeConfig: KubeConfig): void {
+  if (typeof kubeConfig?.getCurrentContext !== "function")
+    throw new KubeConfigError("kubeConfig", describe(kubeConfig), "load it: loadKubeConfig(path, text or object)");
   const contextName = kubeConfig.getCurrentContext();
   const context = kubeConfig.getContextObject(contextName);
   if (context === null) {

@@ -3,7 +3,7 @@ import os from "node:os";
 import path from "node:path";
 import { type KubeConfig, type KubeConfigParts, LoadedKubeConfig, named } from "./kube-config.ts";
 import { checkKubeConfig } from "./kube-config-check.ts";
-import { codeOf, KubeConfigError } from "./kube-config-error.ts";
+import { codeOf, describe, KubeConfigError } from "./kube-config-error.ts";
 import { mergeParts, parseParts, parseText } from "./kube-config-parse.ts";
 
 export interface LoadOptions {
@@ -28,7 +28,12 @@ const sources = new WeakMap<KubeConfig, () => LoadedKubeConfig>();
 export function loadKubeConfig(source?: string | object, options: LoadOptions = {}): LoadedKubeConfig {
   return load(() => {
     if (source === undefined) return loadDefault(options.env ?? process.env);
+    if (typeof source === "object" && source !== null && "getCurrentContext" in source)
+      throw new KubeConfigError("path", "a KubeConfig", "it is loaded already: use it as it is");
     if (typeof source === "object") return parseParts(source, "the object", process.cwd());
+    // Node would take a number for an open file.
+    if (typeof source !== "string")
+      throw new KubeConfigError("path", describe(source), "give a path, a text or an object");
     return isText(source) ? parseParts(parseText(source, "the text"), "the text", process.cwd()) : loadFile(source);
   }, options);
 }

@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Cluster, KubeConfigError, loadKubeConfig } from "../../../src/engine/transport/index.ts";
+import { Cluster, type KubeConfig, KubeConfigError, loadKubeConfig } from "../../../src/engine/transport/index.ts";
 import { base64, clientCertificate, kubeConfigObject, kubeConfigOf, serverCertificate } from "./api-server.ts";
 
 let directory = "";
@@ -180,6 +180,24 @@ describe("loadKubeConfig", () => {
     const error = failure(() => loadKubeConfig("users:\n- name: u\n  user: { token: SECRET"));
     expect(error.message).toMatch(/path: got the text, which is no YAML in line 3/);
     expect(`${error.message}${String(error.cause)}`).not.toMatch(/SECRET/);
+  });
+
+  test.each<[string, unknown, RegExp]>([
+    ["a number, which Node would take for an open file", 0, /path: got a number; give a path, a text or an object/],
+    ["what is loaded already", kubeConfigOf({ server }, {}), /path: got a KubeConfig; it is loaded already/],
+    ["a list", [], /clusters: got a list/],
+    ["nothing", null, /current-context: got nothing/],
+  ])("%s", (_, source, message) => {
+    expect(failure(() => loadKubeConfig(source as object)).message).toMatch(message);
+  });
+
+  test.each<[string, unknown]>([
+    ["nothing", undefined],
+    ["an object that is not loaded", kubeConfigObject({ server }, {})],
+    ["a path", "/etc/kubeconfig"],
+  ])("a Cluster of %s says to load it", (_, kubeConfig) => {
+    const error = failure(() => new Cluster({ kubeConfig: kubeConfig as KubeConfig }));
+    expect(error.message).toMatch(/kubeConfig: got .*; load it: loadKubeConfig/);
   });
 
   test("the context asked for, also where the current one is unusable", async () => {
