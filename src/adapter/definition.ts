@@ -207,7 +207,7 @@ export interface RunOutcome<Config, Verdict> {
   readonly characters: number;
   /** Lines known to be lost (rotation, deleted pod). */
   readonly gaps: readonly LogGap[];
-  /** Why the log could not be read to its end; absent where it was. */
+  /** Why the log could not be read to its end, or not be understood; absent where it was. */
   readonly logError?: string;
   /** The first line of output that is not blank, cut to 500 characters. */
   readonly firstLine: string | null;

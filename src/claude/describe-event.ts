@@ -27,6 +27,12 @@ export function missingParts(init: JsonObject): string[] {
   return [...servers, ...skipped(init, "mcp_server_errors", "MCP server"), ...skipped(init, "plugin_errors", "plugin")];
 }
 
+/** A `plugin_install` event comes before or after `init`, or between. */
+export function failedInstall(event: JsonObject): string[] {
+  if (field(event, "status") !== "failed") return [];
+  return [`plugins of ${word(field(event, "name")) ?? "?"} (${word(field(event, "error"), 500) ?? "not installed"})`];
+}
+
 /** All others (`failed`, `needs-auth`, …) are missing. A `pending` one still connects; a `disabled` one is wanted so. */
 const IS_UP = new Set(["connected", "cached", "pending", "disabled"]);
 

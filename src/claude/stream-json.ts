@@ -2,7 +2,7 @@ import type { AgentActivity, AgentEvent, AgentVerdict, ResultParser } from "../a
 import { count, field, finite, isObject, type JsonObject, text, word } from "../json/read-json.ts";
 import { AssistantText } from "./assistant-text.ts";
 import { BackgroundTasks } from "./background-tasks.ts";
-import { describeRetry, missingParts } from "./describe-event.ts";
+import { describeRetry, failedInstall, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
 import { PlainLines } from "./plain-lines.ts";
 import { type ApiFailure, type ClaudeResult, instantOf, MAX_ANSWER, readApiFailure } from "./result-event.ts";
@@ -153,6 +153,8 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
         return this.#initialized(event);
       case "api_retry":
         return this.#retrying(event);
+      case "plugin_install":
+        return this.#missing(failedInstall(event));
       default:
         this.#background.read(event);
         return null;
@@ -168,11 +170,15 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
     // The CLI says it again before each turn.
     if (list === this.#toldMissing) return null;
     this.#toldMissing = list;
-    if (list === "") return null;
+    return this.#missing(missing);
+  }
+
+  #missing(missing: readonly string[]): AgentEvent | null {
+    if (missing.length === 0) return null;
     return this.#progress({
       eventType: "claude.parts_missing",
       level: "warn",
-      message: `Claude runs without ${list}`,
+      message: `Claude runs without ${missing.join(", ")}`,
       payload: { missing },
     });
   }

@@ -109,8 +109,8 @@ export class OutputReader<Verdict extends AgentVerdict> {
       const logs = run.logs({
         container,
         signal: this.#stopped.signal,
-        isFirstLine,
-        isLastLine,
+        isFirstLine: isFirstLine && ((line) => this.#ask(() => isFirstLine(line), true)),
+        isLastLine: isLastLine && ((line) => this.#ask(() => isLastLine(line), false)),
         onGap: (gap) => this.#onGap(gap),
       });
       for await (const batch of logs.batches()) await this.#take(batch);
@@ -150,11 +150,16 @@ export class OutputReader<Verdict extends AgentVerdict> {
   }
 
   #activity(): AgentActivity {
+    return this.#ask(() => this.#options.parser.activity?.() ?? "working", "working");
+  }
+
+  /** What the definition says, or `otherwise` where it fails in saying it. */
+  #ask<Answer>(question: () => Answer, otherwise: Answer): Answer {
     try {
-      return this.#options.parser.activity?.() ?? "working";
+      return question();
     } catch (error) {
       this.output.parserError ??= error;
-      return "working";
+      return otherwise;
     }
   }
 

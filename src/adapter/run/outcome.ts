@@ -36,6 +36,7 @@ export function classified<Config extends BaseConfig, Verdict extends AgentVerdi
   if (parserError !== null) log.say("stderr", `The output could not be understood: ${reasonOf(parserError)}`);
   if (log.failures > 0)
     log.say("stderr", `The host did not take ${log.failures} piece(s) of the log: ${reasonOf(log.firstError)}`);
+  const unread = error ?? parserError;
   const result = definition.classify({
     kind: seen.kind,
     ctx,
@@ -53,7 +54,7 @@ export function classified<Config extends BaseConfig, Verdict extends AgentVerdi
     lines,
     characters,
     gaps,
-    ...(error === null ? {} : { logError: reasonOf(error) }),
+    ...(unread === null ? {} : { logError: reasonOf(unread) }),
     firstLine,
     lastLine,
   });

@@ -64,9 +64,20 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       tidying.abort();
     }
     // Asked only now: a Stop may have come while the result was being put together.
-    const mayContinue = config.conversationContinuation && (definition.mayContinue?.(result) ?? true);
+    const mayContinue = config.conversationContinuation && this.#mayContinue(result);
     const evidence = { isStopped: isStopped(signal), mayContinue };
     return withEvidence(result, this.#agent(), evidence, redactor);
+  }
+
+  /** A fault of the definition must not cost the result. */
+  #mayContinue(result: AdapterExecutionResult): boolean {
+    const { definition, log } = this.#input;
+    try {
+      return definition.mayContinue?.(result) ?? true;
+    } catch (error) {
+      log.say("stderr", `Whether the run may be continued could not be told: ${reasonOf(error)}`);
+      return true;
+    }
   }
 
   /** One Job after the other, for as long as what ends them is a disruption that the run may go on after. */

@@ -669,6 +669,32 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
     expect(each.notes().join("\n")).toContain("parser fault");
   });
 
+  test.each(["isFirstLine", "isLastLine"])("a definition that fails in %s costs no line of the log", async (name) => {
+    const { adapter, outcomes } = adapterOf(world, {
+      [name]: () => {
+        throw new Error("line fault");
+      },
+    });
+    const each = run(world, adapter);
+    expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done." });
+    expect(each.output()).toHaveLength(3);
+    expect(outcomes[0]).toMatchObject({ lines: 3, logError: "line fault" });
+  });
+
+  test("a definition that fails in mayContinue gives the result of its agent", async () => {
+    const agentId = fresh();
+    world.agents.set(agentId, async () => 1);
+    const mayContinue = () => {
+      throw new Error("continuation fault");
+    };
+    const { adapter } = adapterOf(world, { mayContinue });
+    const each = run(world, adapter, { agentId });
+    const result = await each.result;
+    expect(result).toMatchObject({ exitCode: 1, resultJson: CONTINUE });
+    expect(result).not.toHaveProperty("executionRecovery");
+    expect(each.notes().join("\n")).toContain("continuation fault");
+  });
+
   test("a definition that fails in classify still gives a result", async () => {
     const { adapter } = adapterOf(world, {
       classify: () => {

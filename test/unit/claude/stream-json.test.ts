@@ -345,6 +345,20 @@ describe("progress", () => {
     );
   });
 
+  test("plugins that could not be installed are told", () => {
+    const parser = new ClaudeResultParser();
+    const install = { type: "system", subtype: "plugin_install", name: "team" };
+    for (const status of ["started", "installed", "completed"]) {
+      expect(parser.push(JSON.stringify({ ...install, status }))).toBeNull();
+    }
+    expect(parser.push(JSON.stringify({ ...install, status: "failed", error: "no such host" }))).toEqual({
+      eventType: "claude.parts_missing",
+      level: "warn",
+      message: "Claude runs without plugins of team (no such host)",
+      payload: { missing: ["plugins of team (no such host)"] },
+    });
+  });
+
   test("a run that retries for ever does not flood the host", () => {
     const parser = new ClaudeResultParser();
     const events = Array.from({ length: 1000 }, () => parser.push(JSON.stringify(retry))).filter(
