@@ -62,6 +62,8 @@ export interface FollowHistory {
   readonly idleReads: number;
   /** Refusals in a row, up to and with `last`. Not the same as `idleReads`: a container may be silent through many good reads. */
   readonly refusals: number;
+  /** Those of them, up to and with `last`, that have its status: a server that does not answer has not said no. */
+  readonly sameRefusals: number;
   /** Final reads in a row, up to and with `last`, that ended cleanly without the last delivered line. */
   readonly missedReads: number;
   /** Lines that all reads together delivered. */
@@ -89,6 +91,7 @@ export const NEW_HISTORY: FollowHistory = {
   endedAt: null,
   idleReads: 0,
   refusals: 0,
+  sameRefusals: 0,
   missedReads: 0,
   delivered: 0,
   place: "",
@@ -105,7 +108,7 @@ export function nextInstance({ started, everAnswered }: FollowHistory): FollowHi
 
 /** The container was started again: its earlier instance, which may not have been read to its end, is read as `previous`. */
 export function restOfInstance(history: FollowHistory): FollowHistory {
-  return { ...history, last: null, idleReads: 0, refusals: 0, rested: false, endedAt: null };
+  return { ...history, last: null, idleReads: 0, refusals: 0, sameRefusals: 0, rested: false, endedAt: null };
 }
 
 /** The pod was looked at. Returns the same object where that tells nothing new. Times are milliseconds of one clock. */
@@ -148,6 +151,7 @@ export function afterRead(history: FollowHistory, outcome: ReadOutcome, now: num
     falseEnds: history.falseEnds + (last?.end === "clean" && hasDelivered ? 1 : 0),
     idleReads: hasDelivered ? 0 : history.idleReads + 1,
     refusals: outcome.end === "refused" ? history.refusals + 1 : 0,
+    sameRefusals: sameRefusals(history, outcome),
     // What counts is for how long nothing could be had; a slow consumer may have held the read back for hours.
     endedAt: hasDelivered && history.endedAt !== null ? now : history.endedAt,
     // One that was cut says nothing: the line may stand behind the cut.
@@ -170,6 +174,11 @@ export function afterRead(history: FollowHistory, outcome: ReadOutcome, now: num
     place: outcome.place,
     confirmations: outcome.final && outcome.place === history.place ? history.confirmations + 1 : 0,
   };
+}
+
+function sameRefusals({ last, sameRefusals }: FollowHistory, outcome: ReadOutcome): number {
+  if (outcome.end !== "refused") return 0;
+  return last?.end === "refused" && last.status === outcome.status ? sameRefusals + 1 : 1;
 }
 
 function cleanEnds(history: FollowHistory, outcome: ReadOutcome): number {

@@ -184,7 +184,7 @@ function isFatal(state: FollowState): boolean {
   // An API server that has just started refuses for a moment what is allowed. What was allowed once will be again. A kubelet that
   // refuses its API server, and a proxy, say nothing of our rights.
   if (status === 403 && /: (Forbidden \(user=|an HTML page )/.test(message)) return false;
-  if (status === 403) return !state.history.everAnswered && state.history.refusals >= FORBIDDEN_AFTER_READS;
+  if (status === 403) return !state.history.everAnswered && state.history.sameRefusals >= FORBIDDEN_AFTER_READS;
   // 401: credentials are renewed. 404: a kubelet that has just started says so of a pod that runs.
   return ![401, 404, 408, 409, 410, 425, 429].includes(status);
 }
@@ -194,7 +194,7 @@ function isNoLog({ status }: Refused): boolean {
 }
 
 function isUnavailable(state: FollowState): boolean {
-  const isDenied = refusal(state).status === 400 && state.history.refusals >= UNAVAILABLE_AFTER_READS;
+  const isDenied = refusal(state).status === 400 && state.history.sameRefusals >= UNAVAILABLE_AFTER_READS;
   return isDenied || endedMs(state) > ENDED_GIVE_UP_MS;
 }
 

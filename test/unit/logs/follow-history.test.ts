@@ -58,6 +58,16 @@ describe("history", () => {
     expect(historyAfter(outcome, of).cleanEnds).toBe(expected);
   });
 
+  test("a refusal of another status is the first of its kind", () => {
+    const known = { last: refused(400), refusals: 4, sameRefusals: 4 };
+    expect(historyAfter(refused(400), known)).toMatchObject({ refusals: 5, sameRefusals: 5 });
+    for (const other of [refused(0), refused(503)]) {
+      expect(historyAfter(other, known)).toMatchObject({ refusals: 5, sameRefusals: 1 });
+      expect(historyAfter(refused(400), { ...known, last: other })).toMatchObject({ refusals: 5, sameRefusals: 1 });
+    }
+    expect(historyAfter(clean(), known)).toMatchObject({ refusals: 0, sameRefusals: 0 });
+  });
+
   test("counts reads without new lines, refusals and final reads without the last line, each in a row", () => {
     const counted = { idleReads: 3, refusals: 3, missedReads: 3 };
     expect(historyAfter(clean(), counted)).toMatchObject({ idleReads: 0, refusals: 0, missedReads: 0 });
@@ -150,6 +160,7 @@ describe("history", () => {
       last: clean(),
       idleReads: 3,
       refusals: 2,
+      sameRefusals: 2,
       rested: true,
       endedAt: 1,
       cleanEnds: 2,
@@ -160,6 +171,7 @@ describe("history", () => {
       last: null,
       idleReads: 0,
       refusals: 0,
+      sameRefusals: 0,
       rested: false,
       endedAt: null,
     });

@@ -34,6 +34,7 @@ const step = (
       endedAt: phase === "ended" ? NOW : null,
       idleReads: last && last.delivered === 0 ? 1 : 0,
       refusals: last?.end === "refused" ? 1 : 0,
+      sameRefusals: last?.end === "refused" ? 1 : 0,
       delivered: 5,
       ...of,
     },
@@ -150,15 +151,15 @@ describe("nextStep", () => {
     expect(step("running", refused(400, "container nope is not valid for pod a"))).toEqual({ do: "fail" });
     // An API server that has just started refuses for a moment what is allowed.
     expect(step("running", refused(403))).toMatchObject({ do: "rest", ms: 200 });
-    expect(step("running", refused(403), { refusals: 4 })).toMatchObject({ do: "rest" });
-    expect(step("running", refused(403), { refusals: 5 })).toEqual({ do: "fail" });
+    expect(step("running", refused(403), { sameRefusals: 4, refusals: 9 })).toMatchObject({ do: "rest" });
+    expect(step("running", refused(403), { sameRefusals: 5 })).toEqual({ do: "fail" });
     // Neither says anything of our rights: a kubelet that refuses its API server, a proxy.
     for (const said of ["Forbidden (user=kube, verb=get, resource=nodes) ( pods/log p)", 'an HTML page "Denied"'])
-      expect(step("running", refused(403, `403 Forbidden: ${said}`), { refusals: 9 })).toMatchObject({ do: "rest" });
+      expect(step("running", refused(403, `403 Forbidden: ${said}`), { sameRefusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(401), { refusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(405))).toEqual({ do: "fail" });
     // Permission that was there once may come back (credentials being rotated, an authorizer that is down).
-    expect(step("running", refused(403), { everAnswered: true, refusals: 9 })).toMatchObject({ do: "rest" });
+    expect(step("running", refused(403), { everAnswered: true, sameRefusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(401), { everAnswered: true })).toMatchObject({ do: "rest" });
   });
 
@@ -201,7 +202,7 @@ describe("nextStep", () => {
       hurry: false,
     });
     expect(step("ended", broken({ delivered: 0 }), { idleReads: 3 })).toEqual({ do: "rest", ms: 800, hurry: false });
-    expect(step("ended", refused(400, "container c in pod p is terminated"), { refusals: 5 })).toEqual({
+    expect(step("ended", refused(400, "container c in pod p is terminated"), { sameRefusals: 5 })).toEqual({
       do: "end",
       gap: "unreachable",
     });
@@ -328,10 +329,14 @@ describe("nextStep", () => {
   });
 
   test("the rest of an earlier instance whose log is refused for good ends nothing else", () => {
-    expect(step("ended", refused(400, "previous terminated container not found"), { refusals: 4 })).toMatchObject({
+    expect(
+      step("ended", refused(400, "previous terminated container not found"), { sameRefusals: 4, refusals: 9 }),
+    ).toMatchObject({
       do: "rest",
     });
-    expect(step("ended", refused(400), { endedAt: NOW - ENDED_GIVE_UP_MS, refusals: 4 })).toMatchObject({ do: "rest" });
+    expect(step("ended", refused(400), { endedAt: NOW - ENDED_GIVE_UP_MS, sameRefusals: 4 })).toMatchObject({
+      do: "rest",
+    });
     expect(step("ended", refused(404), { endedAt: NOW - ENDED_GIVE_UP_MS - 1, refusals: 4 })).toEqual({
       do: "end",
       gap: "unreachable",

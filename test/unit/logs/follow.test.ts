@@ -327,11 +327,19 @@ describe("when to read on", () => {
     expect(f.gaps).toMatchObject([{ reason: "unreachable" }]);
   });
 
-  test("a refusal after many cuts of a silent container is the first one: its last lines are read", async () => {
+  test.each([
+    ["cuts of a silent container", () => null],
+    ["answers of an overloaded server", () => ({ status: 503, message: "the server is overloaded" })],
+  ])("a refusal after many %s is the first one: its last lines are read", async (_, before) => {
     const c = container().lines(["first"]);
     const cuts = 6;
     c.cut = ({ index }) => (index < cuts ? { atByte: index === 0 ? 37 : 0, how: "reset" } : null);
-    c.refuse = ({ index }) => (index === cuts ? { status: 400, message: "unable to retrieve container logs" } : null);
+    c.refuse = ({ index }) =>
+      index === cuts
+        ? { status: 400, message: "unable to retrieve container logs" }
+        : index > 0 && index < cuts
+          ? before()
+          : null;
     const f = follow(c);
     await until(() => c.requests.length === cuts);
     c.lines(["last words"]).exit().tell(ended);
