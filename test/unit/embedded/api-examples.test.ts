@@ -26,6 +26,7 @@ describe("the same requests are answered as by Kubernetes 1.36", () => {
   let client: Client;
   let limited: string;
   let continueToken = "";
+  const mayEnd = Promise.withResolvers<void>();
 
   beforeAll(async () => {
     k8s = await EmbeddedKubernetes.start({
@@ -35,7 +36,7 @@ describe("the same requests are answered as by Kubernetes 1.36", () => {
       programs: {
         claude: async function* (container) {
           yield "hi";
-          await container.sleep(3_000);
+          await Promise.race([mayEnd.promise, container.sleep(3_600_000, { interruptible: true })]);
         },
       },
     });
@@ -83,6 +84,7 @@ describe("the same requests are answered as by Kubernetes 1.36", () => {
     } else if (name.startsWith("watch streaming")) {
       await k8s.objects.until(() => (job()?.status as { ready?: number } | undefined)?.ready === 1);
     } else if (name.startsWith("patch job labels")) {
+      mayEnd.resolve();
       await k8s.objects.until(() => statusOf(job()).conditions?.some(({ type }) => type === "Complete"));
     } else if (name === "delete job foreground") {
       // SuccessCriteriaMet comes before Complete, which comes with the completion time.
