@@ -163,6 +163,8 @@ export function endedByLeaving<T>(generator: AsyncGenerator<T, void>, end: () =>
     end();
     return fail.call(generator, error);
   };
+  // Generators of Node 22 have none.
+  generator[Symbol.asyncDispose] ??= async () => void (await generator.return());
   return generator;
 }
 
