@@ -3,7 +3,7 @@
  * there, or from a docstring to what is not public, fails it.
  */
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PAGES } from "./pages.ts";
 
@@ -21,14 +21,13 @@ const listed = PAGES.flatMap(({ items }) => items.map(([page]) => `${page}.md`))
 const forgotten = docs.filter((name) => !listed.includes(name));
 if (forgotten.length > 0) throw new Error(`not in docs-site/pages.ts: ${forgotten.join(", ")}`);
 for (const name of docs) writeFileSync(join(content, name), forSite(readFileSync(join(root, "docs", name), "utf8")));
-for (const picture of ["bench/results", "docs/pictures"]) {
-  if (existsSync(join(root, picture))) {
-    cpSync(join(root, picture), join(content, "public", picture), {
-      recursive: true,
-      filter: (path) => !/\.(json|md|txt)$/.test(path),
-    });
-  }
-}
+for (const name of ["CONTRIBUTING.md", "CHANGELOG.md"])
+  writeFileSync(join(content, name.toLowerCase()), forSite(readFileSync(join(root, name), "utf8")));
+cpSync(join(root, "bench/results"), join(content, "public/bench/results"), {
+  recursive: true,
+  filter: (path) => !path.endsWith(".json"),
+});
+cpSync(join(root, "docs/pictures"), join(content, "pictures"), { recursive: true });
 writeFileSync(join(content, "index.md"), home());
 run("typedoc");
 run("vitepress", "build", ".");
@@ -37,7 +36,9 @@ run("vitepress", "build", ".");
 function forSite(text: string): string {
   return text
     .replace(/\]\(\.\.\/([^)\s]+\.svg)\)/g, "](/$1)")
+    .replace(/\]\(\.\.\/CONTRIBUTING\.md\)/g, "](contributing.md)")
     .replace(/\]\(\.\.\/([^)\s]+)\)/g, `](${source}/$1)`)
+    .replace(/\]\(docs\//g, "](")
     .replace(/<!--[\s\S]*?-->/g, "");
 }
 
@@ -47,7 +48,7 @@ layout: home
 hero:
   name: k8s-run-informer
   text: Kubernetes Jobs from Node, without polling
-  tagline: Two watches tell the whole truth about every run; everything else subscribes.
+  tagline: One watch of Jobs and one of pods for all runs. Each log line comes once, in order, over any number of broken connections.
   actions:
     - { theme: brand, text: Getting started, link: /getting-started }
     - { theme: alt, text: API, link: /api/ }

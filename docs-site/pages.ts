@@ -1,4 +1,4 @@
-/** The pages of the site in the order in which they are read: file in `docs/` without its ending, and what the sidebar calls it. */
+/** The pages of the site in the order in which they are read: file in `docs/`, or in capitals in the root, without its ending, and what the sidebar calls it. */
 export const PAGES: readonly { readonly text: string; readonly items: readonly (readonly [string, string])[] }[] = [
   {
     text: "Begin",
@@ -26,6 +26,8 @@ export const PAGES: readonly { readonly text: string; readonly items: readonly (
       ["architecture", "Architecture"],
       ["performance", "Performance"],
       ["testing", "How it is tested"],
+      ["contributing", "Contributing"],
+      ["changelog", "Changelog"],
     ],
   },
 ];

@@ -14,6 +14,8 @@ export default defineConfig({
   srcDir: "content",
   outDir: "dist",
   cleanUrls: true,
+  // The index of the search is one large file.
+  vite: { build: { chunkSizeWarningLimit: 2_000 } },
   themeConfig: {
     search: { provider: "local" },
     outline: [2, 3],
