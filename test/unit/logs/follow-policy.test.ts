@@ -155,7 +155,9 @@ describe("nextStep", () => {
     expect(step("running", refused(403), { sameRefusals: 5 })).toEqual({ do: "fail" });
     // Neither says anything of our rights: a kubelet that refuses its API server, a proxy.
     for (const said of ["Forbidden (user=kube, verb=get, resource=nodes) ( pods/log p)", 'an HTML page "Denied"'])
-      expect(step("running", refused(403, `403 Forbidden: ${said}`), { sameRefusals: 9 })).toMatchObject({ do: "rest" });
+      expect(step("running", refused(403, `403 Forbidden: ${said}`), { sameRefusals: 9 })).toMatchObject({
+        do: "rest",
+      });
     expect(step("running", refused(401), { refusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(405))).toEqual({ do: "fail" });
     // Permission that was there once may come back (credentials being rotated, an authorizer that is down).
