@@ -28,6 +28,7 @@ import { withPostMortem } from "./post-mortem.ts";
 import { tellProgress } from "./progress.ts";
 import { planFor } from "./restart-facts.ts";
 import type { RestartPlan } from "./restart-plan.ts";
+import { SecretLook } from "./secret-look.ts";
 import { countsNoPod, explainStartFailure, hasStartEnded, startFailedResult } from "./start-failure.ts";
 import { stopRun } from "./stop-run.ts";
 
@@ -169,10 +170,12 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
   async #follow(): Promise<RunEnd | AdapterExecutionResult> {
     const { signal, config } = this.#input;
     const deadline = new Deadline(this.started.adopted ? this.leftMs() : ownLimitMs(this.started), config.graceSec);
-    const stop = new LinkedAbort([signal, deadline.signal, this.#lingering.signal, this.hold.lost]);
+    const secret = new SecretLook(this.started, this.#input);
+    const stop = new LinkedAbort([signal, deadline.signal, this.#lingering.signal, this.hold.lost, secret.missing]);
     let end: RunEnd;
     try {
       const pod = await this.run.podReady({ container: this.#container, signal: stop.signal });
+      secret.stop();
       this.#event("k8s.pod_running", `Pod ${pod.metadata.name} runs`, {
         podName: pod.metadata.name,
         nodeName: pod.spec.nodeName,
@@ -189,6 +192,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
       end = error.end;
     } finally {
       deadline.clear();
+      secret.stop();
       this.#lingering.stop();
       stop.release();
     }
@@ -198,10 +202,11 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     if (this.#reader === null) await podsLastWord(this.run);
     // Also of a pod that came and was deleted while its watch was down: what cannot be read any more is said.
     if (hasStarted(this.run, this.#container, end)) this.#reader ??= this.#read();
-    await this.#drained();
-    if (signal.aborted) return await this.#cancelled();
+    await this.#reader?.drained([signal, this.hold.lost]);
     // One result is handed out once: who has taken over the Job hands it out.
-    if (!(await this.hold.confirm())) return this.#takenOver();
+    const isOurs = signal.aborted || (await this.hold.mayHandOut(signal));
+    if (signal.aborted) return await this.#cancelled();
+    if (!isOurs) return this.#takenOver();
     this.#agent =
       this.#reader === null && this.#neverRan(end) ? "never-ran" : end.exitCode === null ? "may-run" : "ended";
     return end;
@@ -217,6 +222,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
       const lastLine = this.#reader?.output.lastLine ?? null;
       result = await withPostMortem(result, this.run, { container: this.#container, signal, lastLine });
     }
+    if (!(await this.hold.confirm())) return this.#takenOver();
     const isLogLost = !hasResult && this.#reader?.isIncomplete === true;
     const ended = end ?? ({ kind: "evicted", exitCode: null } as const);
     await this.#cleanUp({ end: ended, hasFailed: isFailure(result), isLogLost });
@@ -228,16 +234,9 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     return cleanUp({ run: this.run, site, config, log, isAdopted: this.started.adopted, ...ended });
   }
 
-  async #drained(): Promise<void> {
-    const stop = new LinkedAbort([this.#input.signal, this.hold.lost]);
-    await this.#reader?.drained(stop.signal);
-    stop.release();
-  }
-
   #takenOver(): AdapterExecutionResult {
-    const { jobName } = this.run;
-    const message = `This server did not renew its Lease in time, or ends: Job ${jobName} goes on without it`;
-    this.#input.log.say("stderr", `${message}, and another server hands out its result`);
+    const message = `Job ${this.run.jobName} goes on without this run: ${reasonOf(this.hold.lost.reason)}`;
+    this.#input.log.say("stderr", `${message}. Its result is handed out once, by another server`);
     return failed(message, "k8s_run_lost");
   }
 

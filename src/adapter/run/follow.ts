@@ -1,4 +1,4 @@
-import type { LogGap, LogLine, Run } from "../../engine/index.ts";
+import { LinkedAbort, type LogGap, type LogLine, type Run } from "../../engine/index.ts";
 import type { AgentActivity, AgentEvent, AgentVerdict, ResultParser } from "../definition.ts";
 import type { RunLog } from "../host/run-log.ts";
 import { settlesWithin } from "../wait.ts";
@@ -82,7 +82,9 @@ export class OutputReader<Verdict extends AgentVerdict> {
    * After the container's end: waits until its log is read to the end, as long as lines still come or the host is still
    * taking them.
    */
-  async drained(signal: AbortSignal): Promise<void> {
+  async drained(stops: readonly AbortSignal[]): Promise<void> {
+    const stop = new LinkedAbort(stops);
+    const { signal } = stop;
     this.#progressAt = performance.now();
     while (!signal.aborted) {
       const leftMs = this.#progressAt + DRAIN_IDLE_MS - performance.now();
@@ -94,6 +96,7 @@ export class OutputReader<Verdict extends AgentVerdict> {
       }
       if (await settlesWithin(this.#done, leftMs, signal)) break;
     }
+    stop.release();
     await this.stop();
   }
 

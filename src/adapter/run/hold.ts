@@ -1,19 +1,25 @@
-import type { Run } from "../../engine/index.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LinkedAbort, type Run } from "../../engine/index.ts";
 import { type Ownership, ownerNameOf } from "../start/ownership.ts";
 import type { Started } from "../start/run-input.ts";
+import { bounded } from "../wait.ts";
+
+const ASK_LIMIT_MS = 10_000;
 
 /** This process's hold on one run's Job: whether the Job is still its own, as long as it follows the run. */
 export class Hold {
   readonly #run: Run;
   readonly #ownership: Ownership;
   readonly #lost = new AbortController();
+  readonly #contestedUntil: number | null;
   #owner: string | null;
   /** The watch may be behind: until it has shown the Job with the own name, another name is an earlier one. */
   #wasSeen = false;
   #leaseEnded: AbortSignal | null = null;
 
-  constructor({ run, owner }: Started, ownership: Ownership) {
+  constructor({ run, owner, contestedUntil }: Started, ownership: Ownership) {
     this.#run = run;
+    this.#contestedUntil = contestedUntil;
     this.#ownership = ownership;
     this.#owner = owner;
     if (owner === null) return;
@@ -39,6 +45,26 @@ export class Hold {
       this.#followLease();
     }
     return owner !== false;
+  }
+
+  /**
+   * Of a run that has ended: is its result this process's to hand out? A former owner whose Lease someone deleted is given the time to
+   * hear of it, and to delete the Job where it has handed out the result before. Never rejects.
+   */
+  async mayHandOut(signal: AbortSignal): Promise<boolean> {
+    const leftMs = this.#contestedUntil === null ? 0 : this.#contestedUntil - performance.now();
+    if (leftMs > 0) {
+      const stop = new LinkedAbort([signal, this.#lost.signal]);
+      await sleep(leftMs, undefined, { signal: stop.signal, ref: false }).catch(() => undefined);
+      stop.release();
+      const { jobName: name, uid } = this.#run;
+      const asked = bounded({ ms: ASK_LIMIT_MS, signal }, (limited) =>
+        this.#ownership.isCollected({ name, uid }, limited),
+      );
+      if (await asked.catch(() => false))
+        this.#lose(`the server that had Job ${name} before has handed out its result`);
+    }
+    return await this.confirm();
   }
 
   /** The Job goes on without this process: the next run of the task may adopt it at once. Never rejects. */
@@ -74,7 +100,9 @@ export class Hold {
     void this.confirm();
   };
 
-  #lose(): void {
-    this.#lost.abort(new Error(`Job ${this.#run.jobName} is no longer this process's`));
+  #lose(why = LATE): void {
+    this.#lost.abort(new Error(why));
   }
 }
+
+const LATE = "this server did not renew its Lease in time, or ends";

@@ -6,6 +6,7 @@ import { eventTo, tell } from "../host/callbacks.ts";
 import { workingDirOf } from "../job/manifest.ts";
 import { nextRestartOf, restartOf } from "../job/restart.ts";
 import type { GuardInput } from "./guard.ts";
+import { CONFIRM_MS } from "./lease-verdict.ts";
 import type { Adoption } from "./orphans.ts";
 import { ownerNameOf } from "./ownership.ts";
 import { AdoptedElsewhereError, isJustAdopted, readLeftBehind, relabel } from "./reattach.ts";
@@ -19,7 +20,7 @@ import { policyOf } from "./site.ts";
  */
 export async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
   { definition, ctx, config, site, signal, log, redactor, runLabel }: RunInput<Config, Verdict>,
-  { newcomer }: GuardInput,
+  { newcomer, owners }: GuardInput,
   { job, isOwnRun, isEnded }: Adoption,
 ): Promise<Started | null> {
   const { namespace, engine } = site;
@@ -42,6 +43,9 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
       log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);
     }
   }
+  const former = owners.get(ownerNameOf(job) ?? "");
+  const isContested = former?.state === "over" && former.mayBeUnheard === true;
+  const contestedUntil = isContested ? performance.now() + CONFIRM_MS : null;
   try {
     await engine.claim({ namespace, jobName, uid }, signal);
   } catch (error) {
@@ -79,6 +83,7 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
     adopted: true,
     formerRunId: isOwnRun || isEnded ? null : prior,
     owner,
+    contestedUntil,
     launchedAt: null,
     sessionId: left.sessionId,
     workingDir: left.workingDir ?? workingDirOf(ctx, config),

@@ -74,5 +74,15 @@ function startedOf<Config extends BaseConfig, Verdict extends AgentVerdict>(
   const deadline = purpose.timeoutSec > 0 ? `${purpose.timeoutSec}s` : "none";
   log.say("stdout", `Created Job ${namespace}/${jobName} (image ${image}, deadline ${deadline})`);
   eventTo(ctx, redactor)("k8s.job_created", `Created Job ${jobName}`, { namespace, jobName, uid });
-  return { run, adopted: false, formerRunId: null, owner, launchedAt, carry, next: null, ...purpose };
+  return {
+    run,
+    adopted: false,
+    formerRunId: null,
+    owner,
+    contestedUntil: null,
+    launchedAt,
+    carry,
+    next: null,
+    ...purpose,
+  };
 }

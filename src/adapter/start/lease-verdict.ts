@@ -4,9 +4,12 @@ import type { Life } from "./holder.ts";
  * Whether the process that a Job names as its owner lives.
  * - `live`: its Lease may run out in `ms`, should it not be renewed;
  * - `unsure`: its Lease has run out by the server's clock; it was seen unchanged for too short a time yet, ask again in `ms`;
- * - `over`: it cannot own anything any more, once its Lease is deleted.
+ * - `over`: it cannot own anything any more, once its Lease is deleted. `mayBeUnheard`: by someone else, so that it may live and hear
+ *   of that only with its next renewal.
  */
-export type OwnerState = { readonly state: "live" | "unsure"; readonly ms: number } | { readonly state: "over" };
+export type OwnerState =
+  | { readonly state: "live" | "unsure"; readonly ms: number }
+  | { readonly state: "over"; readonly mayBeUnheard?: boolean };
 
 /** A Lease's version, and when this process saw it first and last, on its monotonic clock. */
 export interface Sight {

@@ -86,12 +86,17 @@ export async function deleteUndeleted(
 
 /** Deletes a Job that waits for a Secret that does not stand. @returns whether it did @throws ApiError */
 export async function deleteHalfCreated(target: Target, input: DeletionInput): Promise<boolean> {
-  const { engine, namespace, signal } = input;
-  const secret = secretNameFor(target.name);
-  return await deleteIf(target, input, async (job) => {
-    if (!needsSecret(job, secret)) return false;
-    return (await find(engine, secretPath(namespace, secret), signal)) === null;
-  });
+  return await deleteIf(target, input, (job) => lacksSecret(job, input));
+}
+
+/** Does the Job need a Secret that does not stand? @throws ApiError */
+export async function lacksSecret(
+  job: FullJob,
+  { engine, namespace, signal }: Pick<DeletionInput, "engine" | "namespace" | "signal">,
+): Promise<boolean> {
+  const secret = secretNameFor(job.metadata.name);
+  if (!needsSecret(job, secret)) return false;
+  return (await find(engine, secretPath(namespace, secret), signal)) === null;
 }
 
 function needsSecret({ spec }: FullJob, name: string): boolean {
@@ -105,14 +110,14 @@ function needsSecret({ spec }: FullJob, name: string): boolean {
 /** Asks the server first, and deletes nothing that a live process owns or that was changed since (adopted, for example). @throws ApiError */
 export async function deleteIf(
   target: Target,
-  { engine, namespace, ownership, signal }: DeletionInput,
+  input: DeletionInput,
   isLeft: (job: FullJob) => boolean | Promise<boolean>,
 ): Promise<boolean> {
+  const { engine, namespace, ownership, signal } = input;
   const path = jobPath(namespace, target.name);
   const job = await find<FullJob>(engine, path, signal);
   if (job === null || !isJob(job, target)) return false;
-  const now = engine.cluster.clock.now();
-  if (!mayBeLeft(job, now) || !(await isLeft(job))) return false;
+  if (!mayBeLeft(job, input) || !(await isLeft(job))) return false;
   const owner = ownerNameOf(job);
   if (owner !== null && !ownership.isHere(owner) && (await ownership.stateOf(owner, signal)).state !== "over")
     return false;
@@ -144,10 +149,12 @@ export async function deleteUnchanged(
   }
 }
 
-/** Neither ended, nor being deleted, nor adopted a moment ago. */
-export function mayBeLeft(job: Job, now: number): boolean {
+/** Neither ended, nor being deleted, nor adopted a moment ago, unless by another process: whether that lives its Lease tells. */
+export function mayBeLeft(job: Job, { engine, ownership }: Pick<DeletionInput, "engine" | "ownership">): boolean {
   const adoptedAt = job.metadata.annotations?.[AnnotationKey.adoptedAt];
-  if (adoptedAt !== undefined && !isOld(adoptedAt, now)) return false;
+  const owner = ownerNameOf(job);
+  const isForeign = owner !== null && !ownership.isHere(owner);
+  if (adoptedAt !== undefined && !isForeign && !isOld(adoptedAt, engine.cluster.clock.now())) return false;
   const { end, isDeleting } = jobFacts(job);
   return end === null && !isDeleting;
 }

@@ -38,6 +38,8 @@ export class Ownership {
   readonly #holder: Holder;
   readonly #selfPod: SelfPod | null;
   readonly #sights = new LRUCache<string, Sight>({ max: MAX_REMEMBERED });
+  /** Leases that had certainly run out, and that this process deleted. */
+  readonly #deleted = new LRUCache<string, true>({ max: MAX_REMEMBERED });
   #lease: ProcessLease | null = null;
   #users = 0;
   #taking: Promise<void> | null = null;
@@ -122,7 +124,7 @@ export class Ownership {
     try {
       lease = await this.#cluster.json<LeaseObject>({ path: leasePath(this.#namespace, name), signal });
     } catch (error) {
-      if (isNotFound(error)) return { state: "over" };
+      if (isNotFound(error)) return { state: "over", mayBeUnheard: !this.#deleted.has(name) };
       // Whoever wrote its name had the right. That it lives cannot be ruled out.
       if (isForbidden(error)) return { state: "live", ms: LEASE_SECONDS * 1_000 };
       throw error;
@@ -139,7 +141,9 @@ export class Ownership {
     this.#sights.set(name, sight);
     if (verdict.state !== "over") return verdict;
     const isDeleted = await deleteLease(this.#cluster, this.#namespace, lease, signal);
-    return isDeleted ? { state: "over" } : { state: "live", ms: LEASE_SECONDS * 1_000 };
+    if (!isDeleted) return { state: "live", ms: LEASE_SECONDS * 1_000 };
+    this.#deleted.set(name, true);
+    return { state: "over" };
   }
 
   /**
@@ -216,6 +220,18 @@ export class Ownership {
     await bounded({ ms: REQUEST_TIMEOUT_MS }, (signal) =>
       patchJob(this.#cluster, job.metadata, operations, signal),
     ).catch(() => undefined);
+  }
+
+  /** Has another process handed out the result of a Job of this one? It deletes the Job then, or marks it. @throws ApiError */
+  async isCollected({ name, uid }: { name: string; uid: string | null }, signal: AbortSignal): Promise<boolean> {
+    try {
+      const { metadata } = await this.#cluster.json<Job>({ path: jobPath(this.#namespace, name), signal });
+      const isMarked = metadata.annotations?.[AnnotationKey.collectedAt] !== undefined;
+      return isMarked || metadata.uid !== uid || metadata.deletionTimestamp !== undefined;
+    } catch (error) {
+      if (isNotFound(error)) return true;
+      throw error;
+    }
   }
 
   /** Is it a Lease of this process? */

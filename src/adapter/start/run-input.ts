@@ -36,6 +36,11 @@ export interface Started {
   readonly formerRunId: string | null;
   /** Name of this process's Lease, as it stands on the Job. Null: without the right to Leases. */
   readonly owner: string | null;
+  /**
+   * On the monotonic clock: until then the former owner may hand out the result, since it may not have heard that someone deleted its
+   * Lease. Null: it cannot.
+   */
+  readonly contestedUntil: number | null;
   /** On the monotonic clock, before the Job was created. Null: by an earlier process. */
   readonly launchedAt: number | null;
   readonly sessionId: string | null;

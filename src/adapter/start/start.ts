@@ -1,4 +1,4 @@
-import { type EngineView, isForbidden, type Pod, podFacts } from "../../engine/index.ts";
+import { containerFacts, type EngineView, isForbidden, type Pod, podFacts } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { publishDecision, publishStart } from "../diagnostics.ts";
@@ -102,10 +102,12 @@ async function tryToAdopt<Config extends BaseConfig, Verdict extends AgentVerdic
  * about what is left. Asked only while no pod of it has started.
  */
 async function isHalfCreated(guard: GuardInput, { job, isEnded }: Adoption): Promise<boolean> {
-  const { engine, view, say } = guard;
+  const { engine, view, containerName, say } = guard;
   const { name, uid } = job.metadata;
   const isOurs = ({ metadata }: Pod) => metadata.ownerReferences?.[0]?.uid === uid;
-  const begun = view.pods.list((pod) => isOurs(pod) && podFacts(pod).state !== "pending");
+  // In a pod that has ended it does not run any more, and one that is made then waits for the Secret, too.
+  const runs = (pod: Pod) => !podFacts(pod).hasEnded && containerFacts(pod, containerName).hasStarted === true;
+  const begun = view.pods.list((pod) => isOurs(pod) && runs(pod));
   if (isEnded || begun.length > 0) return false;
   try {
     if (!(await deleteHalfCreated({ name, uid }, guard))) return false;

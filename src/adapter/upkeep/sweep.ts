@@ -104,15 +104,14 @@ function ownersOf({ metadata }: Pod): string[] {
 }
 
 /** Unfinished Jobs of this adapter that no run of this process follows, as the cache has them. */
-function leftJobs({ engine, namespace }: SweepInput, isLeft: (job: Job) => boolean): readonly Job[] {
+function leftJobs(input: SweepInput, isLeft: (job: Job) => boolean): readonly Job[] {
+  const { engine, namespace } = input;
   const { active } = processState();
   return engine.jobs.list((job) => {
     const { uid, annotations = {} } = job.metadata;
     if (job.metadata.namespace !== namespace || active.has(uid)) return false;
     // The former adapter creates the Secret first, and waits for the Job's end.
-    return (
-      annotations[AnnotationKey.workingDir] !== undefined && mayBeLeft(job, engine.cluster.clock.now()) && isLeft(job)
-    );
+    return annotations[AnnotationKey.workingDir] !== undefined && mayBeLeft(job, input) && isLeft(job);
   });
 }
 

@@ -110,8 +110,12 @@ export class Run {
     return this.#wait(options, "the end", ({ end }) => end);
   }
 
-  /** How the container's run ended, as `terminated` says. Null: it has not, as far as is known. */
+  /**
+   * How the container's run ended, as `terminated` says. Null: it has not, as far as is known.
+   * @throws TypeError when neither the Job nor its pod has such a container.
+   */
   endOf(container: string): RunEnd | null {
+    this.#record.checkContainer(container);
     return this.#record.endOf(container);
   }
 
@@ -163,7 +167,7 @@ export class Run {
   /**
    * What there is to know of a run that failed: last lines, image, node, who ended it, warning events. Asked of the server when it
    * is called, within ten seconds. Null while it has not ended, and where it succeeded.
-   * @throws the signal's reason
+   * @throws TypeError when neither the Job nor its pod has such a container; the signal's reason
    */
   async postMortem({
     container,

@@ -1,5 +1,5 @@
 /** Stop, restart, adoption, and several runs of one agent. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import { oldJob } from "./old-jobs.ts";
@@ -29,6 +29,31 @@ const jobsOf = (agentId: string) => objectsOf(world, "jobs", agentId);
 const podsOf = (agentId: string) => objectsOf(world, "pods", agentId);
 const untilSecretIsMissed = (agentId: string) =>
   world.k8s.objects.until(() => jobsOf(agentId).some(({ metadata }) => missesSecret(world, `${metadata.name}-prompt`)));
+
+/** A Job as it stands when its process died before it created the run's Secret; its pod waits for that. Returns the Job's name. */
+async function leftWithoutSecret(agentId: string, marks: Record<string, string> = {}): Promise<string> {
+  const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "secrets" } });
+  const config = { env: { GITHUB_TOKEN: "ghp_lifecycle-0001" } };
+  const first = run(world, adapterOf(world).adapter, { agentId, config });
+  await untilSecretIsMissed(agentId);
+  const left = structuredClone(jobsOf(agentId)[0]) as unknown as {
+    metadata: { name: string; labels: object; annotations: object };
+    spec: { selector?: unknown; template: { metadata: { labels: object } } };
+  };
+  await crash(first);
+  fault.remove();
+  // As it stood: a process that dies has no time to withdraw it, as one that lost its lease has.
+  expect(jobsOf(agentId)).toEqual([]);
+  const { name, labels, annotations } = left.metadata;
+  delete left.spec.selector;
+  left.spec.template.metadata.labels = labels;
+  world.k8s.objects.create("jobs", {
+    ...left,
+    metadata: { name, namespace: NAMESPACE, labels, annotations: { ...annotations, ...marks } },
+    status: {},
+  } as never);
+  return name;
+}
 
 let agents = 0;
 const fresh = () => `lives-${++agents}`;
@@ -392,29 +417,53 @@ describe("the process goes away and another comes", () => {
   test("its process died before the run's Secret was there: the Job is deleted, and the run starts afresh", async () => {
     const agentId = fresh();
     const { adapter } = adapterOf(world);
-    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "secrets" } });
+    await leftWithoutSecret(agentId);
     const config = { env: { GITHUB_TOKEN: "ghp_lifecycle-0001" } };
-    const first = run(world, adapter, { agentId, config });
-    await untilSecretIsMissed(agentId);
-    const left = structuredClone(jobsOf(agentId)[0]) as unknown as {
-      metadata: { name: string; labels: object; annotations: object };
-      spec: { selector?: unknown; template: { metadata: { labels: object } } };
-    };
-    await crash(first);
-    fault.remove();
-    // As it stood: a process that dies has no time to withdraw it, as one that lost its lease has.
-    expect(jobsOf(agentId)).toEqual([]);
-    const { name, labels, annotations } = left.metadata;
-    delete left.spec.selector;
-    left.spec.template.metadata.labels = labels;
-    world.k8s.objects.create("jobs", {
-      ...left,
-      metadata: { name, namespace: NAMESPACE, labels, annotations },
-      status: {},
-    } as never);
     const next = run(world, adapter, { agentId, config });
     expect(await next.result).toMatchObject({ exitCode: 0 });
     expect(next.notes().join("\n")).toMatch(/Deleted Job \S+: its process ended before it created the run's Secret/);
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("a Job whose first pod was lost before its Secret was there, and which a process adopted that died, too: a fresh run", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const left = await leftWithoutSecret(agentId, {
+      "paperclip.io/owner-lease": "k8s-run-informer-none",
+      "paperclip.io/adopted-at": new Date().toISOString(),
+    });
+    world.k8s.objects.update("jobs", NAMESPACE, left, ({ spec }) => {
+      (spec as { backoffLimit: number }).backoffLimit = 3;
+    });
+    const [lost] = await vi.waitUntil(() => (podsOf(agentId).length > 0 ? podsOf(agentId) : null));
+    world.k8s.objects.update("pods", NAMESPACE, lost?.metadata.name ?? "", (pod) => {
+      const state = { terminated: { exitCode: 137, reason: "ContainerStatusUnknown" } };
+      const agent = { name: "agent", ready: false, restartCount: 0, image: "", imageID: "", state };
+      pod.status = { ...(pod.status as object), phase: "Failed", containerStatuses: [agent] };
+    });
+    await expect.poll(() => podsOf(agentId).length, { timeout: 30_000 }).toBe(2);
+    const next = run(world, adapter, { agentId });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    expect(next.notes().join("\n")).toMatch(/Deleted Job \S+: its process ended before it created the run's Secret/);
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("an adopted Job whose Secret does not stand ends with a word about it, and not with its start limit", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const left = await leftWithoutSecret(agentId);
+    // Whether it stands cannot be seen when the Job is adopted.
+    const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["get"] });
+    const next = run(world, adapter, { agentId, config: { configErrorGraceSec: 1 } });
+    await next.logged("Reattaching");
+    expect(revoked.hits).toBeGreaterThan(0);
+    revoked.remove();
+    expect(await next.result).toMatchObject({
+      errorCode: "k8s_pod_reattach_failed",
+      errorFamily: "transient_upstream",
+      errorMessage: expect.stringContaining(`Secret ${left}-prompt does not stand`),
+      executionRecovery: { kind: "bootstrap" },
+    });
     expect(jobsOf(agentId)).toEqual([]);
   });
 

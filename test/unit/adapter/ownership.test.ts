@@ -172,6 +172,29 @@ describe("a run whose server has ended", () => {
     expect(await each.result).toMatchObject({ exitCode: 0 });
   });
 
+  test("someone deletes it, another server adopts the run, and the first does not see that: one result is handed out", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const first = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await first.logged("S-1");
+    const name = jobOf(agentId)?.metadata.annotations?.[OWNER] ?? "";
+    let isFirsts = true;
+    const match = { resource: "jobs", where: () => isFirsts };
+    const stall = world.k8s.faults.stallWatches(undefined, match);
+    isFirsts = false;
+    world.k8s.objects.delete("leases", NAMESPACE, name);
+    const second = server().run({ agentId, runId: `${agentId}-b`, taskId: "t" });
+    await world.k8s.objects.until(() => jobOf(agentId)?.metadata.labels?.["paperclip.io/run-id"] === `${agentId}-b`);
+    agent.letGo();
+    const results = [await first.result, await second];
+    expect(results.filter(({ exitCode }) => exitCode === 0)).toHaveLength(1);
+    expect(results.filter(({ errorCode }) => errorCode === "k8s_run_lost")).toHaveLength(1);
+    expect(agent.runs).toBe(1);
+    expect(jobOf(agentId)).toBeUndefined();
+    expect(stall.hits).toBeGreaterThan(0);
+    stall.remove();
+  });
+
   test.each([
     ["its answer is lost", (match: object) => world.k8s.faults.loseAnswers({ match, count: 1 })],
     ["its stream is reset, again and again", (match: object) => world.k8s.faults.resetRequests({ match, count: 5 })],

@@ -53,6 +53,8 @@ it("a container that neither the Job nor its pod has is a TypeError at once, whi
   await expect(run.terminated({ container: "nope" })).rejects.toThrow(named);
   await expect(run.podReady({ container: "nope" })).rejects.toThrow(TypeError);
   expect(() => run.logs({ container: "nope" })).toThrow(named);
+  expect(() => run.endOf("nope")).toThrow(named);
+  await expect(run.postMortem({ container: "nope" })).rejects.toThrow(named);
   await run.podReady(MAIN);
   const attached = engine.attach({ jobName: "named" });
   await expect(attached.terminated({ container: "nope" })).rejects.toThrow(named);

@@ -83,6 +83,86 @@ it.each(Object.entries(waysToLeave))("%s ends the follow at once, though the con
   await expect.poll(() => k8s.openLogs).toBe(0);
 });
 
+/** Where a follow can stand when its consumer leaves, or the run is given up. */
+const standings: Record<string, (k8s: EmbeddedKubernetes, engine: RunEngine) => Promise<Run>> = {
+  "no pod yet": async (_, engine) => await engine.launch(job("suspended", { suspend: true })),
+  "the container waits for its image": async (k8s, engine) => {
+    k8s.failImagePull("agent");
+    const run = await engine.launch(job("no-image"));
+    await vi.waitUntil(() => run.pod() !== null);
+    return run;
+  },
+  "the log is refused": async (k8s, engine) => {
+    k8s.faults.errorRate({ status: 500, match: { verb: "get", resource: "pods/log" } });
+    const run = await engine.launch(job("refused"));
+    await run.podReady(MAIN);
+    return run;
+  },
+  "the server is away": async (k8s, engine) => {
+    const run = await engine.launch(job("away"));
+    await run.podReady(MAIN);
+    const lost = new Promise((resolve) =>
+      engine.bus.subscribe("watch", ({ type }) => type === "lost" && resolve(null)),
+    );
+    void k8s.restart({ downMs: 3_000 });
+    await lost;
+    return run;
+  },
+};
+
+const stopped = { name: "EngineStoppedError" };
+const given = new Error("given up");
+type Leaving = readonly [leave: (logs: RunLogs, run: Run, engine: RunEngine) => unknown, error: object | null];
+const leavings: Record<string, Leaving> = {
+  close: [(logs) => logs.close(), null],
+  "release of the run": [(_, run) => run.release(), stopped],
+  "the engine's stop": [(_, _run, engine) => engine.stop(), stopped],
+};
+
+it.each(Object.entries(standings))("%s: whoever gives up a log is done with it at once", async (where, stand) => {
+  for (const [how, [leave, error]] of Object.entries(leavings)) {
+    const k8s = await startKubernetes({ delays: "fast" });
+    k8s.addProgram("agent", async function* (container) {
+      yield* [];
+      await container.sleep(1e9, { interruptible: true }).catch(() => undefined);
+      return 0;
+    });
+    const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+    onTestFinished(() => engine.stop());
+    const run = await stand(k8s, engine);
+    const abort = new AbortController();
+    const settled = async (promise: Promise<unknown>) => await promise.catch((thrown: unknown) => thrown);
+    const aborted = run
+      .logs({ ...MAIN, signal: abort.signal })
+      .batches()
+      .next();
+    const lines = run.logs(MAIN)[Symbol.asyncIterator]();
+    const pending = lines.next();
+    await lines.return();
+    expect(await pending, how).toEqual({ value: undefined, done: true });
+    abort.abort(given);
+    expect(await settled(aborted), how).toBe(given);
+    const late = run.logs({ ...MAIN, signal: AbortSignal.abort(given) });
+    expect(await settled(late.batches().next()), how).toBe(given);
+    const waits = [run.podReady(MAIN), run.terminated(MAIN), run.gone()];
+    const gone = { ...MAIN, signal: AbortSignal.abort(given) };
+    const early = [run.podReady(gone), run.terminated(gone), run.gone(gone)].map(settled);
+    expect(await Promise.all(early), how).toEqual([given, given, given]);
+    const logs = run.logs(MAIN);
+    const last = logs.batches().next();
+    const all = Promise.allSettled(waits);
+    await leave(logs, run, engine);
+    if (error === null) expect(await last, how).toEqual({ value: undefined, done: true });
+    else expect(await settled(last), how).toMatchObject(error);
+    if (error === null) run.release();
+    const started = where === "the log is refused" || where === "the server is away";
+    const rejected = { status: "rejected", reason: stopped };
+    expect(await all, how).toMatchObject([started ? { status: "fulfilled" } : rejected, rejected, rejected]);
+    await expect.poll(() => k8s.openLogs, { timeout: 10_000 }).toBe(0);
+    k8s.faults.clear();
+  }
+});
+
 it("a container that can never start: the iteration throws why, without a request for its log", async () => {
   const k8s = await startKubernetes({ delays: "fast" });
   k8s.failImagePull("agent");

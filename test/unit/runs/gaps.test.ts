@@ -1,0 +1,48 @@
+/** Runs whose whole life falls into gaps of a watch: whatever was missed, each of their promises settles. */
+import { expect, it, onTestFinished } from "vitest";
+import { RunEngine } from "../../../src/engine/index.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
+
+const MAIN = { container: "main" };
+
+it.each(["pods", "jobs"])("short TTL, cut watches, and answers without a frame, of %s", async (resource) => {
+  const k8s = await startKubernetes({ delays: "fast" });
+  k8s.addProgram("agent", async function* () {
+    yield "hello";
+    return 0;
+  });
+  const engine = await RunEngine.start({
+    kubeConfig: kubeConfigOf(k8s),
+    namespace: NAMESPACE,
+    labels: LABELS,
+    backoff: { baseMs: 20, maxMs: 200, minIntervalMs: 20 },
+  });
+  onTestFinished(() => engine.stop());
+  let hits = 0;
+  const settled = await Promise.all(
+    Array.from({ length: 10 }, async (_, i) => {
+      const launching = engine.launch(job(`short-${i}`, { ttlSecondsAfterFinished: i % 2 }));
+      const closed = k8s.faults.closeWatches(50 * (i + 1), { match: { resource } });
+      const run = await launching;
+      const lines: string[] = [];
+      const reading = (async () => {
+        for await (const { text } of run.logs(MAIN)) lines.push(text);
+      })();
+      const ready = run.podReady(MAIN).then(
+        () => "ready",
+        ({ name }: Error) => name,
+      );
+      const [end] = await Promise.all([run.terminated(MAIN), run.gone(), reading]);
+      hits += closed.hits;
+      return { kind: end.kind, lines: lines.length, ready: await ready };
+    }),
+  );
+  expect(hits).toBeGreaterThan(0);
+  for (const { kind, lines, ready } of settled) {
+    expect(kind).toMatch(/succeeded|job_deleted/);
+    expect(ready).toMatch(/ready|RunGoneError/);
+    expect(lines).toBeLessThanOrEqual(1);
+  }
+  await expect.poll(() => engine.stats().runs).toBe(0);
+  expect(k8s.openLogs).toBe(0);
+});
