@@ -89,6 +89,8 @@ export class RunLogs implements AsyncIterable<LogLine> {
     const { container, onGap: _, onRestart, tailLines, since, after, ...options } = this.#options;
     let isLimited = false;
     for (let pod = await this.#firstPod(); pod !== null; pod = await this.#nextPod(pod)) {
+      // While the pod was looked for: `close` has found no stream to end.
+      if (this.#closed.signal.aborted) return;
       const isFirst = this.#stream === null;
       const goesOn = this.#after?.podName === pod.metadata.name;
       const source = new VerdictSource(this.#run.logSource(pod, container), () => this.#run.endOf(container));

@@ -89,13 +89,18 @@ const standings: Record<string, (k8s: EmbeddedKubernetes, engine: RunEngine) => 
   "the container waits for its image": async (k8s, engine) => {
     k8s.failImagePull("agent");
     const run = await engine.launch(job("no-image"));
-    await vi.waitUntil(() => run.pod() !== null);
+    await vi.waitUntil(() => run.pod() !== null, { timeout: 10_000 });
     return run;
   },
   "the log is refused": async (k8s, engine) => {
-    k8s.faults.errorRate({ status: 500, match: { verb: "get", resource: "pods/log" } });
+    const fault = k8s.faults.errorRate({ status: 500, match: { verb: "get", resource: "pods/log" } });
     const run = await engine.launch(job("refused"));
     await run.podReady(MAIN);
+    const logs = run.logs(MAIN);
+    const first = logs.batches().next();
+    await vi.waitUntil(() => fault.hits > 0, { timeout: 10_000 });
+    logs.close();
+    await first;
     return run;
   },
   "the server is away": async (k8s, engine) => {
@@ -132,32 +137,32 @@ it.each(Object.entries(standings))("%s: whoever gives up a log is done with it a
     const run = await stand(k8s, engine);
     const abort = new AbortController();
     const settled = async (promise: Promise<unknown>) => await promise.catch((thrown: unknown) => thrown);
-    const aborted = run
-      .logs({ ...MAIN, signal: abort.signal })
-      .batches()
-      .next();
+    const aborted = settled(
+      run
+        .logs({ ...MAIN, signal: abort.signal })
+        .batches()
+        .next(),
+    );
     const lines = run.logs(MAIN)[Symbol.asyncIterator]();
     const pending = lines.next();
     await lines.return();
     expect(await pending, how).toEqual({ value: undefined, done: true });
     abort.abort(given);
-    expect(await settled(aborted), how).toBe(given);
+    expect(await aborted, how).toBe(given);
     const late = run.logs({ ...MAIN, signal: AbortSignal.abort(given) });
     expect(await settled(late.batches().next()), how).toBe(given);
-    const waits = [run.podReady(MAIN), run.terminated(MAIN), run.gone()];
+    const waits = Promise.allSettled([run.podReady(MAIN), run.terminated(MAIN), run.gone()]);
     const gone = { ...MAIN, signal: AbortSignal.abort(given) };
     const early = [run.podReady(gone), run.terminated(gone), run.gone(gone)].map(settled);
     expect(await Promise.all(early), how).toEqual([given, given, given]);
     const logs = run.logs(MAIN);
-    const last = logs.batches().next();
-    const all = Promise.allSettled(waits);
+    const last = settled(logs.batches().next());
     await leave(logs, run, engine);
-    if (error === null) expect(await last, how).toEqual({ value: undefined, done: true });
-    else expect(await settled(last), how).toMatchObject(error);
+    expect(await last, how).toMatchObject(error ?? { value: undefined, done: true });
     if (error === null) run.release();
     const started = where === "the log is refused" || where === "the server is away";
     const rejected = { status: "rejected", reason: stopped };
-    expect(await all, how).toMatchObject([started ? { status: "fulfilled" } : rejected, rejected, rejected]);
+    expect(await waits, how).toMatchObject([started ? { status: "fulfilled" } : rejected, rejected, rejected]);
     await expect.poll(() => k8s.openLogs, { timeout: 10_000 }).toBe(0);
     k8s.faults.clear();
   }
