@@ -151,7 +151,7 @@ const hasKubectl = await new Promise<boolean>((resolve) => {
 });
 
 // Each waits most of the time.
-describe.concurrent("through", () => {
+describe.concurrent("through", { timeout: 60_000 }, () => {
   test("a proxy that speaks HTTP/1.1 only", async (t) => {
     const { expect } = t;
     const { front, seen } = await startFront(t, await start(t, 10), { http1Only: true });
