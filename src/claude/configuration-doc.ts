@@ -1,5 +1,6 @@
 /** Served to agents that configure other agents. */
-export const agentConfigurationDoc = `# claude_k8s agent configuration
+// Its type is not the text itself, which the declarations would repeat.
+export const agentConfigurationDoc: string = `# claude_k8s agent configuration
 
 Adapter: claude_k8s. Every run of the agent is a Kubernetes Job that runs Claude Code; the server follows it by watches.
 

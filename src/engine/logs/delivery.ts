@@ -2,22 +2,7 @@ import { describeGap, type GapFacts } from "./gap.ts";
 import { type LinePlace, positionPrefix } from "./line-place.ts";
 import { publishLines } from "./log-channel.ts";
 import type { TimedLine } from "./log-read.ts";
-import type { LogGap, LogGapReason, LogLine, LogOptions, LogRestart, LogSource } from "./types.ts";
-
-/** What a follow has done so far. */
-export interface LogStats {
-  /** `waiting`: for the pod. `resting`: between two requests. */
-  state: "idle" | "waiting" | "reading" | "resting" | "ended";
-  /** Lines delivered, and the bytes of their text. */
-  lines: number;
-  bytes: number;
-  /** Requests made. */
-  reads: number;
-  /** Lines received again after a cut, and dropped. */
-  repeated: number;
-  gaps: number;
-  restarts: number;
-}
+import type { LogGap, LogGapReason, LogLine, LogOptions, LogRestart, LogSource, LogStats } from "./types.ts";
 
 export const NEW_STATS: LogStats = { state: "idle", lines: 0, bytes: 0, reads: 0, repeated: 0, gaps: 0, restarts: 0 };
 

@@ -1,11 +1,8 @@
-import type { LogTransport } from "./log-read.ts";
 import { LogStream } from "./log-stream.ts";
-import type { LogOptions, LogSource } from "./types.ts";
+import type { LogOptions, LogSource, LogTransport } from "./types.ts";
 
 export { containerView } from "./container-view.ts";
-export type { LogStats } from "./delivery.ts";
 export type { LogMessage } from "./log-channel.ts";
-export type { LogTransport } from "./log-read.ts";
 export { LogStream } from "./log-stream.ts";
 export type {
   ContainerView,
@@ -16,6 +13,8 @@ export type {
   LogRestart,
   LogServerState,
   LogSource,
+  LogStats,
+  LogTransport,
 } from "./types.ts";
 
 /**

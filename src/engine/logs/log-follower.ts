@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { LinkedAbort } from "../transport/index.ts";
-import { Delivery, type LogSink, type LogStats } from "./delivery.ts";
+import { Delivery, type LogSink } from "./delivery.ts";
 import {
   afterOutage,
   afterRead,
@@ -18,12 +18,12 @@ import { headGap, isAdjacent } from "./gap.ts";
 import { placeAfter } from "./line-place.ts";
 import { publishRead } from "./log-channel.ts";
 import { LogPosition } from "./log-position.ts";
-import { type LogTransport, readLog, type TimedLine } from "./log-read.ts";
+import { readLog, type TimedLine } from "./log-read.ts";
 import { requestFor, startOf } from "./log-request.ts";
 import { nextChange } from "./next-change.ts";
 import { QuietWatch } from "./quiet-watch.ts";
 import { secondsOf } from "./timestamp.ts";
-import type { ContainerView, LogOptions, LogSource } from "./types.ts";
+import type { ContainerView, LogOptions, LogSource, LogStats, LogTransport } from "./types.ts";
 
 /**
  * Follows the log of one container: reads, and reads on from the last delivered line, until `nextStep` says that the log has

@@ -1,17 +1,13 @@
 import { performance } from "node:perf_hooks";
 import { finished, type Readable } from "node:stream";
-import type { ApiRequest, ApiStream } from "../transport/index.ts";
+import type { ApiStream } from "../transport/index.ts";
 import type { ReadOutcome } from "./follow-history.ts";
 import { decodeText, LogLineReader, type RawLine } from "./log-line-reader.ts";
 import type { LogPosition } from "./log-position.ts";
 import type { LogReadRequest } from "./log-request.ts";
 import type { Replay, Verdict } from "./replay.ts";
 import { TimestampParser } from "./timestamp.ts";
-
-/** What opens a log request: a `Cluster`. */
-export interface LogTransport {
-  open(request: ApiRequest): Promise<ApiStream>;
-}
+import type { LogTransport } from "./types.ts";
 
 /** A line as it came, before it is known to be new. */
 export interface TimedLine {

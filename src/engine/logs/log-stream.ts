@@ -1,9 +1,8 @@
-import { type LogSink, type LogStats, NEW_STATS } from "./delivery.ts";
+import { type LogSink, NEW_STATS } from "./delivery.ts";
 import { type Ended, Handoff } from "./handoff.ts";
 import { placeAfter } from "./line-place.ts";
 import { LogFollower } from "./log-follower.ts";
-import type { LogTransport } from "./log-read.ts";
-import type { LogLine, LogOptions, LogSource } from "./types.ts";
+import type { LogLine, LogOptions, LogSource, LogStats, LogTransport } from "./types.ts";
 
 /**
  * The lines of one container's log: each once and in order, however often the connection breaks, until the container has

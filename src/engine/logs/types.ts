@@ -1,4 +1,5 @@
 /** What a log follow is told, and what it tells. */
+import type { ApiRequest, ApiStream } from "../transport/index.ts";
 
 /**
  * What the follower asks about the container it follows, answered from the pod cache. The pod decides when a log has
@@ -125,4 +126,24 @@ export interface LogOptions {
   follow?: boolean | undefined;
   onGap?: ((gap: LogGap) => void) | undefined;
   onRestart?: ((restart: LogRestart) => void) | undefined;
+}
+
+/** What opens a log request: a `Cluster`. */
+export interface LogTransport {
+  open(request: ApiRequest): Promise<ApiStream>;
+}
+
+/** What a follow has done so far. */
+export interface LogStats {
+  /** `waiting`: for the pod. `resting`: between two requests. */
+  state: "idle" | "waiting" | "reading" | "resting" | "ended";
+  /** Lines delivered, and the bytes of their text. */
+  lines: number;
+  bytes: number;
+  /** Requests made. */
+  reads: number;
+  /** Lines received again after a cut, and dropped. */
+  repeated: number;
+  gaps: number;
+  restarts: number;
 }
