@@ -3,7 +3,7 @@ import type {
   AdapterEnvironmentTestContext,
   AdapterEnvironmentTestResult,
 } from "@paperclipai/adapter-utils";
-import { Cluster, isForbidden, isNotFound } from "../../engine/index.ts";
+import { Cluster, isForbidden, isNotFound, lacksRight } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { loadKubeConfig } from "../config/kubeconfig.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
@@ -231,7 +231,7 @@ async function secretCheck(cluster: Cluster, namespace: string, name: string): P
   } catch (error) {
     if (!isNotFound(error)) {
       const message = `Secret ${name} in namespace ${namespace} could not be looked at; it may exist`;
-      const hint = isForbidden(error) ? "See k8s_rbac_secret_get." : undefined;
+      const hint = lacksRight(error) ? "See k8s_rbac_secret_get." : undefined;
       return {
         code: "k8s_secret_check_failed",
         level: "warn",
@@ -281,6 +281,11 @@ async function volumeCheck(cluster: Cluster, namespace: string, selfPod: SelfPod
     };
   } catch (error) {
     const isMissing = isNotFound(error);
+    const hint = lacksRight(error)
+      ? "See k8s_rbac_pvc_get."
+      : isMissing
+        ? "A claim belongs to one namespace: leave `namespace` empty, or make a claim of that name there."
+        : undefined;
     return {
       code: "k8s_pvc_check_failed",
       level: "warn",
@@ -288,9 +293,7 @@ async function volumeCheck(cluster: Cluster, namespace: string, selfPod: SelfPod
         ? `Claim ${claimName} does not exist in namespace ${namespace}: pods there would never start`
         : `Claim ${claimName} could not be looked at`,
       detail: reasonOf(error),
-      hint: isForbidden(error)
-        ? "See k8s_rbac_pvc_get."
-        : "A claim belongs to one namespace: leave `namespace` empty, or make a claim of that name there.",
+      ...(hint && { hint }),
     };
   }
 }

@@ -197,6 +197,8 @@ async function createJob(
 function isPermanent(error: unknown): boolean {
   if (!(error instanceof ApiError)) return true;
   if (isForbidden(error) && /quota/i.test(error.message)) return false;
+  // A tunnel or proxy that does not know its cluster for a moment.
+  if (error.status === 404 && !isNotFound(error)) return false;
   return (
     error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 409 && error.status !== 429
   );

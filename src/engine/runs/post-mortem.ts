@@ -164,6 +164,8 @@ interface CoreEvent {
   count?: number;
   lastTimestamp?: string | null;
   eventTime?: string | null;
+  /** In place of the three above, from who writes `events.k8s.io` as the scheduler does. */
+  series?: { count?: number; lastObservedTime?: string } | null;
   involvedObject?: { kind?: string; name?: string; uid?: string };
 }
 
@@ -172,18 +174,19 @@ async function warningsOf(cluster: Cluster, record: RunRecord, signal: AbortSign
   const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/events`;
   const query = { fieldSelector: "type=Warning", limit: 500 };
   const { items } = await cluster.json<{ items?: CoreEvent[] | null }>({ path, query, signal });
-  // The Job controller names pods after their Job, with a dash and five characters.
-  const isOurPod = (name: string) => name.startsWith(`${jobName}-`) && name.length === jobName.length + 6;
+  // The Job controller names pods after their Job, with a dash and five characters, of 63 in all.
+  const base = `${jobName}-`.slice(0, 58);
+  const isOurPod = (name: string) => name.startsWith(base) && name.length === base.length + 5;
   const isOurs = ({ involvedObject: { kind, name = "", uid: about } = {} }: CoreEvent) =>
-    (kind === "Job" && about === uid) || (kind === "Pod" && isOurPod(name));
+    (kind === "Job" && about === uid) || (kind === "Pod" && (about === record.pod()?.metadata.uid || isOurPod(name)));
   return (items ?? [])
     .filter((event) => event.type === "Warning" && isOurs(event))
-    .map(({ reason = "", message = "", count = 1, lastTimestamp, eventTime, involvedObject = {} }) => ({
+    .map(({ reason = "", message = "", count = 1, lastTimestamp, eventTime, series, involvedObject = {} }) => ({
       about: `${involvedObject.kind} ${involvedObject.name}`,
       reason,
       message,
-      count,
-      at: lastTimestamp ?? eventTime ?? null,
+      count: series?.count ?? count,
+      at: series?.lastObservedTime ?? lastTimestamp ?? eventTime ?? null,
     }))
     .sort((a, b) => ((a.at ?? "") < (b.at ?? "") ? -1 : 1));
 }

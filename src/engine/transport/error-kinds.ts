@@ -138,10 +138,10 @@ function isAbout({ message, path, ...details }: Facts): boolean | null {
   const name = details.name || quotedName;
   if (kind === "" && name === "") return null;
   const asked = parseResourcePath(path);
-  // A collection has no name of its own: what is missing then is the namespace, or what the object refers to.
-  if (asked === null || asked.name === undefined) return true;
-  // Kubernetes misses the namespace only on a create: of an object in one that is gone it says that the object is.
-  const { resource } = asked;
+  if (asked === null) return true;
+  const { resource, namespace } = asked;
+  // A create misses the namespace. Of an object in one that is gone, Kubernetes says that the object is.
+  if (asked.name === undefined) return isKind(kind, "namespaces") && name === namespace;
   return (kind === "" || isKind(kind, resource)) && name === decodeURIComponent(asked.name);
 }
 

@@ -164,6 +164,8 @@ describe("before there is a Job: the host may start the run again", () => {
   test.each([
     [422, "Invalid", undefined],
     [403, "Forbidden", undefined],
+    // Of a tunnel that does not know its cluster for a moment.
+    [404, "NotFound", "transient_upstream"],
     [429, "TooManyRequests", "transient_upstream"],
   ])("k8s_job_create_failed on %i", async (status, reason, family) => {
     const agentId = fresh();

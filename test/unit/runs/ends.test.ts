@@ -205,6 +205,45 @@ it("the post-mortem of a run that is killed for its memory has its limit; of one
   expect(found?.warnings.map(({ about }) => about)).toContain(`Pod ${found?.podName}`);
 });
 
+it("the post-mortem of a run that was ended from outside says by whom", async () => {
+  const { k8s, engine } = await start(async function* (container) {
+    yield "started";
+    await container.sleep(1e9, { interruptible: true }).catch(() => undefined);
+    return 143;
+  });
+  const endedBy = async (name: string, end: (podName: string) => unknown) => {
+    const run = await engine.launch(job(name));
+    const pod = await run.podReady(MAIN);
+    await end(pod.metadata.name);
+    await run.terminated(MAIN);
+    return (await run.postMortem(MAIN))?.endedBy;
+  };
+  expect(await endedBy("evicted", (pod) => k8s.evictPod(NAMESPACE, pod))).toMatch(/^(Evicted|TerminationByKubelet): /);
+  expect(await endedBy("deleted", (pod) => k8s.objects.delete("pods", NAMESPACE, pod))).toMatch(/^PodDeleted: /);
+  expect(await endedBy("stopped", () => k8s.objects.delete("jobs", NAMESPACE, "stopped"))).toMatch(/^JobDeleted: /);
+});
+
+it("the post-mortem has the warnings of a pod whose name was cut, with how often and when they were seen last", async () => {
+  const { k8s, engine } = await start();
+  k8s.failImagePull("agent");
+  const name = "long-".padEnd(63, "x");
+  const run = await engine.launch(job(name), { policy: { imagePullGraceMs: 0 } });
+  await run.terminated(MAIN);
+  const { name: pod = "", uid } = run.pod()?.metadata ?? {};
+  const at = "2026-11-24T10:00:05.000000Z";
+  k8s.objects.create("events", {
+    metadata: { name: "series", namespace: NAMESPACE },
+    type: "Warning",
+    reason: "FailedScheduling",
+    involvedObject: { kind: "Pod", name: pod, namespace: NAMESPACE, uid },
+    eventTime: "2026-11-24T10:00:00.000000Z",
+    series: { count: 7, lastObservedTime: at },
+  });
+  const warnings = (await run.postMortem(MAIN))?.warnings ?? [];
+  expect(warnings).toContainEqual({ about: `Pod ${pod}`, reason: "FailedScheduling", message: "", count: 7, at });
+  expect(warnings.map(({ reason }) => reason)).toContain("Failed");
+});
+
 it("await using releases a run", async () => {
   const { engine } = await start();
   let closed: AbortSignal;

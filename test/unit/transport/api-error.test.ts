@@ -150,6 +150,8 @@ describe("an error from an answer", () => {
       errorFromResponse({ method: "POST", path: "/api/v1/namespaces/ns/pods" }, 404, {}, JSON.stringify(body));
     expect(isNotFound(toCreate(status(404, "NotFound", 'namespaces "ns" not found')))).toBe(true);
     expect(isNotFound(toCreate(status(404, "NotFound", "no such tunnel")))).toBe(false);
+    const details = { name: "c-1", group: "management.cattle.io", kind: "clusters" };
+    expect(isNotFound(toCreate(status(404, "NotFound", 'clusters "c-1" not found', details as never)))).toBe(false);
   });
 
   test("a long text is cut", () => {
