@@ -10,6 +10,43 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ],
     ["if («container.restartRules === undefined → false») return false;", "no rules, and no rule fits: the same"],
   ],
+  "src/engine/runs/classify.ts": [
+    [
+      "return settle(run, { kind, at: «state.jobEndedAt ?? run.now → state.jobEndedAt», ...job.end });",
+      "set with the Job's end",
+    ],
+    [
+      'if (end?.reason === "DeadlineExceeded") return { kind: "deadline", at: «state.jobEndedAt ?? run.now → state.jobEndedAt», ...end };',
+      "set with the Job's end",
+    ],
+    ["return («state.jobEndedAt ?? now → state.jobEndedAt») + policy.settleMs;", "set with the Job's end"],
+    [
+      "return settle(run, { kind, at: «state.podEndedAt ?? run.now → state.podEndedAt», reason, message });",
+      "set with the pod's end",
+    ],
+    [
+      "const at = «deletingAt ?? state.podEndedAt ?? run.now → deletingAt ?? state.podEndedAt»;",
+      "one of the two is set",
+    ],
+    [
+      "const jobDue = («state.endedAt.get(run.container) ?? run.now → state.endedAt.get(run.container)») + run.policy.settleMs;",
+      "set with the container's end",
+    ],
+    ["const killed = «run.podFacts?.killedByKubelet ?? null → run.podFacts?.killedByKubelet»;", "there is a pod"],
+    [
+      "const disrupted = «killed ?? run.podFacts?.disruption ?? null → killed ?? run.podFacts?.disruption»;",
+      "there is a pod",
+    ],
+    [
+      'const isOfBefore = cause.kind === "succeeded" && («(known.ended ?? known.last)?.exitCode ?? 0 → (known.ended ?? known.last)?.exitCode») !== 0;',
+      "there is no end to leave out",
+    ],
+    [
+      'const isOfBefore = cause.kind === "succeeded" && ((known.ended ?? known.last)?.exitCode ?? «0 → 1») !== 0;',
+      "there is no end to leave out",
+    ],
+    ["? Math.max(cause.at, «endedAt ?? cause.at → endedAt») + policy.settleMs", "null counts as 0"],
+  ],
   "src/engine/logs/follow-policy.ts": [
     [
       'if («last?.end !== "refused" → false») throw new TypeError("asked for the refusal of a read that was answered");',

@@ -172,8 +172,7 @@ export class LogFollower {
   // ---- reading
 
   async #read(follow: boolean, view: ContainerView): Promise<void> {
-    const abort = new AbortController();
-    const linked = new LinkedAbort([this.#signal, abort.signal]);
+    const abort = new LinkedAbort([this.#signal]);
     const quiet = new QuietWatch(abort, follow ? QUIET_MS : QUIET_FINAL_MS, () => !follow || this.#hasStopped());
     const unsubscribe = this.#source.onChange(() => quiet.check());
     let serverTime: number | null = null;
@@ -213,11 +212,11 @@ export class LogFollower {
         active: () => quiet.active(),
         held: () => quiet.held(),
       },
-      linked.signal,
+      abort.signal,
     );
     unsubscribe();
     quiet.close();
-    linked.release();
+    abort.release();
 
     const { outcome, unfinished } = result;
     this.stats.repeated += result.repeated;

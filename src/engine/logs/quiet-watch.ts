@@ -1,12 +1,14 @@
+import type { LinkedAbort } from "../transport/index.ts";
+
 /** Ends a read that stays silent after its container has ended. While the container may run, silence means nothing. */
 export class QuietWatch {
-  readonly #abort: AbortController;
+  readonly #abort: LinkedAbort;
   readonly #ms: number;
   readonly #isOver: () => boolean;
   #timer: NodeJS.Timeout | null = null;
   #isHeld = false;
 
-  constructor(abort: AbortController, ms: number, isOver: () => boolean) {
+  constructor(abort: LinkedAbort, ms: number, isOver: () => boolean) {
     this.#abort = abort;
     this.#ms = ms;
     this.#isOver = isOver;

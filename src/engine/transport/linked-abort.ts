@@ -58,7 +58,7 @@ export class LinkedAbort {
     this.#link.release();
   }
 
-  abort(reason: unknown): void {
+  abort(reason?: unknown): void {
     this.#link.end(reason);
   }
 }

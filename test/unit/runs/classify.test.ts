@@ -3,6 +3,7 @@ import type { Condition, ContainerState, Job, Pod } from "../../../src/engine/ku
 import { classify, type Verdict } from "../../../src/engine/runs/classify.ts";
 import { DEFAULT_POLICY, type RunPolicy } from "../../../src/engine/runs/policy.ts";
 import { INITIAL_STATE, type RunState, reduceRun } from "../../../src/engine/runs/run-state.ts";
+import { FULL_TRUST } from "../../../src/engine/runs/trust.ts";
 
 /** One run told frame by frame, with the time of each. */
 class Story {
@@ -39,6 +40,25 @@ class Story {
 
   pod(at: number, pod: PodSpec = {}, type: "applied" | "deleted" = "applied"): this {
     this.#state = reduceRun(this.#state, { resource: "pods", type, at, object: podOf(pod, String(this.#version++)) });
+    return this;
+  }
+
+  /** The server has no such Job. */
+  noJob(at: number): this {
+    this.#state = reduceRun(this.#state, { resource: "jobs", type: "missing", at });
+    return this;
+  }
+
+  watchesLost(at: number): this {
+    const trust = { ...FULL_TRUST, openSince: null, lostSince: at, completeUntil: at };
+    this.#state = reduceRun(this.#state, { resource: "watch", trust, at });
+    return this;
+  }
+
+  /** The server was asked, and did not say. */
+  unanswered(at: number): this {
+    const answer = { toldPods: false, askAgainAt: at + 1_000 };
+    this.#state = reduceRun(this.#state, { resource: "server", answer, at });
     return this;
   }
 
@@ -83,6 +103,7 @@ interface PodSpec {
   conditions?: Condition[];
   restartPolicy?: string;
   restartCount?: number;
+  terminationGracePeriodSeconds?: number;
 }
 
 function podOf(p: PodSpec, resourceVersion: string): Pod {
@@ -110,6 +131,9 @@ function podOf(p: PodSpec, resourceVersion: string): Pod {
     spec: {
       ...(p.isHomeless === true ? {} : { nodeName: "node" }),
       restartPolicy: p.restartPolicy ?? "Never",
+      ...(p.terminationGracePeriodSeconds === undefined
+        ? {}
+        : { terminationGracePeriodSeconds: p.terminationGracePeriodSeconds }),
       containers: [{ name: "claude" }],
       initContainers: [
         { name: "init", ...(p.initRestartPolicy === undefined ? {} : { restartPolicy: p.initRestartPolicy }) },
@@ -556,10 +580,154 @@ describe("a Job that is gone", () => {
     const failed = new Story().job(0, { conditions }).job(10, { conditions }, "deleted");
     expect(failed.verdict(5_000).end).toMatchObject({ kind: "failed", exitCode: null, reason: "BackoffLimitExceeded" });
   });
+  it("before anyone saw a pod of it ends at once, also where the server only says that there is none", () => {
+    expect(new Story().job(0).job(20, {}, "deleted").verdict(20).end).toMatchObject({ kind: "job_deleted" });
+    expect(new Story().noJob(20).verdict(20).end).toMatchObject({
+      kind: "job_deleted",
+      message: "the Job was deleted",
+    });
+  });
+  it("says what its last condition was, where its pod did not say how it ended", () => {
+    const conditions = [failure("Failed", "BackoffLimitExceeded")];
+    const story = running(new Story()).job(4_000, { conditions }).job(5_000, { conditions }, "deleted");
+    expect(story.verdict(40_000).end).toMatchObject({
+      kind: "job_deleted",
+      message: "the Job was deleted; its last condition was Failed: BackoffLimitExceeded",
+    });
+  });
+  it("gives its pod the grace period that the pod's specification has", () => {
+    const pod = { phase: "Running", claude: RUNNING, terminationGracePeriodSeconds: 60 } as const;
+    const story = new Story().job(0).pod(1_000, pod).job(5_000, {}, "deleted");
+    expect(story.verdict(5_000)).toMatchObject({ end: null, wakeAt: 5_000 + 60_000 + 5_000 });
+  });
+  it("had failed, and no pod of it was seen: the pods' watch may still bring the exit code", () => {
+    const conditions = [failure("Failed", "BackoffLimitExceeded")];
+    expect(new Story().job(0, { conditions }).verdict(10)).toMatchObject({ end: null, wakeAt: 5_000 });
+  });
   it("after its pod had ended is as the pod ended", () => {
     const story = running(new Story())
       .pod(5_000, { phase: "Succeeded", claude: exit(0) })
       .job(9_000, {}, "deleted");
     expect(story.verdict(9_000).end).toMatchObject({ kind: "succeeded" });
+  });
+});
+
+describe("what the server is asked before an end is said", () => {
+  const killed = () =>
+    running(new Story())
+      .pod(5_000, { phase: "Running", claude: RUNNING, deleting: "2026-01-01T00:01:02Z" })
+      .pod(7_000, { phase: "Failed", claude: exit(137), deleting: "2026-01-01T00:01:02Z" });
+  const both = { job: true, pods: true };
+  const podsOnly = { job: false, pods: true };
+  const over = [failure("Failed", "BackoffLimitExceeded")];
+  it.each<[what: string, story: Story, at: number, ask: Verdict["ask"]]>([
+    [
+      "a container that was seen to start and to end: nothing",
+      running(new Story()).pod(5_000, { claude: exit(3) }),
+      5_000,
+      null,
+    ],
+    ["one of whose start nothing is known", new Story().job(0).job(20, {}, "deleted"), 20, podsOnly],
+    ["a pod that was deleted, of which the Job says nothing", killed(), 12_000, both],
+    ["the same, of a Job that is deleted", killed().job(8_000, {}, "deleted"), 12_000, null],
+    ["the same, of a Job that says how it ended", killed().job(8_000, { conditions: over }), 12_000, null],
+    [
+      "a Job that counts another pod",
+      running(new Story())
+        .pod(5_000, { phase: "Failed", claude: exit(3) })
+        .job(5_001, { conditions: over, failed: 2 }),
+      10_001,
+      podsOnly,
+    ],
+  ])("of %s", (_, story, at, ask) => {
+    const verdict = story.verdict(at);
+    expect(verdict.end).not.toBeNull();
+    expect(verdict.ask).toEqual(ask);
+  });
+
+  it("is due before the wait for details is over, and the next time after it", () => {
+    const conditions = [failure("Failed", "BackoffLimitExceeded")];
+    const story = new Story().job(0).job(1_000, { conditions }).watchesLost(3_000);
+    expect(story.verdict(20_000)).toMatchObject({ end: null, ask: null, wakeAt: 63_000 });
+    story.unanswered(63_000);
+    expect(story.verdict(64_000)).toMatchObject({ end: null, ask: null, wakeAt: 66_000 });
+  });
+});
+
+describe("an end of which little is told", () => {
+  const pods = { deleting: "2026-01-01T00:01:02Z", claude: RUNNING, phase: "Running" } as const;
+  const over = [failure("FailureTarget", "BackoffLimitExceeded")];
+
+  it("an exit without a reason is an error", () => {
+    expect(
+      running(new Story())
+        .pod(5_000, { claude: exit(3, "") })
+        .verdict(5_000).end,
+    ).toMatchObject({ reason: "Error" });
+  });
+
+  it("a pod that failed, whose container still ran when it was seen last", () => {
+    const pod = { phase: "Failed", claude: RUNNING } as const;
+    const story = running(new Story()).pod(5_000, pod);
+    expect(story.verdict(6_000)).toMatchObject({ end: null, wakeAt: 10_000 });
+    expect(story.verdict(10_000).end).toMatchObject({ kind: "failed", reason: "Failed" });
+    const retried = new Story().job(0, { backoffLimit: 1 }).pod(10, { claude: RUNNING }).pod(5_000, pod);
+    expect(retried.verdict(10_000).end).toBeNull();
+  });
+
+  it("a pod that succeeded, whose init container still ran when it was seen last", () => {
+    const story = new Story().job(0).pod(10, { init: RUNNING }).pod(5_000, { phase: "Succeeded", init: RUNNING });
+    expect(story.verdict(6_000, "init")).toMatchObject({ end: null, wakeAt: 10_000 });
+    expect(story.verdict(10_000, "init").end).toMatchObject({ kind: "succeeded", reason: "Succeeded" });
+  });
+
+  it("an eviction whose container is not told to have ended, and one whose Job is not told yet", () => {
+    const evicted = { phase: "Failed", reason: "Evicted" } as const;
+    const running1 = running(new Story()).pod(5_000, { ...evicted, claude: RUNNING });
+    expect(running1.verdict(30_000)).toMatchObject({ end: null, wakeAt: 40_000 });
+    expect(running1.verdict(40_000).end).toMatchObject({ kind: "evicted", exitCode: null });
+    const unseenJob = new Story()
+      .pod(10, { phase: "Running", claude: RUNNING })
+      .pod(5_000, { ...evicted, claude: RUNNING }, "deleted");
+    expect(unseenJob.verdict(6_000)).toMatchObject({ end: null, wakeAt: 10_000 });
+  });
+
+  it("a pod that is taken away at once is not deleted by its Job, and is waited for from its deletion on", () => {
+    const story = running(new Story()).pod(5_000, { phase: "Running", claude: RUNNING }, "deleted");
+    expect(story.verdict(10_000).end).toMatchObject({ kind: "pod_deleted", message: "the pod was deleted" });
+    const slow = running(new Story()).pod(5_000, pods).pod(6_000, pods, "deleted");
+    expect(slow.verdict(6_000)).toMatchObject({ end: null, wakeAt: 11_000 });
+  });
+
+  it.each([
+    ["Never", 0, "the pod was deleted; the Job says BackoffLimitExceeded"],
+    ["OnFailure", 0, "the pod was deleted; the Job says BackoffLimitExceeded"],
+    ["OnFailure", 1, "BackoffLimitExceeded"],
+  ])("the pod of a Job that gave up is deleted (%s, restarted %i times)", (restartPolicy, restartCount, message) => {
+    const before = { phase: "Running", claude: RUNNING, restartPolicy, restartCount } as const;
+    const story = new Story()
+      .job(0)
+      .pod(10, before)
+      .pod(5_000, { ...before, ...pods });
+    story.job(5_001, { conditions: over });
+    expect(story.verdict(60_000).end?.message).toBe(message);
+  });
+
+  it("a Job that fails while its container waits for its image: the image is why", () => {
+    const waiting = { waiting: { reason: "ErrImagePull", message: "no such image" } };
+    const story = new Story().job(0).pod(10, { claude: waiting }).job(20, { conditions: over });
+    expect(story.verdict(40_000).end).toMatchObject({ kind: "start_failed", startFailure: { code: "image_pull" } });
+  });
+
+  it("a Job that succeeded, whose container had failed before it was started again: its end is still to come", () => {
+    const again = { waiting: { reason: "CrashLoopBackOff" } };
+    const complete: Condition = { type: "Complete", status: "True", reason: "CompletionsReached" };
+    const pod = { restartPolicy: "OnFailure", restartCount: 1, claude: again, lastState: exit(1) };
+    const story = new Story()
+      .job(0)
+      .pod(10, { ...pod, phase: "Running" })
+      .job(5_000, { conditions: [complete] });
+    expect(story.verdict(5_001)).toMatchObject({ end: null, wakeAt: 10_000 });
+    expect(story.verdict(10_000).end).toMatchObject({ kind: "succeeded", exitCode: 0 });
   });
 });
