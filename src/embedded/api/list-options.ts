@@ -1,7 +1,12 @@
 import type { RequestInfo } from "../objects/request-info.ts";
 import { isTrue } from "../objects/request-info.ts";
 import type { ResourceName } from "../objects/resources.ts";
-import { type ObjectSelector, parseFieldSelector, parseLabelSelector } from "../objects/selectors.ts";
+import {
+  type FieldSelector,
+  type ObjectSelector,
+  parseFieldSelector,
+  parseLabelSelector,
+} from "../objects/selectors.ts";
 import { badRequest, type StatusCause, StatusError } from "../objects/status-error.ts";
 
 /** The query of a list or watch, checked (apimachinery `metav1.ListOptions` and its validation). */
@@ -82,11 +87,10 @@ export function listOptions(resource: ResourceName, request: RequestInfo, stream
 }
 
 /** A watch of one name (`GET …/pods/a?watch=1`) is a watch with a field selector. */
-function fieldSelector(resource: ResourceName, { query, name }: RequestInfo) {
+function fieldSelector(resource: ResourceName, { query, name }: RequestInfo): FieldSelector | undefined {
   const selector = parseFieldSelector(resource, query.get("fieldSelector") ?? "");
   if (name === undefined) return selector;
-  return (fields: Readonly<Record<string, string>>) =>
-    fields["metadata.name"] === name && (selector === undefined || selector(fields));
+  return (read) => read("metadata.name") === name && (selector === undefined || selector(read));
 }
 
 function integer(query: URLSearchParams, name: string): number | undefined {

@@ -47,7 +47,7 @@ export class Lister {
     // `limit` with `resourceVersion=0` is ignored: the watch cache answers with everything.
     const paged = limit > 0 && options.resourceVersion !== 0;
     const objects = this.#store.list(resource, selector.namespace);
-    const matching = objects.filter((object) => matches(resource, selector, object));
+    const matching = objects.filter((object) => matches(selector, object));
     // Mostly everything fits into one page; to sort thousands of objects for the one that is asked for would be most of the work.
     if (!paged || matching.length <= limit) {
       return { resource, items: matching.sort(byKey), metadata: { resourceVersion: String(current) } };
@@ -80,7 +80,7 @@ export class Lister {
 
   #cut(snapshot: Snapshot, { limit, selector }: ListOptions, start: string): Page {
     const { resource, resourceVersion } = snapshot;
-    const rest = snapshot.objects.filter((object) => keyOf(object) >= start && matches(resource, selector, object));
+    const rest = snapshot.objects.filter((object) => keyOf(object) >= start && matches(selector, object));
     const items = limit > 0 ? rest.slice(0, limit) : rest;
     const last = items.at(-1);
     if (last === undefined || items.length === rest.length) {

@@ -49,9 +49,7 @@ export function watchObjects(context: ApiContext, { request, exchange, resource 
   if (sendInitialEvents && resourceVersion > current) throw tooLargeResourceVersion(resourceVersion, current);
   // Without a version, a watch starts with the state of now: each object as ADDED.
   const fromNow = sendInitialEvents || resourceVersion === 0;
-  const initial = fromNow
-    ? store.list(resource, selector.namespace).filter((object) => matches(resource, selector, object))
-    : [];
+  const initial = fromNow ? store.list(resource, selector.namespace).filter((object) => matches(selector, object)) : [];
   const print = tableOptions(context, exchange.headers.accept, request.query);
   const stream = new WatchStream({
     resource,

@@ -3,7 +3,8 @@ import { type ResourceName, typeOf } from "./resources.ts";
 import { badRequest } from "./status-error.ts";
 
 export type LabelSelector = (labels: Readonly<Record<string, string>> | undefined) => boolean;
-export type FieldSelector = (fields: Readonly<Record<string, string>>) => boolean;
+/** @param read the value of a field, "" where the object has none */
+export type FieldSelector = (read: (field: string) => string) => boolean;
 
 /** A selector as text, e.g. `a=b,c!=d,e in (f,g),h notin (i),j,!k`. Throws `StatusError` 400. */
 export function parseLabelSelector(text: string): LabelSelector | undefined {
@@ -136,7 +137,9 @@ function parseError(message: string) {
   return badRequest(`unable to parse requirement: ${message}`);
 }
 
-/** The fields that a kind can be selected by; every other one is a 400. */
+const OF_EVERY_KIND = ["metadata.name", "metadata.namespace"];
+
+/** The fields that a kind can be selected by, beside those of every kind; every other one is a 400. */
 const SELECTABLE: Readonly<Partial<Record<ResourceName, readonly string[]>>> = {
   events: [
     "involvedObject.kind",
@@ -169,32 +172,26 @@ const SELECTABLE: Readonly<Partial<Record<ResourceName, readonly string[]>>> = {
 
 /** `a=b,c!=d`. Throws `StatusError` 400 for fields that the kind does not offer. */
 export function parseFieldSelector(resource: ResourceName, text: string): FieldSelector | undefined {
-  const tests: ((fields: Labels) => boolean)[] = [];
+  const tests: FieldSelector[] = [];
   for (const term of text.split(",")) {
     if (term === "") continue;
     const [, field = "", operator = "", value = ""] = /^([^=!]*)(==|=|!=)(.*)$/.exec(term) ?? [];
     if (operator === "") throw badRequest(`invalid selector: '${text}'; can't understand '${term}'`);
-    const known = field === "metadata.name" || field === "metadata.namespace" || SELECTABLE[resource]?.includes(field);
+    const known = OF_EVERY_KIND.includes(field) || SELECTABLE[resource]?.includes(field);
     if (!known) throw badRequest(`field label ${JSON.stringify(field)} not supported for ${typeOf(resource).kind}`);
     const equal = operator !== "!=";
-    tests.push((fields) => ((fields[field] ?? "") === value) === equal);
+    tests.push((read) => (read(field) === value) === equal);
   }
   if (tests.length === 0) return undefined;
-  return (fields) => tests.every((test) => test(fields));
+  return (read) => tests.every((test) => test(read));
 }
 
-/** What the field selectors of the object's kind read. */
-function selectableFields(resource: ResourceName, object: StoredObject): Record<string, string> {
-  const { name, namespace = "" } = object.metadata;
-  const fields: Record<string, string> = { "metadata.name": name, "metadata.namespace": namespace };
-  for (const path of SELECTABLE[resource] ?? []) {
-    let value: unknown = object;
-    for (const key of path.split(".")) value = (value as Record<string, unknown> | undefined | null)?.[key];
-    if (path === "source") value = (value as { component?: string } | undefined)?.component;
-    if (path === "status.successful") value = (object.status as { succeeded?: number } | undefined)?.succeeded ?? 0;
-    fields[path] = value === undefined || value === null ? "" : String(value);
-  }
-  return fields;
+function fieldOf(object: StoredObject, field: string): string {
+  let value: unknown = object;
+  for (const key of field.split(".")) value = (value as Record<string, unknown> | undefined | null)?.[key];
+  if (field === "source") value = (value as { component?: string } | undefined)?.component;
+  if (field === "status.successful") value = (object.status as { succeeded?: number } | undefined)?.succeeded ?? 0;
+  return value === undefined || value === null ? "" : String(value);
 }
 
 export interface ObjectSelector {
@@ -212,18 +209,21 @@ export interface ObjectView {
 
 export function viewOf(resource: ResourceName, object: StoredObject): ObjectView {
   const { namespace, labels } = object.metadata;
-  return { namespace, labels, fields: selectableFields(resource, object) };
+  const fields: Record<string, string> = {};
+  for (const field of OF_EVERY_KIND) fields[field] = fieldOf(object, field);
+  for (const field of SELECTABLE[resource] ?? []) fields[field] = fieldOf(object, field);
+  return { namespace, labels, fields };
 }
 
 export function selects(selector: ObjectSelector, view: ObjectView): boolean {
   if (selector.namespace !== undefined && view.namespace !== selector.namespace) return false;
   if (selector.labels !== undefined && !selector.labels(view.labels)) return false;
-  return selector.fields === undefined || selector.fields(view.fields);
+  return selector.fields === undefined || selector.fields((field) => view.fields[field] ?? "");
 }
 
-/** As `selects`, for an object at hand. */
-export function matches(resource: ResourceName, selector: ObjectSelector, object: StoredObject): boolean {
+/** As `selects`, for an object at hand: only the fields that are asked for are read. */
+export function matches(selector: ObjectSelector, object: StoredObject): boolean {
   if (selector.namespace !== undefined && object.metadata.namespace !== selector.namespace) return false;
   if (selector.labels !== undefined && !selector.labels(object.metadata.labels)) return false;
-  return selector.fields === undefined || selector.fields(selectableFields(resource, object));
+  return selector.fields === undefined || selector.fields((field) => fieldOf(object, field));
 }

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { ActiveFault, PolicyRule } from "../../../src/embedded/index.ts";
-import { adapterOf, NAMESPACE, objectsOf, run, startWorld, testDefinition, type World } from "./world.ts";
+import { testDefinition } from "./test-definition.ts";
+import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import { loadKubeConfig } from "../../../src/adapter/config/kubeconfig.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
-import { adapterOf, crash, NAMESPACE, objectsOf, run, startWorld, TYPE, type World } from "./world.ts";
+import { TYPE } from "./test-definition.ts";
+import { adapterOf, crash, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
 
 let world: World;
 beforeEach(async () => {

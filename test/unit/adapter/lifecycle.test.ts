@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import { oldJob } from "./old-jobs.ts";
+import { TYPE } from "./test-definition.ts";
 import {
   adapterOf,
   countedAgent,
@@ -13,7 +14,6 @@ import {
   type Recorded,
   run,
   startWorld,
-  TYPE,
   type World,
 } from "./world.ts";
 

@@ -1,10 +1,14 @@
 /** A process of its own that runs an agent each time it is told to: `node race-child.ts <kubeconfig> <env JSON>`. */
+import { flushCompileCache } from "node:module";
 import { createInterface } from "node:readline";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { contextOf } from "./fixtures.ts";
 import type { Answer, Order } from "./server-process.ts";
-import { testDefinition } from "./world.ts";
+import { testDefinition } from "./test-definition.ts";
+
+// Most of these processes are killed: one has compiled for all.
+flushCompileCache();
 
 const [kubeconfig = "", env = "{}"] = process.argv.slice(2);
 const adapter = createK8sAdapter(testDefinition().definition, { env: JSON.parse(env) });

@@ -5,6 +5,7 @@ import { testEnvironment } from "../../../src/adapter/check/environment-test.ts"
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import { SHARD_VARIABLE } from "../../../src/adapter/start/site.ts";
 import { SHARD_LABEL } from "../../../src/engine/index.ts";
+import { TYPE, testDefinition } from "./test-definition.ts";
 import {
   adapterOf,
   countedAgent,
@@ -14,8 +15,6 @@ import {
   run,
   SHARD_RULES,
   startWorld,
-  TYPE,
-  testDefinition,
   type World,
 } from "./world.ts";
 

@@ -4,15 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadAllYaml } from "@kubernetes/client-node";
 import type { AdapterExecutionContext, AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/adapter-utils";
-import { type BaseConfig, parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
-import type {
-  AdapterDefinition,
-  AgentEvent,
-  AgentVerdict,
-  PreparedCommand,
-  RunOutcome,
-} from "../../../src/adapter/definition.ts";
 import { forgetSelfPods } from "../../../src/adapter/job/self-pod.ts";
 import type { ExecuteOptions } from "../../../src/adapter/run/execute.ts";
 import { processState } from "../../../src/adapter/start/process-state.ts";
@@ -26,9 +18,9 @@ import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts"
 import { stopSharedEngines } from "../../../src/engine/index.ts";
 import { watchFaults } from "../injected-faults.ts";
 import { contextOf, rawSelfPod } from "./fixtures.ts";
+import { type Outcome, testDefinition } from "./test-definition.ts";
 
 export const NAMESPACE = "paperclip";
-export const TYPE = "test_k8s";
 
 /** What `deploy/rbac.yaml` grants, Role by Role. */
 export async function documentedRules(): Promise<PolicyRule[]> {
@@ -151,96 +143,6 @@ export function countedAgent(world: World, agentId: string): { live: number; mos
     yield '{"done":true,"ok":true}';
   });
   return counts;
-}
-
-export interface TestVerdict extends AgentVerdict {
-  readonly lines: readonly string[];
-}
-
-export type Outcome = RunOutcome<BaseConfig, TestVerdict>;
-
-/** Lines are JSON: `{session}`, `{progress}`, `{done, ok}`; all else is noise. */
-export function testDefinition(
-  overrides: Partial<AdapterDefinition<BaseConfig, TestVerdict>> & { prepared?: Partial<PreparedCommand> } = {},
-) {
-  const outcomes: Outcome[] = [];
-  const { prepared, ...rest } = overrides;
-  const definition: AdapterDefinition<BaseConfig, TestVerdict> = {
-    type: TYPE,
-    label: "Test",
-    containerName: "agent",
-    jobNamePrefix: "ac",
-    module: { supportsLocalAgentJwt: true },
-    parseConfig: parseBaseConfig,
-    resumeSessionId: (ctx) => ctx.runtime.sessionId,
-    sessionDirectory: () => "/paperclip/.agent",
-    prepare: async ({ ctx, interruption, sessionId }) => ({
-      command: ["sh", "-c", "agent < /tmp/prompt/prompt.txt"],
-      commandArgs: ["--print"],
-      prompt: interruption == null ? String(ctx.context.prompt ?? "Do the work.") : `Go on in ${sessionId}.`,
-      promptMetrics: { promptChars: 12 },
-      carry: { note: "carried" },
-      ...prepared,
-    }),
-    createResultParser: () => {
-      const lines: string[] = [];
-      let sessionId: string | null = null;
-      let done: { ok: boolean } | null = null;
-      return {
-        push(line): AgentEvent | null {
-          lines.push(line);
-          try {
-            const value = JSON.parse(line) as { session?: string; progress?: string; done?: boolean; ok?: boolean };
-            sessionId = value.session ?? sessionId;
-            if (value.done === true) done = { ok: value.ok === true };
-            if (value.progress !== undefined) return { eventType: "agent.progress", message: value.progress };
-          } catch {
-            // Noise.
-          }
-          return null;
-        },
-        finish: () => ({
-          lines: [...lines],
-          hasResult: done !== null,
-          isSuccess: done?.ok === true,
-          sessionId,
-          model: "m-1",
-          usage: { inputTokens: 1, outputTokens: 2 },
-          costUsd: 0.5,
-          summary: done === null ? null : "Done.",
-        }),
-      };
-    },
-    isLastLine: (line) => line.startsWith('{"done":true'),
-    classify: (outcome) => {
-      outcomes.push(outcome);
-      return classify(outcome);
-    },
-    ...rest,
-  };
-  return { definition, outcomes };
-}
-
-function classify({ kind, verdict, end, sessionId }: Outcome): AdapterExecutionResult {
-  const exitCode = end?.exitCode ?? null;
-  const session = verdict.sessionId ?? sessionId;
-  const isSuccess = kind !== "timed_out" && kind !== "cancelled" && verdict.isSuccess && (exitCode ?? 0) === 0;
-  return {
-    exitCode,
-    signal: null,
-    timedOut: false,
-    usageBasis: "per_run",
-    ...(verdict.usage === null ? {} : { usage: verdict.usage }),
-    costUsd: verdict.costUsd,
-    ...(session === null ? {} : { sessionId: session, sessionParams: { sessionId: session } }),
-    summary: verdict.summary,
-    ...(isSuccess
-      ? {}
-      : {
-          errorMessage: `agent: ${kind}`,
-          errorCode: kind === "job_deleted" ? "k8s_job_deleted_externally" : "agent_failed",
-        }),
-  };
 }
 
 export interface Recorded {

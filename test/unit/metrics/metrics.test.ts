@@ -11,7 +11,8 @@ import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { RunEngine } from "../../../src/engine/index.ts";
 import { observeEngines } from "../../../src/metrics/index.ts";
 import { type MetricsServer, serveMetrics } from "../../../src/metrics/server.ts";
-import { crash, run as startRun, startWorld, testDefinition } from "../adapter/world.ts";
+import { testDefinition } from "../adapter/test-definition.ts";
+import { crash, run as startRun, startWorld } from "../adapter/world.ts";
 import { kubeConfigOf } from "../engine/harness.ts";
 
 const labels = { app: "metrics" };

@@ -9,7 +9,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import { loadKubeConfig, RunEngine } from "../../../src/engine/index.ts";
 import { type MetricsServer, serveMetrics } from "../../../src/metrics/server.ts";
-import { run as startRun, startWorld, testDefinition, type World } from "../adapter/world.ts";
+import { testDefinition } from "../adapter/test-definition.ts";
+import { run as startRun, startWorld, type World } from "../adapter/world.ts";
 
 const RUNS = Number(process.env.PROMETHEUS_RUNS ?? 100);
 const deploy = join(import.meta.dirname, "../../../deploy");

@@ -6,16 +6,8 @@ import { readFile } from "node:fs/promises";
 import { loadAllYaml } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
-import {
-  adapterOf,
-  documentedRules,
-  NAMESPACE,
-  objectsOf,
-  run,
-  startWorld,
-  TYPE,
-  type World,
-} from "../adapter/world.ts";
+import { TYPE } from "../adapter/test-definition.ts";
+import { adapterOf, documentedRules, NAMESPACE, objectsOf, run, startWorld, type World } from "../adapter/world.ts";
 
 interface RoleDocument {
   kind: string;
