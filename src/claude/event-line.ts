@@ -35,10 +35,10 @@ const CONTROL = new RegExp(
     String.raw`[\s\ufeff\u0000-\u001a\u001c-\u001f\u007f]+`,
     // CSI: colours, cursor, bracketed paste.
     String.raw`(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]`,
-    // OSC, DCS, SOS, PM, APC: a text up to BEL or ST.
-    String.raw`(?:\u001b[\]PX^_]|[\u009d\u0090\u0098\u009e\u009f])[^\u0007\u001b\u009c]*(?:\u0007|\u001b\\|\u009c)`,
+    // OSC, DCS, SOS, PM, APC, and the title of screen and tmux: a text up to BEL or ST.
+    String.raw`(?:\u001b[\]PX^_k]|[\u009d\u0090\u0098\u009e\u009f])[^\u0007\u001b\u009c]*(?:\u0007|\u001b\\|\u009c)`,
     // All others: character sets, save and restore of the cursor, reset.
-    String.raw`\u001b[ -/]*[0-OQ-WYZ\\\u0060-~]`,
+    String.raw`\u001b[ -/]*[0-OQ-WYZ\\\u0060-jl-~]`,
   ].join("|"),
   "y",
 );

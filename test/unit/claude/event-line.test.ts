@@ -44,7 +44,13 @@ const controls = fc.oneof(
     `${ESC}c`,
     `${ESC}>`,
   ),
-  fc.constantFrom("\u009b0m", "\u009dtitle\u009c", `${ESC}Pq#0${ESC}\\`, `${ESC}_Gf=100;AAAA${ESC}\\`),
+  fc.constantFrom(
+    "\u009b0m",
+    "\u009dtitle\u009c",
+    `${ESC}Pq#0${ESC}\\`,
+    `${ESC}_Gf=100;AAAA${ESC}\\`,
+    `${ESC}kwork${ESC}\\`,
+  ),
   // CSI: parameters, intermediates, a final character.
   fc
     .tuple(
