@@ -21,7 +21,7 @@ export const LOGIN_NEEDED = anyOf(
   /authentication (?:is )?(?:required|failed|error)|authentication_(?:error|failed)/,
   /api key authentication|(?:disabled|suspended) organization|organization has been disabled|account (?:is )?on hold/,
   /\bapikeyhelper\b/,
-  /\b(?:api[ _]key|auth_token)\b.{0,40}(?:is not set|is required|environment variable)/,
+  /(?:api[ _]key|auth_token)\b.{0,40}(?:is not set|is required|environment variable)/,
   /only authorized for use with|not (?:meet|have) (?:the )?(?:scope|permission)|oauth authentication is (?:currently )?not/,
   // The API, and gateways in front of it.
   /\bunauthorized\b|\bunauthenticated\b|\bforbidden\b|(?:unauthorized|forbidden)exception/,
@@ -44,7 +44,8 @@ export const LOGIN_NEEDED = anyOf(
   /(?:credentials|authentication) (?:are |is )?(?:expired or )?invalid/,
   /could(?: not|n't) (?:load|find|refresh)[^.;]{0,60}(?:credential|(?:access|sso) token|login)/,
   /(?:failed|unable) to (?:load|resolve|acquire|locate|refresh|get|obtain|retrieve|parse)[^.;]{0,60}(?:credential|(?:access|a) token|oauth)/,
-  /unable to impersonate|failed to impersonate|google_application_credentials|subscription key/,
+  /unable to impersonate|failed to impersonate|google_application_credentials|subscription key|detect a project id/,
+  /proxy needs a username/,
 );
 
 /** Another model must be chosen, or be enabled for the account. */
@@ -52,7 +53,7 @@ export const MODEL_UNKNOWN = anyOf(
   /(?:unknown|invalid|no such) model\b/,
   /\bmodel\b.{0,80}(?:not[ _]found|does not exist|may not exist|(?:is|are) (?:invalid|not available)|isn't available)/,
   /model_not_found|not_found_error.{0,80}\bmodel:|deploymentnotfound/,
-  /issue with the selected model|don't have access to the model/,
+  /(?:opus|sonnet|haiku|fable) is not available|issue with the selected model|don't have access to the model/,
 );
 
 /** A share is used up that comes back at a time: of a subscription, a spend limit of a month, a quota of a day. */

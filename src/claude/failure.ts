@@ -56,7 +56,7 @@ export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
     if (isMaxTurns(result)) {
       return { code: MAX_TURNS, stopReason: MAX_TURNS, clearSession: true };
     }
-    if (result.subtype === "error_max_budget_usd" || result.terminalReason === BUDGET_EXHAUSTED) {
+    if (isOverBudget(result)) {
       return { code: BUDGET_EXHAUSTED, stopReason: BUDGET_EXHAUSTED };
     }
   }
@@ -211,6 +211,11 @@ function isMaxTurns(result: ClaudeResult): boolean {
     result.failure.status === null &&
     result.errors.some((text) => /max(?:imum)?(?: number of)? turns?/i.test(text))
   );
+}
+
+function isOverBudget({ subtype, terminalReason, errors }: ClaudeResult): boolean {
+  if (subtype === "error_max_budget_usd" || terminalReason === BUDGET_EXHAUSTED) return true;
+  return terminalReason === null && errors.some((text) => /reached (?:the )?max(?:imum)? budget/i.test(text));
 }
 
 /**

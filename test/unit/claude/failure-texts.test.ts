@@ -294,6 +294,8 @@ describe("a login is needed", () => {
     "Error getting API key from apiKeyHelper (in settings or ~/.claude.json): exited 1",
     "API Error: 400 This credential is only authorized for use with Claude Code and cannot be used for other API requests.",
     "OAuth authentication is currently not allowed for this organization.",
+    "Error: ANTHROPIC_AUTH_TOKEN environment variable is required",
+    "API Error: Couldn't connect through your proxy — the proxy needs a username and password (407)",
   ])("%s", (text) => {
     const result = failed(text);
     expect([result.errorCode, result.errorFamily]).toEqual(["claude_auth_required", undefined]);
@@ -420,23 +422,26 @@ describe("a session that no request fits into is cleared", () => {
   });
 });
 
-test("the operator's budget: a code of its own, the session is kept", () => {
-  const result = {
-    type: "result",
-    subtype: "error_max_budget_usd",
-    is_error: true,
-    num_turns: 4,
-    errors: ["Reached maximum budget ($5)"],
-  };
-  const got = classifyRun(outcomeOf([init, result], { exitCode: 1 }), NOW);
-  expect(got).toMatchObject({
-    errorCode: "budget_exhausted",
-    errorMessage: "Claude run failed: subtype=error_max_budget_usd: Reached maximum budget ($5)",
-    resultJson: { stopReason: "budget_exhausted" },
-    sessionId: "S-1",
-  });
-  expect([got.clearSession, got.errorFamily]).toEqual([undefined, undefined]);
-});
+test.each(["error_max_budget_usd", "error_during_execution"])(
+  "the operator's budget: a code of its own, the session is kept: %s",
+  (subtype) => {
+    const result = {
+      type: "result",
+      subtype,
+      is_error: true,
+      num_turns: 4,
+      errors: ["Reached maximum budget ($5)"],
+    };
+    const got = classifyRun(outcomeOf([init, result], { exitCode: 1 }), NOW);
+    expect(got).toMatchObject({
+      errorCode: "budget_exhausted",
+      errorMessage: `Claude run failed: subtype=${subtype}: Reached maximum budget ($5)`,
+      resultJson: { stopReason: "budget_exhausted" },
+      sessionId: "S-1",
+    });
+    expect([got.clearSession, got.errorFamily]).toEqual([undefined, undefined]);
+  },
+);
 
 describe("what another try does not change is not tried again", () => {
   test.each([
