@@ -8,6 +8,8 @@ export type ReadOutcome = {
   delivered: number;
   /** How long it was open, in milliseconds. */
   openMs: number;
+  /** For how long before its end it had brought no new line, in milliseconds. */
+  quietMs: number;
   /** Its clock in seconds when the server began to answer with a log; null: it did not, or told no time. */
   serverTime: number | null;
   /** The server began to answer with a log. */

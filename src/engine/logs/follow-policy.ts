@@ -5,7 +5,7 @@ import type { ContainerView, LogGapReason } from "./types.ts";
 export interface FollowState {
   view: ContainerView;
   history: FollowHistory;
-  /** The last line delivered of this instance; `marksEnd`: by its text it is the last of the output. */
+  /** The last line delivered of this instance, with its time; `marksEnd`: by its text it is the last of the output. */
   lastLine: { seconds: number; marksEnd: boolean } | null;
   /** The engine's watches have lost the server. */
   isServerDown: boolean;
@@ -142,7 +142,11 @@ const WHILE_RUNNING: readonly Row[] = [
 /** Also between two instances (CrashLoopBackOff), while the server still gives the log of the one that ended. */
 const AFTER_CONTAINER_END: readonly Row[] = [
   [(state) => state.once && isCaughtUp(state), () => ({ do: "end", gap: null })],
-  [(state) => isEndMarked(state) && isCaughtUp(state) && !endsAmidLine(state), ended(null)],
+  // Another may follow such a line, and a stream that ended before its container did has not shown it.
+  [
+    (state) => isEndMarked(state) && isCaughtUp(state) && !endsAmidLine(state),
+    (state) => (isFinal(state) || outlivedContainer(state) ? ended(null)(state) : read(false)()),
+  ],
   // Some runtimes tell of an exit before the log is complete.
   [
     (state) => isClean(state) && !isSettled(state) && !hasRested(state),
@@ -235,6 +239,15 @@ function isEndMarked({ view, lastLine }: FollowState): boolean {
 
 function endedWithin({ finishedAt }: ContainerView, lastLine: { seconds: number }, seconds: number): boolean {
   return finishedAt !== null && Math.abs(Date.parse(finishedAt) / 1000 - lastLine.seconds) <= seconds;
+}
+
+/**
+ * The last stream ended no sooner than the container, by the node's clock: that of its last line's time, after which it was silent
+ * for so long. The container's end is cut to the second.
+ */
+function outlivedContainer({ view: { finishedAt }, history: { last }, lastLine }: FollowState): boolean {
+  if (finishedAt === null || last === null || lastLine === null) return false;
+  return lastLine.seconds * 1000 + last.quietMs >= Date.parse(finishedAt);
 }
 
 /** The last read was opened so long after the container's end that no line can have come since. */

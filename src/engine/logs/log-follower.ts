@@ -137,9 +137,9 @@ export class LogFollower {
 
   #lastLine(): { seconds: number; marksEnd: boolean } | null {
     const { last } = this.#delivery;
-    const { isLastLine } = this.#options;
     if (last === null) return null;
-    return { seconds: last.seconds, marksEnd: !this.#previous && isLastLine !== undefined && isLastLine(last.text) };
+    const marksEnd = !this.#previous && this.#options.isLastLine?.(last.text) === true;
+    return { seconds: last.seconds + last.nanos / 1e9, marksEnd };
   }
 
   #view(): ContainerView {

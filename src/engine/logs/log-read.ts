@@ -67,14 +67,18 @@ export async function readLog(
   const { container, follow, previous, since, tailLines } = request;
   let answered = false;
   let serverTime: number | null = null;
-  const facts = () => ({
-    final: !follow,
-    delivered: read.delivered,
-    openMs: performance.now() - openedAt,
-    answered,
-    serverTime,
-    unfinished: read.isAmidLine,
-  });
+  const facts = () => {
+    const now = performance.now();
+    return {
+      final: !follow,
+      delivered: read.delivered,
+      openMs: now - openedAt,
+      quietMs: now - (read.deliveredAt ?? openedAt),
+      answered,
+      serverTime,
+      unfinished: read.isAmidLine,
+    };
+  };
   let stream: ApiStream;
   try {
     stream = await transport.open({
@@ -167,6 +171,8 @@ class LogRead {
   /** It turned out to be no continuation of what was delivered: its lines are those of a new instance. */
   #isOther = false;
   delivered = 0;
+  /** When the last of them came, on the monotonic clock. */
+  deliveredAt: number | null = null;
 
   constructor(request: LogReadRequest, position: LogPosition, handler: LogReadHandler) {
     this.#request = request;
@@ -246,6 +252,7 @@ class LogRead {
   #deliver(line: TimedLine): void {
     this.#position.delivered(line.seconds, line.nanos, line.text);
     this.delivered++;
+    this.deliveredAt = performance.now();
     this.#handler.line(line);
   }
 

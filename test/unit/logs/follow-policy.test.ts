@@ -53,7 +53,7 @@ describe("nextStep", () => {
     const marked = { lastLine: { seconds: 2, marksEnd: true } };
     const markedStep = (phase: Phase, last: ReadOutcome) =>
       step(phase, last, {}, { ...marked, view: { ...view, phase } });
-    expect(markedStep("ended", clean())).toEqual({ do: "end", gap: null });
+    expect(markedStep("ended", clean({ quietMs: 1_000 }))).toEqual({ do: "end", gap: null });
     expect(markedStep("ended", clean({ unfinished: true }))).toEqual({ do: "read", follow: false });
     expect(markedStep("ended", clean({ caughtUp: false }))).toEqual({ do: "read", follow: false });
     expect(markedStep("ended", broken())).not.toEqual({ do: "end", gap: null });
@@ -249,16 +249,19 @@ describe("nextStep", () => {
       startedAt: null,
       finishedAt,
     });
-    const at = (second: number | null, marksEnd = true) =>
+    const at = (second: number | null, marksEnd = true, last = clean({ quietMs: 2_000 })) =>
       step(
         "ended",
-        clean(),
+        last,
         {},
         { lastLine: { seconds: 10, marksEnd }, view: view(second === null ? null : timeOf(second)) },
       );
     expect([8, 10, 12].map((second) => at(second))).toEqual(Array(3).fill({ do: "end", gap: null }));
     expect([7, 13, null].map((second) => at(second))).toEqual(Array(3).fill({ do: "read", follow: false }));
     expect(at(10, false)).toEqual({ do: "read", follow: false });
+    // The stream ended before the container did: what came in between was not shown.
+    expect(at(12, true, clean({ quietMs: 1_999 }))).toEqual({ do: "read", follow: false });
+    expect(at(12, true, clean({ quietMs: 1_999, final: true, delivered: 0 }))).toEqual({ do: "end", gap: null });
   });
 
   describe("lines that come after the container's end", () => {

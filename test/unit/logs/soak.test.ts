@@ -154,7 +154,7 @@ test(
           `${total.missing} lines rotated away, ${total.reads} requests, ` +
           `${total.repeated} lines repeated by the server and dropped, at most ${server.mostConnections} connections`,
       );
-      expect(cuts).toBeGreaterThan(STREAMS);
+      expect(cuts).toBeGreaterThan(total.reads / 10);
       expect(server.mostConnections).toBeLessThanOrEqual(4);
     } finally {
       clearInterval(resets);
