@@ -65,7 +65,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
   };
   try {
     // Before anything else: from here on the host waits for us when a person presses Stop.
-    await tell(() => ctx.onCancellationReady?.());
+    await tell(() => ctx.onCancellationReady?.(), signal);
     signal.throwIfAborted();
     redactor.add(...secretsOf(ctx, {}));
     const config = definition.parseConfig(ctx.config);

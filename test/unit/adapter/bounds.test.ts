@@ -42,23 +42,26 @@ describe("a callback of the host that never settles", () => {
     await told;
   });
 
-  test("a Stop meanwhile is heard at once, and the lock of the agent is free", async () => {
-    const agentId = fresh();
-    const { adapter } = adapterOf(world);
-    const called = Promise.withResolvers<void>();
-    const onMeta = () => {
-      called.resolve();
-      return never();
-    };
-    const first = run(world, adapter, { agentId, overrides: { onMeta } });
-    await called.promise;
-    first.abort.abort();
-    expect(await first.result).toMatchObject({
-      errorCode: "cancelled",
-      resultJson: { executionCancellation: { state: "acknowledged" } },
-    });
-    expect(await run(world, adapter, { agentId }).result).toMatchObject({ exitCode: 0 });
-  });
+  test.each(["onCancellationReady", "onMeta", "onDispatch", "onEvent", "onLog"])(
+    "%s: a Stop meanwhile is heard at once, and the lock of the agent is free",
+    async (callback) => {
+      const agentId = fresh();
+      const { adapter } = adapterOf(world);
+      const called = Promise.withResolvers<void>();
+      const hanging = () => {
+        called.resolve();
+        return never();
+      };
+      const first = run(world, adapter, { agentId, overrides: { [callback]: hanging } });
+      await called.promise;
+      first.abort.abort();
+      expect(await first.result).toMatchObject({
+        errorCode: "cancelled",
+        resultJson: { executionCancellation: { state: "acknowledged" } },
+      });
+      expect(await run(world, adapter, { agentId }).result).toMatchObject({ exitCode: 0 });
+    },
+  );
 });
 
 describe("a Stop that a proxy before the API server answers", () => {

@@ -718,6 +718,41 @@ describe("an engine", () => {
     await launching;
   });
 
+  it("that is stopped settles whatever waits for an answer of the server", async () => {
+    const k8s = await startKubernetes({ delays: "fast" });
+    k8s.addProgram("agent", async function* () {
+      yield "boom";
+      return 1;
+    });
+    const options = { kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS };
+    const engine = await RunEngine.start({ ...options, shard: { value: "a" } });
+    const failed = await engine.launch(job("failed"));
+    await failed.terminated(MAIN);
+    const target = failed.job()?.metadata ?? { name: "", uid: "" };
+    // Nothing but a watch is answered any more.
+    const verbs = ["get", "list", "create", "patch", "delete"];
+    const delay = k8s.faults.delayRequests(3_600_000, { match: { verb: verbs } });
+    const pending: Record<string, Promise<unknown>> = {
+      launch: engine.launch(job("late")),
+      run: engine.run(job("later")),
+      listJobs: engine.listJobs(NAMESPACE),
+      listPods: engine.listPods(NAMESPACE),
+      claim: engine.claim({ jobName: target.name, uid: target.uid }),
+      delete: failed.delete(),
+      postMortem: failed.postMortem(MAIN),
+      attached: engine.attach({ jobName: "unknown" }).terminated(MAIN),
+      gone: failed.gone(),
+    };
+    const settled = Promise.allSettled(Object.values(pending));
+    await expect.poll(() => delay.hits).toBeGreaterThanOrEqual(7);
+    await engine.stop();
+    const outcomes = (await settled).map(({ status }, i) => [Object.keys(pending)[i], status]);
+    // What it has found by then is what a post-mortem tells.
+    const expected = Object.keys(pending).map((what) => [what, what === "postMortem" ? "fulfilled" : "rejected"]);
+    expect(outcomes).toEqual(expected);
+    delay.remove();
+  });
+
   it("is synced whatever a listener of its informers throws", async () => {
     const k8s = await startKubernetes();
     const engine = RunEngine.create({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
