@@ -36,7 +36,7 @@ export interface ExecuteOptions {
 }
 
 /**
- * One run, from the host's call to its result. Never throws: every failure is a result that tells the host what is certain of the
+ * @internal One run, from the host's call to its result. Never throws: every failure is a result that tells the host what is certain of the
  * agent. Before the Job exists a failure is a `BootstrapError`; afterwards `RunSession` decides.
  */
 export async function execute<Config extends BaseConfig, Verdict extends AgentVerdict>(

@@ -10,7 +10,7 @@ import type { Lister } from "./list.ts";
 import type { LogSource } from "./log-source.ts";
 import type { WatchStream } from "./watch-stream.ts";
 
-/** What all handlers share. */
+/** @internal What all handlers share. */
 export interface ApiContext {
   readonly store: ObjectStore;
   readonly clock: Clock;
@@ -32,7 +32,7 @@ export interface ApiSettings {
   maxPendingEvents: number;
 }
 
-/** A request that is allowed, about objects of one kind. */
+/** @internal A request that is allowed, about objects of one kind. */
 export interface ObjectRequest {
   readonly request: RequestInfo;
   readonly exchange: Exchange;
