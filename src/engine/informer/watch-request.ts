@@ -1,3 +1,4 @@
+import { finished } from "node:stream/promises";
 import {
   type ApiStream,
   type Cluster,
@@ -39,10 +40,16 @@ export async function watchOnce(request: WatchRequest): Promise<void> {
     const stream = await cluster.open({ path, query, preferred, signal: abort.signal });
     const decoder = decoderFor(stream, request);
     onOpen();
-    for await (const chunk of stream.body) {
-      onChunk((chunk as Uint8Array).byteLength);
-      decoder.push(chunk as Uint8Array, onFrame);
-    }
+    // An async iterator costs several promises a chunk, and a chunk is often one frame.
+    stream.body.on("data", (chunk: Uint8Array) => {
+      try {
+        onChunk(chunk.byteLength);
+        decoder.push(chunk, onFrame);
+      } catch (error) {
+        stream.body.destroy(error as Error);
+      }
+    });
+    await finished(stream.body, { writable: false });
     decoder.end(onFrame);
   } catch (error) {
     throw silence.signal.aborted ? silence.signal.reason : error;
