@@ -85,6 +85,11 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ['const pod = order < «0 → 1» && known !== null && type === "deleted" ? known : told;', "one version, one state"],
     ["ranBefore: «isFirst → false» ? state.ranBefore : ranIn(state),", "nothing has started before the first pod"],
     ["if («pod === null → false») return null;", "then the only one is null"],
+    [
+      "return compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) «> → >=» 0;",
+      "equal ones are told before",
+    ],
+    ["return «pods[0] ?? null → pods[0]»;", "there is one"],
     ["return order === 0 || (order «< → <=» 0 && askedAt !== null);", "0 is told before"],
     ["return order === 0 || (order < «0 → 1» && askedAt !== null);", "0 is told before"],
     ["if (order !== 0) return order «> → >=» 0;", "it is not 0 there"],

@@ -236,9 +236,12 @@ export function livePods({ olderPods, pod, podDeletedAt }: RunState): readonly P
 export function podAfter({ olderPods, pod }: RunState, followed: Pod | null): Pod | null {
   if (pod === null) return null;
   const pods = [...olderPods, pod];
-  const index = followed === null ? -1 : pods.findIndex(isOf(followed.metadata.uid));
-  // After one that is deleted comes the newest: that was seen after it.
-  return index === -1 && followed !== null ? pod : (pods[index + 1] ?? null);
+  if (followed === null) return pods[0] ?? null;
+  const { uid, creationTimestamp } = followed.metadata;
+  const index = pods.findIndex(isOf(uid));
+  if (index !== -1) return pods[index + 1] ?? null;
+  // It is deleted. Creation times have whole seconds: where they do not tell, the newest was seen after it.
+  return pods.find(({ metadata }) => metadata.creationTimestamp > creationTimestamp) ?? pod;
 }
 
 function isOf(uid: string): (pod: Pod) => boolean {

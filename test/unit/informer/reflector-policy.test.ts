@@ -8,7 +8,12 @@ import {
   type Outcome,
   type ReflectorState,
 } from "../../../src/engine/informer/reflector-policy.ts";
-import { ErrorFrame, StalledError, WatchProtocolError } from "../../../src/engine/informer/watch-errors.ts";
+import {
+  ContentTypeError,
+  ErrorFrame,
+  StalledError,
+  WatchProtocolError,
+} from "../../../src/engine/informer/watch-errors.ts";
 import { ApiError, FrameError } from "../../../src/engine/transport/index.ts";
 
 const InitWatch: ReflectorState = { name: "InitWatch" };
@@ -199,6 +204,55 @@ describe("a watch that cannot be opened", () => {
       outcome: { ...unanswered, error: silent },
       history: { hasBookmarks: true, barren: 1 },
       decision: {},
+    },
+  });
+});
+
+describe("a server that does not speak protobuf, or not well", () => {
+  const html = new ContentTypeError("text/html");
+  const unexpected = new ApiError({ status: 200, reason: "UnexpectedAnswer", message: "m" });
+  table({
+    "406: the same in JSON, at once": {
+      state: Watching,
+      outcome: { ...unanswered, error: answer(406) },
+      decision: { isProblem: false, history: { jsonOnly: true } },
+    },
+    "415 to a streaming list: the same in JSON, at once": {
+      state: InitWatch,
+      outcome: { ...unanswered, error: answer(415) },
+      decision: { isProblem: false, history: { jsonOnly: true } },
+    },
+    "406 to JSON is a refusal like any other": {
+      state: Watching,
+      outcome: { ...unanswered, error: answer(406) },
+      history: { jsonOnly: true },
+      decision: { waitMs: 500, history: { failures: 1 } },
+    },
+    "protobuf that cannot be read: JSON from then on": {
+      state: Watching,
+      outcome: { ...barren, error: bad("invalid_protobuf") },
+      decision: { waitMs: 500, history: { jsonOnly: true, barren: 1, failures: 1 } },
+    },
+    "another content type: JSON from then on": {
+      state: Watching,
+      outcome: { ...barren, error: html },
+      decision: { waitMs: 500, history: { jsonOnly: true, barren: 1, failures: 1 } },
+    },
+    "a page that is neither protobuf nor JSON: JSON from then on": {
+      state: NextPage,
+      outcome: { ...unanswered, error: unexpected },
+      decision: { waitMs: 500, history: { jsonOnly: true, failures: 1 } },
+    },
+    "JSON that cannot be read says nothing of protobuf": {
+      state: Watching,
+      outcome: { ...barren, error: bad("invalid_json") },
+      decision: { waitMs: 500, history: { barren: 1, failures: 1 } },
+    },
+    "JSON stays, also after a healthy watch": {
+      state: Watching,
+      outcome: { ...open, openMs: 2 * 60_000 },
+      history: { jsonOnly: true },
+      decision: { isProblem: false },
     },
   });
 });

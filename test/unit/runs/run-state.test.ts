@@ -242,6 +242,24 @@ describe("several pods", () => {
     expect(uids(reduceRun(three, podFrame(42, 9, { type: "deleted" })).olderPods)).toEqual(["c"]);
   });
 
+  it("after one that is deleted comes the first of those made later, though it is not the newest", () => {
+    const at = (second: number) => ({ creationTimestamp: `2026-01-01T00:00:0${second}Z`, ended: true });
+    const three = fold(
+      podFrame(10, 5, { uid: "first", ...at(1) }),
+      podFrame(20, 6, { uid: "second", ...at(2) }),
+      podFrame(30, 7, { uid: "third", ...at(3) }),
+    );
+    const [first, second] = three.olderPods as [Pod, Pod];
+    const two = reduceRun(three, podFrame(40, 8, { uid: "first", ...at(1), type: "deleted" }));
+    expect(podAfter(two, first)).toBe(second);
+    expect(podAfter(reduceRun(two, podFrame(41, 9, { uid: "second", ...at(2), type: "deleted" })), first)).toBe(
+      two.pod,
+    );
+    // Whether it was made before or after the other of its second, nothing tells.
+    const sameSecond = { metadata: { ...first.metadata, uid: "other", creationTimestamp: at(3).creationTimestamp } };
+    expect(podAfter(two, { ...first, ...sameSecond })).toBe(two.pod);
+  });
+
   it("after one comes the next; after one that is deleted the newest", () => {
     const [a] = two.olderPods as [Pod];
     const { pod } = two;
