@@ -85,8 +85,8 @@ function moduleBuild(outdir: string): BuildOptions {
     // Names and lines stay, for the stack traces of those who build on it.
     minifyWhitespace: true,
     minifySyntax: true,
-    // Shorter ones cost 17 KB of the packed package.
-    lineLimit: 1000,
+    // Shorter lines cost up to 17 KB of the packed package; these are 3 KB less than lines of 1000.
+    lineLimit: 4000,
     plugins: [shakeHostPackages],
   };
 }
