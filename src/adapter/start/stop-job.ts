@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type DeleteOptions, isForbidden, isUnauthorized, type Run } from "../../engine/index.ts";
-import { bounded } from "../wait.ts";
+import { type DeleteOptions, isForbidden, isUnauthorized, lacksRight, type Run } from "../../engine/index.ts";
+import { bounded, LateError } from "../wait.ts";
 
 /** How long a Job that is stopped may take until it and its pods are deleted: the pod's grace and some. The host waits 60 s. */
 export const GONE_TIMEOUT_MS = 30_000;
@@ -16,24 +16,37 @@ export async function stopJob(
   run: Run,
   { signal, ms }: { signal?: AbortSignal | undefined; ms: number },
 ): Promise<void> {
-  await bounded({ signal, ms }, async (limited) => {
-    await deleteAgain(run, { propagationPolicy: "Foreground", signal: limited });
+  let refusal: unknown = null;
+  // Whoever refuses, as a proxy whose login has run out: as long as the agent may run, only a right that is missing is final.
+  const isFinal = (error: unknown) => {
+    refusal = error;
+    return lacksRight(error);
+  };
+  const late = () => (refusal instanceof Error ? refusal : new LateError(ms));
+  await bounded({ signal, ms, late }, async (limited) => {
+    await deleteAgain(run, { propagationPolicy: "Foreground", signal: limited }, isFinal);
+    refusal = null;
     await run.gone({ signal: limited });
   });
 }
 
 /**
- * Sends the deletion until it is answered with success or refused for want of a right. A proxy before the API server may answer
+ * Sends the deletion until it is answered with success or with an error that is final. A proxy before the API server may answer
  * with anything for a while, also with what looks like Kubernetes' own.
- * @throws ApiError 401, 403; the signal's reason
+ * @param isFinal default: 401 and 403
+ * @throws ApiError once it is final, or the signal aborts
  */
-export async function deleteAgain(run: Run, options: DeleteOptions & { signal: AbortSignal }): Promise<void> {
+export async function deleteAgain(
+  run: Run,
+  options: DeleteOptions & { signal: AbortSignal },
+  isFinal = (error: unknown) => isForbidden(error) || isUnauthorized(error),
+): Promise<void> {
   const { signal } = options;
   while (true) {
     try {
       return await run.delete(options);
     } catch (error) {
-      if (isForbidden(error) || isUnauthorized(error)) throw error;
+      if (isFinal(error)) throw error;
       await sleep(AGAIN_MS, undefined, { signal, ref: false }).catch(() => undefined);
       if (signal.aborted) throw error;
     }

@@ -97,6 +97,7 @@ describe("a Stop that a proxy before the API server answers", () => {
     ["with a webhook's conflict", () => ({ status: 409, ...failure(409, "Conflict", 'webhook "w" denied it') })],
     ["with a firewall's page", () => ({ status: 403, ...page })],
     ["with a refusal of its own", () => ({ status: 403, ...failure(403, "Forbidden", "access denied to cluster") })],
+    ["with a login's page and 401", () => ({ status: 401, ...page })],
     ["with a login's page", () => ({ status: 200, ...page })],
     ["with a refusal after 200", () => ({ status: 200, ...failure(503, "ServiceUnavailable", "no tunnel") })],
   ])("%s is sent again", async (_, answerTo) => {
