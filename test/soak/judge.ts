@@ -118,7 +118,8 @@ export function judge(
   }
 
   // Its container died with its node, or was taken from it: its script did not come to its end.
-  if (struck.length > 0 && !(exitCode === script.exitCode && code === null)) {
+  const isLost = end?.reason === "ContainerStatusUnknown" && exitCode !== 0;
+  if (struck.length > 0 && (isLost || exitCode !== script.exitCode || code !== null)) {
     expect(code !== null || exitCode !== 0, "a container that was taken away is said to have succeeded");
     return wrong;
   }
@@ -156,7 +157,7 @@ export function judge(
       all();
       expect(exitCode === 137, `exit code ${exitCode}, expected 137`);
       expect(
-        /OOMKilled/.test(result.errorMessage ?? "") || end?.reason === "ContainerStatusUnknown",
+        /OOMKilled/.test(result.errorMessage ?? ""),
         `errorMessage does not name OOMKilled: ${result.errorMessage}`,
       );
       break;
