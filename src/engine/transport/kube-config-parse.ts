@@ -1,7 +1,7 @@
 import path from "node:path";
 import { boolYaml11Tag, CORE_SCHEMA, loadAll, mergeTag } from "js-yaml";
 import { isRecord } from "../../json/json-object.ts";
-import { type KubeCluster, type KubeConfigParts, type KubeContext, type KubeUser, named } from "./kube-config.ts";
+import type { KubeCluster, KubeConfigParts, KubeContext, KubeUser } from "./kube-config.ts";
 import { describe, KubeConfigError } from "./kube-config-error.ts";
 
 /** A document of kind `Config` as it stands in a file: `clusters`, `users`, `contexts`, `current-context`. */
@@ -55,8 +55,11 @@ export function parseParts(document: unknown, source: string, directory: string)
 
 /** As kubectl: the first part to have a name, or a current context, wins, also where it says less. */
 export function mergeParts(parts: readonly KubeConfigParts[]): KubeConfigParts {
-  const merge = <T extends { readonly name: string }>(all: readonly T[]) =>
-    all.filter((each) => named(all, each.name) === each);
+  const merge = <T extends { readonly name: string }>(all: readonly T[]): T[] => {
+    const firsts = new Map<string, T>();
+    for (const each of all) if (!firsts.has(each.name)) firsts.set(each.name, each);
+    return [...firsts.values()];
+  };
   return {
     clusters: merge(parts.flatMap(({ clusters }) => clusters)),
     users: merge(parts.flatMap(({ users }) => users)),
