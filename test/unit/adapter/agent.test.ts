@@ -1,0 +1,22 @@
+/** What is certain of an agent: of Jobs and pods that the watch has shown, over the wire. */
+import { expect, onTestFinished, test } from "vitest";
+import { surelyNeverRan } from "../../../src/adapter/run/agent.ts";
+import { RunEngine } from "../../../src/engine/index.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
+
+test.each([
+  ["for a reason, as a kubelet does that refuses it: its agent never ran", { reason: "OutOfcpu" }, true],
+  ["and nothing else, as a virtual node does: its agent may have run", {}, false],
+])("a pod that is said to have failed %s", async (_, words, expected) => {
+  const k8s = await startKubernetes({ delays: "fast", nodes: [] });
+  const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+  onTestFinished(() => engine.stop());
+  const run = await engine.launch(job("told-little"));
+  const pod = await k8s.objects.until(() => k8s.objects.list("pods", NAMESPACE)[0]);
+  k8s.objects.update("pods", NAMESPACE, pod.metadata.name, (draft) => {
+    draft.status = { phase: "Failed", ...words };
+  });
+  const end = await run.terminated({ container: "main" });
+  expect(end).toMatchObject({ kind: "start_failed", exitCode: null });
+  expect(surelyNeverRan(run, "main", end, false)).toBe(expected);
+});
