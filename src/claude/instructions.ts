@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { PaperclipSkillEntry } from "@paperclipai/adapter-utils/server-utils";
 import { buildSkillLibraryManifestMarkdown } from "@paperclipai/adapter-utils/skill-library-manifest";
-import { storable } from "../json/storable.ts";
+import { storable } from "../json/read-json.ts";
 
 export interface Instructions {
   /** What is appended to the system prompt; null: nothing. */

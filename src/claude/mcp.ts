@@ -1,8 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type { AdapterRuntimeMcpServer } from "@paperclipai/adapter-utils";
 import { ConfigError } from "../adapter/errors.ts";
-import { isObject } from "../json/read-json.ts";
-import { storableValue } from "../json/storable.ts";
+import { isObject, storableValue } from "../json/read-json.ts";
 
 export type McpServers = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 

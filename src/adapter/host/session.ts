@@ -1,6 +1,5 @@
 import type { AdapterExecutionContext, AdapterSessionCodec } from "@paperclipai/adapter-utils";
-import { field, word } from "../../json/read-json.ts";
-import { isStorable } from "../../json/storable.ts";
+import { field, isStorable, word } from "../../json/read-json.ts";
 
 /**
  * The session to resume: `sessionParams.sessionId`, else `sessionId` of the host. Null for one of another working directory, since CLIs

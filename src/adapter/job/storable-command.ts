@@ -1,4 +1,4 @@
-import { storable } from "../../json/storable.ts";
+import { storable } from "../../json/read-json.ts";
 import type { Notice, PreparedCommand } from "../definition.ts";
 
 /**

@@ -1,5 +1,5 @@
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
-import { storableValue } from "../../json/storable.ts";
+import { storableValue } from "../../json/read-json.ts";
 import { type BaseConfig, mayContinue } from "../config/config.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
 import { publishResult } from "../diagnostics.ts";
