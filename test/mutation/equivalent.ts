@@ -11,6 +11,7 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ["if («container.restartRules === undefined → false») return false;", "no rules, and no rule fits: the same"],
   ],
   "src/engine/runs/classify.ts": [
+    ["const againAt = «state.answer?.askAgainAt ?? now → state.answer?.askAgainAt»;", "no time is before undefined"],
     [
       "return settle(run, { kind, at: «state.jobEndedAt ?? run.now → state.jobEndedAt», ...job.end });",
       "set with the Job's end",

@@ -326,6 +326,12 @@ describe("eviction", () => {
     expect(story.verdict(6_000).end).toMatchObject({ kind: "evicted", exitCode: 0, reason: "TerminationByKubelet" });
   });
 
+  it("is what ended a container that failed before its pod was deleted", () => {
+    const conditions: Condition[] = [{ type: "DisruptionTarget", status: "True", reason: "PreemptionByScheduler" }];
+    const story = running(new Story()).pod(5_000, { phase: "Failed", claude: exit(143), conditions });
+    expect(story.verdict(5_000).end).toMatchObject({ kind: "evicted", exitCode: 143, reason: "PreemptionByScheduler" });
+  });
+
   it("that is announced but not carried out is none", () => {
     const conditions: Condition[] = [{ type: "DisruptionTarget", status: "True", reason: "PreemptionByScheduler" }];
     const story = running(new Story()).pod(5_000, { phase: "Succeeded", claude: exit(0), conditions });
