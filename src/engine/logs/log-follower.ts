@@ -19,7 +19,7 @@ import { placeAfter } from "./line-place.ts";
 import { publishRead } from "./log-channel.ts";
 import { LogPosition } from "./log-position.ts";
 import { readLog, type TimedLine } from "./log-read.ts";
-import { requestFor, startOf } from "./log-request.ts";
+import { firstInstance, requestFor, startOf } from "./log-request.ts";
 import { nextChange } from "./next-change.ts";
 import { QuietWatch } from "./quiet-watch.ts";
 import { secondsOf } from "./timestamp.ts";
@@ -57,7 +57,7 @@ export class LogFollower {
     this.#source = source;
     this.#options = options;
     const after = placeAfter(options, source.container);
-    this.#restartCount = after?.restartCount ?? source.view().restartCount;
+    this.#restartCount = after?.restartCount ?? firstInstance(source.view(), options);
     this.#delivery = new Delivery(source, options, sink, this.#restartCount, after);
     this.#signal = signal;
     this.#position = new LogPosition(startOf(options), after);

@@ -51,6 +51,14 @@ export function startOf({ tailLines, since, after }: LogOptions): LogStart {
   return (tailLines ?? since ?? after) === undefined ? "beginning" : "time";
 }
 
+/**
+ * The instance of the container that a follow begins with, by its restart count. A container that was started again before its log is
+ * followed from its beginning has an earlier instance, of which the server keeps the log of the last one.
+ */
+export function firstInstance({ restartCount }: ContainerView, options: LogOptions): number {
+  return options.follow !== false && startOf(options) === "beginning" ? 0 : restartCount;
+}
+
 type Range = Pick<LogReadRequest, "since" | "tailLines">;
 
 function rangeOf({ tailLines, since }: LogOptions, standing: Standing): Range {

@@ -554,6 +554,34 @@ test("the last line of an earlier instance marks no end of the next", async () =
 });
 
 describe("restarts that were missed", () => {
+  test.each([1, 2])(
+    "a container that was started again %i times before its follow: what can be read is, the rest is a gap",
+    async (times) => {
+      const c = container();
+      for (let life = 0; life < times; life++) c.lines([`life ${life}`]).restart();
+      c.lines([`life ${times}`]);
+      c.tell({ restartCount: times, startedAt: "2026-11-25T00:00:00Z" });
+      const f = follow(c);
+      await f.seen(2);
+      f.stream.close();
+      expect(f.texts()).toEqual([`life ${times - 1}`, `life ${times}`]);
+      expect(f.gaps.map(({ reason }) => reason)).toEqual(times > 1 ? ["restarted"] : []);
+      expect(f.restarts).toMatchObject([{ restartCount: times }]);
+    },
+  );
+
+  test("who asks for the last lines, or for what there is now, means the instance that runs", async () => {
+    for (const options of [{ tailLines: 5 }, { follow: false }]) {
+      const c = container().lines(["first life"]).restart().lines(["second life"]);
+      c.tell({ restartCount: 1, startedAt: "2026-11-25T00:00:00Z" });
+      const f = follow(c, options);
+      await f.seen(1);
+      f.stream.close();
+      expect(f.texts()).toEqual(["second life"]);
+      expect(f.gaps).toEqual([]);
+    }
+  });
+
   test("an instance in between was never seen: a gap, though all that can be read was read", async () => {
     const c = container();
     const f = follow(c);
