@@ -28,7 +28,7 @@ export interface RunEvents {
   gone: undefined;
   /** It is not followed any more: `release()`, or its engine was stopped. The last event of a run. */
   released: undefined;
-  /** `job()` or `pod()` may have changed. */
+  /** `job()` or `pod()` may have changed, or the run is not followed any more. */
   change: undefined;
   /** Lines of its log are, or may be, missing. */
   gap: LogGap;
