@@ -1,4 +1,5 @@
 import { isRecord } from "../../json/json-object.ts";
+import { JOB_NUMBERS } from "../objects/job-validation.ts";
 import type { NewObject } from "../objects/objects.ts";
 import { QUANTITY } from "../objects/quantity.ts";
 import { apiVersionOf, qualifiedKind, type ResourceName, typeOf } from "../objects/resources.ts";
@@ -83,13 +84,7 @@ export function validateTypes(resource: ResourceName, object: unknown): asserts 
   if (resource === "pods") podSpec(object.spec, "spec");
   if (resource === "jobs") {
     const spec = fields(object.spec);
-    for (const field of [
-      "parallelism",
-      "completions",
-      "backoffLimit",
-      "activeDeadlineSeconds",
-      "ttlSecondsAfterFinished",
-    ]) {
+    for (const field of JOB_NUMBERS) {
       const value = spec[field];
       if (value !== undefined && value !== null && !Number.isInteger(value))
         throw fail(value, `JobSpec.spec.${field}`, "int32");

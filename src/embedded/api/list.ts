@@ -80,7 +80,9 @@ export class Lister {
 
   #cut(snapshot: Snapshot, { limit, selector }: ListOptions, start: string): Page {
     const { resource, resourceVersion } = snapshot;
-    const rest = snapshot.objects.filter((object) => keyOf(object) >= start && matches(selector, object));
+    const rest = snapshot.objects.filter(
+      (object) => matches(selector, object) && (start === "" || keyOf(object) >= start),
+    );
     const items = limit > 0 ? rest.slice(0, limit) : rest;
     const last = items.at(-1);
     if (last === undefined || items.length === rest.length) {
@@ -146,8 +148,9 @@ function keyOf({ metadata: { namespace, name } }: StoredObject): string {
 }
 
 function byKey(a: StoredObject, b: StoredObject): number {
-  const left = keyOf(a);
-  const right = keyOf(b);
+  const isNextTo = a.metadata.namespace === b.metadata.namespace;
+  const left = isNextTo ? a.metadata.name : keyOf(a);
+  const right = isNextTo ? b.metadata.name : keyOf(b);
   return left < right ? -1 : left > right ? 1 : 0;
 }
 

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join, posix } from "node:path";
-import type { Clock, Timer } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import { type ContainerFiles, isFileOnDisk, type Mount, type Volume } from "./container-files.ts";
 import type { ContainerLog } from "./container-log.ts";
 import type { ProcessProgram } from "./programs.ts";
-import type { ContainerExit, RunningContainer } from "./running-container.ts";
+import { type ContainerExit, KillTimer, type RunningContainer } from "./running-container.ts";
 
 export interface ProcessOptions {
   program: ProcessProgram;
@@ -32,13 +32,13 @@ export class ProcessContainer implements RunningContainer {
   #resolve: (exit: ContainerExit) => void = () => {};
   #ended = false;
   #forced: { exitCode: number; reason: string } | null = null;
-  #killTimer: Timer | null = null;
-  #killAt = Number.POSITIVE_INFINITY;
+  readonly #killTimer: KillTimer;
   #signalled = false;
 
   constructor(options: ProcessOptions) {
     const { program, argv, env, files, log, clock } = options;
     this.#clock = clock;
+    this.#killTimer = new KillTimer(clock, () => this.kill());
     this.#log = log;
     this.exit = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -81,12 +81,7 @@ export class ProcessContainer implements RunningContainer {
 
   terminate(graceMs: number): void {
     if (this.#ended) return;
-    const killAt = this.#clock.now() + graceMs;
-    if (killAt < this.#killAt) {
-      this.#killAt = killAt;
-      this.#killTimer?.cancel();
-      this.#killTimer = this.#clock.setTimeout(() => this.kill(), graceMs);
-    }
+    this.#killTimer.within(graceMs);
     if (this.#signalled) return;
     this.#signalled = true;
     // As the runtime does it: SIGTERM is for the main process alone, SIGKILL for all.
@@ -112,7 +107,7 @@ export class ProcessContainer implements RunningContainer {
   #end(exitCode: number, reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#killTimer?.cancel();
+    this.#killTimer.cancel();
     this.#log.close();
     this.#resolve({ exitCode, reason, finishedAt: this.#clock.now() });
   }

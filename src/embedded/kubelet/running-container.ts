@@ -19,6 +19,31 @@ export interface RunningContainer {
   kill(exitCode?: number, reason?: string): void;
 }
 
+/** The end of a container's grace. Set again, it can only come earlier. */
+export class KillTimer {
+  readonly #clock: Clock;
+  readonly #kill: () => void;
+  #timer: Timer | null = null;
+  #at = Number.POSITIVE_INFINITY;
+
+  constructor(clock: Clock, kill: () => void) {
+    this.#clock = clock;
+    this.#kill = kill;
+  }
+
+  within(graceMs: number): void {
+    const at = this.#clock.now() + graceMs;
+    if (at >= this.#at) return;
+    this.#at = at;
+    this.cancel();
+    this.#timer = this.#clock.setTimeout(this.#kill, graceMs);
+  }
+
+  cancel(): void {
+    this.#timer?.cancel();
+  }
+}
+
 /** What `container.sleep` rejects with once the container has been told to end. */
 class ContainerKilledError extends Error {
   override readonly name = "ContainerKilledError";
@@ -39,11 +64,11 @@ export class ScriptedContainer implements RunningContainer {
   readonly #onTerminate: (() => ProgramResult)[] = [];
   #resolve: (exit: ContainerExit) => void = () => {};
   #ended = false;
-  #killTimer: Timer | null = null;
-  #killAt = Number.POSITIVE_INFINITY;
+  readonly #killTimer: KillTimer;
 
   constructor(program: ScriptedProgram, data: ContextData, log: ContainerLog, clock: Clock) {
     this.#clock = clock;
+    this.#killTimer = new KillTimer(clock, () => this.kill());
     this.#log = log;
     this.exit = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -53,12 +78,7 @@ export class ScriptedContainer implements RunningContainer {
 
   terminate(graceMs: number): void {
     if (this.#ended) return;
-    const killAt = this.#clock.now() + graceMs;
-    if (killAt < this.#killAt) {
-      this.#killAt = killAt;
-      this.#killTimer?.cancel();
-      this.#killTimer = this.#clock.setTimeout(() => this.kill(), graceMs);
-    }
+    this.#killTimer.within(graceMs);
     if (this.#terminated.signal.aborted) return;
     this.#terminated.abort(new ContainerKilledError("The container got SIGTERM"));
     for (const listener of this.#onTerminate) {
@@ -143,7 +163,7 @@ export class ScriptedContainer implements RunningContainer {
   #end(exitCode: number, reason?: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#killTimer?.cancel();
+    this.#killTimer.cancel();
     this.#log.close();
     this.#resolve({
       exitCode,

@@ -23,14 +23,17 @@ export function validateJobSpec(spec: Fields, causes: StatusCause[]): void {
   }
 }
 
+/** Fields of a Job's spec that are whole numbers. */
+export const JOB_NUMBERS = [
+  "parallelism",
+  "completions",
+  "backoffLimit",
+  "activeDeadlineSeconds",
+  "ttlSecondsAfterFinished",
+];
+
 function validateNumbers(spec: Fields, causes: StatusCause[]): void {
-  for (const field of [
-    "parallelism",
-    "completions",
-    "backoffLimit",
-    "activeDeadlineSeconds",
-    "ttlSecondsAfterFinished",
-  ]) {
+  for (const field of JOB_NUMBERS) {
     const value = spec[field];
     if (typeof value === "number" && value < 0) {
       causes.push({

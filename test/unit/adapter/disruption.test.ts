@@ -1,6 +1,6 @@
 /** Several servers, one disrupted run: its owner goes on with it, and when that dies whoever runs the task next. */
 import { KubeConfig } from "@kubernetes/client-node";
-import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Cluster } from "../../../src/engine/index.ts";
 import { evict } from "../disruptions.ts";
 import { ServerProcess } from "./server-process.ts";
@@ -13,7 +13,7 @@ beforeAll(async () => {
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromString(JSON.stringify(world.k8s.kubeconfigFor({ namespace: NAMESPACE })));
   cluster = new Cluster({ kubeConfig });
-}, 60_000);
+});
 afterAll(async () => {
   await cluster.close();
   await world.stop();
@@ -58,8 +58,7 @@ async function evictAgent(agentId: string): Promise<void> {
   await evict({ k8s: world.k8s, cluster, namespace: NAMESPACE, podName, nodeName: "" });
 }
 
-const worksOn = (agent: { jobs: string[] }) =>
-  vi.waitFor(() => expect(agent.jobs).toHaveLength(1), { timeout: 25_000, interval: 10 });
+const worksOn = (agent: { jobs: string[] }) => expect.poll(() => agent.jobs).toHaveLength(1);
 
 test("another server's run of the agent waits while its owner goes on with it", async () => {
   const agentId = fresh();
@@ -67,7 +66,7 @@ test("another server's run of the agent waits while its owner goes on with it", 
   const first = server().run({ agentId, runId: `${agentId}-a`, taskId: "t" });
   await worksOn(agent);
   const second = server().run({ agentId, runId: `${agentId}-b`, taskId: "u", config: { concurrencyPolicy: "wait" } });
-  await vi.waitFor(() => expect(world.k8s.requests.count("get leases")).toBeGreaterThan(0), { timeout: 20_000 });
+  await expect.poll(() => world.k8s.requests.count("get leases")).toBeGreaterThan(0);
   await evictAgent(agentId);
   expect(await first).toMatchObject({ exitCode: 0, errorCode: null, sessionId: "S-1" });
   expect(await second).toMatchObject({ exitCode: 0, errorCode: null });
@@ -75,7 +74,7 @@ test("another server's run of the agent waits while its owner goes on with it", 
   expect(agent.jobs.slice(0, 2)).toEqual([base, `${base}-r1`]);
   expect(agent.jobs[2]).not.toContain(base);
   expect(agent).toMatchObject({ most: 1, jobs: { length: 3 } });
-}, 60_000);
+});
 
 test("SIGKILL between two Jobs: the next run of the task goes on with it, in another server", async () => {
   const agentId = fresh();
@@ -85,7 +84,7 @@ test("SIGKILL between two Jobs: the next run of the task goes on with it, in ano
   await worksOn(agent);
   const fault = world.k8s.faults.delayRequests(600_000, { match: { verb: "create", resource: "jobs" } });
   await evictAgent(agentId);
-  await vi.waitFor(() => expect(fault.hits).toBeGreaterThan(0), { timeout: 20_000, interval: 10 });
+  await expect.poll(() => fault.hits).toBeGreaterThan(0);
   await owner.kill();
   fault.remove();
   const [job] = jobsOf(agentId);
@@ -96,7 +95,7 @@ test("SIGKILL between two Jobs: the next run of the task goes on with it, in ano
   const [base = ""] = agent.jobs;
   expect(agent).toMatchObject({ most: 1, jobs: [base, `${base}-r1`] });
   await world.k8s.objects.until(() => jobsOf(agentId).length === 0);
-}, 60_000);
+});
 
 test("SIGKILL after the next Job was created: the next run of the task takes that one over", async () => {
   const agentId = fresh();
@@ -106,7 +105,7 @@ test("SIGKILL after the next Job was created: the next run of the task takes tha
   await worksOn(agent);
   const fault = world.k8s.faults.delayRequests(600_000, { match: { verb: "create", resource: "secrets" } });
   await evictAgent(agentId);
-  await vi.waitFor(() => expect(fault.hits).toBeGreaterThan(0), { timeout: 20_000, interval: 10 });
+  await expect.poll(() => fault.hits).toBeGreaterThan(0);
   expect(jobsOf(agentId)).toHaveLength(2);
   await owner.kill();
   fault.remove();
@@ -114,4 +113,4 @@ test("SIGKILL after the next Job was created: the next run of the task takes tha
   expect(heir).toMatchObject({ exitCode: 0, errorCode: null, sessionId: "S-1" });
   expect(agent).toMatchObject({ most: 1, jobs: { length: 2 } });
   await world.k8s.objects.until(() => jobsOf(agentId).length === 0);
-}, 60_000);
+});

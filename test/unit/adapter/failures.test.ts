@@ -578,7 +578,7 @@ describe("after the agent has begun: no bootstrap evidence, the conversation may
       await world.k8s.objects.until(() => podsOf(agentId).length === 0);
       world.k8s.faults.expireVersions();
       // The watch is opened again a second after it was cut, the pod may be gone before that.
-      await expect.poll(() => down.hits, { timeout: 30_000 }).toBeGreaterThan(0);
+      await expect.poll(() => down.hits).toBeGreaterThan(0);
       down.remove();
       return { result: await running.result, notes: running.notes };
     };

@@ -278,6 +278,26 @@ describe("stopped before it has begun here, and an earlier process had begun it"
   });
 });
 
+/**
+ * Runs an agent whose Job is kept, and then its next run: the first one's Secret is deleted, and the next run, of a process that
+ * knows nothing of the first, takes nothing of it. Resolves with the annotations of the first Job.
+ */
+async function keptOf(agentId: string, retainJobs: true | "failed", exitCode = 0): Promise<object> {
+  const { adapter } = adapterOf(world);
+  const config = { retainJobs };
+  const first = run(world, adapter, { agentId, config });
+  expect(await first.result).toMatchObject({ exitCode });
+  expect(first.notes().join("\n")).toMatch(/Job \S+ is kept \(retainJobs\)/);
+  const [job] = jobsOf(agentId);
+  expect(world.k8s.objects.get("secrets", NAMESPACE, `${job?.metadata.name}-prompt`)).toBeUndefined();
+  processState().collected.clear();
+  const next = run(world, adapter, { agentId, config });
+  expect(await next.result).toMatchObject({ exitCode });
+  expect(next.notes().join("\n")).not.toContain("Reattaching");
+  expect(jobsOf(agentId)).toHaveLength(2);
+  return job?.metadata.annotations ?? {};
+}
+
 describe("the process goes away and another comes", () => {
   test("the run goes on, and the next run of the task gets all of it", async () => {
     const agentId = fresh();
@@ -549,17 +569,7 @@ describe("the process goes away and another comes", () => {
   test("a kept Job (retainJobs) is marked, its Secret deleted, and nobody takes its result again", async () => {
     const agentId = fresh();
     world.agents.set(agentId, works);
-    const { adapter } = adapterOf(world);
-    const config = { retainJobs: true };
-    await run(world, adapter, { agentId, config }).result;
-    const [job] = jobsOf(agentId);
-    expect(job?.metadata.annotations).toHaveProperty(["paperclip.io/collected-at"]);
-    expect(world.k8s.objects.get("secrets", NAMESPACE, `${job?.metadata.name}-prompt`)).toBeUndefined();
-    processState().collected.clear();
-    const next = run(world, adapter, { agentId, config });
-    await next.result;
-    expect(next.notes().join("\n")).not.toContain("Reattaching");
-    expect(jobsOf(agentId)).toHaveLength(2);
+    expect(await keptOf(agentId, true)).toHaveProperty(["paperclip.io/collected-at"]);
   });
 
   describe('retainJobs: "failed"', () => {
@@ -577,19 +587,7 @@ describe("the process goes away and another comes", () => {
     ])("keeps the Job of a run that failed, %s, and nobody takes its result again", async (_, ok, exitCode) => {
       const agentId = fresh();
       says(agentId, ok, exitCode);
-      const { adapter } = adapterOf(world);
-      const first = run(world, adapter, { agentId, config });
-      await first.result;
-      expect(first.notes().join("\n")).toMatch(/Job \S+ is kept \(retainJobs\)/);
-      const [job] = jobsOf(agentId);
-      expect(job?.metadata.annotations).toHaveProperty(["paperclip.io/collected-at"]);
-      expect(world.k8s.objects.get("secrets", NAMESPACE, `${job?.metadata.name}-prompt`)).toBeUndefined();
-      // As the next process, which knows nothing of it.
-      processState().collected.clear();
-      const next = run(world, adapter, { agentId, config });
-      await next.result;
-      expect(next.notes().join("\n")).not.toContain("Reattaching");
-      expect(jobsOf(agentId)).toHaveLength(2);
+      expect(await keptOf(agentId, "failed", exitCode)).toHaveProperty(["paperclip.io/collected-at"]);
     });
 
     test("deletes the Job of a run that succeeded, and collects one that ended while nobody looked", async () => {
@@ -632,20 +630,9 @@ describe("the process goes away and another comes", () => {
 
   test("a kept Job that may not be marked: its Secret is deleted, nobody takes its result again", async () => {
     const agentId = fresh();
-    const { adapter } = adapterOf(world);
-    const config = { retainJobs: true };
     const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "patch", resource: "jobs" } });
-    await run(world, adapter, { agentId, config }).result;
-    const [job] = jobsOf(agentId);
-    expect(job?.metadata.annotations).not.toHaveProperty(["paperclip.io/collected-at"]);
-    expect(world.k8s.objects.get("secrets", NAMESPACE, `${job?.metadata.name}-prompt`)).toBeUndefined();
-    // As the next process, which knows nothing of it.
-    processState().collected.clear();
-    const next = run(world, adapter, { agentId, config });
-    expect(await next.result).toMatchObject({ exitCode: 0 });
+    expect(await keptOf(agentId, true)).not.toHaveProperty(["paperclip.io/collected-at"]);
     fault.remove();
-    expect(next.notes().join("\n")).not.toContain("Reattaching");
-    expect(jobsOf(agentId)).toHaveLength(2);
   });
 });
 

@@ -1,5 +1,5 @@
 /** What bounds the restarts of a disrupted run, and what comes between two of its Jobs. */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { crash, NAMESPACE, type Recorded } from "../adapter/world.ts";
 import { DISRUPTIONS, evict } from "../disruptions.ts";
 import {
@@ -9,21 +9,12 @@ import {
   printsAndEnds,
   printsAndWorks,
   result,
-  type Script,
   SESSION,
   said,
   toolUse,
 } from "./interrupted-agent.ts";
 
-let cluster: InterruptedWorld;
-beforeAll(async () => {
-  cluster = await InterruptedWorld.start();
-});
-afterEach(() => cluster.renewNodes());
-afterAll(() => cluster.stop());
-
-let agents = 0;
-const fresh = (...scripts: Script[]): Agent => cluster.agent(`bound-${++agents}`, ...scripts);
+const cluster = InterruptedWorld.ofThisFile();
 const works = printsAndWorks(init(), said("I look."), toolUse("make"));
 const goneOn = printsAndEnds(init(), said("I go on."), result("Done."));
 const objects = () => cluster.world.k8s.objects;
@@ -49,7 +40,7 @@ const ended = (each: Recorded) => each.notes().filter((note) => note.includes("w
 
 describe("bounds", () => {
   test("three times in a row, each a back-off longer than the one before, then it ends as it was cut off", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent, {}, { restartBackoffMs: 30 });
     for (const count of [1, 2, 3, 4]) await evictOne(agent, count);
     const got = await each.result;
@@ -65,7 +56,7 @@ describe("bounds", () => {
   });
 
   test("maxDisruptionRestarts 0: not at all", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent, { config: { maxDisruptionRestarts: 0 } });
     await evictOne(agent, 1);
     expect(await each.result).toMatchObject({ errorCode: "claude_truncated" });
@@ -73,7 +64,7 @@ describe("bounds", () => {
   });
 
   test("timeoutSec is of the run as a whole: the next Job has what is left of it", async () => {
-    const agent = fresh(works, goneOn);
+    const agent = cluster.agent(works, goneOn);
     const each = cluster.execute(agent, { config: { timeoutSec: 7_200 } });
     await running(agent, 1);
     const limits: unknown[] = [];
@@ -92,7 +83,7 @@ describe("bounds", () => {
   });
 
   test("no volume keeps the session", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent, { config: { env: { CLAUDE_CONFIG_DIR: "/tmp/claude" } } });
     await evictOne(agent, 1);
     expect(await each.result).toMatchObject({ errorCode: "claude_truncated" });
@@ -102,7 +93,7 @@ describe("bounds", () => {
 
   test("the session is on a claim of the agent's configuration", async () => {
     objects().create("persistentvolumeclaims", { metadata: { name: "sessions", namespace: NAMESPACE }, spec: {} });
-    const agent = fresh(works, goneOn);
+    const agent = cluster.agent(works, goneOn);
     const config = {
       workspaceVolumeClaim: "sessions",
       workspaceMountPath: "/workspace",
@@ -114,7 +105,7 @@ describe("bounds", () => {
   });
 
   test("the agent's own memory limit is its failure, which names the limit", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent, { config: { "resources.limits.memory": "3Gi" } });
     await running(agent, 1);
     const { podName } = cluster.victim(agent);
@@ -126,7 +117,7 @@ describe("bounds", () => {
   });
 
   test("a person's deletion of the pod is none", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent);
     await running(agent, 1);
     objects().delete("pods", NAMESPACE, cluster.victim(agent).podName);
@@ -135,7 +126,7 @@ describe("bounds", () => {
   });
 
   test("a suspension, as Kueue does it, is waited for and is no restart of ours", async () => {
-    const agent = fresh(works, goneOn);
+    const agent = cluster.agent(works, goneOn);
     const each = cluster.execute(agent);
     await running(agent, 1);
     const [name = ""] = jobNames(agent);
@@ -162,7 +153,7 @@ describe("between two Jobs", () => {
   };
 
   test("a Stop ends it: acknowledged, the Job is deleted, session and cost are kept", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = await waiting(agent);
     each.abort.abort();
     expect(await each.result).toMatchObject({
@@ -175,12 +166,12 @@ describe("between two Jobs", () => {
   });
 
   test("a Stop while the next Job is being created ends both", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent);
     await running(agent, 1);
     const fault = cluster.world.k8s.faults.delayRequests(20_000, { match: { verb: "create", resource: "jobs" } });
     await evict(cluster.victim(agent));
-    await vi.waitFor(() => expect(fault.hits).toBeGreaterThan(0), { timeout: 20_000, interval: 5 });
+    await expect.poll(() => fault.hits).toBeGreaterThan(0);
     each.abort.abort();
     expect(await each.result).toMatchObject({ errorCode: "cancelled", sessionId: SESSION });
     fault.remove();
@@ -189,7 +180,7 @@ describe("between two Jobs", () => {
   });
 
   test("its process dies: the next run of the task goes on with it, in the next Job", async () => {
-    const agent = fresh(works, works, goneOn);
+    const agent = cluster.agent(works, works, goneOn);
     expect(await crash(await waiting(agent))).toMatchObject({ errorCode: "cancelled" });
     const heir = cluster.execute(agent);
     expect(await heir.result).toMatchObject({ exitCode: 0, summary: "Done.", sessionId: SESSION });
@@ -202,7 +193,7 @@ describe("between two Jobs", () => {
   });
 
   test("somebody deletes the Job: the run ends", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent, {}, { restartBackoffMs: 1_000 });
     await evictOne(agent, 1);
     await evictOne(agent, 2);
@@ -214,7 +205,7 @@ describe("between two Jobs", () => {
   });
 
   test("another run of the agent waits for its end, and not between", async () => {
-    const agent = fresh(works, works, goneOn);
+    const agent = cluster.agent(works, works, goneOn);
     const first = cluster.execute(agent, { taskId: "task-1" }, { restartBackoffMs: 500 });
     await running(agent, 1);
     const second = cluster.execute(agent, { taskId: "task-2" });
@@ -229,7 +220,7 @@ describe("between two Jobs", () => {
   });
 
   test("the API server is away: it goes on when it is back", async () => {
-    const agent = fresh(works, goneOn);
+    const agent = cluster.agent(works, goneOn);
     const each = cluster.execute(agent, { config: { apiOutageSec: 60 } });
     await running(agent, 1);
     const fault = cluster.world.k8s.faults.errorRate({
@@ -244,7 +235,7 @@ describe("between two Jobs", () => {
   });
 
   test("the next Job is refused: the run ends as it was cut off, and says why", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent);
     await running(agent, 1);
     const fault = cluster.world.k8s.faults.errorRate({ status: 403, match: { verb: "create", resource: "jobs" } });
@@ -259,7 +250,7 @@ describe("between two Jobs", () => {
 
 describe("what stays", () => {
   test("retainJobs keeps each Job, and no later run collects one", async () => {
-    const agent = fresh(works, goneOn);
+    const agent = cluster.agent(works, goneOn);
     const each = cluster.execute(agent, { config: { retainJobs: true } });
     await evictOne(agent, 1);
     expect(await each.result).toMatchObject({ exitCode: 0 });
@@ -272,7 +263,7 @@ describe("what stays", () => {
   });
 
   test("of a node that is lost, a Stop of the next Job is acknowledged only when the first pod is deleted", async () => {
-    const agent = fresh(works, works);
+    const agent = cluster.agent(works, works);
     const each = cluster.execute(agent);
     await each.logged('"tool_use"');
     const victim = cluster.victim(agent);
@@ -287,7 +278,7 @@ describe("what stays", () => {
   });
 
   test("of a node that is lost before anything of its log was read nothing is known, and the run ends", async () => {
-    const agent = fresh(works);
+    const agent = cluster.agent(works);
     const each = cluster.execute(agent);
     const fault = cluster.world.k8s.faults.failLogs({ kind: "unreachable" });
     await running(agent, 1);

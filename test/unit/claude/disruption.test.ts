@@ -1,5 +1,5 @@
 /** A run outlives its node: the whole adapter, over the wire, with each kind of disruption and at each moment. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { DISRUPTIONS, evict } from "../disruptions.ts";
 import {
   type Agent,
@@ -9,21 +9,12 @@ import {
   printsAndEnds,
   printsAndWorks,
   result,
-  type Script,
   SESSION,
   said,
   toolUse,
 } from "./interrupted-agent.ts";
 
-let cluster: InterruptedWorld;
-beforeAll(async () => {
-  cluster = await InterruptedWorld.start();
-});
-afterEach(() => cluster.renewNodes());
-afterAll(() => cluster.stop());
-
-let agents = 0;
-const fresh = (...scripts: Script[]): Agent => cluster.agent(`cut-${++agents}`, ...scripts);
+const cluster = InterruptedWorld.ofThisFile();
 const starts = (agent: Agent) => cluster.world.k8s.objects.until(() => agent.starts.length > 0);
 const resumed = `'--resume' '${SESSION}'`;
 const goesOn = /The machine that you were running on went away \(\w+\)/;
@@ -33,7 +24,7 @@ const goneOn = [init(), said("I go on."), result("Done.")];
 
 describe("in the middle of its work, it goes on in its session in another pod", () => {
   test.each(Object.entries(DISRUPTIONS))("%s", async (_, [reason, disrupt]) => {
-    const agent = fresh(printsAndWorks(...works), printsAndEnds(...goneOn));
+    const agent = cluster.agent(printsAndWorks(...works), printsAndEnds(...goneOn));
     const each = cluster.execute(agent);
     await each.logged('"tool_use"');
     const [first] = cluster.jobs(agent);
@@ -81,7 +72,7 @@ describe("before it has begun, it starts from its prompt", () => {
       POD_KINDS.slice(0, 2).map((kind) => [moment, kind[0], lines, kind[1]] as const),
     ),
   )("%s, by %s", async (_, __, lines, [, disrupt]) => {
-    const agent = fresh(printsAndWorks(...lines), printsAndEnds(...goneOn));
+    const agent = cluster.agent(printsAndWorks(...lines), printsAndEnds(...goneOn));
     const each = cluster.execute(agent);
     await (lines.length > 0 ? each.logged(SESSION) : starts(agent));
     await cluster.world.k8s.objects.until(() => cluster.isRunning(agent));
@@ -93,7 +84,7 @@ describe("before it has begun, it starts from its prompt", () => {
   });
 
   test("with the session that the host gave it", async () => {
-    const agent = fresh(printsAndWorks(init()), printsAndEnds(...goneOn));
+    const agent = cluster.agent(printsAndWorks(init()), printsAndEnds(...goneOn));
     const each = cluster.execute(agent, { sessionId: SESSION });
     await each.logged(SESSION);
     await cluster.world.k8s.objects.until(() => cluster.isRunning(agent));
@@ -110,7 +101,7 @@ describe("between two results it goes on, after the last one it does not", () =>
     ["while its background work runs", [...works, background("t1"), result("Started the tests.", 2)]],
     ["while the model goes on", [...first, said("The tests have ended.")]],
   ])("%s: turns and costs are summed", async (_, lines) => {
-    const agent = fresh(printsAndWorks(...lines), printsAndEnds(...goneOn));
+    const agent = cluster.agent(printsAndWorks(...lines), printsAndEnds(...goneOn));
     const each = cluster.execute(agent);
     await each.logged(lines.at(-1) ?? "");
     await evict(cluster.victim(agent));
@@ -127,7 +118,7 @@ describe("between two results it goes on, after the last one it does not", () =>
   });
 
   test.each(POD_KINDS.slice(0, 4))("after the result, by %s: nothing is restarted", async (_, [, disrupt]) => {
-    const agent = fresh(printsAndWorks(...goneOn));
+    const agent = cluster.agent(printsAndWorks(...goneOn));
     const each = cluster.execute(agent, { config: { resultGraceSec: 3600 } });
     await each.logged('"result"');
     await disrupt(cluster.victim(agent));

@@ -1,6 +1,7 @@
 /** A scripted Claude for a run that is disrupted: one script for each Job that the run has, and what each was started with. */
 
 import { KubeConfig } from "@kubernetes/client-node";
+import { afterAll, afterEach, beforeAll } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import type { ExecuteOptions } from "../../../src/adapter/run/execute.ts";
 import { claudeDefinition } from "../../../src/claude/definition.ts";
@@ -74,22 +75,41 @@ export function printsAndEnds(...lines: string[]): Script {
 }
 
 export class InterruptedWorld {
-  readonly world: World;
+  #world: World | null = null;
   /** Of an admin. */
-  readonly #cluster: Cluster;
+  #cluster: Cluster | null = null;
   readonly #scripts = new Map<string, Script[]>();
   readonly #agents = new Map<string, Agent>();
   readonly #printed = new Map<string, (index: number) => void>();
   readonly #live = new Map<string, number>();
   #nodes = 0;
 
-  static async start(): Promise<InterruptedWorld> {
-    const world = await startWorld({ nodes: ["n1", "n2", "n3"].map((name) => ({ name })), overcommit: false });
-    return new InterruptedWorld(world);
+  /** One world for the tests of the file that calls this: it is started before the first of them and stopped after the last. */
+  static ofThisFile(): InterruptedWorld {
+    const cluster = new InterruptedWorld();
+    beforeAll(() => cluster.#start());
+    afterEach(() => cluster.#renewNodes());
+    afterAll(() => cluster.stop());
+    return cluster;
   }
 
-  private constructor(world: World) {
-    this.world = world;
+  static async start(): Promise<InterruptedWorld> {
+    const cluster = new InterruptedWorld();
+    await cluster.#start();
+    return cluster;
+  }
+
+  private constructor() {}
+
+  get world(): World {
+    if (this.#world === null) throw new Error("the world is started before the first test");
+    return this.#world;
+  }
+
+  async #start(): Promise<void> {
+    const nodes = ["n1", "n2", "n3"].map((name) => ({ name }));
+    const world = await startWorld({ nodes, overcommit: false });
+    this.#world = world;
     const kubeConfig = new KubeConfig();
     kubeConfig.loadFromString(JSON.stringify(world.k8s.kubeconfigFor({ namespace: NAMESPACE })));
     this.#cluster = new Cluster({ kubeConfig });
@@ -98,12 +118,13 @@ export class InterruptedWorld {
   }
 
   async stop(): Promise<void> {
-    await this.#cluster.close();
-    await this.world.stop();
+    await this.#cluster?.close();
+    await this.#world?.stop();
   }
 
-  /** One script a process; the last one goes on for all further. */
-  agent(id: string, ...scripts: Script[]): Agent {
+  /** A new agent: one script a process; the last one goes on for all further. */
+  agent(...scripts: Script[]): Agent {
+    const id = `cut-${this.#agents.size + 1}`;
     const printed: PromiseWithResolvers<void>[] = [];
     const ofProcess = (index: number) => {
       printed[index] ??= Promise.withResolvers();
@@ -152,11 +173,12 @@ export class InterruptedWorld {
     const [pod] = pods;
     if (pod === undefined || pods.length > 1) throw new Error(`${pods.length} pods of ${agent.id} run`);
     const { nodeName } = pod.spec as { nodeName: string };
-    return { k8s: this.world.k8s, cluster: this.#cluster, namespace: NAMESPACE, podName: pod.metadata.name, nodeName };
+    const { k8s } = this.world;
+    return { k8s, cluster: this.#cluster as Cluster, namespace: NAMESPACE, podName: pod.metadata.name, nodeName };
   }
 
   /** Nodes that a disruption has taken are replaced. */
-  renewNodes(): void {
+  #renewNodes(): void {
     const { k8s } = this.world;
     for (const { metadata, spec } of k8s.objects.list("nodes")) {
       if ((spec as { taints?: unknown[] } | undefined)?.taints !== undefined) k8s.nodes.remove(metadata.name);

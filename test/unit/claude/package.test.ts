@@ -57,7 +57,7 @@ afterAll(() => rmSync(consumer, { recursive: true, force: true }));
 async function node(script: string): Promise<string> {
   const { stdout } = await run(process.execPath, ["--input-type=module", "--eval", script], {
     cwd: consumer,
-    timeout: 30_000,
+    timeout: 150_000,
   });
   return stdout.trim();
 }
@@ -250,7 +250,7 @@ describe("the package", () => {
       const vitest = ["node_modules/vitest/vitest.mjs", "run", "--root", consumer, example];
       const command = example.endsWith(".test.ts") ? vitest : [example];
       // It rejects unless the exit code is 0.
-      const { stdout } = await run(process.execPath, command, { cwd: consumer, timeout: 55_000 });
+      const { stdout } = await run(process.execPath, command, { cwd: consumer, timeout: 150_000 });
       expect(stdout).not.toBe("");
     },
   );

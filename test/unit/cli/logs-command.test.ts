@@ -128,10 +128,10 @@ test("-f says when a run starts, and how it ends; --only-log-lines does not", as
   const told = follow("job/live", "-f");
   const quiet = follow("job/live", "-f", "--only-log-lines");
   addJob("live");
-  for (const { stdout } of [told, quiet]) await expect.poll(() => stdout.lines().length, { timeout: 20_000 }).toBe(4);
+  for (const { stdout } of [told, quiet]) await expect.poll(() => stdout.lines().length).toBe(4);
   expect(told.stderr.lines().filter((line) => line.startsWith("+"))).toEqual(["+ live setup", "+ live"]);
   finish.get("live")?.resolve();
-  await expect.poll(() => told.stderr.lines().at(-1), { timeout: 20_000 }).toBe("- live exit code 3");
+  await expect.poll(() => told.stderr.lines().at(-1)).toBe("- live exit code 3");
   expect(told.stderr.lines()).toContain("- live setup exit code 0");
   for (const { abort, code } of [told, quiet]) {
     abort.abort();

@@ -34,7 +34,7 @@ describe.skipIf(!hasKubectl)("kubectl", () => {
 
   async function kubectl(...args: string[]): Promise<string> {
     const env = { ...process.env, KUBECONFIG: kubeconfig, HOME: directory };
-    const { stdout } = await run("kubectl", args, { env, timeout: 20_000 });
+    const { stdout } = await run("kubectl", args, { env, timeout: 150_000 });
     return stdout;
   }
   async function manifest(name: string): Promise<string> {
@@ -46,8 +46,9 @@ describe.skipIf(!hasKubectl)("kubectl", () => {
   it("create, get, logs -f, wait, delete", async () => {
     expect(await kubectl("create", "-f", await manifest("a"))).toBe("job.batch/a created\n");
     expect(await kubectl("get", "jobs", "--no-headers")).toMatch(/^a +Running +0\/1/);
+    // It may have ended by now.
     await k8s.objects.until(() =>
-      k8s.objects.list("pods", "ex").find(({ status }) => (status as { phase?: string }).phase === "Running"),
+      k8s.objects.list("pods", "ex").find(({ status }) => (status as { phase?: string }).phase !== "Pending"),
     );
     const log = await kubectl("logs", "-f", "job/a");
     expect(log).toBe("line 1\nline 2\nline 3\nline 4\nline 5\n");

@@ -40,6 +40,7 @@ export class Machine {
       KIND_NODES: "node-1 node-2",
       KIND_NODE_SECONDS: "0",
       KIND_KUBECONFIG: join(directory, "kubeconfig"),
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? "",
     };
   }
 

@@ -1,9 +1,6 @@
 import { spawnSync } from "node:child_process";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { Machine } from "./suites.ts";
-
-// Each starts processes that import the whole suite.
-vi.setConfig({ testTimeout: 120_000 });
 
 const KEPT = "k8s-run-informer-e2e";
 
@@ -12,7 +9,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const machine = await Machine.create(context);
     // Longer than the test may take: whoever waits for a node, or lets go of it, fails.
     const suite = machine.suite({ KIND_NODE_SECONDS: "600" });
-    await vi.waitFor(async () => expect(await machine.makers(), suite.output).toHaveLength(2), 60_000);
+    await expect.poll(() => machine.makers()).toHaveLength(2);
     expect(await suite.signal(signal), suite.output).toBe(130);
     expect((await machine.makers()).filter(isAlive)).toEqual([]);
     expect(await machine.clusters()).toEqual([]);

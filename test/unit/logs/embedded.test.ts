@@ -122,7 +122,7 @@ describe("over the engine and the embedded Kubernetes", () => {
         if (stalls.length === 0) stalls.push(k8s.faults.stallWatches());
       }
     })();
-    await vi.waitFor(() => expect(lines).toContain("second 19"), { timeout: 25_000 });
+    await expect.poll(() => lines).toContain("second 19");
     for (const stall of stalls) {
       expect(stall.hits).toBeGreaterThan(0);
       stall.release();
@@ -260,14 +260,12 @@ describe("k8s-run-informer logs", () => {
     const group = { group: `g${names++}` };
     const run = await launch(`long-${names++}`, 100_000, group);
     await run.podReady({ container: "main" });
-    await vi.waitFor(
-      async () => {
-        const { code, stdout } = await logs(["-l", `group=${group.group}`]);
-        expect(code).toBe(0);
-        expect(stdout.lines().length).toBeGreaterThan(5);
-      },
-      { timeout: 20_000 },
-    );
+    const printed = async () => {
+      const { code, stdout } = await logs(["-l", `group=${group.group}`]);
+      expect(code).toBe(0);
+      return stdout.lines().length;
+    };
+    await expect.poll(printed).toBeGreaterThan(5);
     await run.delete();
   });
 

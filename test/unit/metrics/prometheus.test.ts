@@ -69,7 +69,7 @@ describe.skipIf(!hasPrometheus)("Prometheus, where it is installed", () => {
       { stdio: "ignore" },
     );
     // What happens after its first look is an increase.
-    await vi.waitFor(async () => expect(await value("up")).toBe(1), { timeout: 30_000, interval: 100 });
+    await vi.waitFor(async () => expect(await value("up")).toBe(1), { timeout: 90_000, interval: 100 });
 
     const labels = { app: "prometheus" };
     world.k8s.addProgram("main", async function* ({ sleep, env }) {

@@ -170,7 +170,7 @@ test("a run that goes on in a second Job has a span for each, and both are ended
   const stop = observeEngines(new MeterProvider(), provider);
   try {
     const works = printsAndWorks(init(), said("I look."), toolUse("make"));
-    const agent = cluster.agent("spans", works, printsAndEnds(init(), said("I go on."), result("Done.")));
+    const agent = cluster.agent(works, printsAndEnds(init(), said("I go on."), result("Done.")));
     const each = cluster.execute(agent, {}, { restartBackoffMs: 30 });
     await cluster.world.k8s.objects.until(() => agent.starts.length === 1 && cluster.isRunning(agent));
     await agent.printed(1);

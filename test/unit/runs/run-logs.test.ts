@@ -36,14 +36,12 @@ it("limitBytes ends the iteration, though the run goes on", async () => {
 it("follow: false reads what there is now, of a run that goes on, and ends", async () => {
   const { run } = await silentAfter(["one", "two"]);
   await run.podReady(MAIN);
-  await vi.waitFor(
-    async () => {
-      const lines: string[] = [];
-      for await (const { text } of run.logs({ ...MAIN, follow: false })) lines.push(text);
-      expect(lines).toEqual(["one", "two"]);
-    },
-    { timeout: 5_000 },
-  );
+  const printed = async () => {
+    const lines: string[] = [];
+    for await (const { text } of run.logs({ ...MAIN, follow: false })) lines.push(text);
+    return lines;
+  };
+  await expect.poll(printed).toEqual(["one", "two"]);
   expect(run.liveness()).toBe("alive");
 });
 
