@@ -168,7 +168,6 @@ describe("as the host's browser runs it", () => {
     expect(imports("ui-parser.ts")).toEqual(["./describe-event.ts", "./event-line.ts"]);
     expect(imports("describe-event.ts")).toEqual(["../json/read-json.ts"]);
     expect(imports("event-line.ts")).toEqual(["../json/read-json.ts"]);
-    expect(imports("../json/read-json.ts")).toEqual(["./storable.ts"]);
-    expect(imports("../json/storable.ts")).toEqual([]);
+    expect(imports("../json/read-json.ts")).toEqual([]);
   });
 });

@@ -143,7 +143,8 @@ describe("a streaming list", () => {
     ["is a list in many lines", (response) => sendList(response, [pod("a"), pod("b")], 2)],
     ["is never answered", () => undefined],
   ])("that %s: the list comes page by page", async (_, answer) => {
-    const { scripted, informer } = await start({ "streaming list": answer }, { progressTimeoutMs: 300 });
+    // On a machine that is slow the request must have come to the server before its time is over.
+    const { scripted, informer } = await start({ "streaming list": answer }, { progressTimeoutMs: 1_500 });
     await informer.whenSynced(AbortSignal.timeout(30_000));
     expect(names(informer)).toEqual(["a", "b"]);
     await status(informer, () => informer.freshness().connected);
