@@ -213,7 +213,12 @@ export function judgeAgent(runs: readonly Told[], { ends, begun, overlap, struck
 
   // The host repeats a run of whose end it never heard, and one of a server that shut down, whose Job was then deleted by somebody.
   const isDeletedByOthers = (runs[0] as Told).script.ending.endsWith("_deleted") || struck.length > 0;
-  const mayRepeat = reports.filter(({ aborted }) => aborted === "handed back" && isDeletedByOthers);
+  // Of two runs of a task one adopts the Job of the other, whose host gave it up and starts it once more.
+  const isAdopted = (of: Told["reports"][number]) =>
+    reports.some(({ runId, jobUid, adopted }) => adopted && jobUid === of.jobUid && runId !== of.runId);
+  const mayRepeat = reports.filter(
+    (report) => report.aborted === "handed back" && (isDeletedByOthers || isAdopted(report)),
+  );
   for (const [runId, jobs] of grouped(begun, ({ runId }) => runId)) {
     const repeated = [...unheard, ...mayRepeat.map((report) => report.runId)];
     const allowed = 1 + repeated.filter((each) => each === runId).length;

@@ -25,13 +25,19 @@ export function hasStarted(run: Run, container: string, end: RunEnd | null): boo
 /**
  * Is it certain that the container never ran? Only of a pod that was seen ended, or whose deletion was told with its last state,
  * without having started it. Of all others the container may have run while the watch was down or silent, or before the kubelet
- * said so; unless `isTooSoon`: the Job was deleted right after its creation.
+ * said so; unless `isTooSoon`: the Job was deleted right after its creation. `wasBlind`: a watch was down before the run was stopped.
  */
-export function surelyNeverRan(run: Run, container: string, end: RunEnd | null, isTooSoon: boolean): boolean {
+export function surelyNeverRan(
+  run: Run,
+  container: string,
+  end: RunEnd | null,
+  { isTooSoon = false, wasBlind = false } = {},
+): boolean {
   const job = run.job();
   const pod = run.pod();
   if (hasStarted(run, container, end)) return false;
   if (pod === null) return isTooSoon;
+  if (wasBlind && isLost(pod, container)) return false;
   // A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen.
   if (job !== null && jobFacts(job).allowsRetries) return false;
   return run.isPodFinal || (podFacts(pod).hasEnded && !isUntold(pod, container)) || cannotStart(pod, container);
@@ -48,7 +54,10 @@ function isUntold(pod: Pod, container: string): boolean {
  */
 export function isLostAtStart(run: Run, container: string): boolean {
   const pod = run.pod();
-  if (pod === null || podFacts(pod).deletingSince !== null) return false;
+  return pod !== null && podFacts(pod).deletingSince === null && isLost(pod, container);
+}
+
+function isLost(pod: Pod, container: string): boolean {
   const facts = containerFacts(pod, container);
   return facts.state === "ended" && facts.hasStarted === null;
 }

@@ -263,10 +263,11 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     return classified(this.#input, this.started, { kind, verdict, end, output: this.output, elapsedMs });
   }
 
-  #neverRan(end: RunEnd | null): boolean {
+  #neverRan(end: RunEnd | null, wasBlind = false): boolean {
     const { launchedAt } = this.started;
     const elapsedMs = launchedAt === null ? Number.POSITIVE_INFINITY : performance.now() - launchedAt;
-    return surelyNeverRan(this.run, this.#container, end, elapsedMs < this.#options.soonestStartMs);
+    const isTooSoon = elapsedMs < this.#options.soonestStartMs;
+    return surelyNeverRan(this.run, this.#container, end, { isTooSoon, wasBlind });
   }
 
   async #stopRun(): Promise<boolean> {
@@ -277,9 +278,10 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
 
   /** Stops the run, and says what is then certain of the agent. */
   async #stopped(): Promise<RunEnd | null> {
+    const wasBlind = this.run.unknownSince() !== null;
     const isDeleted = await this.#stopRun();
     const end = await this.run.terminated({ container: this.#container, timeoutMs: 500 }).catch(() => null);
-    const neverRan = this.#reader === null && this.#neverRan(end);
+    const neverRan = this.#reader === null && this.#neverRan(end, wasBlind);
     this.#agent = !isDeleted ? "may-run" : neverRan ? "never-ran" : "ended";
     return end;
   }

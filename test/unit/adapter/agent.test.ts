@@ -18,5 +18,20 @@ test.each([
   });
   const end = await run.terminated({ container: "main" });
   expect(end).toMatchObject({ kind: "start_failed", exitCode: null });
-  expect(surelyNeverRan(run, "main", end, false)).toBe(expected);
+  expect(surelyNeverRan(run, "main", end)).toBe(expected);
+});
+
+test("a container that is lost after a Stop: its agent never ran, unless a watch was down before it, in which the node may have restarted", async () => {
+  const k8s = await startKubernetes({ delays: "fast", nodes: [] });
+  const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+  onTestFinished(() => engine.stop());
+  const run = await engine.launch(job("lost"));
+  const pod = await k8s.objects.until(() => k8s.objects.list("pods", NAMESPACE)[0]);
+  k8s.objects.update("pods", NAMESPACE, pod.metadata.name, (draft) => {
+    const terminated = { exitCode: 137, reason: "ContainerStatusUnknown" };
+    draft.status = { phase: "Failed", containerStatuses: [{ name: "main", restartCount: 0, state: { terminated } }] };
+  });
+  const end = await run.terminated({ container: "main" });
+  expect(surelyNeverRan(run, "main", end, { wasBlind: false })).toBe(true);
+  expect(surelyNeverRan(run, "main", end, { wasBlind: true })).toBe(false);
 });
