@@ -1,26 +1,35 @@
 import type { TestSpecification } from "vitest/node";
 import { BaseSequencer } from "vitest/node";
 
-/** Files that take longer than half a minute, mostly waiting: what begins last keeps the run from its end. */
+/** Files that take longer than twenty seconds, mostly waiting, the slowest first: what begins last keeps the run from its end. */
 const SLOW = [
+  "claude/disruption-limits",
+  "adapter/race-many",
+  "adapter/ownership",
+  "adapter/lifecycle",
+  "hostile/api-answers",
+  "adapter/failures",
+  "runs/disruption",
+  "logs/follow",
+  "claude/disruption",
+  "adapter/bounds",
+  "engine/run-engine",
   "e2e/disruption",
   "e2e/adapter",
   "e2e/processes",
   "e2e/output",
-  "hostile/api-answers",
-  "adapter/failures",
-  "adapter/lifecycle",
-  "adapter/ownership",
-  "claude/verdicts",
-  "adapter/race-many",
   "adapter/paused",
-  "adapter/outage",
-  "adapter/race",
-  "logs/follow",
-  "engine/run-engine",
+  "claude/package",
+  "cli/demo",
+  "runs/ends",
+  "claude/verdicts",
   "runs/run-logs",
-  "adapter/bounds",
+  "adapter/outage",
   "adapter/execute",
+  "adapter/race",
+  "end-to-end/targets",
+  "logs/embedded",
+  "runs/rights",
 ];
 
 /** The slow files first, in that order; the others as vitest has them. */
