@@ -464,9 +464,12 @@ describe("an exec plugin", () => {
     expect(await warned).toMatchObject({ message: "no terminal" });
   });
 
-  test("ends with the cluster", async () => {
+  test.each([
+    ["", "setTimeout(() => {}, 60_000)"],
+    ["and goes on after SIGTERM ", 'process.on("SIGTERM", () => {}); setTimeout(() => {}, 60_000)'],
+  ])("that hangs %sends with the cluster", async (_, script) => {
     const server = await start();
-    const plugin = await noting("setTimeout(() => {}, 60_000)");
+    const plugin = await noting(script);
     const cluster = new Cluster({ kubeConfig: server.kubeConfig({ exec: plugin.exec }) });
     const asked = failure(cluster.json({ path: PODS }));
     await expect.poll(() => plugin.pids()).toHaveLength(1);
@@ -542,18 +545,6 @@ describe("an exec plugin", () => {
         },
       },
     });
-  });
-
-  test("one that goes on after SIGTERM ends with the cluster, too", async () => {
-    const server = await start();
-    const plugin = await noting('process.on("SIGTERM", () => {}); setTimeout(() => {}, 60_000)');
-    const cluster = new Cluster({ kubeConfig: server.kubeConfig({ exec: plugin.exec }) });
-    const asked = failure(cluster.json({ path: PODS }));
-    await expect.poll(() => plugin.pids()).toHaveLength(1);
-    await cluster.close();
-    expect(await asked).toMatchObject({ reason: "ClusterClosed" });
-    const [pid = 0] = await plugin.pids();
-    await expect.poll(() => isAlive(pid)).toBe(false);
   });
 });
 
