@@ -5,6 +5,7 @@ import { BootstrapError, reasonOf } from "../errors.ts";
 import { LabelKey } from "../job/names.ts";
 import { bounded } from "../wait.ts";
 import type { OwnerState } from "./lease-verdict.ts";
+import { deleteHalfCreatedOrphans, isOld, mayLackSecret } from "./left-jobs.ts";
 import { type Adoption, type Blocker, decide, type Newcomer, type Situation } from "./orphans.ts";
 import { hasAnswered, type Patience } from "./outage.ts";
 import { type Ownership, ownerNameOf } from "./ownership.ts";
@@ -53,7 +54,7 @@ export const CACHE_MAX_AGE_MS = 10_000;
 export const LOOK_AGAIN_MS = 1_000;
 /** An owner that lives says of a disrupted Job what follows, in seconds as a rule; the longest wait is an API server's outage. */
 const OWNER_ACTS_MS = 15 * 60_000;
-const LOOK_AT_ENDED_MS = 30_000;
+const LOOK_AT_QUIET_MS = 30_000;
 /** `concurrencyPolicy: wait` gives up after so long: twenty runs of an hour each, one after the other. */
 export const WAIT_TIMEOUT_MS = 24 * 60 * 60_000;
 
@@ -74,7 +75,11 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
   while (true) {
     const lookedAt = performance.now();
     const decision = decide(await look(input));
-    if (decision.kind === "start" || decision.kind === "adopt") return decision;
+    if (decision.kind === "start") return decision;
+    if (decision.kind === "adopt") {
+      if (!decision.isEnded && (await deleteHalfCreatedOrphans([decision.job], input))) continue;
+      return decision;
+    }
     const queuedMs = performance.now() - input.patience.askedAt;
     if (decision.kind === "leaving") {
       leavingSince ??= performance.now();
@@ -94,6 +99,7 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
       continue;
     }
     const orphans = decision.blockers.filter((each) => !each.isActiveHere && !each.isLiveElsewhere);
+    if (await deleteHalfCreatedOrphans(abandoned(input, orphans), input)) continue;
     // Not for nothing: what a live run blocks is refused all the same, unless it waits.
     const mayHelp = concurrencyPolicy === "wait" || orphans.length === decision.blockers.length;
     if (deleteMismatchedOrphans && mayHelp && orphans.length > 0) {
@@ -111,6 +117,14 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
     await settle(input, names, WAIT_TIMEOUT_MS - queuedMs, decision.blockers);
     await pause(lookedAt + LOOK_AGAIN_MS - performance.now(), input.signal);
   }
+}
+
+/** Jobs of dead processes. Of one without an owner that cannot be known: while it is young another process may be about to give it its Secret. */
+function abandoned({ engine }: GuardInput, orphans: readonly Blocker[]): Job[] {
+  const now = engine.cluster.clock.now();
+  return orphans
+    .map(({ job }) => job)
+    .filter((job) => ownerNameOf(job) !== null || isOld(job.metadata.creationTimestamp, now));
 }
 
 function whoIs(job: Job): { jobName: string; runId: string | null; taskId: string | null } {
@@ -240,7 +254,7 @@ async function settle(input: GuardInput, names: string, ms: number, blockers: re
     // What was true of the list may have passed since: the cache may know it already.
     check();
     await bounded({ signal, ms: Math.max(0, ms), late }, async (limited) => {
-      await Promise.race([promise, ownersEnd(input, blockers, limited), ownersAct(blockers, limited)]);
+      await Promise.race([promise, ownersEnd(input, blockers, limited), lookAgain(input, blockers, limited)]);
     });
   } finally {
     for (const unsubscribe of subscriptions) unsubscribe();
@@ -261,10 +275,15 @@ async function ownersEnd(input: GuardInput, blockers: readonly Blocker[], signal
   }
 }
 
-/** An owner that could not deal with a Job that has ended makes no event either. Resolves when it has had a while for it. */
-async function ownersAct(blockers: readonly Blocker[], signal: AbortSignal): Promise<void> {
-  if (!blockers.some(({ mayGoOn }) => mayGoOn)) await new Promise(() => undefined);
-  await sleep(LOOK_AT_ENDED_MS, undefined, { signal, ref: false });
+/**
+ * Makes no event either: an owner that could not deal with a Job that has ended, and a Job that waits for its Secret until it is
+ * known that no process will create that. Resolves when there was a while for it.
+ */
+async function lookAgain(input: GuardInput, blockers: readonly Blocker[], signal: AbortSignal): Promise<void> {
+  const isQuiet = (each: Blocker) =>
+    each.mayGoOn || (!each.isActiveHere && !each.isLiveElsewhere && mayLackSecret(each.job, input));
+  if (!blockers.some(isQuiet)) await new Promise(() => undefined);
+  await sleep(LOOK_AT_QUIET_MS, undefined, { signal, ref: false });
 }
 
 async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Promise<void> {

@@ -1,15 +1,20 @@
 import {
+  containerFacts,
+  type EngineView,
   isConflict,
+  isForbidden,
   isNotFound,
   type Job,
   jobFacts,
   jobPath,
   LAUNCH_ID_ANNOTATION,
+  type Pod,
+  podFacts,
   type RunEngine,
 } from "../../engine/index.ts";
 import { AnnotationKey, secretNameFor } from "../job/names.ts";
 import { secretPath } from "../job/prompt-delivery.ts";
-import type { GuardInput } from "./guard.ts";
+import type { Newcomer } from "./orphans.ts";
 import { type Ownership, ownerNameOf } from "./ownership.ts";
 import { agentKeyOf, type JobIdentity, processState } from "./process-state.ts";
 
@@ -50,7 +55,7 @@ export function isOld(time: string, now: number): boolean {
 
 /** Notes a Job that this process created, gave up and could not delete: the agent's next start in this process deletes it. */
 export function keepInMind(
-  { engine, namespace, newcomer }: Pick<GuardInput, "engine" | "namespace" | "newcomer">,
+  { engine, namespace, newcomer }: Pick<DeletionInput, "engine" | "namespace"> & { newcomer: Newcomer },
   jobName: string,
   identity: JobIdentity,
 ): void {
@@ -82,6 +87,47 @@ export async function deleteUndeleted(
     }
   }
   if (jobs.size === 0) undeleted.delete(agentKey);
+}
+
+export interface OrphanDeletion extends DeletionInput {
+  /** All of the agent, also what another process of a sharded fleet owns. */
+  readonly view: EngineView;
+  readonly containerName: string;
+  say(stream: "stdout", text: string): void;
+}
+
+/** May it wait for its Secret? No pod of it is known to have started the agent. */
+export function mayLackSecret(
+  { metadata: { uid } }: Job,
+  { view, containerName }: Pick<OrphanDeletion, "view" | "containerName">,
+): boolean {
+  const isOurs = ({ metadata }: Pod) => metadata.ownerReferences?.[0]?.uid === uid;
+  // In a pod that has ended it does not run any more, and one that is made then waits for the Secret, too.
+  const runs = (pod: Pod) => !podFacts(pod).hasEnded && containerFacts(pod, containerName).hasStarted === true;
+  return view.pods.list((pod) => isOurs(pod) && runs(pod)).length === 0;
+}
+
+/**
+ * Deletes those Jobs that no process follows and whose process died before it created their Secret: their agent can never start,
+ * whatever their task. @returns whether there was one @throws ApiError
+ */
+export async function deleteHalfCreatedOrphans(jobs: readonly Job[], input: OrphanDeletion): Promise<boolean> {
+  let isAnyDeleted = false;
+  for (const job of jobs) {
+    if (!mayLackSecret(job, input)) continue;
+    const { name, uid } = job.metadata;
+    try {
+      if (!(await deleteHalfCreated({ name, uid }, input))) continue;
+    } catch (error) {
+      // Without the right to read Secrets it cannot be told.
+      if (isForbidden(error)) continue;
+      throw error;
+    }
+    isAnyDeleted = true;
+    const text = `Deleted Job ${name}: its process ended before it created the run's Secret, so its agent could never start`;
+    input.say("stdout", text);
+  }
+  return isAnyDeleted;
 }
 
 /** Deletes a Job that waits for a Secret that does not stand. @returns whether it did @throws ApiError */

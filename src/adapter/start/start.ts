@@ -1,4 +1,4 @@
-import { containerFacts, type EngineView, isForbidden, type Pod, podFacts } from "../../engine/index.ts";
+import type { EngineView } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { publishDecision, publishStart } from "../diagnostics.ts";
@@ -8,13 +8,12 @@ import { bounded } from "../wait.ts";
 import { adopt } from "./adopt.ts";
 import { type GuardInput, LOOK_AGAIN_MS, openGuardView, passGuard, pause, WAIT_TIMEOUT_MS } from "./guard.ts";
 import { launchFresh } from "./launch-fresh.ts";
-import { deleteHalfCreated, deleteUndeleted } from "./left-jobs.ts";
+import { deleteUndeleted } from "./left-jobs.ts";
 import type { Adoption } from "./orphans.ts";
 import { patiently } from "./outage.ts";
 import { acquireLock, agentKeyOf, processState } from "./process-state.ts";
 import { AdoptedElsewhereError } from "./reattach.ts";
 import { newcomerOf, type RunInput, type Started } from "./run-input.ts";
-import { GONE_TIMEOUT_MS } from "./stop-job.ts";
 
 /** How patient the guard is. */
 export interface GuardPatience {
@@ -64,7 +63,6 @@ export async function start<Config extends BaseConfig, Verdict extends AgentVerd
       const say = (text: string) => log.say("stdout", text);
       await deleteUndeleted({ engine, namespace, ownership: site.ownership, signal, say }, agentKey);
       const passage = await publishDecision(passGuard(guard));
-      if (passage.kind === "adopt" && (await isHalfCreated(guard, passage))) continue;
       const started =
         passage.kind === "adopt" ? await tryToAdopt(input, guard, passage) : await launchFresh(input, guard, sessionId);
       if (started === null) continue;
@@ -95,35 +93,6 @@ async function tryToAdopt<Config extends BaseConfig, Verdict extends AgentVerdic
     await pause(LOOK_AGAIN_MS, guard.signal);
     return null;
   }
-}
-
-/**
- * Did its process die between the Job and its Secret? Then its agent can never start; it is deleted, and the guard decides anew
- * about what is left. Asked only while no pod of it has started.
- */
-async function isHalfCreated(guard: GuardInput, { job, isEnded }: Adoption): Promise<boolean> {
-  const { engine, view, containerName, say } = guard;
-  const { name, uid } = job.metadata;
-  const isOurs = ({ metadata }: Pod) => metadata.ownerReferences?.[0]?.uid === uid;
-  // In a pod that has ended it does not run any more, and one that is made then waits for the Secret, too.
-  const runs = (pod: Pod) => !podFacts(pod).hasEnded && containerFacts(pod, containerName).hasStarted === true;
-  const begun = view.pods.list((pod) => isOurs(pod) && runs(pod));
-  if (isEnded || begun.length > 0) return false;
-  try {
-    if (!(await deleteHalfCreated({ name, uid }, guard))) return false;
-  } catch (error) {
-    // Without the right to read Secrets it is adopted, and cannot start.
-    if (isForbidden(error)) return false;
-    throw error;
-  }
-  say(
-    "stdout",
-    `Deleted Job ${name}: its process ended before it created the run's Secret, so its agent could never start`,
-  );
-  await engine
-    .attach({ namespace: job.metadata.namespace, jobName: name, uid })
-    .gone({ signal: guard.signal, timeoutMs: GONE_TIMEOUT_MS });
-  return true;
 }
 
 /** The host calls a run silent that says nothing for an hour; one that waits in line may do so for longer. */

@@ -445,13 +445,41 @@ describe("the process goes away and another comes", () => {
     expect(jobsOf(agentId)).toEqual([]);
   });
 
+  const orphaned = { "paperclip.io/owner-lease": "k8s-run-informer-none" };
+  test.each([
+    ["another task", { taskId: "task-2" }, {}],
+    ["no known task", { taskId: null }, {}],
+    ["another session", { sessionId: "S-other" }, { "paperclip.io/session-id": "S-first" }],
+  ])("nor does one keep a run of %s from starting", async (_, options, labels) => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const left = await leftWithoutSecret(agentId, orphaned);
+    world.k8s.objects.update("jobs", NAMESPACE, left, ({ metadata }) => {
+      metadata.labels = { ...metadata.labels, ...labels };
+    });
+    const next = run(world, adapter, { agentId, ...options, config: BLOCK });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
+    expect(next.notes().join("\n")).toMatch(/Deleted Job \S+: its process ended before it created the run's Secret/);
+    expect(jobsOf(agentId)).toEqual([]);
+  });
+
+  test("one of another task that is young and names no process may be about to get its Secret: it blocks", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    const left = await leftWithoutSecret(agentId);
+    world.k8s.objects.update("jobs", NAMESPACE, left, ({ metadata }) => {
+      delete metadata.annotations?.["paperclip.io/owner-lease"];
+    });
+    expect(await run(world, adapter, { agentId, taskId: "task-2", config: BLOCK }).result).toMatchObject({
+      errorCode: "k8s_concurrent_run_blocked",
+    });
+    expect(jobsOf(agentId)).toHaveLength(1);
+  });
+
   test("a Job whose first pod was lost before its Secret was there, and which a process adopted that died, too: a fresh run", async () => {
     const agentId = fresh();
     const { adapter } = adapterOf(world);
-    const left = await leftWithoutSecret(agentId, {
-      "paperclip.io/owner-lease": "k8s-run-informer-none",
-      "paperclip.io/adopted-at": new Date().toISOString(),
-    });
+    const left = await leftWithoutSecret(agentId, { ...orphaned, "paperclip.io/adopted-at": new Date().toISOString() });
     world.k8s.objects.update("jobs", NAMESPACE, left, ({ spec }) => {
       (spec as { backoffLimit: number }).backoffLimit = 3;
     });

@@ -63,13 +63,16 @@ test.each([1, 2, 3])(
     const start = () => new ServerProcess(world);
     servers = [start(), start(), start()];
     const answers: Promise<Answer | null>[] = [];
+    const waiting = new Set<string>();
     for (let i = 0; i < RUNS; i += 1) {
       const server = servers[pick(servers.length)] as ServerProcess;
       const runId = `m${seed}-${i}`;
       const order = { agentId: `many-${seed}-${pick(AGENTS)}`, runId, taskId: `t${pick(2)}`, prompt: `p-${runId}` };
       const config = { concurrencyPolicy: random() < 0.5 ? "wait" : "block" };
       // Of a server that is killed nobody hears.
-      answers.push(server.run({ ...order, config }).catch(() => null));
+      waiting.add(runId);
+      const answer = server.run({ ...order, config }).catch(() => null);
+      answers.push(answer.finally(() => waiting.delete(runId)));
       await sleep(random() * 60);
       if (i % 15 === 14) {
         const victim = pick(servers.length);
@@ -83,6 +86,7 @@ test.each([1, 2, 3])(
         }
       }
     }
+    await expect.poll(() => [...waiting], { message: "runs that have not ended", timeout: 150_000 }).toEqual([]);
     for (const answer of await Promise.all(answers)) {
       if (answer === null) continue;
       const { exitCode, errorCode, sessionId, runId, errorMessage } = answer;
