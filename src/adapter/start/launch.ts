@@ -13,10 +13,10 @@ import { type AgentState, BootstrapError, reasonOf } from "../errors.ts";
 import { isLeaseLoss } from "../host/stop.ts";
 import type { RunManifest } from "../job/manifest.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
-import { createRunSecret } from "../job/prompt-delivery.ts";
+import { createRunSecret, secretPath } from "../job/prompt-delivery.ts";
 import { bounded, settlesWithin } from "../wait.ts";
 import type { GuardInput } from "./guard.ts";
-import { deleteIf, keepInMind } from "./left-jobs.ts";
+import { deleteIf, find, keepInMind } from "./left-jobs.ts";
 import { patiently } from "./outage.ts";
 import type { RivalWatch } from "./rivals.ts";
 import { policyOf } from "./site.ts";
@@ -26,6 +26,8 @@ import { stopJob } from "./stop-job.ts";
 const WITHDRAW_TIMEOUT_MS = 20_000;
 /** How long a Secret's create that is under way may take yet when the host loses its lease. */
 const LAST_CREATE_MS = 2_000;
+/** And how long the look for that Secret, should its create not be answered. */
+const LAST_LOOK_MS = 5_000;
 
 /** Where a Job is launched, and who hears of it. */
 export type LaunchPlace = Pick<
@@ -84,7 +86,7 @@ export async function launchRun(
       throw error;
     }
     if (signal.aborted) {
-      if (!isLeaseLoss(signal)) return { run, owner };
+      if (!isLeaseLoss(signal) || (await mayHaveSecret(place, manifest))) return { run, owner };
       // It cannot go on: no process would give it its Secret, and until it is deleted it blocks the agent.
       await withdraw(place, run);
       throw signal.reason;
@@ -201,6 +203,15 @@ function isPermanent(error: unknown): boolean {
   if (error.status === 404 && !isNotFound(error)) return false;
   return (
     error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 409 && error.status !== 429
+  );
+}
+
+/** The Secret's create may have been carried out without an answer: then the agent runs. */
+async function mayHaveSecret({ engine, namespace }: LaunchPlace, { secret }: RunManifest): Promise<boolean> {
+  const path = secretPath(namespace, secret.name);
+  return await bounded({ ms: LAST_LOOK_MS }, (signal) => find(engine, path, signal)).then(
+    (found) => found !== null,
+    (error) => !isForbidden(error),
   );
 }
 

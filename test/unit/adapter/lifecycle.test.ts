@@ -527,32 +527,38 @@ describe("the process goes away and another comes", () => {
     expect(await run(world, adapter, { agentId, taskId: "task-2" }).result).toMatchObject({ exitCode: 0 });
   });
 
-  test("a lease that is lost while the Secret's create is answered slowly: the agent runs already and goes on", async () => {
-    const agentId = fresh();
-    const { adapter } = adapterOf(world);
-    let starts = 0;
-    const started = Promise.withResolvers<void>();
-    world.agents.set(agentId, async function* (container) {
-      starts += 1;
-      started.resolve();
-      await container.sleep(5_000);
-      yield '{"done":true,"ok":true}';
-      return 0;
-    });
-    const fault = world.k8s.faults.slowBytes({
-      bytes: 50,
-      everyMs: 100,
-      match: { verb: "create", resource: "secrets" },
-    });
-    const first = run(world, adapter, { agentId });
-    await started.promise;
-    const result = await crash(first);
-    fault.remove();
-    expect(fault.hits).toBe(1);
-    expect(result).toMatchObject({ errorCode: "cancelled", errorMessage: expect.stringContaining("goes on") });
-    expect(await run(world, adapter, { agentId }).result).toMatchObject({ exitCode: 0 });
-    expect(starts).toBe(1);
-  });
+  test.each([
+    ["slowly", 100],
+    ["no more", 3_600_000],
+  ])(
+    "a lease that is lost while the Secret's create is answered %s: the agent runs already and goes on",
+    async (_, everyMs) => {
+      const agentId = fresh();
+      const { adapter } = adapterOf(world);
+      let starts = 0;
+      const started = Promise.withResolvers<void>();
+      world.agents.set(agentId, async function* (container) {
+        starts += 1;
+        started.resolve();
+        await container.sleep(80_000);
+        yield '{"done":true,"ok":true}';
+        return 0;
+      });
+      const fault = world.k8s.faults.slowBytes({
+        bytes: 50,
+        everyMs,
+        match: { verb: "create", resource: "secrets" },
+      });
+      const first = run(world, adapter, { agentId });
+      await started.promise;
+      const result = await crash(first);
+      fault.remove();
+      expect(fault.hits).toBe(1);
+      expect(result).toMatchObject({ errorCode: "cancelled", errorMessage: expect.stringContaining("goes on") });
+      expect(await run(world, adapter, { agentId }).result).toMatchObject({ exitCode: 0 });
+      expect(starts).toBe(1);
+    },
+  );
 
   test("nothing of the process's own end is in our hands: no listener for signals, so a deploy stops no run", async () => {
     const agentId = fresh();
