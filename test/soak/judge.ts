@@ -127,7 +127,9 @@ export function judge(
   // An earlier attempt whose answer was lost may have ended the Job, and a later one can read only what is left of it.
   const isTailRotated = gaps > 0 && (end?.written ?? Number.POSITIVE_INFINITY) <= rotatedTo;
   const isCutShort = (report.attempt > 1 && gaps > 0) || isUnreadable || isUnread || isTailRotated;
-  const lines = audit.total ?? script.lines;
+  // Killed behind a first result, which counts: it had not come to its script's end.
+  const wasKilled = struck.length > 0 && end?.reason === "ContainerStatusUnknown";
+  const lines = Math.min(audit.total ?? script.lines, (wasKilled ? end.written : null) ?? Number.POSITIVE_INFINITY);
   const all = () => expect(audit.next === lines || isCutShort, `${audit.next} of ${lines} lines came`);
   const fails = (codes: readonly (string | null)[]) =>
     expect(codes.includes(code), `errorCode ${code}, expected ${codes.join(" or ")}`);
