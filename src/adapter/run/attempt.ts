@@ -43,6 +43,8 @@ export interface AttemptOptions<Verdict extends AgentVerdict> {
   readonly soonestStartMs: number;
   /** See `ExecuteOptions`. */
   readonly restartBackoffMs: number;
+  /** See `ExecuteOptions`. */
+  readonly lateLinesMs: number | undefined;
 }
 
 /** How one Job of a run ended: with the run's result, or so that the run goes on in another Job. */
@@ -248,6 +250,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
       parser: this.#parser,
       isFirstLine: definition.isFirstLine?.bind(definition),
       isLastLine: definition.isLastLine?.bind(definition),
+      lateLinesMs: this.#options.lateLinesMs,
       onLines: () => {
         this.#keepalive.touch();
         this.#lingering.stop();

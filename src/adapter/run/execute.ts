@@ -33,6 +33,8 @@ export interface ExecuteOptions {
   readonly soonestStartMs?: number;
   /** The first wait before a run that was disrupted goes on, where its node or the reason is the same again. Default 5 000 ms, doubled. */
   readonly restartBackoffMs?: number;
+  /** How long after its container's end lines of the agent may still come. Default 3 000 ms. */
+  readonly lateLinesMs?: number;
 }
 
 /**
@@ -48,6 +50,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     cacheMaxAgeMs = CACHE_MAX_AGE_MS,
     soonestStartMs = SOONEST_START_MS,
     restartBackoffMs = RESTART_BACKOFF_MS,
+    lateLinesMs,
   }: ExecuteOptions = {},
   onStarted?: (started: Started) => void,
 ): Promise<AdapterExecutionResult> {
@@ -86,7 +89,7 @@ export async function execute<Config extends BaseConfig, Verdict extends AgentVe
     const parser = definition.createResultParser();
     const started = await start(input, { listTimeoutMs: Math.min(LIST_TIMEOUT_MS, connectTimeoutMs), cacheMaxAgeMs });
     onStarted?.(started);
-    session = new RunSession(input, started, parser, { soonestStartMs, restartBackoffMs });
+    session = new RunSession(input, started, parser, { soonestStartMs, restartBackoffMs, lateLinesMs });
     return told(await session.result());
   } catch (error) {
     const failure = toBootstrapError(error);

@@ -20,6 +20,7 @@ export interface FollowOptions<Verdict extends AgentVerdict> {
   readonly parser: ResultParser<Verdict>;
   readonly isFirstLine: ((line: string) => boolean) | undefined;
   readonly isLastLine: ((line: string) => boolean) | undefined;
+  readonly lateLinesMs: number | undefined;
   /** Before a batch of lines is taken. */
   onLines(): void;
   /** After the host has taken it. */
@@ -107,13 +108,14 @@ export class OutputReader<Verdict extends AgentVerdict> {
   }
 
   async #pump(run: Run): Promise<void> {
-    const { container, isFirstLine, isLastLine } = this.#options;
+    const { container, isFirstLine, isLastLine, lateLinesMs } = this.#options;
     try {
       const logs = run.logs({
         container,
         signal: this.#stopped.signal,
         isFirstLine: isFirstLine && ((line) => this.#ask(() => isFirstLine(line), true)),
         isLastLine: isLastLine && ((line) => this.#ask(() => isLastLine(line), false)),
+        lateLinesMs,
         onGap: (gap) => this.#onGap(gap),
       });
       for await (const batch of logs.batches()) await this.#take(batch);

@@ -26,7 +26,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
     input: RunInput<Config, Verdict>,
     started: Started,
     parser: ResultParser<Verdict>,
-    times: Pick<AttemptOptions<Verdict>, "soonestStartMs" | "restartBackoffMs">,
+    times: Pick<AttemptOptions<Verdict>, "soonestStartMs" | "restartBackoffMs" | "lateLinesMs">,
   ) {
     this.#input = input;
     this.#options = { ...times, parser, before: noOutput(), beganAt: performance.now() };

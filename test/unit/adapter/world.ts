@@ -21,6 +21,8 @@ import { contextOf, rawSelfPod } from "./fixtures.ts";
 import { type Outcome, testDefinition } from "./test-definition.ts";
 
 export const NAMESPACE = "paperclip";
+/** The default of three seconds, by the clock of these clusters. */
+export const LATE_LINES_MS = 150;
 
 /** What `deploy/rbac.yaml` grants, Role by Role. */
 export async function documentedRules(): Promise<PolicyRule[]> {
@@ -256,5 +258,13 @@ export function adapterOf(
   options: ExecuteOptions = {},
 ): { adapter: ServerAdapterModule; outcomes: Outcome[] } {
   const { definition, outcomes } = testDefinition(overrides);
-  return { adapter: createK8sAdapter(definition, { env: world.env, connectTimeoutMs: 3_000, ...options }), outcomes };
+  return {
+    adapter: createK8sAdapter(definition, {
+      env: world.env,
+      connectTimeoutMs: 3_000,
+      lateLinesMs: LATE_LINES_MS,
+      ...options,
+    }),
+    outcomes,
+  };
 }

@@ -7,7 +7,7 @@ import type { ExecuteOptions } from "../../../src/adapter/run/execute.ts";
 import { claudeDefinition } from "../../../src/claude/definition.ts";
 import type { ContainerContext } from "../../../src/embedded/index.ts";
 import { Cluster } from "../../../src/engine/index.ts";
-import { NAMESPACE, objectsOf, type Recorded, run, startWorld, type World } from "../adapter/world.ts";
+import { LATE_LINES_MS, NAMESPACE, objectsOf, type Recorded, run, startWorld, type World } from "../adapter/world.ts";
 import type { Victim } from "../disruptions.ts";
 
 export const SESSION = "11111111-2222-4333-8444-555555555555";
@@ -139,7 +139,12 @@ export class InterruptedWorld {
 
   execute(agent: Agent, options: Parameters<typeof run>[2] = {}, times: ExecuteOptions = {}): Recorded {
     const { config, overrides, ...rest } = options;
-    const adapter = createK8sAdapter(claudeDefinition(), { env: this.world.env, connectTimeoutMs: 3_000, ...times });
+    const adapter = createK8sAdapter(claudeDefinition(), {
+      env: this.world.env,
+      connectTimeoutMs: 3_000,
+      lateLinesMs: LATE_LINES_MS,
+      ...times,
+    });
     return run(this.world, adapter, {
       ...rest,
       agentId: agent.id,
