@@ -12,7 +12,7 @@ import {
 import { type LinePlace, placeAfter } from "../logs/line-place.ts";
 import { endedByLeaving, linesOf } from "../logs/log-stream.ts";
 import { type Changing, nextChange } from "../logs/next-change.ts";
-import type { Cluster } from "../transport/index.ts";
+import { type Cluster, LinkedAbort } from "../transport/index.ts";
 import { type RunEnd, StartFailedError } from "./types.ts";
 import { VerdictSource } from "./verdict-source.ts";
 
@@ -33,6 +33,9 @@ export interface LoggedRun extends Changing {
   reportRestart(restart: LogRestart): void;
 }
 
+/** Why a log ends that its reader closed: that is no failure. */
+const CLOSED = Symbol("closed");
+
 /**
  * The log of one run's container: a follow of its pod's, and of the next pod's where one replaces another. Iterate it once,
  * by line or by batch; `Readable.from(logs)` makes a Node stream of it. Gaps and restarts are reported to the options'
@@ -42,11 +45,8 @@ export class RunLogs implements AsyncIterable<LogLine> {
   readonly #cluster: Cluster;
   readonly #run: LoggedRun;
   readonly #options: LogOptions & { container: string };
-  /** Aborts with the caller's reason, or with EngineStoppedError when the run is released. */
-  readonly #signal: AbortSignal;
-  readonly #closed = new AbortController();
-  /** Either of the two. */
-  readonly #ended: AbortSignal;
+  /** Aborts with the caller's reason, with EngineStoppedError when the run is released, or with CLOSED. */
+  readonly #abort: LinkedAbort;
   readonly #after: LinePlace | null;
   #stream: LogStream | null = null;
   /** The pod of `after` is not known any more, which was reported. */
@@ -61,8 +61,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
     this.#run = run;
     this.#options = options;
     this.#after = placeAfter(options, options.container);
-    this.#signal = signal === undefined ? run.closed : AbortSignal.any([signal, run.closed]);
-    this.#ended = AbortSignal.any([this.#signal, this.#closed.signal]);
+    this.#abort = new LinkedAbort([signal, run.closed]);
   }
 
   /**
@@ -81,8 +80,13 @@ export class RunLogs implements AsyncIterable<LogLine> {
 
   /** Ends the follow and its iteration; lines that nobody took yet are dropped. */
   close(): void {
-    this.#closed.abort();
+    // Before the stream's signal aborts, which it would take for a failure.
     this.#stream?.close();
+    this.#abort.abort(CLOSED);
+  }
+
+  get #isClosed(): boolean {
+    return this.#abort.signal.reason === CLOSED;
   }
 
   async *#batches(): AsyncGenerator<readonly LogLine[], void> {
@@ -90,7 +94,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
     let isLimited = false;
     for (let pod = await this.#firstPod(); pod !== null; pod = await this.#nextPod(pod)) {
       // While the pod was looked for: `close` has found no stream to end.
-      if (this.#closed.signal.aborted) return;
+      if (this.#isClosed) return;
       const isFirst = this.#stream === null;
       const goesOn = this.#after?.podName === pod.metadata.name;
       const source = new VerdictSource(this.#run.logSource(pod, container), () => this.#run.endOf(container));
@@ -100,7 +104,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
         tailLines: isFirst ? tailLines : undefined,
         since: isFirst ? since : undefined,
         after: goesOn ? after : undefined,
-        signal: this.#signal,
+        signal: this.#abort.signal,
         onGap: (gap) => {
           if (gap.reason === "limit_reached") isLimited = true;
           this.#onGap(gap);
@@ -133,7 +137,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
   #checkUnread(): void {
     const { container } = this.#options;
     const end = this.#run.endOf(container);
-    if (this.#closed.signal.aborted || end === null) return;
+    if (this.#isClosed || end === null) return;
     const { namespace, jobName } = this.#run.ref;
     if (end.startFailure !== null) throw new StartFailedError(namespace, jobName, end.startFailure);
     const hasRun = end.exitCode !== null || end.startedAt !== null;
@@ -156,15 +160,15 @@ export class RunLogs implements AsyncIterable<LogLine> {
   /** The pod after `followed`; null when no further one will come. */
   async #nextPod(followed: Pod | null): Promise<Pod | null> {
     while (true) {
-      this.#signal.throwIfAborted();
-      if (this.#closed.signal.aborted) return null;
+      if (this.#isClosed) return null;
+      this.#abort.signal.throwIfAborted();
       // Who asks for the last lines, or for those since, means the pod that is there now.
       const isOfNow = followed === null && (this.#options.tailLines ?? this.#options.since) !== undefined;
       const pod = isOfNow ? this.#run.pod() : this.#run.podAfter(followed);
       this.#run.checkContainer(this.#options.container);
       if (pod !== null) return pod;
       if (this.#options.follow === false || this.#run.endOf(this.#options.container) !== null) return null;
-      await nextChange(this.#run, this.#ended);
+      await nextChange(this.#run, this.#abort.signal);
     }
   }
 }

@@ -1,5 +1,6 @@
 import type { LaunchOptions } from "../engine-types.ts";
 import type { LogGap, LogLine } from "../logs/index.ts";
+import { LinkedAbort } from "../transport/index.ts";
 import { isDisruption } from "./disruption.ts";
 import type { JobInput } from "./launch.ts";
 import type { PostMortem } from "./post-mortem.ts";
@@ -87,15 +88,14 @@ async function oneJob(
 ): Promise<Ended> {
   const { signal, keep = "never", onDisruption } = options;
   const { namespace, jobName } = run;
-  const giveUp = new AbortController();
-  const abort = signal === undefined ? giveUp.signal : AbortSignal.any([signal, giveUp.signal]);
+  const abort = new LinkedAbort([signal]);
   try {
-    const reading = readLog(run, container, options.onLine, log, abort, giveUp);
-    const end = await run.terminated({ container, signal: abort });
+    const reading = readLog(run, container, options.onLine, log, abort);
+    const end = await run.terminated({ container, signal: abort.signal });
     await reading;
-    abort.throwIfAborted();
+    abort.signal.throwIfAborted();
     const next = onDisruption !== undefined && isDisruption(end) ? await onDisruption(end, restarts + 1) : null;
-    abort.throwIfAborted();
+    abort.signal.throwIfAborted();
     if (next !== null) {
       if (keep !== "always") await makeRoom(run, next, signal);
       return { next };
@@ -110,6 +110,7 @@ async function oneJob(
     if (!isKept) await deleted(run);
     throw error;
   } finally {
+    abort.release();
     run.release();
   }
 }
@@ -131,9 +132,9 @@ async function readLog(
   container: string,
   onLine: RunToEndOptions["onLine"],
   log: ReadLog,
-  signal: AbortSignal,
-  giveUp: AbortController,
+  abort: LinkedAbort,
 ): Promise<void> {
+  const { signal } = abort;
   try {
     for await (const batch of run.logs({ container, signal, onGap: (gap) => log.gaps.push(gap) }).batches()) {
       log.lines += batch.length;
@@ -142,7 +143,7 @@ async function readLog(
         try {
           await onLine(line);
         } catch (error) {
-          return giveUp.abort(error);
+          return abort.abort(error);
         }
       }
     }
