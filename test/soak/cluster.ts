@@ -43,6 +43,8 @@ interface Agent {
   readonly struck: string[];
   overlap: string | null;
   rotatedTo: number;
+  readonly rotations: number[];
+  readonly endedBlind: string[];
   /** Lines that a Job's container has written that comes again, by uid: a Job that a killed process had ended comes under its name. */
   readonly reached: Map<string, number>;
   /** Lines by pod. */
@@ -57,7 +59,10 @@ const live = new Map<string, Set<string>>();
 function agentOf(agentId: string): Agent {
   let known = agents.get(agentId);
   if (known === undefined) {
-    known = { ends: [], begun: [], struck: [], overlap: null, rotatedTo: 0, reached: new Map(), written: new Map() };
+    known = {
+      ...{ ends: [], begun: [], struck: [], overlap: null, rotatedTo: 0, rotations: [], endedBlind: [] },
+      ...{ reached: new Map(), written: new Map() },
+    };
     agents.set(agentId, known);
   }
   return known;
@@ -67,17 +72,25 @@ function rotate(pod: string): void {
   const { agentId = "", container = "" } = livePods.get(pod) ?? {};
   k8s.rotateLogs(NAMESPACE, pod, container);
   const known = agentOf(agentId);
+  const written = known.written.get(pod) ?? 0;
+  known.rotations.push(written);
   // A line is counted a moment after it is in the log.
-  known.rotatedTo = Math.max(known.rotatedTo, (known.written.get(pod) ?? 0) + 1);
+  known.rotatedTo = Math.max(known.rotatedTo, written + 1);
 }
+
+/** When the kubelet of a node restarted last. */
+const blindAt = new Map<string, number>();
+/** A clean end of the log is taken for the container's where that follows within a second; and its word takes its way. */
+const BLIND_MS = 3_000;
 
 const weather = new Weather(k8s, seed, {
   strikeNode: (nodeName) => {
-    for (const { metadata, spec } of k8s.objects.list("pods", NAMESPACE)) {
-      if ((spec as { nodeName?: string }).nodeName !== nodeName) continue;
-      agentOf(metadata.labels?.["paperclip.io/agent-id"] ?? "").struck.push(`node ${nodeName} restarted`);
+    for (const pod of k8s.objects.list("pods", NAMESPACE)) {
+      if (nodeOf(pod) !== nodeName) continue;
+      agentOf(pod.metadata.labels?.["paperclip.io/agent-id"] ?? "").struck.push(`node ${nodeName} restarted`);
     }
   },
+  blindNode: (nodeName) => blindAt.set(nodeName, performance.now()),
   rotateSome: (share) => {
     const chosen = [...livePods.keys()].filter(() => share());
     for (const pod of chosen) rotate(pod);
@@ -214,8 +227,10 @@ k8s.objects.onChange(({ resource, object, previous }) => {
   if (now === undefined || (previous !== undefined && terminatedOf(previous) !== undefined)) return;
   const { labels = {}, name } = object.metadata;
   const known = agentOf(labels["paperclip.io/agent-id"] ?? "");
+  const jobUid = labels["controller-uid"] ?? "";
+  if (performance.now() - (blindAt.get(nodeOf(object)) ?? -BLIND_MS) < BLIND_MS) known.endedBlind.push(jobUid);
   known.ends.push({
-    jobUid: labels["controller-uid"] ?? "",
+    jobUid,
     runId: labels["paperclip.io/run-id"] ?? "",
     exitCode: now.exitCode,
     reason: now.reason ?? "",
@@ -223,6 +238,10 @@ k8s.objects.onChange(({ resource, object, previous }) => {
     written: known.written.get(name) ?? 0,
   });
 });
+
+function nodeOf({ spec }: StoredObject): string {
+  return (spec as { nodeName?: string }).nodeName ?? "";
+}
 
 function terminatedOf(pod: StoredObject): { exitCode: number; reason?: string } | undefined {
   const { containerStatuses } = (pod.status ?? {}) as {
@@ -300,8 +319,8 @@ function figures(): Figures {
 }
 
 function truthOf(agentId: string): AgentTruth {
-  const { ends, begun, overlap, rotatedTo, struck } = agentOf(agentId);
-  return { ends, begun, overlap, rotatedTo, struck, isComplete: true };
+  const { ends, begun, overlap, rotatedTo, rotations, endedBlind, struck } = agentOf(agentId);
+  return { ends, begun, overlap, rotatedTo, rotations, endedBlind, struck, isComplete: true };
 }
 
 /** Everything that there is of an agent: for runs that do not settle. */

@@ -96,6 +96,10 @@ export interface AgentTruth {
   readonly overlap: string | null;
   /** Lines before this one may have been rotated away. */
   readonly rotatedTo: number;
+  /** How many lines its container had written at each rotation, give or take one. */
+  readonly rotations: readonly number[];
+  /** Uids of Jobs whose container's kubelet restarted in the moments before its end. */
+  readonly endedBlind: readonly string[];
   /** What befell its containers that no script says: a node restarted, a taint, an eviction. */
   readonly struck: readonly string[];
   /** Nothing of it can have gone unseen. */

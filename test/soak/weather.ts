@@ -27,6 +27,7 @@ const BREAKS_WATCHES = new Set([
 /** What the weather does to containers, for their witness. */
 export interface Containers {
   strikeNode(name: string): void;
+  blindNode(name: string): void;
   /** Rotates the logs of those that run and are chosen. Returns how many. */
   rotateSome(isChosen: () => boolean): number;
 }
@@ -172,7 +173,12 @@ export class Weather {
         return nodes.restart(name, { downMs: 2_000 });
       }),
     );
-    this.#every(20_000, "kubelets restarted", () => restart((name) => nodes.restartKubelet(name)));
+    this.#every(20_000, "kubelets restarted", () =>
+      restart((name) => {
+        this.#containers.blindNode(name);
+        return nodes.restartKubelet(name);
+      }),
+    );
     // By as much as time servers step a clock. Back by more, within a log that is rotated and cut, lines cannot be told apart.
     this.#every(15_000, "clocks of nodes set", () => {
       const name = any();

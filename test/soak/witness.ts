@@ -113,6 +113,8 @@ export class Witness {
       begun,
       overlap: overlapOf(started),
       rotatedTo: this.#rotated.has(agentId) ? Number.MAX_SAFE_INTEGER : 0,
+      rotations: [],
+      endedBlind: [],
       struck: this.#struck.get(agentId) ?? [],
       isComplete: false,
     };

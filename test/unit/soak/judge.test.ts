@@ -62,6 +62,8 @@ function truth(change: Partial<AgentTruth> = {}): AgentTruth {
     begun: [{ runId: "r1", jobUid: "job-1" }],
     overlap: null,
     rotatedTo: 0,
+    rotations: [],
+    endedBlind: [],
     struck: [],
     isComplete: true,
     ...change,
@@ -81,6 +83,12 @@ describe("one run", () => {
     ["a line of somebody else", audited({ foreign: ["?"] }), {}, /has not written/],
     ["a hole, though it is said", { ...audited({ holes: [[1, 1]] }), gaps: 1 }, {}, /lines 1…1 are missing/],
     ["a hole after a rotation, unsaid", audited({ holes: [[1, 1]] }), { rotatedTo: 2 }, /it was not said/],
+    [
+      "more than the file that was rotated away, unsaid",
+      audited({ holes: [[1, 3]] }),
+      { rotatedTo: 3, rotations: [1, 2] },
+      /it was not said/,
+    ],
     ["the end missing, unsaid", audited({ next: lines - 1 }), {}, /it was not said/],
     ["another exit code than the container's", { result: { exitCode: 3 } }, {}, /exit code 3, the cluster saw/],
     ["a failure that was none", { result: { errorCode: "k8s_job_deleted_externally" } }, {}, /expected 0/],
@@ -100,8 +108,20 @@ describe("one run", () => {
     expect(judge(report(change), script, truth(true_)).join("; ")).toMatch(words);
   });
 
-  it("a hole that a rotation made and that is said is right", () => {
-    expect(judge(report({ ...audited({ holes: [[1, 1]] }), gaps: 1 }), script, truth({ rotatedTo: 2 }))).toEqual([]);
+  it.each<[string, Parameters<typeof report>[0], Partial<AgentTruth>]>([
+    ["a hole that a rotation made and that is said", { ...audited({ holes: [[1, 1]] }), gaps: 1 }, { rotatedTo: 2 }],
+    [
+      "a whole file that was rotated away under its reader, unsaid",
+      audited({ holes: [[1, 1]] }),
+      { rotatedTo: 3, rotations: [1, 2] },
+    ],
+    [
+      "an end whose kubelet restarted just before",
+      audited({ next: lines - 1, total: lines - 1 }),
+      { endedBlind: ["job-1"] },
+    ],
+  ])("%s is right", (_, change, true_) => {
+    expect(judge(report(change), script, truth(true_))).toEqual([]);
   });
 });
 
