@@ -1,5 +1,5 @@
 import { Cluster, RunEngine } from "../../src/engine/index.ts";
-import { jobsPath } from "../../src/engine/job-path.ts";
+import { jobsPath } from "../../src/engine/paths.ts";
 import { serve } from "../harness/child.ts";
 import { jobManifest, LABELS } from "../peers/job.ts";
 import { type Endpoint, kubeConfigFor } from "../peers/kube-config.ts";

@@ -1,5 +1,5 @@
-import { jobPath } from "./job-path.ts";
 import type { ObjectMeta } from "./kubernetes.ts";
+import { corePath, jobPath } from "./paths.ts";
 import type { JobManifest } from "./runs/launch.ts";
 import { type Cluster, isConflict, isNotFound } from "./transport/index.ts";
 
@@ -95,11 +95,10 @@ export async function claimJob(
   [label, value]: readonly [label: string, value: string],
   signal?: AbortSignal,
 ): Promise<void> {
-  const abort = signal === undefined ? {} : { signal };
   const path = jobPath(namespace, jobName);
   let expected = from;
   for (let attempt = 1; ; attempt += 1) {
-    const { metadata } = await cluster.json<Labelled>({ path, ...abort });
+    const { metadata } = await cluster.json<Labelled>({ path, signal });
     const owner = metadata.labels?.[label] ?? null;
     if (uid !== undefined && metadata.uid !== uid) throw new ShardClaimError(namespace, jobName, owner);
     // Ours already: also when our own patch was carried out and its answer lost.
@@ -112,7 +111,7 @@ export async function claimJob(
         path,
         contentType: MERGE_PATCH,
         body: patchOf(metadata, label, value, true),
-        ...abort,
+        signal,
       });
       break;
     } catch (error) {
@@ -120,7 +119,7 @@ export async function claimJob(
       if (!isConflict(error) || attempt === CLAIM_ATTEMPTS) throw error;
     }
   }
-  await claimPods(cluster, namespace, jobName, [label, value], abort);
+  await claimPods(cluster, namespace, jobName, [label, value], signal);
 }
 
 async function claimPods(
@@ -128,22 +127,25 @@ async function claimPods(
   namespace: string,
   jobName: string,
   [label, value]: readonly [label: string, value: string],
-  abort: { signal?: AbortSignal | undefined },
+  signal: AbortSignal | undefined,
 ): Promise<void> {
-  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`;
   // The older of the two names: every version sets it.
   const query = { labelSelector: `job-name=${jobName}` };
-  const { items = [] } = await cluster.json<{ items?: Labelled[] }>({ path, query, ...abort });
+  const { items = [] } = await cluster.json<{ items?: Labelled[] }>({
+    path: corePath(namespace, "pods"),
+    query,
+    signal,
+  });
   for (const { metadata } of items) {
     if (metadata.labels?.[label] === value) continue;
     const body = patchOf(metadata, label, value, false);
     try {
       await cluster.json({
         method: "PATCH",
-        path: `${path}/${encodeURIComponent(metadata.name)}`,
+        path: corePath(namespace, "pods", metadata.name),
         contentType: MERGE_PATCH,
         body,
-        ...abort,
+        signal,
       });
     } catch (error) {
       // The pod has gone, or another of its name stands there: nothing to watch.

@@ -3,7 +3,7 @@ import type {
   AdapterEnvironmentTestContext,
   AdapterEnvironmentTestResult,
 } from "@paperclipai/adapter-utils";
-import { Cluster, isForbidden, isNotFound, lacksRight } from "../../engine/index.ts";
+import { Cluster, corePath, isForbidden, isNotFound, lacksRight } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { loadKubeConfig } from "../config/kubeconfig.ts";
 import type { AdapterDefinition, AgentVerdict } from "../definition.ts";
@@ -226,7 +226,7 @@ async function permissionCheck(
 
 async function secretCheck(cluster: Cluster, namespace: string, name: string): Promise<Check> {
   try {
-    await get(cluster, `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets/${encodeURIComponent(name)}`);
+    await get(cluster, corePath(namespace, "secrets", name));
     return { code: "k8s_secret_exists", level: "info", message: `Secret ${name} exists` };
   } catch (error) {
     if (!isNotFound(error)) {
@@ -261,7 +261,7 @@ async function volumeCheck(cluster: Cluster, namespace: string, selfPod: SelfPod
     };
   }
   try {
-    const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/persistentvolumeclaims/${encodeURIComponent(claimName)}`;
+    const path = corePath(namespace, "persistentvolumeclaims", claimName);
     const claim = await get<{ spec?: { accessModes?: string[]; resources?: { requests?: { storage?: string } } } }>(
       cluster,
       path,

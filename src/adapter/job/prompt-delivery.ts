@@ -1,4 +1,11 @@
-import { type Cluster, createOnce, isAlreadyExists, isConflict, isNotFound } from "../../engine/index.ts";
+import {
+  type Cluster,
+  corePath,
+  createOnce,
+  deleteUnchanged,
+  findObject,
+  isAlreadyExists,
+} from "../../engine/index.ts";
 import { LabelKey } from "./names.ts";
 
 /**
@@ -22,17 +29,10 @@ export interface SecretOwner {
   readonly runIdLabel: string | null;
 }
 
-export const secretsPath = (namespace: string) => `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets`;
-
-export function secretPath(namespace: string, name: string): string {
-  return `${secretsPath(namespace)}/${encodeURIComponent(name)}`;
-}
-
 /** A run Secret as the server has it. */
 interface StoredSecret {
   readonly metadata: {
     readonly uid: string;
-    readonly resourceVersion: string;
     readonly ownerReferences?: readonly { readonly uid: string }[];
   };
 }
@@ -48,7 +48,7 @@ export async function createRunSecret(
   owner: SecretOwner,
   signal: AbortSignal,
 ): Promise<void> {
-  const create = () => createOnce(cluster, secretsPath(owner.namespace), manifestOf(secret, owner), signal);
+  const create = () => createOnce(cluster, corePath(owner.namespace, "secrets"), manifestOf(secret, owner), signal);
   try {
     await create();
   } catch (error) {
@@ -69,15 +69,10 @@ export async function deleteRunSecret(
   signal: AbortSignal,
   isMeant: (secret: StoredSecret) => boolean,
 ): Promise<void> {
-  const path = secretPath(namespace, name);
-  try {
-    const secret = await cluster.json<StoredSecret>({ path, signal });
-    if (!isMeant(secret)) return;
-    const body = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid: secret.metadata.uid } };
-    await cluster.json({ method: "DELETE", path, body, signal });
-  } catch (error) {
-    if (!isNotFound(error) && !isConflict(error)) throw error;
-  }
+  const path = corePath(namespace, "secrets", name);
+  const secret = await findObject<StoredSecret>(cluster, path, signal);
+  if (secret !== null && isMeant(secret))
+    await deleteUnchanged(cluster, path, { uid: secret.metadata.uid }, { signal });
 }
 
 function manifestOf({ name, data }: RunSecret, owner: SecretOwner) {

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { LRUCache } from "lru-cache";
-import { type Cluster, isForbidden, isNotFound } from "../../engine/index.ts";
+import { type Cluster, corePath, isForbidden, isNotFound } from "../../engine/index.ts";
 import { DATA_DIRECTORY } from "../definition.ts";
 
 /** What the Jobs inherit from the pod that the server runs in. */
@@ -92,8 +92,7 @@ export async function readSelfPod(
   if (cached !== undefined) return cached.pod ?? without(absent);
   let raw: unknown;
   try {
-    const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
-    raw = await cluster.json<unknown>({ path, ...(signal === undefined ? {} : { signal }) });
+    raw = await cluster.json<unknown>({ path: corePath(namespace, "pods", name), signal });
   } catch (error) {
     if (isForbidden(error)) {
       return without(

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isForbidden, jobPath, StartFailedError } from "../../engine/index.ts";
+import { findObject, isForbidden, jobPath, StartFailedError } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { secretNameFor } from "../job/names.ts";
-import { type FullJob, find, lacksSecret } from "../start/left-jobs.ts";
+import { type FullJob, lacksSecret } from "../start/left-jobs.ts";
 import type { Started } from "../start/run-input.ts";
 import type { Site } from "../start/site.ts";
 
@@ -36,7 +36,7 @@ export class SecretLook {
     while (isLacking === null) {
       await sleep(everyMs, undefined, { signal, ref: false });
       try {
-        const job = await find<FullJob>(engine, jobPath(namespace, jobName), signal);
+        const job = await findObject<FullJob>(engine.cluster, jobPath(namespace, jobName), signal);
         isLacking = job !== null && (await lacksSecret(job, { engine, namespace, signal }));
       } catch (error) {
         if (isForbidden(error)) return;

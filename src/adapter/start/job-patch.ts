@@ -38,7 +38,7 @@ export async function patchJob(
     path: jobPath(namespace, name),
     contentType: "application/json-patch+json",
     body,
-    ...(signal === undefined ? {} : { signal }),
+    signal,
   });
 }
 

@@ -2,6 +2,8 @@ import { randomUUID } from "node:crypto";
 import {
   ApiError,
   abortable,
+  corePath,
+  findObject,
   isAlreadyExists,
   isAmbiguous,
   isForbidden,
@@ -13,10 +15,10 @@ import { type AgentState, BootstrapError, reasonOf } from "../errors.ts";
 import { isLeaseLoss } from "../host/stop.ts";
 import type { RunManifest } from "../job/manifest.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
-import { createRunSecret, secretPath } from "../job/prompt-delivery.ts";
+import { createRunSecret } from "../job/prompt-delivery.ts";
 import { bounded, settlesWithin } from "../wait.ts";
 import type { GuardInput } from "./guard.ts";
-import { deleteIf, find, keepInMind } from "./left-jobs.ts";
+import { deleteIf, keepInMind } from "./left-jobs.ts";
 import { patiently } from "./outage.ts";
 import type { RivalWatch } from "./rivals.ts";
 import { policyOf } from "./site.ts";
@@ -208,8 +210,8 @@ function isPermanent(error: unknown): boolean {
 
 /** The Secret's create may have been carried out without an answer: then the agent runs. */
 async function mayHaveSecret({ engine, namespace }: LaunchPlace, { secret }: RunManifest): Promise<boolean> {
-  const path = secretPath(namespace, secret.name);
-  return await bounded({ ms: LAST_LOOK_MS }, (signal) => find(engine, path, signal)).then(
+  const path = corePath(namespace, "secrets", secret.name);
+  return await bounded({ ms: LAST_LOOK_MS }, (signal) => findObject(engine.cluster, path, signal)).then(
     (found) => found !== null,
     (error) => !isForbidden(error),
   );

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { type Cluster, createOnce, isConflict, isForbidden, isNotFound } from "../../engine/index.ts";
+import { type Cluster, createOnce, deleteUnchanged, isConflict, isForbidden, isNotFound } from "../../engine/index.ts";
 import { LabelKey } from "../job/names.ts";
 import type { SelfPod } from "../job/self-pod.ts";
 import { bounded } from "../wait.ts";
@@ -49,32 +49,6 @@ export function holderOf({ metadata }: LeaseObject): Partial<Holder> {
     return JSON.parse(metadata.annotations?.[HOLDER_ANNOTATION] ?? "{}") as Partial<Holder>;
   } catch {
     return {};
-  }
-}
-
-/**
- * Deletes the Lease if it is still what was looked at. The deletion decides: a holder that wakes up cannot renew it any more.
- * @returns false when it was renewed @throws ApiError
- */
-export async function deleteLease(
-  cluster: Cluster,
-  namespace: string,
-  { metadata: { name, uid, resourceVersion } }: LeaseObject,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const preconditions = { uid, resourceVersion };
-  try {
-    await cluster.json({
-      method: "DELETE",
-      path: leasePath(namespace, name),
-      body: { apiVersion: "v1", kind: "DeleteOptions", preconditions },
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return true;
-  } catch (error) {
-    if (isNotFound(error)) return true;
-    if (isConflict(error)) return false;
-    throw error;
   }
 }
 
@@ -172,9 +146,8 @@ export class ProcessLease {
     this.#wasGivenUp = true;
     this.#end("ended");
     const path = leasePath(this.#namespace, this.name);
-    const body = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid: this.#uid } };
     await bounded({ ms: REQUEST_TIMEOUT_MS }, (signal) =>
-      this.#cluster.json({ method: "DELETE", path, body, signal }),
+      deleteUnchanged(this.#cluster, path, { uid: this.#uid }, { signal }),
     ).catch(() => undefined);
   }
 

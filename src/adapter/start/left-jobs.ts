@@ -1,9 +1,10 @@
 import {
   containerFacts,
+  corePath,
+  deleteUnchanged,
   type EngineView,
-  isConflict,
+  findObject,
   isForbidden,
-  isNotFound,
   type Job,
   jobFacts,
   jobPath,
@@ -13,7 +14,6 @@ import {
   type RunEngine,
 } from "../../engine/index.ts";
 import { AnnotationKey, secretNameFor } from "../job/names.ts";
-import { secretPath } from "../job/prompt-delivery.ts";
 import type { Newcomer } from "./orphans.ts";
 import { type Ownership, ownerNameOf } from "./ownership.ts";
 import { agentKeyOf, type JobIdentity, processState } from "./process-state.ts";
@@ -142,7 +142,7 @@ export async function lacksSecret(
 ): Promise<boolean> {
   const secret = secretNameFor(job.metadata.name);
   if (!needsSecret(job, secret)) return false;
-  return (await find(engine, secretPath(namespace, secret), signal)) === null;
+  return (await findObject(engine.cluster, corePath(namespace, "secrets", secret), signal)) === null;
 }
 
 function needsSecret({ spec }: FullJob, name: string): boolean {
@@ -161,13 +161,14 @@ export async function deleteIf(
 ): Promise<boolean> {
   const { engine, namespace, ownership, signal } = input;
   const path = jobPath(namespace, target.name);
-  const job = await find<FullJob>(engine, path, signal);
+  const job = await findObject<FullJob>(engine.cluster, path, signal);
   if (job === null || !isJob(job, target)) return false;
   if (!mayBeLeft(job, input) || !(await isLeft(job))) return false;
   const owner = ownerNameOf(job);
   if (owner !== null && !ownership.isHere(owner) && (await ownership.stateOf(owner, signal)).state !== "over")
     return false;
-  return await deleteUnchanged(engine, path, job.metadata, { propagationPolicy: "Foreground" }, signal);
+  const options = { propagationPolicy: "Foreground", signal } as const;
+  return (await deleteUnchanged(engine.cluster, path, job.metadata, options)) === "deleted";
 }
 
 /** By what identifies it, never by name alone: another process's Job of the same run has the same name. */
@@ -175,24 +176,6 @@ export function isJob({ metadata }: Job, identity: JobIdentity): boolean {
   return "uid" in identity
     ? metadata.uid === identity.uid
     : metadata.annotations?.[LAUNCH_ID_ANNOTATION] === identity.launchId;
-}
-
-/** False when the object was changed or deleted since it was looked at: then it is not ours to delete. @throws ApiError */
-export async function deleteUnchanged(
-  { cluster }: RunEngine,
-  path: string,
-  { uid, resourceVersion }: { uid: string; resourceVersion: string },
-  options: { propagationPolicy?: "Foreground" },
-  signal: AbortSignal,
-): Promise<boolean> {
-  const body = { apiVersion: "v1", kind: "DeleteOptions", ...options, preconditions: { uid, resourceVersion } };
-  try {
-    await cluster.json({ method: "DELETE", path, body, signal });
-    return true;
-  } catch (error) {
-    if (isConflict(error) || isNotFound(error)) return false;
-    throw error;
-  }
 }
 
 /** Neither ended, nor being deleted, nor adopted a moment ago, unless by another process: whether that lives its Lease tells. */
@@ -203,14 +186,4 @@ export function mayBeLeft(job: Job, { engine, ownership }: Pick<DeletionInput, "
   if (adoptedAt !== undefined && !isForeign && !isOld(adoptedAt, engine.cluster.clock.now())) return false;
   const { end, isDeleting } = jobFacts(job);
   return end === null && !isDeleting;
-}
-
-/** @throws ApiError, but for one that says that there is no such object */
-export async function find<T>({ cluster }: RunEngine, path: string, signal: AbortSignal): Promise<T | null> {
-  try {
-    return await cluster.json<T>({ path, signal });
-  } catch (error) {
-    if (isNotFound(error)) return null;
-    throw error;
-  }
 }

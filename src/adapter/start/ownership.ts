@@ -2,6 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import {
   type Cluster,
+  deleteUnchanged,
+  findObject,
   isForbidden,
   isNotFound,
   isRetryable,
@@ -14,7 +16,7 @@ import { ownPodName, type SelfPod } from "../job/self-pod.ts";
 import { bounded } from "../wait.ts";
 import { type Holder, lifeOf, thisProcess } from "./holder.ts";
 import { annotate, annotationPath, patchJob } from "./job-patch.ts";
-import { deleteLease, holderOf, LEASE_SECONDS, type LeaseObject, leasePath, ProcessLease, writtenAt } from "./lease.ts";
+import { holderOf, LEASE_SECONDS, type LeaseObject, leasePath, ProcessLease, writtenAt } from "./lease.ts";
 import { judgeLease, type OwnerState, type Sight } from "./lease-verdict.ts";
 import { processState } from "./process-state.ts";
 
@@ -120,15 +122,16 @@ export class Ownership {
   /** Asks the server for the Lease. One that has certainly run out is deleted. @throws ApiError; the signal's reason */
   async stateOf(name: string, signal: AbortSignal): Promise<OwnerState> {
     if (this.isHere(name)) return { state: "live", ms: LEASE_SECONDS * 1_000 };
-    let lease: LeaseObject;
+    const path = leasePath(this.#namespace, name);
+    let lease: LeaseObject | null;
     try {
-      lease = await this.#cluster.json<LeaseObject>({ path: leasePath(this.#namespace, name), signal });
+      lease = await findObject<LeaseObject>(this.#cluster, path, signal);
     } catch (error) {
-      if (isNotFound(error)) return { state: "over", mayBeUnheard: !this.#deleted.has(name) };
       // Whoever wrote its name had the right. That it lives cannot be ruled out.
       if (isForbidden(error)) return { state: "live", ms: LEASE_SECONDS * 1_000 };
       throw error;
     }
+    if (lease === null) return { state: "over", mayBeUnheard: !this.#deleted.has(name) };
     const life = await lifeOf(holderOf(lease), this.#holder);
     const written = writtenAt(lease);
     const { verdict, sight } = judgeLease(this.#sights.get(name), {
@@ -140,8 +143,9 @@ export class Ownership {
     });
     this.#sights.set(name, sight);
     if (verdict.state !== "over") return verdict;
-    const isDeleted = await deleteLease(this.#cluster, this.#namespace, lease, signal);
-    if (!isDeleted) return { state: "live", ms: LEASE_SECONDS * 1_000 };
+    // The deletion decides: a holder that wakes up cannot renew its Lease any more.
+    const outcome = await deleteUnchanged(this.#cluster, path, lease.metadata, { signal });
+    if (outcome === "changed") return { state: "live", ms: LEASE_SECONDS * 1_000 };
     this.#deleted.set(name, true);
     return { state: "over" };
   }
@@ -224,14 +228,10 @@ export class Ownership {
 
   /** Has another process handed out the result of a Job of this one? It deletes the Job then, or marks it. @throws ApiError */
   async isCollected({ name, uid }: { name: string; uid: string | null }, signal: AbortSignal): Promise<boolean> {
-    try {
-      const { metadata } = await this.#cluster.json<Job>({ path: jobPath(this.#namespace, name), signal });
-      const isMarked = metadata.annotations?.[AnnotationKey.collectedAt] !== undefined;
-      return isMarked || metadata.uid !== uid || metadata.deletionTimestamp !== undefined;
-    } catch (error) {
-      if (isNotFound(error)) return true;
-      throw error;
-    }
+    const job = await findObject<Job>(this.#cluster, jobPath(this.#namespace, name), signal);
+    if (job === null || job.metadata.uid !== uid) return true;
+    const { annotations, deletionTimestamp } = job.metadata;
+    return annotations?.[AnnotationKey.collectedAt] !== undefined || deletionTimestamp !== undefined;
   }
 
   /** Is it a Lease of this process? */

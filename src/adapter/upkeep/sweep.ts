@@ -1,6 +1,9 @@
 import {
   type Cluster,
   containerFacts,
+  corePath,
+  deleteUnchanged,
+  findObject,
   type Job,
   jobFacts,
   jobPath,
@@ -8,18 +11,8 @@ import {
   type RunEngine,
 } from "../../engine/index.ts";
 import { AnnotationKey, LabelKey, secretNameFor } from "../job/names.ts";
-import { secretPath, secretsPath } from "../job/prompt-delivery.ts";
-import { deleteLease, LEASE_LABELS, type LeaseObject, leasesPath, writtenAt } from "../start/lease.ts";
-import {
-  type DeletionInput,
-  deleteHalfCreated,
-  deleteIf,
-  deleteUnchanged,
-  find,
-  isOld,
-  LEFT_AGE_MS,
-  mayBeLeft,
-} from "../start/left-jobs.ts";
+import { LEASE_LABELS, type LeaseObject, leasePath, leasesPath, writtenAt } from "../start/lease.ts";
+import { type DeletionInput, deleteHalfCreated, deleteIf, isOld, LEFT_AGE_MS, mayBeLeft } from "../start/left-jobs.ts";
 import { processState } from "../start/process-state.ts";
 
 export interface SweepInput extends DeletionInput {
@@ -139,10 +132,10 @@ interface ListedSecret {
 async function sweepOrphanedSecrets({ engine, namespace, adapterType, signal }: SweepInput): Promise<void> {
   const { cluster } = engine;
   const labels = { [LabelKey.managedBy]: "paperclip", [LabelKey.adapterType]: adapterType };
-  for await (const { metadata } of listed<ListedSecret>(cluster, secretsPath(namespace), labels, signal)) {
+  for await (const { metadata } of listed<ListedSecret>(cluster, corePath(namespace, "secrets"), labels, signal)) {
     if (!isOrphan(metadata, cluster.clock.now()) || !(await hasNoJob(metadata.name, engine, namespace, signal)))
       continue;
-    await deleteUnchanged(engine, secretPath(namespace, metadata.name), metadata, {}, signal);
+    await deleteUnchanged(cluster, corePath(namespace, "secrets", metadata.name), metadata, { signal });
   }
 }
 
@@ -157,7 +150,7 @@ async function sweepLeases({ engine, namespace, ownership, signal }: SweepInput)
   for await (const lease of listed<LeaseObject>(cluster, leasesPath(namespace), LEASE_LABELS, signal)) {
     const at = writtenAt(lease);
     if (at === null || cluster.clock.now() - at < LEFT_AGE_MS || ownership.isHere(lease.metadata.name)) continue;
-    await deleteLease(cluster, namespace, lease, signal);
+    await deleteUnchanged(cluster, leasePath(namespace, lease.metadata.name), lease.metadata, { signal });
   }
 }
 
@@ -189,5 +182,5 @@ async function hasNoJob(
 ): Promise<boolean> {
   const jobName = secretName.slice(0, -"-prompt".length);
   if (!engine.jobs.synced || engine.jobs.get(namespace, jobName) !== undefined) return false;
-  return (await find(engine, jobPath(namespace, jobName), signal)) === null;
+  return (await findObject(engine.cluster, jobPath(namespace, jobName), signal)) === null;
 }

@@ -1,6 +1,6 @@
 import { Option } from "commander";
 import { printable } from "../../adapter/host/printable.ts";
-import { type Cluster, isConflict, isNotFound, jobPath } from "../../engine/index.ts";
+import { type Cluster, corePath, deleteUnchanged, jobPath, jobsPath } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
 import { addSelectorOption, addTargetOptions, connect, durationMs, labelsOf } from "../target.ts";
 import { formatAge, formatTable } from "../text-width.ts";
@@ -73,14 +73,8 @@ async function findGarbage(
   olderThanMs: number,
   signal: AbortSignal,
 ): Promise<Garbage[]> {
-  const jobs = await listAll(
-    cluster,
-    `/apis/batch/v1/namespaces/${encodeURIComponent(namespace)}/jobs`,
-    selector,
-    signal,
-  );
-  const secretsPath = `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets`;
-  const secrets = await listAll(cluster, secretsPath, selector, signal);
+  const jobs = await listAll(cluster, jobsPath(namespace), selector, signal);
+  const secrets = await listAll(cluster, corePath(namespace, "secrets"), selector, signal);
   const alive = new Set(jobs.map(({ metadata }) => metadata.uid));
   const now = Date.now();
   const found: Garbage[] = [];
@@ -136,26 +130,15 @@ async function deleteAll(
 ): Promise<number> {
   let failed = 0;
   for (const { kind, name, uid, resourceVersion } of found) {
-    const secret = `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets/${encodeURIComponent(name)}`;
-    const body = {
-      apiVersion: "v1",
-      kind: "DeleteOptions",
-      preconditions: { uid, resourceVersion },
-      ...(kind === "Job" ? { propagationPolicy: "Background" } : {}),
-    };
+    const path = kind === "Job" ? jobPath(namespace, name) : corePath(namespace, "secrets", name);
     try {
-      await cluster.json({
-        method: "DELETE",
-        path: kind === "Job" ? jobPath(namespace, name) : secret,
-        body,
-        signal: io.signal,
-      });
-      io.stdout.write(`${kind} ${name}: deleted\n`);
+      const options = { propagationPolicy: "Background", signal: io.signal } as const;
+      const outcome = await deleteUnchanged(cluster, path, { uid, resourceVersion }, options);
+      if (outcome === "changed") throw new Error("it has changed meanwhile; not deleted");
+      if (outcome === "deleted") io.stdout.write(`${kind} ${name}: deleted\n`);
     } catch (error) {
-      if (isNotFound(error)) continue;
       failed += 1;
-      const why = isConflict(error) ? "it has changed meanwhile; not deleted" : (error as Error).message;
-      io.stderr.write(`${kind} ${name}: ${printable(why)}\n`);
+      io.stderr.write(`${kind} ${name}: ${printable((error as Error).message)}\n`);
     }
   }
   return failed === 0 ? 0 : 1;

@@ -44,7 +44,7 @@ export async function requestPage(
       continue: continueToken ?? undefined,
     },
     ...(kinds === null ? {} : { preferred: { type: PROTOBUF, read: (body) => readList(body, kinds) } }),
-    ...(signal === undefined ? {} : { signal }),
+    signal,
     ...(maxAttempts === undefined ? {} : { maxAttempts }),
   });
   const { resourceVersion, continue: next } = list?.metadata ?? {};

@@ -1,3 +1,4 @@
+import { corePath } from "../paths.ts";
 import type { FollowHistory } from "./follow-history.ts";
 import type { LogPosition, LogStart } from "./log-position.ts";
 import type { ContainerView, LogOptions, LogSource } from "./types.ts";
@@ -35,7 +36,7 @@ export function requestFor(source: LogSource, options: LogOptions, standing: Sta
   const { since, maxLineBytes = DEFAULT_MAX_LINE_BYTES } = options;
   const { follow, previous, isFirstInstance } = standing;
   return {
-    path: `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(podName)}/log`,
+    path: `${corePath(namespace, "pods", podName)}/log`,
     container,
     follow,
     previous,

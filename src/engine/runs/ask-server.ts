@@ -1,9 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Trim, trimJob, trimPod } from "../informer/trim.ts";
-import { jobPath } from "../job-path.ts";
 import type { Job, Pod } from "../kubernetes.ts";
+import { findObject } from "../object-requests.ts";
+import { corePath, jobPath } from "../paths.ts";
 import { backoffMs } from "../transport/backoff.ts";
-import { type Cluster, isForbidden, isNotFound, LinkedAbort } from "../transport/index.ts";
+import { type Cluster, isForbidden, LinkedAbort } from "../transport/index.ts";
 import type { Ask } from "./deletion.ts";
 import type { RunRecord } from "./run-record.ts";
 import { livePods } from "./run-state.ts";
@@ -66,16 +67,17 @@ async function listPods(
   known: readonly Pod[],
   signal: AbortSignal,
 ): Promise<Pod[]> {
-  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`;
   try {
     const query = { labelSelector: `job-name=${jobName}` };
-    const { items } = await cluster.json<{ items?: unknown[] | null }>({ path, query, signal });
+    const { items } = await cluster.json<{ items?: unknown[] | null }>({
+      path: corePath(namespace, "pods"),
+      query,
+      signal,
+    });
     return (items ?? []).map(trimPod).filter((pod) => pod !== null);
   } catch (error) {
     if (!isForbidden(error) || known.length === 0) throw error;
-    const got = known.map(({ metadata: { name } }) =>
-      get(cluster, `${path}/${encodeURIComponent(name)}`, trimPod, signal),
-    );
+    const got = known.map(({ metadata: { name } }) => get(cluster, corePath(namespace, "pods", name), trimPod, signal));
     return (await Promise.all(got)).filter((pod) => pod !== null);
   }
 }
@@ -104,14 +106,11 @@ export async function findJob(
 
 /** Null: there is none. */
 async function get<T>(cluster: Cluster, path: string, trim: Trim<T>, signal: AbortSignal): Promise<T | null> {
-  try {
-    const object = trim(await cluster.json({ path, signal }));
-    if (object === null) throw new TypeError(`the answer to GET ${path} is not a Kubernetes object`);
-    return object;
-  } catch (error) {
-    if (isNotFound(error)) return null;
-    throw error;
-  }
+  const found = await findObject<unknown>(cluster, path, signal);
+  if (found === null) return null;
+  const object = trim(found);
+  if (object === null) throw new TypeError(`the answer to GET ${path} is not a Kubernetes object`);
+  return object;
 }
 
 /** In the order in which they were made. */

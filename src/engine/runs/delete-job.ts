@@ -1,5 +1,5 @@
-import { jobPath } from "../job-path.ts";
 import type { Job } from "../kubernetes.ts";
+import { jobPath } from "../paths.ts";
 import { type Cluster, isConflict, isNotFound } from "../transport/index.ts";
 
 export interface DeleteOptions {
@@ -27,7 +27,7 @@ export async function deleteJob(
         ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
         ...(uid === null ? {} : { preconditions: { uid } }),
       },
-      ...(signal === undefined ? {} : { signal }),
+      signal,
     });
   } catch (error) {
     if (isNotFound(error)) return;
@@ -41,7 +41,7 @@ export async function deleteJob(
 /** Is this Job deleted? False where that cannot be learned. */
 async function isAnother(cluster: Cluster, path: string, uid: string, signal?: AbortSignal): Promise<boolean> {
   try {
-    const { metadata } = await cluster.json<Partial<Job>>({ path, ...(signal === undefined ? {} : { signal }) });
+    const { metadata } = await cluster.json<Partial<Job>>({ path, signal });
     return metadata !== undefined && metadata.uid !== uid;
   } catch (error) {
     return isNotFound(error);

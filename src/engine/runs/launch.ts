@@ -1,8 +1,8 @@
 import type { V1Job } from "@kubernetes/client-node";
 import { createOnce } from "../create-once.ts";
 import { trimJob } from "../informer/trim.ts";
-import { jobsPath } from "../job-path.ts";
 import type { Job } from "../kubernetes.ts";
+import { jobsPath } from "../paths.ts";
 import type { ApiRequest, Cluster } from "../transport/index.ts";
 
 /** A Job to create, as in a `batch/v1` manifest. `metadata.name` is required: a run is registered under it beforehand. */

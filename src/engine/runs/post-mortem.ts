@@ -1,7 +1,8 @@
 import { containerFacts, podFacts } from "../facts.ts";
-import { jobPath } from "../job-path.ts";
 import type { Pod } from "../kubernetes.ts";
 import { followLogs } from "../logs/index.ts";
+import { findObject } from "../object-requests.ts";
+import { corePath, jobPath } from "../paths.ts";
 import { type Cluster, isNotFound, LinkedAbort } from "../transport/index.ts";
 import type { RunRecord } from "./run-record.ts";
 import type { RunEnd } from "./types.ts";
@@ -122,16 +123,9 @@ async function describe(
   const ofJob = async () =>
     (await cluster.json<{ spec?: { template?: PodTemplate } }>({ path: jobPath(namespace, jobName), signal })).spec
       ?.template ?? {};
-  const ofPod = async (podName: string) => {
-    const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(podName)}`;
-    try {
-      return await cluster.json<PodTemplate>({ path, signal });
-    } catch (error) {
-      if (isNotFound(error)) return await ofJob();
-      throw error;
-    }
-  };
-  const { spec, status } = name === undefined ? await ofJob() : await ofPod(name);
+  const pod =
+    name === undefined ? null : await findObject<PodTemplate>(cluster, corePath(namespace, "pods", name), signal);
+  const { spec, status } = pod ?? (await ofJob());
   const isMeant = (each: { name: string }) => each.name === container;
   return {
     spec: [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])].find(isMeant),

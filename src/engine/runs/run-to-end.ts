@@ -117,7 +117,7 @@ async function oneJob(
 
 /** Deletes a Job that another goes on for. Waited for only where the other has its name: the pod of a lost node may stay for hours. */
 async function makeRoom(run: Run, next: JobInput, signal: AbortSignal | undefined): Promise<void> {
-  await run.delete(signal === undefined ? {} : { signal });
+  await run.delete({ signal });
   if (next.metadata?.name === run.jobName) await run.gone({ signal });
 }
 

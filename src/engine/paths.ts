@@ -7,3 +7,9 @@ export function jobsPath(namespace: string): string {
 export function jobPath(namespace: string, name: string): string {
   return `${jobsPath(namespace)}/${encodeURIComponent(name)}`;
 }
+
+/** Of a resource of the core group in a namespace, or of one object of it: `corePath("ns", "pods", "x")`. */
+export function corePath(namespace: string, plural: string, name?: string): string {
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/${plural}`;
+  return name === undefined ? path : `${path}/${encodeURIComponent(name)}`;
+}
