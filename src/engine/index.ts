@@ -13,6 +13,7 @@ export type {
   StartOptions,
 } from "./engine-types.ts";
 export type { EngineError } from "./errors.ts";
+export { type ClusterEvent, listEvents } from "./events.ts";
 export * from "./facts.ts";
 export type { ResourceInformerOptions } from "./informer/any-resource.ts";
 export {
@@ -25,6 +26,7 @@ export {
   type Resource,
   type SubscribeOptions,
 } from "./informer/informer.ts";
+export { listed } from "./informer/page-request.ts";
 export type { BackoffOptions } from "./informer/reflector-policy.ts";
 export type { Indexers, StoreChange } from "./informer/store.ts";
 export type { Trim } from "./informer/trim.ts";

@@ -4,22 +4,13 @@ import {
   type Job,
   jobFacts,
   jobPath,
+  listEvents,
   podFacts,
   type Run,
   type StartFailure,
 } from "../../engine/index.ts";
 import { saysSecretIsLate } from "../job/names.ts";
 import { cannotStart } from "./agent.ts";
-
-interface RawEvent {
-  type?: string;
-  reason?: string;
-  message?: string;
-  count?: number;
-  lastTimestamp?: string | null;
-  eventTime?: string | null;
-  metadata?: { creationTimestamp?: string };
-}
 
 const MAX_EVENTS = 5;
 const EVENTS_TIMEOUT_MS = 5_000;
@@ -47,26 +38,17 @@ async function eventsOf(cluster: Cluster, run: Run, signal: AbortSignal): Promis
   const uid = run.pod()?.metadata.uid ?? run.uid;
   if (uid === null) return [];
   try {
-    const { items = [] } = await cluster.json<{ items?: RawEvent[] }>({
-      path: `/api/v1/namespaces/${encodeURIComponent(run.namespace)}/events`,
-      query: { fieldSelector: `involvedObject.uid=${uid}`, limit: 100 },
-      timeoutMs: EVENTS_TIMEOUT_MS,
-      signal,
-    });
-    const warnings = items.filter((event) => event.type === "Warning");
-    warnings.sort((a, b) => timeOf(a) - timeOf(b));
-    const texts = warnings.map(
-      ({ reason, message, count = 1 }) =>
-        `${reason ?? "?"}: ${message?.trim() ?? ""}${count > 1 ? ` (${count} times)` : ""}`,
-    );
+    const limits = { timeoutMs: EVENTS_TIMEOUT_MS, signal };
+    const events = await listEvents(cluster, run.namespace, `involvedObject.uid=${uid}`, limits);
+    const texts = events
+      .filter(({ type }) => type === "Warning")
+      .map(
+        ({ reason, message, count }) => `${reason || "?"}: ${message.trim()}${count > 1 ? ` (${count} times)` : ""}`,
+      );
     return [...new Set(texts)].slice(-MAX_EVENTS);
   } catch {
     return [];
   }
-}
-
-function timeOf({ lastTimestamp, eventTime, metadata }: RawEvent): number {
-  return Date.parse(lastTimestamp ?? eventTime ?? metadata?.creationTimestamp ?? "") || 0;
 }
 
 /** May the same run start later without anyone changing something? */

@@ -1,5 +1,4 @@
 import {
-  type Cluster,
   containerFacts,
   corePath,
   deleteUnchanged,
@@ -7,6 +6,7 @@ import {
   type Job,
   jobFacts,
   jobPath,
+  listed,
   type Pod,
   type RunEngine,
 } from "../../engine/index.ts";
@@ -131,8 +131,9 @@ interface ListedSecret {
  */
 async function sweepOrphanedSecrets({ engine, namespace, adapterType, signal }: SweepInput): Promise<void> {
   const { cluster } = engine;
-  const labels = { [LabelKey.managedBy]: "paperclip", [LabelKey.adapterType]: adapterType };
-  for await (const { metadata } of listed<ListedSecret>(cluster, corePath(namespace, "secrets"), labels, signal)) {
+  const labelSelector = selectorOf({ [LabelKey.managedBy]: "paperclip", [LabelKey.adapterType]: adapterType });
+  const query = { labelSelector, pageSize: PAGE_SIZE, signal };
+  for await (const { metadata } of listed<ListedSecret>(cluster, corePath(namespace, "secrets"), query)) {
     if (!isOrphan(metadata, cluster.clock.now()) || !(await hasNoJob(metadata.name, engine, namespace, signal)))
       continue;
     await deleteUnchanged(cluster, corePath(namespace, "secrets", metadata.name), metadata, { signal });
@@ -147,30 +148,21 @@ function isOrphan({ name, creationTimestamp, ownerReferences = [] }: ListedSecre
 async function sweepLeases({ engine, namespace, ownership, signal }: SweepInput): Promise<void> {
   if (ownership.lease === null) return;
   const { cluster } = engine;
-  for await (const lease of listed<LeaseObject>(cluster, leasesPath(namespace), LEASE_LABELS, signal)) {
+  const query = { labelSelector: selectorOf(LEASE_LABELS), pageSize: PAGE_SIZE, signal };
+  for await (const lease of listed<LeaseObject>(cluster, leasesPath(namespace), query)) {
     const at = writtenAt(lease);
     if (at === null || cluster.clock.now() - at < LEFT_AGE_MS || ownership.isHere(lease.metadata.name)) continue;
     await deleteUnchanged(cluster, leasePath(namespace, lease.metadata.name), lease.metadata, { signal });
   }
 }
 
-/** Page by page. @throws ApiError */
-async function* listed<T>(
-  cluster: Cluster,
-  path: string,
-  labels: Readonly<Record<string, string>>,
-  signal: AbortSignal,
-): AsyncGenerator<T> {
-  const labelSelector = Object.entries(labels)
+/** Few at a time: a Secret may have a megabyte. */
+const PAGE_SIZE = 100;
+
+function selectorOf(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
     .map(([key, value]) => `${key}=${value}`)
     .join(",");
-  let next: string | undefined;
-  do {
-    const query = { labelSelector, limit: 100, continue: next };
-    const page = await cluster.json<{ items?: T[]; metadata?: { continue?: string } }>({ path, query, signal });
-    yield* page.items ?? [];
-    next = page.metadata?.continue || undefined;
-  } while (next !== undefined);
 }
 
 /** The cache knows the Jobs of this shard; the server is asked before a Secret goes. */

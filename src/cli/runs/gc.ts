@@ -1,6 +1,6 @@
 import { Option } from "commander";
 import { printable } from "../../adapter/host/printable.ts";
-import { type Cluster, corePath, deleteUnchanged, jobPath, jobsPath } from "../../engine/index.ts";
+import { type Cluster, corePath, deleteUnchanged, jobPath, jobsPath, listed } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
 import { addSelectorOption, addTargetOptions, connect, durationMs, labelsOf } from "../target.ts";
 import { formatAge, formatTable } from "../text-width.ts";
@@ -69,18 +69,18 @@ interface Stored {
 async function findGarbage(
   cluster: Cluster,
   namespace: string,
-  selector: string,
+  labelSelector: string,
   olderThanMs: number,
   signal: AbortSignal,
 ): Promise<Garbage[]> {
-  const jobs = await listAll(cluster, jobsPath(namespace), selector, signal);
-  const secrets = await listAll(cluster, corePath(namespace, "secrets"), selector, signal);
-  const alive = new Set(jobs.map(({ metadata }) => metadata.uid));
+  const alive = new Set<string>();
   const now = Date.now();
   const found: Garbage[] = [];
   const add = (kind: Garbage["kind"], { name, uid, resourceVersion }: Stored["metadata"], why: string) =>
     found.push({ kind, name, uid, resourceVersion, why });
-  for (const { metadata, status } of jobs) {
+  const query = { labelSelector, signal };
+  for await (const { metadata, status } of listed<Stored>(cluster, jobsPath(namespace), query)) {
+    alive.add(metadata.uid);
     const end = status?.conditions?.find(
       ({ type, status: is }) => is === "True" && (type === "Complete" || type === "Failed"),
     );
@@ -92,7 +92,7 @@ async function findGarbage(
       `${end.type === "Complete" ? "succeeded" : `failed (${end.reason ?? "?"})`} ${formatAge(endedMs)} ago`,
     );
   }
-  for (const { metadata } of secrets) {
+  for await (const { metadata } of listed<Stored>(cluster, corePath(namespace, "secrets"), query)) {
     const owner = metadata.ownerReferences?.find(({ kind }) => kind === "Job");
     const ageMs = now - Date.parse(metadata.creationTimestamp);
     if (
@@ -103,21 +103,6 @@ async function findGarbage(
       continue;
     add("Secret", metadata, `its Job is deleted; created ${formatAge(ageMs)} ago`);
   }
-  return found;
-}
-
-async function listAll(cluster: Cluster, path: string, labelSelector: string, signal: AbortSignal): Promise<Stored[]> {
-  const found: Stored[] = [];
-  let next: string | undefined;
-  do {
-    const page = await cluster.json<{ items?: Stored[] | null; metadata?: { continue?: string } }>({
-      path,
-      query: { labelSelector, limit: 500, continue: next },
-      signal,
-    });
-    found.push(...(page.items ?? []));
-    next = page.metadata?.continue || undefined;
-  } while (next !== undefined);
   return found;
 }
 

@@ -1,10 +1,12 @@
 import { printable } from "../../adapter/host/printable.ts";
 import {
   type Cluster,
+  type ClusterEvent,
   containerFacts,
   containerView,
   followLogs,
   isForbidden,
+  listEvents,
   type Pod,
   type RunEngine,
 } from "../../engine/index.ts";
@@ -83,16 +85,6 @@ function containerLine(pod: Pod, name: string): string {
   return [name, facts.state, detail, restarts === 0 ? "" : `${restarts} restarts`].filter(Boolean).join("  ");
 }
 
-interface KubeEvent {
-  type?: string;
-  reason?: string;
-  message?: string;
-  count?: number;
-  lastTimestamp?: string | null;
-  eventTime?: string | null;
-  involvedObject?: { name?: string };
-}
-
 /** Without the right to list events: none. */
 async function eventsOf(
   cluster: Cluster,
@@ -100,25 +92,23 @@ async function eventsOf(
   names: readonly string[],
   signal: AbortSignal,
 ): Promise<string[]> {
-  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/events`;
-  const found: KubeEvent[] = [];
+  const timeOf = ({ at }: ClusterEvent) => Date.parse(at ?? "") || 0;
   try {
-    for (const name of names) {
-      const query = { fieldSelector: `involvedObject.name=${name}` };
-      const { items } = await cluster.json<{ items?: KubeEvent[] | null }>({ path, query, signal });
-      found.push(...(items ?? []));
-    }
+    const lists = await Promise.all(
+      names.map((name) => listEvents(cluster, namespace, `involvedObject.name=${name}`, { signal })),
+    );
+    return lists
+      .flat()
+      .sort((a, b) => timeOf(a) - timeOf(b))
+      .map((event) => {
+        const { type, reason, message, count } = event;
+        const times = count > 1 ? ` (${count} times)` : "";
+        return `${formatAge(Date.now() - timeOf(event))} ago  ${type}  ${reason}  ${message}${times}`;
+      });
   } catch (error) {
     if (isForbidden(error)) return ["(the right to list events is missing)"];
     throw error;
   }
-  const at = ({ lastTimestamp, eventTime }: KubeEvent) => Date.parse(lastTimestamp ?? eventTime ?? "") || 0;
-  return found
-    .sort((a, b) => at(a) - at(b))
-    .map((event) => {
-      const { type = "", reason = "", message = "", count = 1 } = event;
-      return `${formatAge(Date.now() - at(event))} ago  ${type}  ${reason}  ${message}${count > 1 ? ` (${count} times)` : ""}`;
-    });
 }
 
 /** The end of the first container's log as it is now. */

@@ -66,17 +66,15 @@ function readList(body: Buffer, kinds: Kinds): ListBody {
 }
 
 /** All items of a list, page by page. @throws ApiError, WatchProtocolError, the signal's reason */
-export async function listAll(
+export async function* listed<T = unknown>(
   cluster: Cluster,
   path: string,
-  { signal, ...selectors }: Selectors & { signal: AbortSignal | undefined },
-): Promise<unknown[]> {
-  const items: unknown[] = [];
+  { pageSize = 500, signal, ...selectors }: Selectors & { pageSize?: number; signal: AbortSignal | undefined },
+): AsyncGenerator<T, void> {
   let continueToken: string | null = null;
   do {
-    const page: Page = await requestPage(cluster, path, { ...selectors, pageSize: 500, continueToken, signal });
-    items.push(...page.items);
+    const page: Page = await requestPage(cluster, path, { ...selectors, pageSize, continueToken, signal });
+    yield* page.items as readonly T[];
     continueToken = page.next;
   } while (continueToken !== null);
-  return items;
 }

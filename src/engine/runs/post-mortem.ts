@@ -1,3 +1,4 @@
+import { type ClusterEvent, listEvents } from "../events.ts";
 import { containerFacts, podFacts } from "../facts.ts";
 import type { Pod } from "../kubernetes.ts";
 import { followLogs } from "../logs/index.ts";
@@ -151,36 +152,22 @@ async function lastLinesOf(
   return lines;
 }
 
-interface CoreEvent {
-  type?: string;
-  reason?: string;
-  message?: string;
-  count?: number;
-  lastTimestamp?: string | null;
-  eventTime?: string | null;
-  /** In place of the three above, from who writes `events.k8s.io` as the scheduler does. */
-  series?: { count?: number; lastObservedTime?: string } | null;
-  involvedObject?: { kind?: string; name?: string; uid?: string };
-}
-
 async function warningsOf(cluster: Cluster, record: RunRecord, signal: AbortSignal): Promise<WarningEvent[]> {
   const { namespace, jobName, uid } = record.ref;
-  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/events`;
-  const query = { fieldSelector: "type=Warning", limit: 500 };
-  const { items } = await cluster.json<{ items?: CoreEvent[] | null }>({ path, query, signal });
   // The Job controller names pods after their Job, with a dash and five characters, of 63 in all.
   const base = `${jobName}-`.slice(0, 58);
   const isOurPod = (name: string) => name.startsWith(base) && name.length === base.length + 5;
-  const isOurs = ({ involvedObject: { kind, name = "", uid: about } = {} }: CoreEvent) =>
-    (kind === "Job" && about === uid) || (kind === "Pod" && (about === record.pod()?.metadata.uid || isOurPod(name)));
-  return (items ?? [])
+  const isOurs = ({ about }: ClusterEvent) =>
+    (about.kind === "Job" && about.uid === uid) ||
+    (about.kind === "Pod" && (about.uid === record.pod()?.metadata.uid || isOurPod(about.name)));
+  const events = await listEvents(cluster, namespace, "type=Warning", { signal });
+  return events
     .filter((event) => event.type === "Warning" && isOurs(event))
-    .map(({ reason = "", message = "", count = 1, lastTimestamp, eventTime, series, involvedObject = {} }) => ({
-      about: `${involvedObject.kind} ${involvedObject.name}`,
+    .map(({ about: { kind, name }, reason, message, count, at }) => ({
+      about: `${kind} ${name}`,
       reason,
       message,
-      count: series?.count ?? count,
-      at: series?.lastObservedTime ?? lastTimestamp ?? eventTime ?? null,
-    }))
-    .sort((a, b) => ((a.at ?? "") < (b.at ?? "") ? -1 : 1));
+      count,
+      at,
+    }));
 }
