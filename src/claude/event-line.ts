@@ -1,4 +1,4 @@
-import { field, isObject, type JsonObject, word } from "../json/read-json.ts";
+import { field, isRecord, type JsonObject, word } from "../json/read-json.ts";
 
 /** Beyond that a line is not read as an event: no event of the CLI comes near, and reading it would stall the server. */
 const MAX_EVENT_CHARACTERS = 32 * 1024 * 1024;
@@ -65,7 +65,7 @@ function withoutTail(line: string, start: number): string {
 function parse(text: string): JsonObject | null {
   try {
     const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : null;
+    return isRecord(value) ? value : null;
   } catch {
     return null;
   }

@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 import { printable } from "../adapter/host/printable.ts";
-import { field, finite, isObject, type JsonObject, word } from "../json/read-json.ts";
+import { field, finite, isRecord, type JsonObject, recordsIn, word } from "../json/read-json.ts";
 import { describeRetry, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
 
@@ -114,7 +114,7 @@ function result(event: JsonObject): string[] {
 
 function errorText(error: unknown): string {
   if (typeof error === "string") return error;
-  if (!isObject(error)) return "";
+  if (!isRecord(error)) return "";
   const known = ["message", "error", "code"].map((name) => field(error, name)).find((each) => typeof each === "string");
   return typeof known === "string" && known !== "" ? known : asJson(error);
 }
@@ -134,7 +134,7 @@ function unknown(line: string, debug: boolean): string[] {
 
 function blocks(event: JsonObject): JsonObject[] {
   const content = field(field(event, "message"), "content");
-  return Array.isArray(content) ? content.filter(isObject) : [];
+  return recordsIn(content);
 }
 
 function asJson(value: unknown, indent?: number): string {

@@ -1,5 +1,5 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
-import { finite, isObject } from "../json/read-json.ts";
+import { finite, isRecord } from "../json/read-json.ts";
 
 /** The host continues a run with this code by itself, a second later. */
 export const MAX_TURNS = "max_turns_exhausted";
@@ -33,5 +33,5 @@ export function hasContinuationsLeft({ context, agent }: AdapterExecutionContext
 }
 
 function at(value: unknown, ...keys: readonly string[]): unknown {
-  return keys.reduce((inner, key) => (isObject(inner) ? inner[key] : undefined), value);
+  return keys.reduce((inner, key) => (isRecord(inner) ? inner[key] : undefined), value);
 }

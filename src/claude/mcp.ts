@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type { AdapterRuntimeMcpServer } from "@paperclipai/adapter-utils";
 import { ConfigError } from "../adapter/errors.ts";
-import { isObject, storableValue } from "../json/read-json.ts";
+import { isRecord, storableValue } from "../json/read-json.ts";
 
 export type McpServers = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
@@ -16,10 +16,10 @@ export const MCP_FILE = "mcp.json";
 export function readMcpServers(raw: unknown): McpServers {
   if (raw === undefined || raw === null || (typeof raw === "string" && raw.trim() === "")) return {};
   const value = typeof raw === "string" ? parse(raw) : raw;
-  if (!isObject(value)) throw new ConfigError("mcpServers", kind(value), "an object of MCP servers by name");
-  const servers = isObject(value.mcpServers) ? value.mcpServers : value;
+  if (!isRecord(value)) throw new ConfigError("mcpServers", kind(value), "an object of MCP servers by name");
+  const servers = isRecord(value.mcpServers) ? value.mcpServers : value;
   for (const [name, server] of Object.entries(servers)) {
-    if (!isObject(server)) {
+    if (!isRecord(server)) {
       throw new ConfigError(`mcpServers.${name}`, kind(server), "an object such as {command, args} or {type, url}");
     }
     if (typeof server.command !== "string" && typeof server.url !== "string") {

@@ -1,4 +1,4 @@
-import { count, cutEnd, field, finite, isObject, type JsonObject, text, word } from "../json/read-json.ts";
+import { count, cutEnd, field, finite, isRecord, type JsonObject, text, word } from "../json/read-json.ts";
 import { readEvent } from "./event-line.ts";
 
 /** How a request to the API failed, by the fields of the CLI's message about it or of its result. */
@@ -113,12 +113,12 @@ function readErrors(value: unknown): string[] {
   if (!Array.isArray(value)) return [];
   const errors: string[] = [];
   for (const entry of value.slice(0, MAX_ERRORS)) {
-    const known = isObject(entry)
+    const known = isRecord(entry)
       ? (text(field(entry, "message"), MAX_ERROR) ??
         text(field(entry, "error"), MAX_ERROR) ??
         text(field(entry, "code"), MAX_ERROR))
       : text(entry, MAX_ERROR);
-    const shown = known ?? (isObject(entry) ? asJson(entry, MAX_ERROR) : null);
+    const shown = known ?? (isRecord(entry) ? asJson(entry, MAX_ERROR) : null);
     if (shown !== null) errors.push(shown);
   }
   return errors;
@@ -164,7 +164,7 @@ function smallJson(event: JsonObject, result: Omit<ClaudeResult, "json">): Recor
   if (length > 0 && length <= MAX_JSON) json.structured_output = structured;
   if (result.errors.length > 0) json.errors = result.errors;
   const usage = field(event, "usage");
-  if (isObject(usage)) json.usage = Object.fromEntries(KEPT_USAGE.map((name) => [name, count(field(usage, name))]));
+  if (isRecord(usage)) json.usage = Object.fromEntries(KEPT_USAGE.map((name) => [name, count(field(usage, name))]));
   const denials = field(event, "permission_denials");
   if (Array.isArray(denials) && denials.length > 0) json.permission_denials = denials.length;
   return json;

@@ -1,5 +1,5 @@
 import type { UsageSummary } from "@paperclipai/adapter-utils";
-import { count, field, finite, isObject, type JsonObject } from "../json/read-json.ts";
+import { count, field, finite, isRecord, type JsonObject } from "../json/read-json.ts";
 
 export interface Spending {
   readonly usage: UsageSummary;
@@ -67,9 +67,9 @@ function highest(a: number | null, b: number | null): number | null {
 
 /** Null without an entry that can be read. Tokens that fill the prompt cache are billed input. */
 function modelTotals(value: unknown): Spending | null {
-  if (!isObject(value)) return null;
+  if (!isRecord(value)) return null;
   const models = Object.values(value)
-    .filter((entry) => isObject(entry))
+    .filter((entry) => isRecord(entry))
     .slice(0, MAX_MODELS);
   if (models.length === 0) return null;
   const total = (name: string) => models.reduce((before, model) => before + count(field(model, name)), 0);

@@ -1,5 +1,5 @@
 import type { AgentActivity, AgentEvent, AgentVerdict, ResultParser } from "../adapter/definition.ts";
-import { count, field, finite, isObject, type JsonObject, text, word } from "../json/read-json.ts";
+import { count, field, finite, type JsonObject, recordsIn, text, word } from "../json/read-json.ts";
 import { AssistantText } from "./assistant-text.ts";
 import { BackgroundTasks } from "./background-tasks.ts";
 import { describeRetry, failedInstall, missingParts } from "./describe-event.ts";
@@ -216,7 +216,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
     const message = field(event, "message");
     const model = word(field(message, "model"));
     const content = field(message, "content");
-    const blocks = Array.isArray(content) ? content.filter(isObject) : [];
+    const blocks = recordsIn(content);
     const texts = blocks
       .filter((block) => field(block, "type") === "text")
       .map((block) => field(block, "text"))

@@ -1,4 +1,5 @@
-import { cloneJson, define, isRecord } from "./json-object.ts";
+import { cloneJson, define } from "./json-object.ts";
+import { isRecord } from "./read-json.ts";
 
 type Fields = Record<string, unknown>;
 

@@ -2,13 +2,19 @@
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-export function isObject(value: unknown): value is JsonObject {
+/** An object that is no list. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The objects in a list; none of what is no list. */
+export function recordsIn(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.filter(isRecord) : [];
 }
 
 /** An own property only: what a line calls `constructor` or `__proto__` must not reach the prototype. */
 export function field(object: unknown, name: string): unknown {
-  return isObject(object) && Object.hasOwn(object, name) ? object[name] : undefined;
+  return isRecord(object) && Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
 /** A text that is not blank, storable, trimmed and cut to `max` characters; else null. */

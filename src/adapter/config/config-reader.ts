@@ -1,5 +1,5 @@
-import { define, isRecord } from "../../json/json-object.ts";
-import { isStorable } from "../../json/read-json.ts";
+import { define } from "../../json/json-object.ts";
+import { isRecord, isStorable } from "../../json/read-json.ts";
 import { ConfigError } from "../errors.ts";
 
 /**

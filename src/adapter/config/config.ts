@@ -1,4 +1,5 @@
-import { define, isRecord } from "../../json/json-object.ts";
+import { define } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { ConfigError } from "../errors.ts";
 import { ConfigReader, checkStorable, isUnset, parseJson, quantityOf, readAll } from "./config-reader.ts";
 import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./kubernetes-names.ts";

@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { ConfigError } from "../errors.ts";
 import { isUnset } from "./config-reader.ts";
 import { isLabelKey, isLabelValue } from "./kubernetes-names.ts";

@@ -1,6 +1,5 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
-import { isRecord } from "../../json/json-object.ts";
-import { storable } from "../../json/read-json.ts";
+import { isRecord, storable } from "../../json/read-json.ts";
 
 /** Names under which credentials are kept. Too wide costs nothing: such a value only travels by Secret. */
 const CREDENTIAL_NAME =

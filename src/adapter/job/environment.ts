@@ -1,7 +1,6 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
 import { stringifyPaperclipWakePayload } from "@paperclipai/adapter-utils/server-utils";
-import { isRecord } from "../../json/json-object.ts";
-import { storable } from "../../json/read-json.ts";
+import { isRecord, storable } from "../../json/read-json.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { DATA_DIRECTORY, type Notice, SCRATCH_DIRECTORY } from "../definition.ts";
 import { ConfigError } from "../errors.ts";

@@ -1,6 +1,5 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
-import { isRecord } from "../../json/json-object.ts";
-import { storable } from "../../json/read-json.ts";
+import { isRecord, storable } from "../../json/read-json.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { isReservedLabel, readPodPatch } from "../config/pod-patch.ts";
 import { DATA_DIRECTORY, type Notice, PROMPT_FILE, type PreparedCommand, type PreparedFile } from "../definition.ts";

@@ -1,5 +1,6 @@
-import { equalJson, isRecord } from "../../json/json-object.ts";
+import { equalJson } from "../../json/json-object.ts";
 import { MERGE_KEYS, strategicMerge } from "../../json/merge-patch.ts";
+import { isRecord, recordsIn } from "../../json/read-json.ts";
 import { ADAPTER_FIELDS, type PodPatch, shown } from "../config/pod-patch.ts";
 import { ConfigError } from "../errors.ts";
 import { CONTAINER_SECURITY, checkRestricted } from "./pod-security.ts";
@@ -59,7 +60,7 @@ export function patchTemplate<T extends Template>(
     ...restricted("initContainers", merged, template.spec),
     ...restricted("containers", merged, template.spec),
   };
-  const agent = containersOf(spec, "containers").find(({ name }) => name === containerName);
+  const agent = recordsIn(spec.containers).find(({ name }) => name === containerName);
   for (const field of NOT_OF_THE_AGENT) {
     const path = `podPatch.spec.containers.${containerName}.${field}`;
     if (agent?.[field] !== undefined) throw own(path, agent[field], "the adapter starts the agent, once");
@@ -90,15 +91,10 @@ function own(path: string, got: unknown, instead = "a patch can only add to it")
   return new ConfigError(path, got === undefined ? "nothing" : shown(got), `what the adapter sets there: ${instead}`);
 }
 
-function containersOf(spec: Fields, kind: string): Fields[] {
-  const containers = spec[kind];
-  return Array.isArray(containers) ? containers.filter(isRecord) : [];
-}
-
 /** Containers that the patch adds get the agent's security context where they do not say otherwise. */
 function restricted(kind: "containers" | "initContainers", spec: Fields, before: Fields): Fields {
-  const ours = new Set(containersOf(before, kind).map(({ name }) => name));
-  const containers = containersOf(spec, kind).map((container) => {
+  const ours = new Set(recordsIn(before[kind]).map(({ name }) => name));
+  const containers = recordsIn(spec[kind]).map((container) => {
     const { name, image, securityContext } = container;
     if (ours.has(name)) return container;
     if (typeof image !== "string" || image === "") {

@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord, recordsIn } from "../../json/read-json.ts";
 import { shown } from "../config/pod-patch.ts";
 import { ConfigError } from "../errors.ts";
 
@@ -45,14 +45,14 @@ const APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/";
 export function checkRestricted(annotations: Fields, spec: Fields, exempt: string | null): void {
   const pod = record(spec.securityContext);
   checkContext("spec.securityContext", pod);
-  expect("spec.securityContext.sysctls", pod.sysctls, list(pod.sysctls).length === 0, "none");
+  expect("spec.securityContext.sysctls", pod.sysctls, recordsIn(pod.sysctls).length === 0, "none");
   for (const [key, value] of Object.entries(annotations)) {
     const isFine = !key.startsWith(APPARMOR_ANNOTATION) || /^(runtime\/default|localhost\/.*)$/.test(String(value));
     expect(`metadata.annotations.${key}`, value, isFine, "runtime/default or localhost/<profile>");
   }
-  for (const volume of list(spec.volumes)) checkVolume(volume, spec.serviceAccountName !== undefined);
+  for (const volume of recordsIn(spec.volumes)) checkVolume(volume, spec.serviceAccountName !== undefined);
   for (const kind of ["initContainers", "containers"]) {
-    for (const container of list(spec[kind])) {
+    for (const container of recordsIn(spec[kind])) {
       if (container.name !== exempt) checkContainer(`spec.${kind}.${container.name}`, container, pod);
     }
   }
@@ -63,7 +63,7 @@ function checkVolume({ name, ...source }: Fields, hasServiceAccount: boolean): v
   for (const type of Object.keys(source)) {
     expect(`${path}.${type}`, source[type], VOLUME_TYPES.includes(type), `one of ${VOLUME_TYPES.join(", ")}`);
   }
-  const hasToken = list(record(source.projected).sources).some((each) => each.serviceAccountToken !== undefined);
+  const hasToken = recordsIn(record(source.projected).sources).some((each) => each.serviceAccountToken !== undefined);
   const expected = "no token of the default service account: set the key serviceAccountName";
   expect(`${path}.projected.sources.serviceAccountToken`, "one", hasServiceAccount || !hasToken, expected);
 }
@@ -82,7 +82,7 @@ function checkContainer(path: string, container: Fields, pod: Fields): void {
   expect(`${at}.capabilities.drop`, drop, Array.isArray(drop) && drop.includes("ALL"), '["ALL"]');
   const isAddFine = add === undefined || (Array.isArray(add) && add.every((each) => each === "NET_BIND_SERVICE"));
   expect(`${at}.capabilities.add`, add, isAddFine, "at most NET_BIND_SERVICE");
-  for (const port of list(container.ports)) {
+  for (const port of recordsIn(container.ports)) {
     expect(`${path}.ports.hostPort`, port.hostPort, port.hostPort === undefined || port.hostPort === 0, "none");
   }
   checkHosts(path, container);
@@ -126,8 +126,4 @@ function expect(path: string, got: unknown, isFine: boolean, expected: string): 
 
 function record(value: unknown): Fields {
   return isRecord(value) ? value : {};
-}
-
-function list(value: unknown): Fields[] {
-  return Array.isArray(value) ? value.filter(isRecord) : [];
 }

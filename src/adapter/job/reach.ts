@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { recordsIn } from "../../json/read-json.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { DATA_DIRECTORY, type Notice } from "../definition.ts";
 import type { SelfPod } from "./self-pod.ts";
@@ -22,15 +22,11 @@ export function isOnVolume(directory: string, config: BaseConfig, selfPod: SelfP
 /** Where `podPatch` mounts claims of its own. */
 function patchedMounts({ podPatch }: BaseConfig): string[] {
   const { volumes, containers } = podPatch?.spec ?? {};
-  const claims = new Set(records(volumes).flatMap((each) => (each.persistentVolumeClaim ? [each.name] : [])));
-  const mounts = records(containers).flatMap(({ volumeMounts }) => records(volumeMounts));
+  const claims = new Set(recordsIn(volumes).flatMap((each) => (each.persistentVolumeClaim ? [each.name] : [])));
+  const mounts = recordsIn(containers).flatMap(({ volumeMounts }) => recordsIn(volumeMounts));
   return mounts.flatMap(({ name, mountPath }) =>
     claims.has(name) && typeof mountPath === "string" ? [mountPath] : [],
   );
-}
-
-function records(value: unknown): Readonly<Record<string, unknown>>[] {
-  return Array.isArray(value) ? value.filter(isRecord) : [];
 }
 
 function isWithin(directory: string, mount: string): boolean {

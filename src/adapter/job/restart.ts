@@ -1,5 +1,5 @@
 import type { Job } from "../../engine/index.ts";
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { AnnotationKey } from "./names.ts";
 
 /** How a disrupted run goes on in another Job. Written on the Job that was disrupted, then on the one that goes on. */

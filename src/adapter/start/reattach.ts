@@ -1,5 +1,5 @@
 import { ApiError, type Cluster, type Job, jobPath } from "../../engine/index.ts";
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { BootstrapError } from "../errors.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
 import { annotate, annotationPath, labelPath, type PatchOperation, patchJob } from "./job-patch.ts";

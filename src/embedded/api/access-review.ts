@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { timestamp } from "../clock.ts";
 import { withManager } from "../objects/managed-fields.ts";
 import { badRequest } from "../objects/status-error.ts";

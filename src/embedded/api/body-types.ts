@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { JOB_NUMBERS } from "../objects/job-validation.ts";
 import type { NewObject } from "../objects/objects.ts";
 import { QUANTITY } from "../objects/quantity.ts";

@@ -1,4 +1,5 @@
-import { cloneJson, isRecord } from "../../json/json-object.ts";
+import { cloneJson } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { applyDefaults } from "../objects/defaults.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
 import { applyPatch } from "../objects/patch.ts";

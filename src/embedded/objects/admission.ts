@@ -1,4 +1,5 @@
-import { cloneJson, isRecord } from "../../json/json-object.ts";
+import { cloneJson } from "../../json/json-object.ts";
+import { recordsIn } from "../../json/read-json.ts";
 import { type Fields, fields } from "./field-errors.ts";
 import type { NewObject } from "./objects.ts";
 import { randomSuffix } from "./random-suffix.ts";
@@ -22,10 +23,6 @@ export function admit(resource: ResourceName, object: NewObject & { metadata: { 
       object.status = { phase: "Active" };
       break;
   }
-}
-
-function items(value: unknown): Fields[] {
-  return Array.isArray(value) ? value.filter(isRecord) : [];
 }
 
 /** The Job strategy: a generated selector over the Job's uid, and the labels that its pods carry. */
@@ -64,7 +61,7 @@ function admitPod(pod: NewObject & { metadata: { creationTimestamp?: string } })
   spec.serviceAccountName ??= "default";
   spec.serviceAccount = spec.serviceAccountName;
   if (spec.automountServiceAccountToken !== false) mountServiceAccountToken(spec, token);
-  const tolerations = items(spec.tolerations);
+  const tolerations = recordsIn(spec.tolerations);
   spec.tolerations = [
     ...tolerations,
     ...EVICTION_TOLERATIONS.filter(({ key }) => !tolerations.some((toleration) => toleration.key === key)).map(
@@ -76,7 +73,7 @@ function admitPod(pod: NewObject & { metadata: { creationTimestamp?: string } })
 
 /** KEP-3521: a pod with gates says from its birth on that it is not scheduled yet. */
 function gatedCondition(spec: Fields, now: string | undefined): Fields {
-  if (items(spec.schedulingGates).length === 0) return {};
+  if (recordsIn(spec.schedulingGates).length === 0) return {};
   const condition = {
     type: "PodScheduled",
     status: "False",
@@ -90,8 +87,8 @@ function gatedCondition(spec: Fields, now: string | undefined): Fields {
 
 function mountServiceAccountToken(spec: Fields, name: string): void {
   const mountPath = "/var/run/secrets/kubernetes.io/serviceaccount";
-  for (const container of [...items(spec.initContainers), ...items(spec.containers)]) {
-    const mounts = items(container.volumeMounts);
+  for (const container of [...recordsIn(spec.initContainers), ...recordsIn(spec.containers)]) {
+    const mounts = recordsIn(container.volumeMounts);
     if (mounts.some((mount) => mount.mountPath === mountPath)) continue;
     container.volumeMounts = [...mounts, { name, readOnly: true, mountPath }];
   }
@@ -112,7 +109,7 @@ function mountServiceAccountToken(spec: Fields, name: string): void {
       defaultMode: 0o644,
     },
   };
-  const volumes = items(spec.volumes);
+  const volumes = recordsIn(spec.volumes);
   if (spec.volumes === undefined) {
     // `volumes` is the first field of a pod spec.
     const rest = { ...spec };
@@ -124,7 +121,7 @@ function mountServiceAccountToken(spec: Fields, name: string): void {
 function qosClass(spec: Fields): "BestEffort" | "Burstable" | "Guaranteed" {
   let any = false;
   let all = true;
-  for (const container of [...items(spec.initContainers), ...items(spec.containers)]) {
+  for (const container of [...recordsIn(spec.initContainers), ...recordsIn(spec.containers)]) {
     const limits = fields(fields(container.resources).limits);
     const requests = fields(fields(container.resources).requests);
     for (const name of ["cpu", "memory"]) {

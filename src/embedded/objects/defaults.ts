@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { defaultDefinition } from "./custom-resources.ts";
 import { type Fields, fields } from "./field-errors.ts";
 import type { NewObject } from "./objects.ts";

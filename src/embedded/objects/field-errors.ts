@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import type { StatusCause } from "./status-error.ts";
 
 /** The causes of a 422, in the words of apimachinery's `field.Error`; and values whose type is not known yet. */

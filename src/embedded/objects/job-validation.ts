@@ -1,4 +1,5 @@
-import { cloneJson, equalJson, isRecord } from "../../json/json-object.ts";
+import { cloneJson, equalJson } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { type Fields, fields, immutable, list, push, required, unsupported } from "./field-errors.ts";
 import { validateLabels } from "./name-rules.ts";
 import type { StoredObject } from "./objects.ts";

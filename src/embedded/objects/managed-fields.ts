@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import type { ManagedFieldsEntry } from "./objects.ts";
 
 /**

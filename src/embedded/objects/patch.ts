@@ -1,5 +1,6 @@
-import { cloneJson, define, equalJson, isRecord } from "../../json/json-object.ts";
+import { cloneJson, define, equalJson } from "../../json/json-object.ts";
 import { mergePatch, strategicMerge } from "../../json/merge-patch.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { isCustom, type ResourceName } from "./resources.ts";
 import { badRequest, invalid, StatusError } from "./status-error.ts";
 

@@ -1,4 +1,5 @@
-import { equalJson, isRecord } from "../../json/json-object.ts";
+import { equalJson } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { duplicate, type Fields, fields, forbidden, list, push, required, unsupported } from "./field-errors.ts";
 import { DNS_LABEL, DNS_LABEL_RULE, ENV_NAME } from "./name-rules.ts";
 import { parseQuantity } from "./quantity.ts";

@@ -1,4 +1,4 @@
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import type { Metadata } from "../objects/objects.ts";
 
 export function sortedMap(map: Record<string, string> | undefined): Record<string, string> | undefined {

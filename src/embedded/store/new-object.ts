@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { cloneJson, isRecord } from "../../json/json-object.ts";
+import { cloneJson } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { timestamp } from "../clock.ts";
 import { admit } from "../objects/admission.ts";
 import { applyDefaults } from "../objects/defaults.ts";

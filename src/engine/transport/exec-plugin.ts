@@ -2,7 +2,7 @@ import { once } from "node:events";
 import fs from "node:fs";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import type { KubeCluster } from "./kube-config.ts";
 import { codeOf } from "./kube-config-error.ts";
 import { parseText } from "./kube-config-parse.ts";

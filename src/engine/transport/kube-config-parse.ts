@@ -1,6 +1,6 @@
 import path from "node:path";
 import { boolYaml11Tag, CORE_SCHEMA, loadAll, mergeTag } from "js-yaml";
-import { isRecord } from "../../json/json-object.ts";
+import { isRecord } from "../../json/read-json.ts";
 import type { KubeCluster, KubeConfigParts, KubeContext, KubeUser } from "./kube-config.ts";
 import { describe, KubeConfigError } from "./kube-config-error.ts";
 
