@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { AdapterRuntimeMcpServer } from "@paperclipai/adapter-utils";
-import { ConfigError } from "../adapter/errors.ts";
+import { ConfigError, reasonOf } from "../adapter/errors.ts";
 import { isRecord, storableValue } from "../json/read-json.ts";
 
 export type McpServers = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -59,7 +59,7 @@ export async function readBaseline(path: string): Promise<{ servers: McpServers;
   try {
     return { servers: readMcpServers(content), problem: null };
   } catch (error) {
-    return { servers: {}, problem: `${path}: ${error instanceof Error ? error.message : String(error)}` };
+    return { servers: {}, problem: `${path}: ${reasonOf(error)}` };
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type PreparedFile,
   type PrepareInput,
 } from "../adapter/definition.ts";
+import { reasonOf } from "../adapter/errors.ts";
 import { resumeSessionId } from "../adapter/host/session.ts";
 import { promptCommand } from "../adapter/job/command.ts";
 import { buildPrompt } from "../adapter/job/prompt.ts";
@@ -135,7 +136,7 @@ async function tryBundle(
     await deleteUnusedBundles(promptCacheDirectory(ctx.agent.companyId), inUse);
     return bundle;
   } catch (error) {
-    return `the prompt bundle cannot be written: ${error instanceof Error ? error.message : String(error)}`;
+    return `the prompt bundle cannot be written: ${reasonOf(error)}`;
   }
 }
 

@@ -18,6 +18,7 @@ import {
   type PaperclipSkillEntry,
   resolvePaperclipInstanceRootForAdapter,
 } from "@paperclipai/adapter-utils/server-utils";
+import { reasonOf } from "../adapter/errors.ts";
 import { markUsed } from "./unused-bundles.ts";
 
 export interface PromptBundle {
@@ -57,9 +58,7 @@ export async function preparePromptBundle(input: PromptBundleInput): Promise<Pro
       const target = join(skillsDirectory, pathComponent("skill name", skill.runtimeName));
       await placeSkill(resolve(skill.source), target, sharedDirectory);
     } catch (error) {
-      problems.push(
-        `skill ${skill.key} is not in the bundle: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      problems.push(`skill ${skill.key} is not in the bundle: ${reasonOf(error)}`);
     }
   }
   const instructionsFile = instructions === null ? null : join(directory, INSTRUCTIONS_FILE);

@@ -10,6 +10,14 @@ export interface CommandIo {
   stdin?: NodeJS.ReadStream;
 }
 
+/** Resolves when the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
 /** Bad arguments: the message names the option, what it got and what to do. */
 export class UsageError extends Error {
   override readonly name = "UsageError";

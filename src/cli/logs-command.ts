@@ -1,14 +1,14 @@
 import { Option } from "commander";
+import { reasonOf } from "../adapter/errors.ts";
 import { printable } from "../adapter/host/printable.ts";
 import { PODS } from "../engine/engine-caches.ts";
 import { containerFacts } from "../engine/facts.ts";
 import { Informer } from "../engine/informer/informer.ts";
-
 import type { Pod } from "../engine/kubernetes.ts";
 import { followLogs } from "../engine/logs/index.ts";
 import { nextChange } from "../engine/logs/next-change.ts";
 import type { Cluster } from "../engine/transport/index.ts";
-import { type CommandIo, defineCommand, UsageError } from "./command.ts";
+import { aborted, type CommandIo, defineCommand, UsageError } from "./command.ts";
 import { expression, pattern } from "./log-lines.ts";
 import { type Label, Printer, type PrinterOptions, runOf } from "./log-printer.ts";
 import { type PodContainer, PodLogs } from "./pod-logs.ts";
@@ -55,31 +55,29 @@ export const logsCommand = defineCommand<LogsArguments>({
     });
     tellTrouble(pods, io);
     pods.start();
-    const ended = new AbortController();
-    const end = () => ended.abort(io.signal.reason);
-    if (io.signal.aborted) end();
-    else io.signal.addEventListener("abort", end, { once: true });
+    const left = new AbortController();
+    const ended = AbortSignal.any([io.signal, left.signal]);
     const follows = new Set<Promise<void>>();
     let failed = false;
     let listed = false;
     const logs = new PodLogs(options, (each) => {
       if ((listed && !options.follow) || !options.isWanted(each.pod)) return;
       const label = printer.label(each.pod, each.source.container);
-      const follow = printLog(cluster, each, label, printer, options, ended.signal)
+      const follow = printLog(cluster, each, label, printer, options, ended)
         .catch((error) => {
-          if (ended.signal.aborted) return;
+          if (ended.aborted) return;
           failed = true;
-          printer.tell(label, error instanceof Error ? error.message : String(error));
+          printer.tell(label, reasonOf(error));
         })
         .finally(() => follows.delete(follow));
       follows.add(follow);
     });
     try {
-      await pods.whenSynced(ended.signal);
+      await pods.whenSynced(ended);
       const stop = logs.watch(pods);
       listed = true;
       if (options.follow) {
-        await aborted(ended.signal);
+        await aborted(ended);
       } else if (follows.size === 0) {
         const where = options.allNamespaces ? "any namespace" : `namespace ${namespace}`;
         io.stderr.write(`no pod matches ${query ?? options.selector} in ${where}\n`);
@@ -89,8 +87,7 @@ export const logsCommand = defineCommand<LogsArguments>({
     } catch (error) {
       if (!io.signal.aborted) throw error;
     } finally {
-      io.signal.removeEventListener("abort", end);
-      ended.abort();
+      left.abort();
       await pods.stop();
       await cluster.close();
     }
@@ -176,12 +173,5 @@ function tellTrouble(pods: Informer<Pod>, { stderr }: CommandIo): void {
     if (error !== null && pods.synced && error.message !== told?.message)
       stderr.write(`pods: ${printable(error.message)}\n`);
     told = error;
-  });
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
   });
 }

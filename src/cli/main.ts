@@ -1,4 +1,4 @@
-import { withCode } from "../adapter/errors.ts";
+import { reasonOf, withCode } from "../adapter/errors.ts";
 import { printable } from "../adapter/host/printable.ts";
 import { parse, UsageError } from "./command.ts";
 import { createProgram } from "./program.ts";
@@ -32,7 +32,7 @@ async function main(argv: string[]): Promise<number> {
   } catch (error) {
     if (interrupt.signal.aborted && error === interrupt.signal.reason) return 130;
     const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = reasonOf(error);
     stderr.write(`k8s-run-informer: ${printable(code === null ? message : withCode(message, code))}\n`);
     if (!(error instanceof UsageError)) return 1;
     stderr.write(`See k8s-run-informer ${argv[0]?.startsWith("-") === false ? `${argv[0]} ` : ""}--help\n`);

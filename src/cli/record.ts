@@ -3,7 +3,7 @@ import { printable } from "../adapter/host/printable.ts";
 import { Reflector, type WatchFrame } from "../engine/informer/reflector.ts";
 import type { KubeObject } from "../engine/kubernetes.ts";
 import { isForbidden, isUnauthorized } from "../engine/transport/index.ts";
-import { defineCommand, UsageError } from "./command.ts";
+import { aborted, defineCommand, UsageError } from "./command.ts";
 import { addTargetOptions, connect, DEFAULT_SELECTOR, type TargetOptions } from "./target.ts";
 
 interface RecordOptions extends TargetOptions {
@@ -64,10 +64,7 @@ export const recordCommand = defineCommand<RecordOptions>({
     };
     const reflectors = [watch("jobs", "/apis/batch/v1"), watch("pods", "/api/v1")];
     for (const reflector of reflectors) reflector.start();
-    await new Promise<void>((resolve) => {
-      if (io.signal.aborted) resolve();
-      else io.signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    await aborted(io.signal);
     await Promise.all(reflectors.map((each) => each.stop()));
     await cluster.close();
     return 0;

@@ -4,7 +4,7 @@ const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
 /** The beginning of a text that fits so many columns of a terminal; what is cut ends in `…`. Wide characters count two. */
 export function cut(text: string, columns: number): string {
-  if (text.length <= columns && isAscii(text)) return text;
+  if (text.length <= columns && /^[ -~]*$/.test(text)) return text;
   if (stringWidth(text) <= columns) return text;
   let fitted = "";
   let width = 0;
@@ -20,14 +20,6 @@ export function cut(text: string, columns: number): string {
 export function cell(text: string, columns: number): string {
   const fitted = cut(text, columns);
   return fitted + " ".repeat(Math.max(0, columns - stringWidth(fitted)));
-}
-
-function isAscii(text: string): boolean {
-  for (let index = 0; index < text.length; index += 1) {
-    const code = text.charCodeAt(index);
-    if (code < 0x20 || code > 0x7e) return false;
-  }
-  return true;
 }
 
 /**

@@ -8,13 +8,7 @@ export function isLabelValue(value: string): boolean {
 /** apimachinery `IsQualifiedName`: an optional DNS prefix and `/`, then at most 63 characters. */
 export function isLabelKey(key: string): boolean {
   const [name = "", prefix, ...more] = key.split("/").reverse();
-  if (more.length > 0) return false;
-  if (
-    prefix !== undefined &&
-    (prefix.length > 253 || !/^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/.test(prefix))
-  ) {
-    return false;
-  }
+  if (more.length > 0 || (prefix !== undefined && !isDnsSubdomain(prefix))) return false;
   return name.length <= 63 && /^[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?$/.test(name);
 }
 

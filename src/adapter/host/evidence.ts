@@ -1,4 +1,5 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import type { ExecuteCode } from "../../error-codes.ts";
 import type { AgentState, BootstrapError } from "../errors.ts";
 import type { Redactor } from "../job/credentials.ts";
 
@@ -42,6 +43,11 @@ export function withEvidence(
   return full;
 }
 
+/** Of a run whose container's exit is not known, or not what counts. */
+export function failed(errorMessage: string, errorCode: ExecuteCode): AdapterExecutionResult {
+  return { exitCode: null, signal: null, timedOut: false, errorMessage, errorCode };
+}
+
 /** As the host sees it. */
 export function isFailure({ timedOut, exitCode, errorMessage, signal }: AdapterExecutionResult): boolean {
   return timedOut || (exitCode ?? 0) !== 0 || Boolean(errorMessage) || Boolean(signal);
@@ -53,13 +59,7 @@ export function bootstrapResult(
   mayContinue: boolean,
   redactor: Redactor,
 ): AdapterExecutionResult {
-  const result: AdapterExecutionResult = {
-    exitCode: null,
-    signal: null,
-    timedOut: false,
-    errorMessage: message,
-    errorCode: code,
-    ...(family === null ? {} : { errorFamily: family }),
-  };
+  const result = failed(message, code);
+  if (family !== null) result.errorFamily = family;
   return withEvidence(result, agent, { isStopped: false, mayContinue }, redactor);
 }

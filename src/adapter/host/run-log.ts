@@ -1,4 +1,5 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
+import { cutEnd } from "../../json/read-json.ts";
 import type { Redactor } from "../job/credentials.ts";
 import { settlesWithin } from "../wait.ts";
 import { printable } from "./printable.ts";
@@ -21,20 +22,14 @@ export function* piecesOf(lines: Iterable<string>, max = MAX_PIECE): Generator<s
       piece += `${line}\n`;
       continue;
     }
-    const text = `${line}\n`;
-    for (let start = 0; start < text.length; ) {
-      let end = Math.min(start + max, text.length);
-      // Not between the two halves of a surrogate pair.
-      if (end < text.length && isHighSurrogate(text.charCodeAt(end - 1)) && end - start > 1) end -= 1;
-      yield text.slice(start, end);
-      start = end;
+    for (let rest = `${line}\n`; rest !== ""; ) {
+      // At least one unit, also of a pair that is longer than a piece.
+      const cut = cutEnd(rest, max) || rest.slice(0, max);
+      yield cut;
+      rest = rest.slice(cut.length);
     }
   }
   if (piece !== "") yield piece;
-}
-
-function isHighSurrogate(code: number): boolean {
-  return code >= 0xd800 && code <= 0xdbff;
 }
 
 /** Own lines beyond this that the host has not taken yet are dropped: it hangs. */

@@ -1,4 +1,5 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
+import { failed } from "./evidence.ts";
 
 /** What the host's `legacy-controller-lease` aborts the signal with, word for word. */
 const LEASE_LOSS = "Legacy controller lease lost";
@@ -19,11 +20,5 @@ export function isStopped(signal: AbortSignal): boolean {
 export function cancelledResult(reason: unknown): AdapterExecutionResult {
   const said =
     reason instanceof Error && reason.name !== "AbortError" && reason.message !== "" ? `: ${reason.message}` : "";
-  return {
-    exitCode: null,
-    signal: null,
-    timedOut: false,
-    errorMessage: `Run cancelled${said}`,
-    errorCode: "cancelled",
-  };
+  return failed(`Run cancelled${said}`, "cancelled");
 }

@@ -1,6 +1,5 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import { lacksRight, type RunEnd } from "../../engine/index.ts";
-import type { ExecuteCode } from "../../error-codes.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict, OutcomeKind } from "../definition.ts";
 import { reasonOf } from "../errors.ts";
@@ -65,8 +64,4 @@ export function classified<Config extends BaseConfig, Verdict extends AgentVerdi
 export function withoutFailure(result: AdapterExecutionResult): AdapterExecutionResult {
   const { errorFamily: _, executionRecovery: __, ...kept } = result;
   return kept;
-}
-
-export function failed(errorMessage: string, errorCode: ExecuteCode): AdapterExecutionResult {
-  return { exitCode: null, signal: null, timedOut: false, errorMessage, errorCode };
 }

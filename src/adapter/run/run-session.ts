@@ -4,7 +4,7 @@ import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict, ResultParser } from "../definition.ts";
 import { publishStart } from "../diagnostics.ts";
 import { type AgentState, reasonOf } from "../errors.ts";
-import { withEvidence } from "../host/evidence.ts";
+import { failed, withEvidence } from "../host/evidence.ts";
 import { isStopped } from "../host/stop.ts";
 import type { RunInput, Started } from "../start/run-input.ts";
 import { sweep } from "../upkeep/sweep.ts";
@@ -12,7 +12,6 @@ import { settlesWithin } from "../wait.ts";
 import { Attempt, type AttemptOptions } from "./attempt.ts";
 import { noOutput } from "./follow.ts";
 import { goOn } from "./go-on.ts";
-import { failed } from "./outcome.ts";
 
 /** One run from its first Job's creation (or adoption) to its result. */
 export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict> {

@@ -9,6 +9,7 @@ import {
   type Run,
   type StartFailure,
 } from "../../engine/index.ts";
+import { failed } from "../host/evidence.ts";
 import { saysSecretIsLate } from "../job/names.ts";
 import { cannotStart } from "./agent.ts";
 
@@ -79,13 +80,7 @@ export function hasStartEnded(run: Run, container: string): boolean {
 
 /** The host's result of a run that could not start, but for what is certain of its agent. */
 export function startFailedResult(why: string, failure: StartFailure, adopted: boolean): AdapterExecutionResult {
-  const isTimeout = failure.code === "deadline";
-  return {
-    exitCode: null,
-    signal: null,
-    timedOut: isTimeout,
-    errorMessage: why,
-    errorCode: isTimeout ? "timeout" : adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed",
-    ...(isTransientStart(failure) ? { errorFamily: "transient_upstream" as const } : {}),
-  };
+  if (failure.code === "deadline") return { ...failed(why, "timeout"), timedOut: true };
+  const result = failed(why, adopted ? "k8s_pod_reattach_failed" : "k8s_pod_schedule_failed");
+  return isTransientStart(failure) ? { ...result, errorFamily: "transient_upstream" } : result;
 }

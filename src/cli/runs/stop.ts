@@ -1,3 +1,4 @@
+import { reasonOf } from "../../adapter/errors.ts";
 import { printable } from "../../adapter/host/printable.ts";
 import type { RunEngine } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
@@ -42,7 +43,7 @@ async function stopRun(
     return true;
   } catch (error) {
     if (signal.aborted) throw error;
-    stderr.write(`${jobName}: ${printable(error instanceof Error ? error.message : String(error))}\n`);
+    stderr.write(`${jobName}: ${printable(reasonOf(error))}\n`);
     return false;
   }
 }

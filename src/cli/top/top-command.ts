@@ -1,6 +1,7 @@
+import { reasonOf } from "../../adapter/errors.ts";
 import { printable } from "../../adapter/host/printable.ts";
 import type { RunEngine } from "../../engine/index.ts";
-import { type CommandIo, defineCommand } from "../command.ts";
+import { aborted, type CommandIo, defineCommand } from "../command.ts";
 import { rowsOf, type SelectionOptions, tableOf, withEngine } from "../runs/list.ts";
 import { describeRun } from "../runs/show.ts";
 import { addSelectorOption, addTargetOptions } from "../target.ts";
@@ -61,10 +62,7 @@ class Top {
     try {
       void this.#measure();
       this.#draw();
-      await new Promise<void>((resolve) => {
-        if (this.#signal.aborted) resolve();
-        else this.#signal.addEventListener("abort", () => resolve(), { once: true });
-      });
+      await aborted(this.#signal);
     } finally {
       clearInterval(tick);
       clearInterval(measure);
@@ -91,7 +89,7 @@ class Top {
     const name = this.#state.selected ?? "";
     this.#detail = [`reading ${name} …`];
     const detail = await describeRun(this.#engine, this.#namespace, name, TAIL_LINES, this.#signal).catch(
-      (error: unknown) => [error instanceof Error ? error.message : String(error)],
+      (error: unknown) => [reasonOf(error)],
     );
     this.#detail = detail ?? [`${name} is deleted`];
     if (!this.#signal.aborted) this.#draw();
