@@ -109,7 +109,7 @@ async function startEmbedded({ faults }: DemoOptions): Promise<EmbeddedKubernete
   return k8s;
 }
 
-/** As `executeDemoRun` names them. */
+/** As `createDemoRun` names them. */
 function indexOf(agentId: string): number {
   return Number(/-agent-(\d+)$/.exec(agentId)?.[1] ?? 0);
 }
@@ -141,7 +141,6 @@ async function runAgents(
   try {
     const adapter = createServerAdapter();
     const requests = { cpu: options.cpu, memory: options.memory };
-    const home = embedded === null ? {} : HOME;
     const config = {
       kubeconfig,
       kubeContext: context,
@@ -149,19 +148,13 @@ async function runAgents(
       image,
       ttlSecondsAfterFinished: 600,
       resources: { requests },
-      ...home,
+      ...(embedded === null ? {} : HOME),
     };
-    await Promise.all(
-      runs.map((run, index) =>
-        executeDemoRun(run, {
-          index,
-          adapter,
-          config,
-          view: () => latencies?.seen(run, view) ?? view,
-          signal: io.signal,
-        }),
-      ),
-    );
+    const update = (run: DemoRun) => {
+      latencies?.told(run);
+      view.update(run.row);
+    };
+    await Promise.all(runs.map((run) => executeDemoRun(run, { adapter, config, update, signal: io.signal })));
   } finally {
     faults?.end();
     view.close();
@@ -189,7 +182,8 @@ function leftBehind(k8s: EmbeddedKubernetes): string[] {
 interface Latencies {
   ready: number[];
   end: number[];
-  seen(run: DemoRun, view: View): View;
+  /** The host was told something of this run. */
+  told(run: DemoRun): void;
 }
 
 /** From the change of the pod in the server's store to what the adapter's host is told. */
@@ -203,32 +197,25 @@ function measureLatencies(k8s: EmbeddedKubernetes): Latencies {
       containerStatuses?: { name: string; state?: Record<string, unknown> }[];
     };
     const state = containerStatuses?.find(({ name }) => name === "claude")?.state;
-    const agent = object.metadata.labels?.[AGENT_LABEL] ?? "";
+    const agent = agentOf(object.metadata);
     if (state?.running !== undefined && !running.has(agent)) running.set(agent, performance.now());
     if (state?.terminated === undefined || seenEnded.has(object.metadata.uid)) return;
     // Of an agent that went on in another pod, the last end counts.
     seenEnded.add(object.metadata.uid);
     ended.set(agent, performance.now());
   });
-  const latencies: Latencies = { ready: [], end: [], seen: (_run, view) => view };
-  const told = new Map<DemoRun, string>();
-  latencies.seen = (run, view) => ({
-    ...view,
-    note: (text) => view.note(text),
-    close: () => view.close(),
-    update: (row) => {
-      const index = Number(run.row.agent.split("-")[1]) - 1;
-      const at = (times: Map<string, number>) => [...times].find(([agent]) => agent.endsWith(`-agent-${index}`))?.[1];
-      if (told.get(run) !== row.phase) {
-        const since = row.phase === "running" ? at(running) : row.endedAt !== null ? at(ended) : undefined;
-        if (since !== undefined)
-          (row.endedAt === null ? latencies.ready : latencies.end).push((row.endedAt ?? performance.now()) - since);
-        told.set(run, row.phase);
-      }
-      view.update(row);
-    },
-  });
-  return latencies;
+  const ready: number[] = [];
+  const end: number[] = [];
+  const phases = new Map<DemoRun, string>();
+  const told = (run: DemoRun) => {
+    const { phase, endedAt } = run.row;
+    if (phases.get(run) === phase) return;
+    phases.set(run, phase);
+    const since =
+      phase === "running" ? running.get(run.agentId) : endedAt !== null ? ended.get(run.agentId) : undefined;
+    if (since !== undefined) (endedAt === null ? ready : end).push((endedAt ?? performance.now()) - since);
+  };
+  return { ready, end, told };
 }
 
 /** Breaks everything that can break, several times a second. */
@@ -240,7 +227,7 @@ function causeFaults(k8s: EmbeddedKubernetes, view: View): { count: Record<strin
     view.note(`${what} ×${times}`);
   };
   const { faults } = k8s;
-  const evicted = new Map<string, number>();
+  const evicted = new Set<string>();
   faults.cutLogs({ everyBytes: 300, how: "random", followOnly: true });
   faults.errorRate({ rate: 0.05, status: 500, match: { verb: ["get", "list", "watch", "create", "delete"] } });
   faults.errorRate({ rate: 0.05, status: 429, retryAfterSeconds: 1, match: { verb: ["create", "get"] } });
@@ -263,25 +250,20 @@ function causeFaults(k8s: EmbeddedKubernetes, view: View): { count: Record<strin
   };
 }
 
-/** Of one agent. A second one for the same reason would be followed by a wait. */
-const MAX_EVICTIONS = 1;
-
-/** The kubelet evicts the agent that has been evicted least often, of those that run. */
-function evictOne(k8s: EmbeddedKubernetes, evicted: Map<string, number>): number {
-  const timesOf = (agent: string | undefined) => evicted.get(agent ?? "") ?? 0;
-  const pods = k8s.objects
-    .list("pods", NAMESPACE)
-    .filter(({ status, metadata }) => {
-      const isRunning = (status as { phase?: string }).phase === "Running" && metadata.deletionTimestamp === undefined;
-      return isRunning && timesOf(metadata.labels?.[AGENT_LABEL]) < MAX_EVICTIONS;
-    })
-    .sort((a, b) => timesOf(a.metadata.labels?.[AGENT_LABEL]) - timesOf(b.metadata.labels?.[AGENT_LABEL]));
-  const [pod] = pods;
-  const agent = pod?.metadata.labels?.[AGENT_LABEL];
-  if (pod === undefined || agent === undefined) return 0;
-  evicted.set(agent, timesOf(agent) + 1);
+/** The kubelet evicts an agent that runs: each once, since a second eviction would be followed by a wait. */
+function evictOne(k8s: EmbeddedKubernetes, evicted: Set<string>): number {
+  const pod = k8s.objects.list("pods", NAMESPACE).find(({ status, metadata }) => {
+    const isRunning = (status as { phase?: string }).phase === "Running" && metadata.deletionTimestamp === undefined;
+    return isRunning && !evicted.has(agentOf(metadata));
+  });
+  if (pod === undefined) return 0;
+  evicted.add(agentOf(pod.metadata));
   k8s.evictPod(NAMESPACE, pod.metadata.name);
   return 1;
+}
+
+function agentOf({ labels }: { labels?: Record<string, string> }): string {
+  return labels?.[AGENT_LABEL] ?? "";
 }
 
 interface Outcome {

@@ -2,9 +2,11 @@ import type { AdapterExecutionResult, ServerAdapterModule } from "@paperclipai/a
 import { FleetRun } from "../fleet/fleet-run.ts";
 import { LineAudit } from "../fleet/line-audit.ts";
 import { readDemoLine } from "./scripted-claude.ts";
-import type { RunRow, View } from "./view.ts";
+import type { RunRow } from "./view.ts";
 
 export interface DemoRun {
+  index: number;
+  agentId: string;
   row: RunRow;
   audit: LineAudit;
   result: AdapterExecutionResult | null;
@@ -15,10 +17,10 @@ export interface DemoRun {
 }
 
 export interface DemoRunOptions {
-  index: number;
   adapter: ServerAdapterModule;
   config: Record<string, unknown>;
-  view: () => View;
+  /** The run's row has changed. */
+  update: (run: DemoRun) => void;
   signal: AbortSignal;
 }
 
@@ -26,24 +28,21 @@ export interface DemoRunOptions {
 export function createDemoRun(index: number): DemoRun {
   const agent = `agent-${String(index + 1).padStart(2, "0")}`;
   const row = { agent, phase: "waiting", startedAt: performance.now(), endedAt: null, lines: 0, text: "" };
-  return { row, audit: new LineAudit({ read: readDemoLine }), result: null, outcome: "", thrown: null };
+  const agentId = `demo-${process.pid.toString(36)}${Date.now().toString(36)}-agent-${index}`;
+  return { index, agentId, row, audit: new LineAudit({ read: readDemoLine }), result: null, outcome: "", thrown: null };
 }
 
-export async function executeDemoRun(
-  run: DemoRun,
-  { index, adapter, config, view, signal }: DemoRunOptions,
-): Promise<void> {
-  const { row, audit } = run;
+export async function executeDemoRun(run: DemoRun, { adapter, config, update, signal }: DemoRunOptions): Promise<void> {
+  const { index, agentId, row, audit } = run;
   row.startedAt = performance.now();
   const show = (change: Partial<RunRow>) => {
     Object.assign(row, change);
-    view().update(row);
+    update(run);
   };
   show({ phase: "starting" });
-  const unique = `${process.pid.toString(36)}${Date.now().toString(36)}`;
   const order = {
-    runId: `demo-${unique}-${index}`,
-    agentId: `demo-${unique}-agent-${index}`,
+    runId: agentId.replace("agent-", ""),
+    agentId,
     taskId: `demo-task-${index}`,
     agentName: row.agent,
     config,
