@@ -81,13 +81,6 @@ export class Clock {
     return timestamp(this.now());
   }
 
-  /** `2026-11-23T10:44:33.123456Z`: the precision of `metav1.MicroTime` (events). */
-  microTimestamp(): string {
-    const now = this.now();
-    const micros = Math.floor((now - Math.floor(now)) * 1000);
-    return `${new Date(now).toISOString().slice(0, 23)}${String(micros).padStart(3, "0")}Z`;
-  }
-
   setTimeout(run: () => void, virtualMs: number): Timer {
     return this.#add(run, virtualMs, null);
   }

@@ -46,10 +46,6 @@ export class ApiServer {
     return this.#port;
   }
 
-  get listening(): boolean {
-    return this.#server?.listening ?? false;
-  }
-
   /** Listens, always on the same port once there is one. Throws what the system says (`EADDRINUSE`, …). */
   async listen(context: ApiContext): Promise<void> {
     this.#context = context;

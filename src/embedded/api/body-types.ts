@@ -1,11 +1,10 @@
 import { isRecord } from "../../json/read-json.ts";
+import { fields, list } from "../objects/field-errors.ts";
 import { JOB_NUMBERS } from "../objects/job-validation.ts";
 import type { NewObject } from "../objects/objects.ts";
 import { QUANTITY } from "../objects/quantity.ts";
 import { apiVersionOf, qualifiedKind, type ResourceName, typeOf } from "../objects/resources.ts";
 import { badRequest } from "../objects/status-error.ts";
-
-type Fields = Record<string, unknown>;
 
 /** `metav1.MicroTime`: exactly six digits of a second. */
 const MICRO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$/;
@@ -34,28 +33,27 @@ export function validateTypes(resource: ResourceName, object: unknown): asserts 
     );
   }
   const strings = (map: unknown, field: string) => {
-    if (map === undefined || map === null) return;
+    if (isAbsent(map)) return;
     if (!isRecord(map)) throw fail(map, field, "map[string]string");
     for (const value of Object.values(map)) if (typeof value !== "string") throw fail(value, field, "string");
   };
   const metadata = (value: unknown, field: string) => {
-    if (value === undefined || value === null) return;
+    if (isAbsent(value)) return;
     if (!isRecord(value)) throw fail(value, field, "v1.ObjectMeta");
     strings(value.labels, `ObjectMeta.${field}.labels`);
     strings(value.annotations, `ObjectMeta.${field}.annotations`);
     for (const name of ["name", "namespace", "generateName", "resourceVersion", "uid"]) {
       const text = value[name];
-      if (text !== undefined && text !== null && typeof text !== "string")
-        throw fail(text, `ObjectMeta.${field}.${name}`, "string");
+      if (!isAbsent(text) && typeof text !== "string") throw fail(text, `ObjectMeta.${field}.${name}`, "string");
     }
   };
   const podSpec = (spec: unknown, path: string) => {
-    if (spec === undefined || spec === null) return;
+    if (isAbsent(spec)) return;
     if (!isRecord(spec)) throw fail(spec, path, "v1.PodSpec");
     strings(spec.nodeSelector, `PodSpec.${path}.nodeSelector`);
     for (const field of ["containers", "initContainers", "volumes", "tolerations"]) {
       const value = spec[field];
-      if (value === undefined || value === null) continue;
+      if (isAbsent(value)) continue;
       if (!Array.isArray(value)) throw fail(value, `PodSpec.${path}.${field}`, "[]v1.Container");
       for (const item of value) if (!isRecord(item)) throw fail(item, `PodSpec.${path}.${field}`, "v1.Container");
     }
@@ -66,7 +64,7 @@ export function validateTypes(resource: ResourceName, object: unknown): asserts 
         }
       }
       for (const entry of list(container.env)) {
-        if (entry.value !== undefined && entry.value !== null && typeof entry.value !== "string") {
+        if (!isAbsent(entry.value) && typeof entry.value !== "string") {
           throw fail(entry.value, `EnvVar.${path}.containers.env.value`, "string");
         }
       }
@@ -86,8 +84,7 @@ export function validateTypes(resource: ResourceName, object: unknown): asserts 
     const spec = fields(object.spec);
     for (const field of JOB_NUMBERS) {
       const value = spec[field];
-      if (value !== undefined && value !== null && !Number.isInteger(value))
-        throw fail(value, `JobSpec.spec.${field}`, "int32");
+      if (!isAbsent(value) && !Number.isInteger(value)) throw fail(value, `JobSpec.spec.${field}`, "int32");
     }
     metadata(fields(spec.template).metadata, "spec.template.metadata");
     podSpec(fields(spec.template).spec, "spec.template.spec");
@@ -95,17 +92,16 @@ export function validateTypes(resource: ResourceName, object: unknown): asserts 
   if (resource === "leases") {
     const spec = fields(object.spec);
     const holder = spec.holderIdentity;
-    if (holder !== undefined && holder !== null && typeof holder !== "string") {
+    if (!isAbsent(holder) && typeof holder !== "string") {
       throw fail(holder, "LeaseSpec.spec.holderIdentity", "string");
     }
     for (const field of ["leaseDurationSeconds", "leaseTransitions"]) {
       const value = spec[field];
-      if (value !== undefined && value !== null && !Number.isInteger(value))
-        throw fail(value, `LeaseSpec.spec.${field}`, "int32");
+      if (!isAbsent(value) && !Number.isInteger(value)) throw fail(value, `LeaseSpec.spec.${field}`, "int32");
     }
     for (const field of ["acquireTime", "renewTime"]) {
       const value = spec[field];
-      if (value === undefined || value === null || MICRO_TIME.test(String(value))) continue;
+      if (isAbsent(value) || MICRO_TIME.test(String(value))) continue;
       // Go's layout wants all six digits: a JavaScript date in JSON has three, and is refused.
       throw badRequest(
         `Lease in version "v1" cannot be handled as a Lease: parsing time ${JSON.stringify(value)} as "2006-01-02T15:04:05.000000Z07:00": cannot parse ${JSON.stringify(value)} as ".000000"`,
@@ -127,10 +123,7 @@ export function validateTypes(resource: ResourceName, object: unknown): asserts 
   }
 }
 
-function fields(value: unknown): Fields {
-  return isRecord(value) ? value : {};
-}
-
-function list(value: unknown): Fields[] {
-  return Array.isArray(value) ? value.map(fields) : [];
+/** Go decodes null as if the field were not there. */
+function isAbsent(value: unknown): boolean {
+  return value === undefined || value === null;
 }

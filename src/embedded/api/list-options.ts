@@ -1,5 +1,5 @@
-import type { RequestInfo } from "../objects/request-info.ts";
-import { isTrue } from "../objects/request-info.ts";
+import { forbidden, unsupported } from "../objects/field-errors.ts";
+import { isTrue, type RequestInfo } from "../objects/request-info.ts";
 import type { ResourceName } from "../objects/resources.ts";
 import {
   type FieldSelector,
@@ -31,8 +31,7 @@ export function listOptions(resource: ResourceName, request: RequestInfo, stream
   const continueToken = query.get("continue") || undefined;
   const sendInitialEvents = query.get("sendInitialEvents");
   const causes: StatusCause[] = [];
-  const forbid = (field: string, why: string) =>
-    causes.push({ reason: "FieldValueForbidden", message: `Forbidden: ${why}`, field });
+  const forbid = (field: string, why: string) => forbidden(causes, field, why);
 
   if (sendInitialEvents !== null) {
     if (!isWatch) forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
@@ -55,8 +54,7 @@ export function listOptions(resource: ResourceName, request: RequestInfo, stream
     } else if (continueToken !== undefined) {
       forbid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
     } else if (rawMatch !== "Exact" && rawMatch !== "NotOlderThan") {
-      const message = `Unsupported value: ${JSON.stringify(rawMatch)}: supported values: "Exact", "NotOlderThan"`;
-      causes.push({ reason: "FieldValueNotSupported", message, field: "resourceVersionMatch" });
+      unsupported(causes, "resourceVersionMatch", rawMatch, ["Exact", "NotOlderThan"]);
     } else if (rawMatch === "Exact" && rawVersion === "0") {
       forbid("resourceVersionMatch", 'resourceVersionMatch "Exact" is forbidden for resourceVersion "0"');
     }
@@ -93,7 +91,8 @@ function fieldSelector(resource: ResourceName, { query, name }: RequestInfo): Fi
   return (read) => read("metadata.name") === name && (selector === undefined || selector(read));
 }
 
-function integer(query: URLSearchParams, name: string): number | undefined {
+/** @throws StatusError 400 for what is no integer */
+export function integer(query: URLSearchParams, name: string): number | undefined {
   const text = query.get(name);
   if (text === null || text === "") return undefined;
   if (!/^-?\d+$/.test(text)) {

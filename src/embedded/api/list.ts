@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import { itemJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import { apiVersionOf, type ResourceName, typeOf } from "../objects/resources.ts";
@@ -27,7 +28,7 @@ const MAX_SNAPSHOTS = 64;
 /** Lists with paging: the pages of one list show one moment, as long as the server remembers it. */
 export class Lister {
   readonly #store: ObjectStore;
-  readonly #snapshots = new Map<string, Snapshot>();
+  readonly #snapshots = new LRUCache<string, Snapshot>({ max: MAX_SNAPSHOTS });
 
   constructor(store: ObjectStore) {
     this.#store = store;
@@ -113,12 +114,7 @@ export class Lister {
     const known = this.#snapshots.get(key);
     // One of all namespaces serves a token of one namespace as well, not the other way round.
     if (known !== undefined && known.objects.length >= snapshot.objects.length) return;
-    this.#snapshots.delete(key);
     this.#snapshots.set(key, snapshot);
-    for (const old of this.#snapshots.keys()) {
-      if (this.#snapshots.size <= MAX_SNAPSHOTS) break;
-      this.#snapshots.delete(old);
-    }
   }
 }
 

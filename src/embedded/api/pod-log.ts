@@ -2,6 +2,7 @@ import { isTrue } from "../objects/request-info.ts";
 import { badRequest, invalid, notFound, StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
+import { integer } from "./list-options.ts";
 import type { LogReadOptions } from "./log-source.ts";
 
 /** GET of `pods/{name}/log`. */
@@ -46,12 +47,9 @@ export async function readPodLog(context: ApiContext, { request, exchange }: Obj
 }
 
 function logOptions(pod: string, query: URLSearchParams): LogReadOptions {
-  const integer = (name: string, minimum: number): number | undefined => {
-    const text = query.get(name);
-    if (text === null || text === "") return undefined;
-    if (!/^-?\d+$/.test(text)) throw badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
-    const value = Number(text);
-    if (value >= minimum) return value;
+  const atLeast = (minimum: number, name: string): number | undefined => {
+    const value = integer(query, name);
+    if (value === undefined || value >= minimum) return value;
     const message = `Invalid value: ${value}: must be greater than ${minimum === 0 ? "or equal to 0" : "0"}`;
     throw invalid("pods", pod, [{ reason: "FieldValueInvalid", message, field: name }]);
   };
@@ -61,13 +59,13 @@ function logOptions(pod: string, query: URLSearchParams): LogReadOptions {
       `parsing time ${JSON.stringify(sinceTime)} as "2006-01-02T15:04:05Z07:00": cannot parse ${JSON.stringify(sinceTime)} as "2006"`,
     );
   }
-  const sinceSeconds = integer("sinceSeconds", 1);
+  const sinceSeconds = atLeast(1, "sinceSeconds");
   if (sinceTime !== undefined && sinceSeconds !== undefined) {
     const message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
     throw invalid("pods", pod, [{ reason: "FieldValueForbidden", message, field: "sinceSeconds" }]);
   }
-  const tailLines = integer("tailLines", 0);
-  const limitBytes = integer("limitBytes", 1);
+  const tailLines = atLeast(0, "tailLines");
+  const limitBytes = atLeast(1, "limitBytes");
   return {
     follow: isTrue(query.get("follow")),
     timestamps: isTrue(query.get("timestamps")),

@@ -68,8 +68,10 @@ export interface Controllers {
   /** While the API server is down, nothing is written and no new work begins; containers run on. */
   pause(): void;
   resume(): void;
-  /** Kills what runs; nothing is written any more. Stop the clock afterwards. */
-  /** Resolves when the files of the nodes are removed. */
+  /**
+   * Kills what runs; nothing is written any more. Stop the clock afterwards.
+   * Resolves when the files of the nodes are removed.
+   */
   stop(): Promise<void>;
 }
 

@@ -10,7 +10,6 @@ export interface ImageFailure {
 /** Which images cannot be pulled. All others are there. */
 export class ImageRegistry {
   readonly #failures = new Map<string, { message: string; left: number }>();
-  readonly #slow = new Map<string, number>();
 
   fail(image: string, { message, times = Number.POSITIVE_INFINITY }: ImageFailure = {}): void {
     const name = canonicalImage(image);
@@ -25,16 +24,6 @@ export class ImageRegistry {
   /** The image can be pulled again; pods that wait for it see so at their next try. */
   restore(image: string): void {
     this.#failures.delete(image);
-    this.#slow.delete(image);
-  }
-
-  /** Each pull of the image takes so long, in virtual milliseconds. */
-  slowDown(image: string, virtualMs: number): void {
-    this.#slow.set(image, virtualMs);
-  }
-
-  pullTime(image: string): number {
-    return this.#slow.get(image) ?? 0;
   }
 
   /** @returns why the pull failed, or null. */
@@ -48,6 +37,6 @@ export class ImageRegistry {
 
   /** Whether it is on the node without a pull. */
   isPresent(image: string): boolean {
-    return !this.#failures.has(image) && !this.#slow.has(image);
+    return !this.#failures.has(image);
   }
 }

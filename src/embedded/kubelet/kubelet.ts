@@ -46,11 +46,6 @@ export class Kubelet implements PodHost {
     return this.#state === "down";
   }
 
-  /** Pods that it holds containers or logs of. */
-  get podCount(): number {
-    return this.#workers.size;
-  }
-
   /** Called for pods bound to this node only. */
   handle({ type, object }: StoreEvent): void {
     const pod = podOf(object);

@@ -161,12 +161,11 @@ export class PodRun {
    * container back: until then the status shows how it ended. That look also starts it, if the back-off is over.
    */
   async #backOff(record: ContainerRecord, backoffMs: number, pass: Pass): Promise<void> {
-    const { clock, delays, events, nodeName } = this.#state.host.options;
+    const { clock, delays } = this.#state.host.options;
     const { name, namespace, uid } = this.#state.pod.metadata;
     const podText = `${name}_${namespace}(${uid})`;
-    const source = { component: "kubelet", host: nodeName };
     const text = `Back-off restarting failed container ${record.spec.name} in pod ${podText}`;
-    events.record(this.#state.pod, source, "Warning", "BackOff", text, `spec.containers{${record.spec.name}}`);
+    this.#state.say("Warning", "BackOff", text, `spec.containers{${record.spec.name}}`);
     const over = record.endedAt + backoffMs;
     do {
       await this.#state.wait(delays.podResync);
@@ -189,7 +188,7 @@ export class PodRun {
     let wait = delays.startErrorNoticed;
     for (;;) {
       pass.check();
-      const problem = await this.#tryStart(record);
+      const problem = this.#tryStart(record);
       if (problem === null) break;
       await this.#state.wait(wait);
       record.state = { waiting: problem };
@@ -203,10 +202,7 @@ export class PodRun {
     this.#state.publish();
   }
 
-  async #tryStart(record: ContainerRecord): Promise<StartProblem | null> {
-    const { images } = this.#state.host.options;
-    const pullTime = images.pullTime(record.spec.image);
-    if (pullTime > 0) await this.#state.wait(pullTime);
+  #tryStart(record: ContainerRecord): StartProblem | null {
     if (this.#volumes === null) throw new Error("containers are started after the pod's volumes are mounted");
     const log = this.#state.host.createLog();
     const outcome = this.#starter.start(this.#state.pod, record.spec, record.restartCount, this.#volumes, log);
@@ -236,20 +232,14 @@ export class PodRun {
   }
 
   async #mountVolumes(): Promise<void> {
-    const { store, claims, delays, events, nodeName } = this.#state.host.options;
+    const { store, claims, delays } = this.#state.host.options;
     for (let wait = delays.mountBackoff; ; wait = Math.min(wait * 2, 122_000)) {
       try {
         this.#volumes = new PodVolumes(store, this.#state.pod, claims);
         return;
       } catch (error) {
         if (!(error instanceof MissingConfigError)) throw error;
-        events.record(
-          this.#state.pod,
-          { component: "kubelet", host: nodeName },
-          "Warning",
-          "FailedMount",
-          error.message,
-        );
+        this.#state.say("Warning", "FailedMount", error.message);
         await this.#state.wait(wait);
       }
     }

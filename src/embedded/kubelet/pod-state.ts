@@ -171,6 +171,12 @@ export class PodState {
     }
   }
 
+  /** An Event about the pod. */
+  say(type: "Normal" | "Warning", reason: string, message: string, fieldPath?: string): void {
+    const { events, nodeName } = this.host.options;
+    events.record(this.pod, { component: "kubelet", host: nodeName }, type, reason, message, fieldPath);
+  }
+
   async guard(step: () => Promise<void>): Promise<void> {
     try {
       await step();

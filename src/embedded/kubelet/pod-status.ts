@@ -47,11 +47,11 @@ export interface PodView {
   restartsAll: boolean;
   /** A main container has been reported to run: the kubelet then also reports the pod's cgroup limits. */
   hasRun: boolean;
-  /** Evicted, NodeLost … with its message, and the condition that goes with it. */
   /** What the pod asks for as a whole. */
   readonly resources: PodResources;
   /** False on a node that tells of the pod only, as virtual kubelets do. */
   reportsContainers: boolean;
+  /** Evicted, NodeLost … with its message, and the condition that goes with it. */
   disruption: { phase?: PodPhase; reason: string; message: string; condition: Condition | null } | null;
 }
 

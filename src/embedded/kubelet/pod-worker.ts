@@ -79,20 +79,19 @@ export class PodWorker {
   /** The kubelet ends the pod for the sake of its node. */
   evict(message: string): void {
     if (this.#state.stopping.signal.aborted || this.#state.view.stopped) return;
-    const { clock, events, nodeName } = this.#state.host.options;
+    const { clock } = this.#state.host.options;
     this.#state.view.disruption = {
       phase: "Failed",
       reason: "Evicted",
       message,
       condition: disruptionTarget("TerminationByKubelet", message, clock.now(), this.#state.pod),
     };
-    events.record(this.#state.pod, { component: "kubelet", host: nodeName }, "Warning", "Evicted", message);
+    this.#state.say("Warning", "Evicted", message);
     this.#graceUntil = clock.now();
     this.#state.stopping.abort();
     void this.#state.guard(async () => {
       await this.#stopContainers(0);
       await this.#finish();
-      if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
     });
   }
 
@@ -115,7 +114,6 @@ export class PodWorker {
     }
     void this.#state.guard(async () => {
       await this.#finish();
-      if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
     });
   }
 
@@ -150,11 +148,11 @@ export class PodWorker {
   /** The pod has been on the node for longer than it may: its containers get their grace, it ends as Failed. */
   #expire(): void {
     if (this.#state.stopping.signal.aborted || this.#state.view.stopped) return;
-    const { delays, events, nodeName } = this.#state.host.options;
+    const { delays } = this.#state.host.options;
     const reason = "DeadlineExceeded";
     const message = "Pod was active on the node longer than the specified deadline";
     this.#state.view.disruption = { phase: "Failed", reason, message, condition: null };
-    events.record(this.#state.pod, { component: "kubelet", host: nodeName }, "Normal", reason, message);
+    this.#state.say("Normal", reason, message);
     this.#graceUntil = this.#state.host.options.clock.now() + this.#graceMs();
     this.#state.stopping.abort();
     this.#state.publish();
@@ -163,7 +161,6 @@ export class PodWorker {
       this.#markLost();
       await this.#state.wait(delays.podRemoval, true);
       await this.#finish();
-      if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
     });
   }
 
@@ -184,7 +181,6 @@ export class PodWorker {
     }
     this.#markLost();
     await this.#finish();
-    if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
   }
 
   // From deletion to removal.
@@ -208,40 +204,28 @@ export class PodWorker {
       await this.#state.wait(delays.killNoticed * 2.5, true);
     }
     this.#markLost();
-    await this.#finish();
+    await this.#stopped();
     if (ran) await this.#state.wait(delays.podRemoval, true);
     await this.#remove();
   }
 
   async #stopContainers(graceMs: number): Promise<void> {
-    const { delays, events, nodeName } = this.#state.host.options;
+    const { delays } = this.#state.host.options;
     const stop = async (records: readonly ContainerRecord[], grace: number) => {
       for (const { spec, running } of records) {
         if (running === null) continue;
-        events.record(
-          this.#state.pod,
-          { component: "kubelet", host: nodeName },
-          "Normal",
-          "Killing",
-          `Stopping container ${spec.name}`,
-          `spec.containers{${spec.name}}`,
-        );
+        this.#state.say("Normal", "Killing", `Stopping container ${spec.name}`, `spec.containers{${spec.name}}`);
         if (grace === 0) running.kill();
         else running.terminate(grace);
       }
       await Promise.all(records.map(({ running }) => running?.exit));
     };
     const started = this.#state.host.options.clock.now();
-    await stop(
-      this.#state.records.filter(({ kind }) => kind !== "sidecar"),
-      graceMs,
-    );
+    const sidecars = this.#state.records.filter(({ kind }) => kind === "sidecar");
+    const others = this.#state.records.filter(({ kind }) => kind !== "sidecar");
+    await stop(others, graceMs);
     // Sidecars go last, with what is left of the grace.
-    const left = Math.max(0, graceMs - (this.#state.host.options.clock.now() - started));
-    await stop(
-      this.#state.records.filter(({ kind }) => kind === "sidecar"),
-      left,
-    );
+    await stop(sidecars, Math.max(0, graceMs - (this.#state.host.options.clock.now() - started)));
     await Promise.all(this.#state.records.map((record) => this.#state.ended(record, delays.killNoticed)));
   }
 
@@ -263,7 +247,13 @@ export class PodWorker {
     }
   }
 
+  /** The pod has ended; one that is being deleted goes. */
   async #finish(): Promise<void> {
+    await this.#stopped();
+    if (this.#state.pod.metadata.deletionTimestamp !== undefined) await this.#remove();
+  }
+
+  async #stopped(): Promise<void> {
     await this.#state.wait(0, true);
     this.#state.view.sandboxReady = false;
     this.#state.view.stopped = true;

@@ -88,10 +88,6 @@ export class ProgramRegistry {
     this.#programs.set(name, program);
   }
 
-  remove(name: string): void {
-    this.#programs.delete(name);
-  }
-
   find(image: string, container: string): Program | undefined {
     const untagged = image.replace(/[:@][^/]*$/, "");
     for (const name of [`${image}/${container}`, `${untagged}/${container}`, container, image, untagged, "*"]) {

@@ -1,4 +1,4 @@
-import { type Fields, fields, push } from "./field-errors.ts";
+import { type Fields, fields, list, push, required, unsupported } from "./field-errors.ts";
 import type { StoredObject } from "./objects.ts";
 import { defineCustom, type ResourceName, resourceType } from "./resources.ts";
 import type { StatusCause } from "./status-error.ts";
@@ -24,12 +24,11 @@ export function validateDefinition(name: string, spec: Fields, causes: StatusCau
     "spec.names.kind": kind,
   })) {
     if (typeof value === "string" && value !== "") continue;
-    causes.push({ reason: "FieldValueRequired", message: "Required value", field });
+    required(causes, field);
   }
   if (name !== `${plural}.${group}`) push(causes, "metadata.name", name, 'must be spec.names.plural+"."+spec.group');
   if (scope !== "Cluster" && scope !== "Namespaced") {
-    const message = `Unsupported value: ${JSON.stringify(scope ?? "")}: supported values: "Cluster", "Namespaced"`;
-    causes.push({ reason: "FieldValueNotSupported", message, field: "spec.scope" });
+    unsupported(causes, "spec.scope", scope ?? "", ["Cluster", "Namespaced"]);
   }
   if (storedVersions(spec).length !== 1) {
     push(causes, "spec.versions", spec.versions, "must have exactly one version marked as storage version");
@@ -57,5 +56,5 @@ export function define({ metadata, spec }: StoredObject): ResourceName {
 }
 
 function storedVersions({ versions }: Fields): Fields[] {
-  return (Array.isArray(versions) ? versions : []).map(fields).filter(({ storage }) => storage === true);
+  return list(versions).filter(({ storage }) => storage === true);
 }

@@ -1,3 +1,4 @@
+import { define } from "../../json/json-object.ts";
 import { isRecord } from "../../json/read-json.ts";
 import { defaultDefinition } from "./custom-resources.ts";
 import { type Fields, fields } from "./field-errors.ts";
@@ -39,137 +40,82 @@ export function applyDefaults(resource: ResourceName, object: NewObject): void {
   }
 }
 
+/** In the order in which the server writes fields; others follow. */
+const JOB_FIELDS =
+  `parallelism completions activeDeadlineSeconds podFailurePolicy successPolicy backoffLimit selector manualSelector template
+  ttlSecondsAfterFinished completionMode suspend podReplacementPolicy`.split(/\s+/);
+const POD_FIELDS =
+  `volumes initContainers containers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy nodeSelector
+  serviceAccountName serviceAccount automountServiceAccountToken nodeName securityContext schedulerName enableServiceLinks`.split(
+    /\s+/,
+  );
+const CONTAINER_FIELDS =
+  `name image command args workingDir ports envFrom env resources restartPolicy volumeMounts livenessProbe readinessProbe
+  startupProbe lifecycle terminationMessagePath terminationMessagePolicy imagePullPolicy`.split(/\s+/);
+
+/** A copy without the fields that are undefined. */
+function inOrder(order: readonly string[], object: Fields): Fields {
+  const ordered: Fields = {};
+  for (const key of [...order, ...Object.keys(object)])
+    if (object[key] !== undefined) define(ordered, key, object[key]);
+  return ordered;
+}
+
 function defaultJobSpec(spec: Fields): Fields {
-  const { parallelism, completions, activeDeadlineSeconds, podFailurePolicy, successPolicy, backoffLimit, ...rest } =
-    spec;
-  const {
-    selector,
-    manualSelector,
-    template,
-    ttlSecondsAfterFinished,
-    completionMode,
-    suspend,
-    podReplacementPolicy,
-    ...more
-  } = rest;
-  const pod = fields(template);
-  return defined({
+  const { parallelism, completions, backoffLimit, manualSelector, completionMode, suspend } = spec;
+  const { podFailurePolicy, podReplacementPolicy } = spec;
+  const template = fields(spec.template);
+  return inOrder(JOB_FIELDS, {
+    ...spec,
     // Only `completions` missing means: any number of pods, done when one succeeds.
     parallelism: parallelism ?? 1,
     completions: completions ?? (parallelism === undefined || parallelism === 1 ? 1 : undefined),
-    activeDeadlineSeconds,
-    podFailurePolicy,
-    successPolicy,
     backoffLimit: backoffLimit ?? 6,
-    selector,
     manualSelector: manualSelector ?? false,
     template: {
-      ...pod,
-      metadata: fields(pod.metadata),
-      spec: defaultPodSpec(fields(pod.spec), false),
+      ...template,
+      metadata: fields(template.metadata),
+      spec: defaultPodSpec(fields(template.spec), false),
     },
-    ttlSecondsAfterFinished,
     completionMode: completionMode ?? "NonIndexed",
     suspend: suspend ?? false,
     podReplacementPolicy: podReplacementPolicy ?? (podFailurePolicy === undefined ? "TerminatingOrFailed" : "Failed"),
-    ...more,
   });
-}
-
-/** Fields in the order in which the server writes them, without the missing ones. */
-function defined(object: Fields): Fields {
-  for (const key of Object.keys(object)) if (object[key] === undefined) delete object[key];
-  return object;
 }
 
 function defaultPodSpec(spec: Fields, isPod: boolean): Fields {
-  const {
-    volumes,
-    initContainers,
-    containers,
-    restartPolicy,
-    terminationGracePeriodSeconds,
-    activeDeadlineSeconds,
-    dnsPolicy,
-    nodeSelector,
-    serviceAccountName,
-    serviceAccount,
-    automountServiceAccountToken,
-    nodeName,
-    securityContext,
-    schedulerName,
-    enableServiceLinks,
-    ...rest
-  } = spec;
-  return defined({
-    volumes: Array.isArray(volumes)
-      ? volumes.map((volume) => (isRecord(volume) ? defaultVolume(volume) : volume))
-      : volumes,
-    initContainers: defaultContainers(initContainers),
-    containers: defaultContainers(containers) ?? null,
-    restartPolicy: restartPolicy ?? "Always",
-    terminationGracePeriodSeconds: terminationGracePeriodSeconds ?? 30,
-    activeDeadlineSeconds,
-    dnsPolicy: dnsPolicy ?? "ClusterFirst",
-    nodeSelector,
-    serviceAccountName,
+  const { volumes, containers, serviceAccount, serviceAccountName } = spec;
+  return inOrder(POD_FIELDS, {
+    ...spec,
+    volumes: each(volumes, defaultVolume),
+    initContainers: each(spec.initContainers, defaultContainer),
+    containers: each(containers, defaultContainer) ?? null,
+    restartPolicy: spec.restartPolicy ?? "Always",
+    terminationGracePeriodSeconds: spec.terminationGracePeriodSeconds ?? 30,
+    dnsPolicy: spec.dnsPolicy ?? "ClusterFirst",
     serviceAccount: serviceAccount ?? serviceAccountName,
-    automountServiceAccountToken,
-    nodeName,
-    securityContext: securityContext ?? {},
-    schedulerName: schedulerName ?? "default-scheduler",
-    enableServiceLinks: enableServiceLinks ?? (isPod ? true : undefined),
-    ...rest,
+    securityContext: spec.securityContext ?? {},
+    schedulerName: spec.schedulerName ?? "default-scheduler",
+    enableServiceLinks: spec.enableServiceLinks ?? (isPod ? true : undefined),
   });
 }
 
-function defaultContainers(containers: unknown): unknown {
-  if (!Array.isArray(containers)) return containers;
-  return containers.map((container) => (isRecord(container) ? defaultContainer(container) : container));
+/** What is no list, or no object in one, stays as it is: validation refuses it. */
+function each(items: unknown, defaulted: (item: Fields) => Fields): unknown {
+  if (!Array.isArray(items)) return items;
+  return items.map((item) => (isRecord(item) ? defaulted(item) : item));
 }
 
 function defaultContainer(container: Fields): Fields {
-  const {
-    name,
-    image,
-    command,
-    args,
-    workingDir,
-    ports,
-    envFrom,
-    env,
-    resources,
-    restartPolicy,
-    volumeMounts,
-    livenessProbe,
-    readinessProbe,
-    startupProbe,
-    lifecycle,
-    terminationMessagePath,
-    terminationMessagePolicy,
-    imagePullPolicy,
-    ...rest
-  } = container;
-  return defined({
-    name,
-    image,
-    command,
-    args,
-    workingDir,
-    ports: Array.isArray(ports) ? ports.map((port) => (isRecord(port) ? { protocol: "TCP", ...port } : port)) : ports,
-    envFrom,
-    env: Array.isArray(env) ? env.map((entry) => (isRecord(entry) ? defaultEnv(entry) : entry)) : env,
+  const { image, ports, env, resources, terminationMessagePath, terminationMessagePolicy, imagePullPolicy } = container;
+  return inOrder(CONTAINER_FIELDS, {
+    ...container,
+    ports: each(ports, (port) => ({ protocol: "TCP", ...port })),
+    env: each(env, defaultEnv),
     resources: defaultResources(fields(resources)),
-    restartPolicy,
-    volumeMounts,
-    livenessProbe,
-    readinessProbe,
-    startupProbe,
-    lifecycle,
     terminationMessagePath: terminationMessagePath ?? "/dev/termination-log",
     terminationMessagePolicy: terminationMessagePolicy ?? "File",
     imagePullPolicy: imagePullPolicy ?? pullPolicyFor(image),
-    ...rest,
   });
 }
 

@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Clock } from "../clock.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import { StatusError } from "../objects/status-error.ts";
@@ -19,7 +20,7 @@ export class EventRecorder {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
   readonly #kept: EventsOption;
-  readonly #series = new Map<string, string>();
+  readonly #series = new LRUCache<string, string>({ max: maxSeries });
 
   constructor(store: ObjectStore, clock: Clock, kept: EventsOption) {
     this.#store = store;
@@ -74,20 +75,10 @@ export class EventRecorder {
         },
         { manager: source.component },
       );
-      this.#remember(key, event.metadata.name);
+      this.#series.set(key, event.metadata.name);
     } catch (error) {
       // Events are best effort: the namespace may be on its way out.
       if (!(error instanceof StatusError)) throw error;
-    }
-  }
-
-  #remember(key: string, name: string): void {
-    this.#series.delete(key);
-    this.#series.set(key, name);
-    if (this.#series.size <= maxSeries) return;
-    for (const oldest of this.#series.keys()) {
-      this.#series.delete(oldest);
-      break;
     }
   }
 }

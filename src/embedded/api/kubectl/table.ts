@@ -1,3 +1,4 @@
+import { type Fields, fields, list } from "../../objects/field-errors.ts";
 import type { StoredObject } from "../../objects/objects.ts";
 import type { ResourceName } from "../../objects/resources.ts";
 
@@ -10,8 +11,6 @@ interface Column {
   wide?: boolean;
   cell(object: StoredObject, now: number): Cell;
 }
-
-type Fields = Record<string, unknown>;
 
 const NAME: Column = { name: "Name", cell: ({ metadata }) => metadata.name };
 const AGE: Column = { name: "Age", cell: ({ metadata }, now) => since(metadata.creationTimestamp, now) };
@@ -73,7 +72,7 @@ const COLUMNS: Readonly<Partial<Record<ResourceName, readonly Column[]>>> = {
     { name: "Status", cell: ({ status }) => text(fields(status).phase) },
     { name: "Volume", cell: ({ spec }) => text(fields(spec).volumeName) },
     { name: "Capacity", cell: ({ status }) => text(fields(fields(status).capacity).storage) },
-    { name: "Access Modes", cell: ({ spec }) => list(fields(spec).accessModes).map(text).join(",") },
+    { name: "Access Modes", cell: ({ spec }) => text(fields(spec).accessModes) },
     { name: "StorageClass", cell: ({ spec }) => text(fields(spec).storageClassName) },
     AGE,
   ],
@@ -141,20 +140,12 @@ function rowObject(object: StoredObject, include: TableOptions["includeObject"])
   return { object: { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata: object.metadata } };
 }
 
-function fields(value: unknown): Fields {
-  return typeof value === "object" && value !== null ? (value as Fields) : {};
-}
-
-function list(value: unknown): unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
 function text(value: unknown): string {
   return value === undefined || value === null ? "" : String(value);
 }
 
 function statuses(pod: StoredObject): Fields[] {
-  return list(fields(pod.status).containerStatuses).map(fields);
+  return list(fields(pod.status).containerStatuses);
 }
 
 function podReady(pod: StoredObject): string {
@@ -167,8 +158,8 @@ function podStatus(pod: StoredObject): string {
   const status = fields(pod.status);
   if (pod.metadata.deletionTimestamp !== undefined) return "Terminating";
   let reason = text(status.reason) || text(status.phase);
-  const initial = list(status.initContainerStatuses).map(fields);
-  const containers = list(fields(pod.spec).initContainers).map(fields);
+  const initial = list(status.initContainerStatuses);
+  const containers = list(fields(pod.spec).initContainers);
   for (const [i, { state: value, started }] of initial.entries()) {
     const state = fields(value);
     if (state.terminated !== undefined && fields(state.terminated).exitCode === 0) continue;
@@ -187,9 +178,7 @@ function podStatus(pod: StoredObject): string {
 
 function jobStatus(job: StoredObject): string {
   const holds = (type: string) =>
-    list(fields(job.status).conditions)
-      .map(fields)
-      .some((condition) => condition.type === type && condition.status === "True");
+    list(fields(job.status).conditions).some((condition) => condition.type === type && condition.status === "True");
   if (holds("Complete")) return "Complete";
   if (holds("Failed")) return "Failed";
   if (job.metadata.deletionTimestamp !== undefined) return "Terminating";
@@ -208,13 +197,11 @@ function jobDuration({ status }: StoredObject, now: number): string {
 }
 
 function templateContainers({ spec }: StoredObject): Fields[] {
-  return list(fields(fields(fields(spec).template).spec).containers).map(fields);
+  return list(fields(fields(fields(spec).template).spec).containers);
 }
 
 function nodeStatus({ status }: StoredObject): string {
-  const ready = list(fields(status).conditions)
-    .map(fields)
-    .find(({ type }) => type === "Ready");
+  const ready = list(fields(status).conditions).find(({ type }) => type === "Ready");
   return ready === undefined || ready.status === "True" ? "Ready" : "NotReady";
 }
 
