@@ -94,7 +94,8 @@ function withoutResult(outcome: Outcome, now: Date): AdapterExecutionResult {
   const { verdict, end, kind } = outcome;
   const exitCode = end?.exitCode ?? null;
   const lost = outcome.gaps.length;
-  const isFailed = exitCode !== 0;
+  // A CLI that cannot begin says why, and ends with 0 at times.
+  const isFailed = exitCode !== 0 || !verdict.hasInit;
   // Only stderr can say it here: it stands in the log as plain text.
   if (isFailed && outcome.sessionId !== null && isUnknownSession(verdict)) return sessionUnavailable(outcome);
   // Killed on the way: what it had not yet said is no sign of wrong credentials.

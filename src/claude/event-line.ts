@@ -15,7 +15,9 @@ export function readEvent(line: string): JsonObject | null {
   const start = afterControls(line, 0);
   if (line[start] !== "{") return null;
   const value = parse(line.slice(start)) ?? parse(withoutTail(line, start));
-  return word(field(value, "type")) === null ? null : value;
+  const type = word(field(value, "type"));
+  // `error` is what an API or gateway answered, printed as it came: no event of the CLI.
+  return type === null || type === "error" ? null : value;
 }
 
 /**

@@ -109,6 +109,6 @@ function byStatus(status: number | null): Kind | null {
   if (status === 401 || status === 403 || status === 407) return "auth";
   if (status === 402) return "money";
   if (status === 404) return "model";
-  const passes = status === 408 || status === 409 || status === 429 || status === 499 || (status ?? 0) >= 500;
+  const passes = [408, 409, 424, 425, 429, 499].includes(status ?? 0) || (status ?? 0) >= 500;
   return passes ? "trouble" : null;
 }

@@ -37,7 +37,7 @@ export const LOGIN_NEEDED = anyOf(
   /security token included in the request is (?:expired|invalid)/,
   /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied|invalididentitytoken/,
   /signature we calculated does not match|not authorized to perform/,
-  /(?:credentials|token)providererror|credentialunavailable|authenticationrequired|ec2 metadata|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found)/,
+  /(?:credentials|token)providererror|credentialunavailable|authenticationrequired|ec2 metadata|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found|not exist)|credentials file/,
   // Google Cloud, Azure, and all their SDKs.
   /invalid_grant|invalid_rapt|reauth related error|unauthorized_client|invalid_client\b/,
   /permission_denied|permission '[^']+' denied/,
@@ -50,18 +50,18 @@ export const LOGIN_NEEDED = anyOf(
 
 /** Another model must be chosen, or be enabled for the account. */
 export const MODEL_UNKNOWN = anyOf(
-  /(?:unknown|invalid|no such) model\b/,
-  /\bmodel\b.{0,80}(?:not[ _]found|does not exist|may not exist|(?:is|are) (?:invalid|not available)|isn't available)/,
+  /(?:unknown|invalid|no such|not a valid) model\b/,
+  /\bmodel\b.{0,80}(?:not[ _]found|does not exist|may not exist|(?:is|are) (?:invalid|not available)|isn't available|deprecated|end of (?:its )?life)/,
   /model_not_found|not_found_error.{0,80}\bmodel:|deploymentnotfound/,
   /(?:opus|sonnet|haiku|fable) is not available|issue with the selected model|don't have access to the model/,
 );
 
 /** A share is used up that comes back at a time: of a subscription, a spend limit of a month, a quota of a day. */
 export const QUOTA = anyOf(
-  /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|haiku|fable|spend(?:ing)?|budget|credit) (?:limits?|caps?|quota|budget)\b.{0,40}(?:reached|exceeded|exhausted|hit|resets?)/,
+  /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|haiku|fable|spend(?:ing)?|budget|credit)(?: requests?| tokens?)? (?:limits?|caps?|quota|budget)\b.{0,40}(?:reached|exceeded|exhausted|hit|resets?)/,
   /\bquota\b.{0,40}\b(?:exceeded|exhausted|reached|used up)\b(?!.{0,200}per[- _](?:minute|second))/,
   // A rate is no share: it comes back by itself within a minute.
-  /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget)\b/,
+  /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget|allowance)\b/,
   /reached your [\w\s-]*?usage limits|regain access/,
   /out of (?:extra )?usage|usage is (?:paused|suspended)/,
   /servicequotaexceeded|(?:tokens|requests|models)[- _]per[- _](?:day|week|month)\b|daily (?:token )?limit|key limit exceeded/,
@@ -74,7 +74,7 @@ export const LIMITED = /quota|limit|usage|budget|\bcap\b|spend|allowance|credit|
 export const MONEY = anyOf(
   /credit balance (?:is )?too low|insufficient[_ ](?:\w+ )?(?:credits?|funds|balance|quota)|negative balance|can only afford/,
   /payment (?:required|method|instrument)|payment_instrument|subscription (?:is |has )?(?:lapsed|past due|inactive)/,
-  /billing_(?:error|not_active|hard_limit)|(?:enable|requires?) billing|billing (?:is |to be |account|details|hard limit)/,
+  /billing_(?:error|not_active|hard_limit|disabled)|arrearage|good standing|(?:enable|requires?) billing|billing (?:is |to be |account|details|hard limit)/,
   /(?:add|purchase|buy) (?:more )?(?:funds|credits)/,
   /out of (?:usage )?credits|credits (?:required|ran out|are depleted)|(?:requires?|needs) (?:more |usage )credits/,
   /budget has been exceeded|exceeded_?(?:token)?budget|budget_exceeded|extra usage is required|from your extra usage/,
@@ -89,7 +89,7 @@ export const TROUBLE = anyOf(
   /try again (?:later|in a moment)|usually temporary|temporary (?:capacity|network) issue/,
   /internal_? ?server_? ?(?:error|exception)|server error|server-side issue|bad gateway|gateway time-?out/,
   /\b(?:429|502|503|504|529)\b|(?:http|status|error|code)[ :(]{0,3}(?:408|409|499|5\d\d)\b/,
-  /modelstreamerror|modeltimeout|modelnotready|upstream (?:connect|request|error)|no healthy upstream/,
+  /model(?:stream)?error|modeltimeout|modelnotready|upstream (?:connect|request|error)|no healthy upstream/,
   // No connection, or a broken one.
   /connection ?(?:refused|closed|reset|error|lost|dropped|terminated|aborted|timed out)/,
   /connection (?:was |has been |to \S{0,60} was )(?:closed|reset|refused|lost|interrupted)/,
@@ -116,8 +116,13 @@ export const TROUBLE = anyOf(
 /** A request that failed without an answer, as CLIs say it that have no fields for it: no status follows. */
 export const FAILED_WITHOUT_STATUS = /^API Error: (?!\d{3}\b)(?!.*output token)/i;
 
+/** The API takes newer CLIs only. */
+export const VERSION_TOO_OLD =
+  /version of claude code .{0,40}needs an update|newer version .{0,40}is required to continue/i;
+
 /** The model may not answer this, in the words of a CLI that gives no stop reason. */
-export const REFUSED = /^API Error:.{0,200}\b(?:violates? our usage policy|safeguards flagged)/i;
+export const REFUSED =
+  /^API Error:.{0,200}\b(?:violates? our usage policy|safeguards flagged|blocked by content filter|content_filter|content management policy|content exists risk)/i;
 
 /** What the session holds makes every request fail: it is too long, or one of its messages is refused. */
 export const SESSION_UNUSABLE = anyOf(
@@ -125,7 +130,7 @@ export const SESSION_UNUSABLE = anyOf(
   /(?:prompt|input|request|conversation|context) (?:body )?(?:is |was )?too (?:long|large)|autocompact is thrashing/,
   /context (?:window|length|limit)[^.;]{0,40}(?:exceed|limit|reached|full)|context_length_exceeded|contextwindowexceeded/,
   /exceeds? (?:the |its |this model's )?(?:maximum |available )?(?:context|number of tokens)|exceeded model token limit/,
-  /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long/,
+  /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long|range of input length/,
   /input tokens exceed|input length and .{0,4}max_tokens.{0,4} exceed|reduce the length of the messages/,
   /too many total text bytes|request_too_large|too much media/,
   // A message that the API refuses: the 400 names it, or what is wrong with its place.
@@ -133,11 +138,11 @@ export const SESSION_UNUSABLE = anyOf(
   /(?:created in this|to a different) conversation|(?:assistant|user) (?:message|turn)|expected .?thinking/,
   // A text with half a character, or a tool that is there no more, stays in it.
   /request body is not valid json|tool reference '[^']+' not found|in input_image|unsupported image/,
-  /tool use concurrency|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
-  /text content blocks must|thinking.{0,6} blocks?\b.{0,60}(?:cannot be modified|must|invalid)|signature.{0,6} in .{0,4}thinking/,
+  /tool use concurrency|tool_calls?\b|function (?:call|response)|thought.?signature|reasoning_content|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
+  /text content blocks must|empty text blocks|thinking.{0,6} blocks?\b.{0,60}(?:cannot be modified|must|invalid)|signature.{0,6} in .{0,4}thinking/,
   /encrypted_(?:content|index|stdout)/,
-  /could not process (?:image|pdf|document)|image was too large|images? (?:dimensions |in the conversation )?exceeds?|too many images/,
-  /image (?:does not match|cannot be empty|file is empty)|pdf (?:specified|cannot be empty)|\d+ pdf pages/,
+  /could not process (?:image|pdf|document)|(?:process input|invalid) image|invalid base64|image was too large|images? (?:dimensions |in the conversation )?exceeds?|too many images/,
+  /image (?:does not match|cannot be empty|file is empty)|pdf (?:specified|cannot be empty|too large|is password|file was not)|\d+ pdf pages/,
 );
 
 /** A 400 that names a parameter of the request first: the session is not at fault, whatever else the text says. */

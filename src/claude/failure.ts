@@ -12,6 +12,7 @@ import {
   REFUSED,
   SESSION_UNUSABLE,
   TROUBLE,
+  VERSION_TOO_OLD,
 } from "./failure-texts.ts";
 import { MAX_TURNS } from "./max-turns.ts";
 import { resetTime } from "./reset-time.ts";
@@ -65,7 +66,7 @@ export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
     const code = "claude_poisoned_previous_message_id";
     return { code, stopReason: code, clearSession: true };
   }
-  const texts = requestWords.length > 0 ? requestWords : verdict.plainLines;
+  const texts = requestWords.length > 0 ? requestWords : plainWords(verdict);
   const failures = failuresOf(verdict, texts);
   if (verdict.isRefusal) return REFUSAL;
   // Every resume would send the same messages and fail on them again.
@@ -89,8 +90,11 @@ export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
       return retry.retryNotBefore === undefined ? null : { code: "provider_quota", family: "provider_quota", ...retry };
     case "quota":
       return { code: "provider_quota", family: "provider_quota", ...retry };
-    case "trouble":
-      return { code: "claude_transient_upstream", family: "transient_upstream", ...retry };
+    case "trouble": {
+      // A share that is used up has no part in it: the run went on with bought usage.
+      const passes = retryTime({ rateLimit: null }, failures, texts, now);
+      return { code: "claude_transient_upstream", family: "transient_upstream", ...passes };
+    }
     default:
       return null;
   }
@@ -99,7 +103,15 @@ export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
 /** The session that was to be resumed does not exist (any more). */
 export function isUnknownSession(verdict: ClaudeVerdict): boolean {
   const words = wordsOfRequests(verdict);
-  return (words.length > 0 ? words : verdict.plainLines).some((text) => UNKNOWN_SESSION.test(text));
+  if (words.length > 0) return words.some((text) => UNKNOWN_SESSION.test(text));
+  // It was found where the work began. MCP servers have sessions, too.
+  const isFound = verdict.hasInit && verdict.hasOutput;
+  return !isFound && verdict.plainLines.some((text) => UNKNOWN_SESSION.test(text));
+}
+
+/** Once the work has begun only the last ones may say why it ended: those before it are warnings of tools, of the shell, of hooks. */
+function plainWords({ hasOutput, lastWords, plainLines }: ClaudeVerdict): readonly string[] {
+  return hasOutput ? lastWords : plainLines;
 }
 
 function kindOf(
@@ -139,6 +151,7 @@ function failuresOf({ apiFailure, result }: ClaudeVerdict, texts: readonly strin
 function byText(said: (pattern: RegExp) => boolean): Kind | null {
   if (said(LOGIN_NEEDED)) return "auth";
   if (said(MODEL_UNKNOWN)) return "model";
+  if (said(VERSION_TOO_OLD)) return "version";
   if (said(TROUBLE)) return "trouble";
   return null;
 }
@@ -181,13 +194,13 @@ const SESSION_REASONS = new Set(["prompt_too_long", "blocking_limit", "rapid_ref
 const SESSION_KINDS = new Set(["autocompact_thrashing", "tool_history_mismatch", "dlp_request_denied"]);
 
 function retryTime(
-  verdict: ClaudeVerdict,
+  { rateLimit }: Pick<ClaudeVerdict, "rateLimit">,
   failures: readonly ApiFailure[],
   texts: readonly string[],
   now: Date,
 ): { retryNotBefore?: Date } {
   const times = [
-    verdict.rateLimit?.resetsAt ?? null,
+    rateLimit?.resetsAt ?? null,
     ...failures.map(({ resetsAt }) => resetsAt),
     ...texts.map((text) => resetTime(text, now)),
   ];

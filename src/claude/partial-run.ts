@@ -18,8 +18,9 @@ function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null, logError: stri
   const exitCode = end?.exitCode ?? null;
   const code = exitCode ?? -1;
   if (exitCode === 0) {
+    const said = verdict.hasOutput ? null : verdict.firstPlainLine;
     return verdict.hasLines
-      ? "Claude ended with exit code 0, but its output could not be read: there is no result event in it"
+      ? `Claude ended with exit code 0, but its output could not be read: there is no result event in it${said === null ? "" : `: ${cutEnd(said, 500)}`}`
       : `Claude ended with exit code 0${logError === undefined ? " and printed nothing" : ""}`;
   }
   const said = epitaph(verdict.lastWords) ?? verdict.firstPlainLine;

@@ -63,7 +63,9 @@ export function isLastWord({ queuedTurns, numTurns, isError, text }: Omit<Claude
 }
 
 export function readResult(event: JsonObject): ClaudeResult {
-  const errors = readErrors(field(event, "errors"));
+  const error = field(event, "error");
+  // Of some versions one error, as a text or an object; of others a word, which is a field of the failure.
+  const errors = readErrors(field(event, "errors") ?? (word(error)?.match(/^\w+$/) ? [] : [error]));
   const structured = asJson(field(event, "structured_output"), MAX_ANSWER);
   const answer = text(field(event, "result"), MAX_ANSWER) ?? structured;
   const result = {
@@ -96,11 +98,15 @@ export function readApiFailure(event: JsonObject, message: string | null): ApiFa
   };
 }
 
-/** Seconds since 1970, as the CLI gives times of limits. */
-export function instantOf(seconds: unknown): Date | null {
-  const value = finite(seconds);
-  return value !== null && Math.abs(value) < 8.64e12 ? new Date(value * 1000) : null;
+/** Seconds since 1970, as the CLI gives times of limits; gateways give milliseconds, too. */
+export function instantOf(time: unknown): Date | null {
+  const value = finite(time);
+  if (value === null || value < 0 || value > MAX_TIME_MS) return null;
+  return new Date(value * 1000 > MAX_TIME_MS ? value : value * 1000);
 }
+
+/** The year 5138: in seconds the same number is one of 1973. */
+const MAX_TIME_MS = 1e14;
 
 /** A prompt on standard input has no origin; the origin of one that a person typed is `human`. */
 function originOf(event: JsonObject): string | null {

@@ -17,6 +17,7 @@ export interface ClaudeVerdict extends AgentVerdict {
   readonly isResultOfCli: boolean;
   /** The model went on after that result, or was to go on, and no result of that followed. Then it is not the run's last word. */
   readonly isUnfinished: boolean;
+  /** The latest process has found its session, or begun one. */
   readonly hasInit: boolean;
   /** Some line was not blank. */
   readonly hasLines: boolean;
@@ -99,6 +100,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
   restarted(): void {
     this.#results.restarted();
     this.#spending.restarted();
+    this.#hasInit = false;
     this.#hasBegun = false;
     this.#isEmptyResponse = false;
     this.#isRefusal = false;
@@ -221,13 +223,15 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       .filter((block) => field(block, "type") === "text")
       .map((block) => field(block, "text"))
       .filter((each): each is string => typeof each === "string" && each.trim() !== "");
+    const isOfSubagent = field(event, "parent_tool_use_id") != null;
     // The CLI itself speaks when a request failed for good; no model did.
     if (model === "<synthetic>" || field(event, "is_api_error_message") === true) {
-      this.#apiFailure = readApiFailure(event, text(texts[0], 2000));
+      // A subagent that failed is a matter of the agent, which goes on.
+      if (!isOfSubagent) this.#apiFailure = readApiFailure(event, text(texts[0], 2000));
       return null;
     }
     // Subagents are not the agent: their texts are not its words, and they may still work when it is done.
-    if (field(event, "parent_tool_use_id") == null) {
+    if (!isOfSubagent) {
       this.#said.add(word(field(message, "id")), texts);
       this.#results.spoken();
       this.#isRefusal = field(message, "stop_reason") === "refusal";

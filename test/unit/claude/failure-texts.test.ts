@@ -100,6 +100,8 @@ describe("trouble on the way to the model passes", () => {
     "You appear to be offline",
     "Could not resolve host: api.anthropic.com",
     "Timed out waiting for the first byte",
+    "API Error: 424 ModelErrorException: The request failed due to an error while processing the model.",
+    "API Error: 425 Too Early",
   ])("%s", (text) => {
     expect(failed(text)).toMatchObject({
       errorCode: "claude_transient_upstream",
@@ -161,6 +163,8 @@ describe("limits of money", () => {
     ["Access to your plan is restored on December 1, 2026.", API_400, "2026-12-01T00:00:00.000Z"],
     ["limit reached ∙ resets Friday 10am (UTC)", API_429, "2026-11-27T10:00:00.000Z"],
     ["You've hit your monthly spend limit.", API_429, undefined],
+    ["API Error: 429 Daily request limit reached", API_429, undefined],
+    ["API Error: 429 You have reached your premium request allowance", API_429, undefined],
   ])("a share that comes back is a quota: %s", (text, fields, retryNotBefore) => {
     const result = failed(text, fields);
     expect(result).toMatchObject({ errorCode: "provider_quota", errorFamily: "provider_quota" });
@@ -193,6 +197,8 @@ describe("limits of money", () => {
     ["API Error: 403 This API method requires billing to be enabled.", API_403],
     ["API Error: 403 Your subscription has lapsed. Update your payment method to continue.", API_403],
     ["API Error: 429 Your prepayment credits are depleted.", API_429],
+    ['API Error: 403 {"error":{"status":"PERMISSION_DENIED","details":[{"reason":"BILLING_DISABLED"}]}}', API_403],
+    ["API Error: 400 Access denied, please make sure your account is in good standing. (Arrearage)", API_400],
   ])("money that someone must pay is neither a rate nor a login: %s", (text, fields) => {
     for (const result of [failed(text, fields), failed(text)]) {
       expect(result.errorMessage).toBeTruthy();
@@ -296,6 +302,8 @@ describe("a login is needed", () => {
     "OAuth authentication is currently not allowed for this organization.",
     "Error: ANTHROPIC_AUTH_TOKEN environment variable is required",
     "API Error: Couldn't connect through your proxy — the proxy needs a username and password (407)",
+    "API Error: Error loading SSO Token: Token for prod does not exist",
+    "API Error: Profile prod could not be found or parsed in shared credentials file.",
   ])("%s", (text) => {
     const result = failed(text);
     expect([result.errorCode, result.errorFamily]).toEqual(["claude_auth_required", undefined]);
@@ -393,6 +401,17 @@ describe("a session that no request fits into is cleared", () => {
     ["API Error: 400 The request body is not valid JSON: no low surrogate in string: line 1 column 128905", API_400],
     ["API Error: 400 Tool reference 'mcp__x' not found in available tools", API_400],
     ["API Error: 400 The request body is too large", {}],
+    ["API Error: 400 cache_control cannot be set for empty text blocks", API_400],
+    ["PDF too large (max 100 pages, 20MB). Try reading the file a different way.", {}],
+    ["PDF is password protected. Try using a CLI tool to extract or convert the PDF.", {}],
+    ["The PDF file was not valid. Try converting it to text first.", {}],
+    // Models behind gateways.
+    ["API Error: 400 Range of input length should be [1, 202745]", {}],
+    ["API Error: 400 No tool call found for function call output with call_id call_1.", {}],
+    ["API Error: 400 Messages with role 'tool' must be a response to a preceding message with 'tool_calls'", {}],
+    ["API Error: 400 The `reasoning_content` in the thinking mode must be passed back to the API.", {}],
+    ["API Error: 400 Function call is missing a thought_signature in functionCall parts.", {}],
+    ["API Error: 400 Unable to process input image.", {}],
   ])("%s %j", (text, fields) => {
     const result = failed(text, fields);
     expect(result.errorMessage).toBeTruthy();
@@ -464,6 +483,8 @@ describe("what another try does not change is not tried again", () => {
       "API Error: Claude Code is unable to respond to this request, which appears to violate our Usage Policy (https://www.anthropic.com/legal/aup).",
       {},
     ],
+    ["the API's filter", "API Error: 400 Output blocked by content filtering policy", API_400],
+    ["Azure's filter", 'API Error: 400 {"error":{"code":"content_filter"}}', {}],
   ])("a refusal by policy, by %s", (_by, text, fields) => {
     expect(failed(text, fields)).toMatchObject({
       errorCode: "claude_refusal",
@@ -478,6 +499,95 @@ test("a version that the API does not take any more", () => {
   expect(failed("API Error: Claude Code 2.0.1 does not support this model", fields).errorCode).toBe(
     "claude_cli_version_incompatible",
   );
+  expect(plain("It looks like your version of Claude Code (1.0.10) needs an update.").errorCode).toBe(
+    "claude_cli_version_incompatible",
+  );
+});
+
+test.each([
+  "API Error: 400 anthropic/claude-x is not a valid model ID",
+  "API Error: 400 This model version has reached the end of its life.",
+])("a model that is not there any more: %s", (text) => {
+  expect([failed(text, API_400).errorCode, failed(text).errorCode]).toEqual(["model_not_found", "model_not_found"]);
+});
+
+describe("what did not end the run is not its failure", () => {
+  const said = { type: "assistant", message: { id: "m", content: [{ type: "text", text: "At work." }] } };
+  const ofSubagent = {
+    type: "assistant",
+    parent_tool_use_id: "toolu_1",
+    error: "model_not_found",
+    api_error_status: 404,
+    message: { model: "<synthetic>", content: [{ type: "text", text: "There's an issue with the selected model" }] },
+  };
+  const died = { type: "result", subtype: "error_during_execution", is_error: true, errors: ["boom"] };
+
+  test.each([
+    ["a session of an MCP server, before the kernel's kill", [init, said, "Error: Session 3fa8 not found"], 137],
+    ["the same in a crash", [init, said, "Error: Session 3fa8 not found", said], 1],
+    ["a registry's login, before the work", [init, "npm warn 401 Unauthorized", said], 1],
+    ["a subagent's model", [init, said, ofSubagent], 1],
+  ])("%s", (_what, lines, exitCode) => {
+    const got = classifyRun(outcomeOf(lines, { exitCode, sessionId: "S-1" }), NOW);
+    expect([got.errorCode, got.clearSession]).toEqual(["claude_truncated", undefined]);
+  });
+
+  test("a subagent's request, where the agent itself fails of something else", () => {
+    const got = classifyRun(outcomeOf([init, said, ofSubagent, died], { exitCode: 1 }), NOW);
+    expect([got.errorCode, got.errorMessage]).toEqual([
+      undefined,
+      "Claude run failed: subtype=error_during_execution: boom",
+    ]);
+  });
+
+  test("a share that is used up while bought usage goes on: an overload waits for minutes, not for that share", () => {
+    const rate_limit_info = { status: "rejected", resetsAt: 1_796_083_200, rateLimitType: "seven_day" };
+    const text = "API Error: 529 Overloaded";
+    const result = { type: "result", subtype: "success", is_error: true, result: text, api_error_status: 529 };
+    const lines = [init, { type: "rate_limit_event", rate_limit_info }, said, result];
+    const got = classifyRun(outcomeOf(lines, { exitCode: 1 }), NOW);
+    expect([got.errorFamily, got.retryNotBefore]).toEqual(["transient_upstream", undefined]);
+  });
+});
+
+describe("where else the CLI says why it failed", () => {
+  test.each<[string, object[] | string[], number, string]>([
+    ["a text, with exit code 0", ["You've hit your limit · resets 1pm (UTC)"], 0, "provider_quota"],
+    ["a login, with exit code 0", ["Invalid API key · Please run /login"], 0, "claude_auth_required"],
+    ["a lost session, with exit code 0", ["No conversation found with session ID: S-1"], 0, "session_unavailable"],
+    [
+      "the answer of a gateway, as it came",
+      ['{"type":"error","error":{"type":"overloaded_error"}}'],
+      1,
+      "claude_transient_upstream",
+    ],
+    [
+      "one error, as a text",
+      [{ type: "result", subtype: "error", is_error: true, error: "Usage limit reached" }],
+      1,
+      "provider_quota",
+    ],
+    [
+      "one error, as an object",
+      [{ type: "result", subtype: "error", is_error: true, error: { message: "Overloaded" } }],
+      1,
+      "claude_transient_upstream",
+    ],
+  ])("%s", (_where, lines, exitCode, code) => {
+    const got = classifyRun(outcomeOf(lines, { exitCode, sessionId: "S-1" }), NOW);
+    expect(got.errorCode).toBe(code);
+    expect(got.errorMessage).toMatch(/limit|login|S-1|overloaded/i);
+  });
+
+  test("the end of a limit in milliseconds", () => {
+    const rate_limit_info = { status: "rejected", resetsAt: 1_796_083_200_000 };
+    const result = { type: "result", subtype: "success", is_error: true, result: "Limited", api_error_status: 429 };
+    const got = classifyRun(
+      outcomeOf([init, { type: "rate_limit_event", rate_limit_info }, result], { exitCode: 1 }),
+      NOW,
+    );
+    expect(got.retryNotBefore).toBe("2026-12-01T00:00:00.000Z");
+  });
 });
 
 describe("the texts of failed requests are no answer of the agent", () => {
