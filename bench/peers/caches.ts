@@ -4,7 +4,7 @@ import { CoreV1Api, makeInformer } from "@kubernetes/client-node";
 import { Pool } from "undici";
 import { PODS } from "../../src/engine/engine-caches.ts";
 import { Cluster, Informer, type Pod } from "../../src/engine/index.ts";
-import { jobKeyOfPod, PODS_BY_JOB } from "../../src/engine/runs/registry.ts";
+import { jobKeyOfPod, PODS_BY_JOB } from "../../src/engine/runs/job-of-pod.ts";
 import { ProtobufFrames } from "../../src/engine/transport/protobuf-frames.ts";
 import { type Endpoint, kubeConfigFor } from "./kube-config.ts";
 

@@ -9,13 +9,21 @@ import type { AdapterConfigSchema, ConfigFieldSchema } from "@paperclipai/adapte
  * would run that command on its own machine.
  */
 export function configSchema(): AdapterConfigSchema {
-  return { fields: FIELDS.map((each) => structuredClone(each)) };
+  const advanced = ADVANCED_FIELDS.map((each) => ({ ...each, ...when("advanced") }));
+  return { fields: structuredClone([...FIELDS, ...advanced]) };
 }
 
 /** The host compares the value as a text. */
 const when = (key: string): Pick<ConfigFieldSchema, "meta"> => ({ meta: { visibleWhen: { key, value: "true" } } });
+/** With the default, which its label names. */
+const number = (key: string, label: string, byDefault: number, hint: string): ConfigFieldSchema => ({
+  type: "number",
+  key,
+  label: `${label} (${byDefault})`,
+  default: byDefault,
+  hint,
+});
 const WITH_DOCKER = when("enableDocker");
-const ADVANCED = when("advanced");
 
 const FIELDS: readonly ConfigFieldSchema[] = [
   {
@@ -96,33 +104,33 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     default: false,
     hint: "Shows the rest: nodes, labels, kept Jobs, restarts of the server, patience.",
   },
+];
+
+/** Shown when `advanced` is on. */
+const ADVANCED_FIELDS: readonly ConfigFieldSchema[] = [
   {
     type: "text",
     key: "serviceAccountName",
     label: "Service account of the pods (empty: none)",
     hint: "Without one the pods have no token of the cluster.",
-    ...ADVANCED,
   },
   {
     type: "textarea",
     key: "nodeSelector",
     label: "Node selector (empty: the server's own)",
     hint: "Lines of key=value, or a JSON object. {}: none.",
-    ...ADVANCED,
   },
   {
     type: "textarea",
     key: "tolerations",
     label: "Tolerations (empty: the server's own)",
     hint: "A JSON array. []: none.",
-    ...ADVANCED,
   },
   {
     type: "textarea",
     key: "labels",
     label: "Labels",
     hint: "Lines of key=value, put on Job and pod.",
-    ...ADVANCED,
   },
   {
     type: "select",
@@ -135,21 +143,18 @@ const FIELDS: readonly ConfigFieldSchema[] = [
       { label: "Never", value: "Never" },
     ],
     default: "",
-    ...ADVANCED,
   },
   {
     type: "textarea",
     key: "podPatch",
     label: "Pod patch",
     hint: 'A strategic merge patch of the pod, for what no field covers: {"spec": {"priorityClassName": "low"}}. JSON.',
-    ...ADVANCED,
   },
   {
     type: "text",
     key: "kubeContext",
     label: "Kubeconfig context (empty: its current one)",
     hint: "As kubectl's --context.",
-    ...ADVANCED,
   },
   {
     type: "toggle",
@@ -157,7 +162,6 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     label: "Skip permissions (on)",
     default: true,
     hint: "--dangerously-skip-permissions. Nobody can answer a permission prompt in a Job, so off means that tools are refused.",
-    ...ADVANCED,
   },
   {
     type: "select",
@@ -171,23 +175,19 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     ],
     default: "",
     hint: "Leave Jobs after the run, for debugging, until Kubernetes deletes them (see Keep ended Jobs).",
-    ...ADVANCED,
   },
-  {
-    type: "number",
-    key: "ttlSecondsAfterFinished",
-    label: "Keep ended Jobs, in seconds (86400)",
-    default: 86_400,
-    hint: "After that many seconds Kubernetes deletes an ended Job that no run has collected and deleted.",
-    ...ADVANCED,
-  },
+  number(
+    "ttlSecondsAfterFinished",
+    "Keep ended Jobs, in seconds",
+    86_400,
+    "After that many seconds Kubernetes deletes an ended Job that no run has collected and deleted.",
+  ),
   {
     type: "toggle",
     key: "reattachOrphanedJobs",
     label: "Adopt orphaned Jobs (on)",
     default: true,
     hint: "A Job that a restarted server left behind is taken over by the next run of the same task.",
-    ...ADVANCED,
   },
   {
     type: "toggle",
@@ -195,7 +195,6 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     label: "Delete orphans of other tasks (off)",
     default: false,
     hint: "Jobs that a restarted server left behind and that the run cannot take over are deleted. Their work is lost. Not with two servers in one namespace: each would delete the other's live runs.",
-    ...ADVANCED,
   },
   {
     type: "toggle",
@@ -203,62 +202,42 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     label: "Continue after failures (on)",
     default: true,
     hint: "Marks failed runs so that the host may go on by itself. Relies on an undocumented key of the host.",
-    ...ADVANCED,
   },
-  {
-    type: "number",
-    key: "scheduleTimeoutSec",
-    label: "Schedule timeout, in seconds (600)",
-    default: 600,
-    hint: "How long a pod may wait for a node. A cluster autoscaler takes two to five minutes.",
-    ...ADVANCED,
-  },
-  {
-    type: "number",
-    key: "imagePullGraceSec",
-    label: "Image pull grace, in seconds (30)",
-    default: 30,
-    hint: "How long pulling the image may fail before the run does.",
-    ...ADVANCED,
-  },
-  {
-    type: "number",
-    key: "configErrorGraceSec",
-    label: "Config error grace, in seconds (30)",
-    default: 30,
-    hint: "How long a missing Secret or ConfigMap key may stay missing before the run fails.",
-    ...ADVANCED,
-  },
-  {
-    type: "number",
-    key: "apiOutageSec",
-    label: "API outage, in seconds (600)",
-    default: 600,
-    hint: "How long a run waits for an API server that is away before its agent has started.",
-    ...ADVANCED,
-  },
-  {
-    type: "number",
-    key: "maxDisruptionRestarts",
-    label: "Restarts after disruptions (3)",
-    default: 3,
-    hint: "How often a run goes on in its own session on another node after an eviction, a preemption or the loss of its node. Needs a volume that keeps the session. 0: never.",
-    ...ADVANCED,
-  },
-  {
-    type: "number",
-    key: "keepaliveSec",
-    label: "Keepalive, in seconds (300)",
-    default: 300,
-    hint: "Silence after which a log line says that the run lives.",
-    ...ADVANCED,
-  },
-  {
-    type: "number",
-    key: "resultGraceSec",
-    label: "Result grace, in seconds (30)",
-    default: 30,
-    hint: "A Claude that has said its result and is held by a process that it started is ended after that much silence. Work in the background that it announces has 15 minutes.",
-    ...ADVANCED,
-  },
+  number(
+    "scheduleTimeoutSec",
+    "Schedule timeout, in seconds",
+    600,
+    "How long a pod may wait for a node. A cluster autoscaler takes two to five minutes.",
+  ),
+  number(
+    "imagePullGraceSec",
+    "Image pull grace, in seconds",
+    30,
+    "How long pulling the image may fail before the run does.",
+  ),
+  number(
+    "configErrorGraceSec",
+    "Config error grace, in seconds",
+    30,
+    "How long a missing Secret or ConfigMap key may stay missing before the run fails.",
+  ),
+  number(
+    "apiOutageSec",
+    "API outage, in seconds",
+    600,
+    "How long a run waits for an API server that is away before its agent has started.",
+  ),
+  number(
+    "maxDisruptionRestarts",
+    "Restarts after disruptions",
+    3,
+    "How often a run goes on in its own session on another node after an eviction, a preemption or the loss of its node. Needs a volume that keeps the session. 0: never.",
+  ),
+  number("keepaliveSec", "Keepalive, in seconds", 300, "Silence after which a log line says that the run lives."),
+  number(
+    "resultGraceSec",
+    "Result grace, in seconds",
+    30,
+    "A Claude that has said its result and is held by a process that it started is ended after that much silence. Work in the background that it announces has 15 minutes.",
+  ),
 ];

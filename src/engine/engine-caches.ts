@@ -7,7 +7,7 @@ import { listed } from "./informer/page-request.ts";
 import { keyOf } from "./informer/store.ts";
 import { trimJob, trimPod } from "./informer/trim.ts";
 import type { Job, KubeObject, Pod } from "./kubernetes.ts";
-import { jobKeyOfPod, PODS_BY_JOB } from "./runs/registry.ts";
+import { jobKeyOfPod, PODS_BY_JOB } from "./runs/job-of-pod.ts";
 import type { Scope } from "./scope.ts";
 import { publishProblems } from "./server-state.ts";
 import type { EngineTopics } from "./topics.ts";

@@ -172,18 +172,27 @@ async function namespaceCheck(cluster: Cluster, namespace: string, own: string |
 /** The name by which the API server knows us; only to make the commands exact. */
 async function userName(cluster: Cluster): Promise<string | null> {
   try {
-    const body = { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" };
-    const path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-    const review = await cluster.json<{ status?: { userInfo?: { username?: string } } }>({
-      method: "POST",
-      path,
-      body,
-      timeoutMs: REQUEST_TIMEOUT_MS,
-    });
-    return review.status?.userInfo?.username ?? null;
+    const status = await review<{ userInfo?: { username?: string } }>(cluster, "authentication", "SelfSubjectReview");
+    return status?.userInfo?.username ?? null;
   } catch {
     return null;
   }
+}
+
+/** What the API server answers about the client itself. */
+async function review<Status>(
+  cluster: Cluster,
+  group: "authentication" | "authorization",
+  kind: string,
+  spec?: object,
+): Promise<Status | undefined> {
+  const answer = await cluster.json<{ status?: Status }>({
+    method: "POST",
+    path: `/apis/${group}.k8s.io/v1/${kind.toLowerCase()}s`,
+    body: { apiVersion: `${group}.k8s.io/v1`, kind, spec },
+    timeoutMs: REQUEST_TIMEOUT_MS,
+  });
+  return answer.status;
 }
 
 async function permissionCheck(
@@ -194,22 +203,9 @@ async function permissionCheck(
 ): Promise<Check> {
   const { code, group, resource, subresource, verb, why, optional } = permission;
   const what = `${verb} ${resource}${subresource === undefined ? "" : `/${subresource}`} in namespace ${namespace}`;
-  const resourceAttributes = {
-    namespace,
-    verb,
-    group,
-    resource,
-    ...(subresource === undefined ? {} : { subresource }),
-  };
-  const body = { apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview", spec: { resourceAttributes } };
+  const spec = { resourceAttributes: { namespace, verb, group, resource, subresource } };
   try {
-    const path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    const { status } = await cluster.json<{ status?: { allowed?: boolean } }>({
-      method: "POST",
-      path,
-      body,
-      timeoutMs: REQUEST_TIMEOUT_MS,
-    });
+    const status = await review<{ allowed?: boolean }>(cluster, "authorization", "SelfSubjectAccessReview", spec);
     if (status?.allowed === true) return { code, level: "info", message: `Allowed: ${what}` };
     const hint = grantCommand(permission, namespace, user);
     return {

@@ -1,6 +1,5 @@
+import { timer } from "../../engine/index.ts";
 import type { Started } from "../start/run-input.ts";
-
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** The limit that its process gave the Job, in milliseconds. Null: none. */
 export function ownLimitMs({ timeoutSec }: Pick<Started, "timeoutSec">): number | null {
@@ -34,8 +33,7 @@ export class Deadline {
   constructor(leftMs: number | null, graceSec: number) {
     if (leftMs === null) return;
     const ms = Math.max(1_000, leftMs + graceSec * 1000);
-    this.#timer = setTimeout(() => this.#controller.abort(new Error("deadline")), Math.min(ms, MAX_TIMER_MS));
-    this.#timer.unref();
+    this.#timer = timer(ms, () => this.#controller.abort(new Error("deadline")));
   }
 
   get signal(): AbortSignal {

@@ -1,3 +1,4 @@
+import { timer } from "../../engine/index.ts";
 import type { AgentActivity } from "../definition.ts";
 
 /**
@@ -5,7 +6,6 @@ import type { AgentActivity } from "../definition.ts";
  * Code. Older ones have no limit.
  */
 const BACKGROUND_MS = 15 * 60_000;
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * The limit of a process that has said its result and does not end, since something that it started holds it. Each piece of output
@@ -38,8 +38,7 @@ export class Lingering {
     if (activity === "working") return;
     const longestMs = Math.max(this.#graceMs, BACKGROUND_MS);
     const ms = this.#doneAt === null ? longestMs : Math.min(this.#graceMs, this.#doneAt + longestMs - now);
-    this.#timer = setTimeout(() => this.#over(activity), Math.min(ms, MAX_TIMER_MS));
-    this.#timer.unref();
+    this.#timer = timer(ms, () => this.#over(activity));
   }
 
   stop(): void {

@@ -1,4 +1,5 @@
 import type { Run } from "../runs/run.ts";
+import { timer } from "../transport/index.ts";
 
 export interface Silence {
   /** Milliseconds since the last `touch`. */
@@ -78,8 +79,7 @@ export class Keepalive {
     if (dueAt >= this.#dueAt) return;
     this.#clear();
     this.#dueAt = dueAt;
-    this.#timer = setTimeout(() => this.#fire(), Math.max(1, Math.min(dueAt - performance.now(), 2 ** 31 - 1)));
-    this.#timer.unref();
+    this.#timer = timer(dueAt - performance.now(), () => this.#fire());
   }
 
   #fire(): void {

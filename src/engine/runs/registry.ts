@@ -7,6 +7,7 @@ import type { WatchEvent } from "../topics.ts";
 import { type Cluster, isForbidden, isUnauthorized } from "../transport/index.ts";
 import { askServer, findJob, inOrder } from "./ask-server.ts";
 import type { Ask } from "./deletion.ts";
+import { jobKeyOfPod, jobUidOfPod, PODS_BY_JOB } from "./job-of-pod.ts";
 import { severalPods } from "./launch.ts";
 import { type RunPolicy, resolvePolicy } from "./policy.ts";
 import { Run } from "./run.ts";
@@ -34,14 +35,6 @@ export interface Launching {
   run: Run;
   /** The request was answered. */
   bind(job: Job): void;
-}
-
-/** Pods by the namespace and name of the Job that controls them. */
-export const PODS_BY_JOB = "job";
-
-export function jobKeyOfPod(pod: Pod): string | null {
-  const owner = pod.metadata.ownerReferences?.[0];
-  return owner?.kind === "Job" ? `${pod.metadata.namespace}/${owner.name}` : null;
 }
 
 /** Of all engines: their runs are told apart by it. */
@@ -172,7 +165,7 @@ export class RunRegistry implements RecordHost {
 
   #podsOf(key: string, uid: string | null): readonly Pod[] {
     const pods = this.#pods.byIndex(PODS_BY_JOB, key);
-    return uid === null ? pods : pods.filter((pod) => pod.metadata.ownerReferences?.[0]?.uid === uid);
+    return uid === null ? pods : pods.filter((pod) => jobUidOfPod(pod) === uid);
   }
 
   #seed(record: RunRecord, uid: string | null): void {
@@ -194,7 +187,7 @@ export class RunRegistry implements RecordHost {
   }
 
   #seedPod(record: RunRecord, pod: Pod | null, at: number): void {
-    if (pod === null || pod.metadata.ownerReferences?.[0]?.uid !== record.ref.uid) return;
+    if (pod === null || jobUidOfPod(pod) !== record.ref.uid) return;
     // Before anything that the cache knows of this pod: the order of its end and its deletion tells by which of them it ended.
     record.frame({ resource: "pods", type: "applied", object: pod, at: at - 1 });
     const live = this.#pods.get(pod.metadata.namespace, pod.metadata.name);

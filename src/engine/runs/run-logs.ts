@@ -5,7 +5,6 @@ import {
   type LogGap,
   type LogLine,
   type LogOptions,
-  type LogRestart,
   type LogSource,
   type LogStream,
 } from "../logs/index.ts";
@@ -13,6 +12,7 @@ import { type LinePlace, placeAfter } from "../logs/line-place.ts";
 import { endedByLeaving, linesOf } from "../logs/log-stream.ts";
 import { type Changing, nextChange } from "../logs/next-change.ts";
 import { type Cluster, LinkedAbort } from "../transport/index.ts";
+import type { RunEvents } from "./topics.ts";
 import { type RunEnd, StartFailedError } from "./types.ts";
 import { VerdictSource } from "./verdict-source.ts";
 
@@ -29,8 +29,7 @@ export interface LoggedRun extends Changing {
   /** How the container ended, if it has. */
   endOf(container: string): RunEnd | null;
   logSource(pod: Pod, container: string): LogSource;
-  reportGap(gap: LogGap): void;
-  reportRestart(restart: LogRestart): void;
+  publish<E extends "gap" | "restart">(event: E, value: RunEvents[E]): void;
 }
 
 /** Why a log ends that its reader closed: that is no failure. */
@@ -111,7 +110,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
         },
         onRestart: (restart) => {
           onRestart?.(restart);
-          this.#run.reportRestart(restart);
+          this.#run.publish("restart", restart);
         },
       });
       try {
@@ -130,7 +129,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
 
   #onGap(gap: LogGap): void {
     this.#options.onGap?.(gap);
-    this.#run.reportGap(gap);
+    this.#run.publish("gap", gap);
   }
 
   /** Nothing was read: it could not start, or its pod came, ran and was deleted while its watch was lost. */

@@ -1,10 +1,12 @@
 import type { Bus } from "../bus.ts";
 import type { Job, Pod } from "../kubernetes.ts";
-import { containerView, type LogGap, type LogRestart, type LogServerState, type LogSource } from "../logs/index.ts";
+import { containerView, type LogServerState, type LogSource } from "../logs/index.ts";
 import { backoffMs } from "../transport/backoff.ts";
+import { timer } from "../transport/index.ts";
 import { classify } from "./classify.ts";
 import { type Ask, deletionOf } from "./deletion.ts";
 import { describe } from "./describe.ts";
+import { jobUidOfPod } from "./job-of-pod.ts";
 import type { RunPolicy } from "./policy.ts";
 import { RunListeners } from "./run-listeners.ts";
 import type { LoggedRun } from "./run-logs.ts";
@@ -218,18 +220,10 @@ export class RunRecord implements LoggedRun {
     return this.#host.bus.subscribe("run.change", listener, { key: this.ref.id });
   }
 
-  reportGap(gap: LogGap): void {
-    this.publish("gap", gap);
-  }
-
-  reportRestart(restart: LogRestart): void {
-    this.publish("restart", restart);
-  }
-
   #isOurs(frame: RunFrame): boolean {
     if (frame.resource !== "jobs" && frame.resource !== "pods") return true;
     if (frame.type === "missing") return true;
-    const uid = frame.resource === "jobs" ? frame.object.metadata.uid : ownerUid(frame.object);
+    const uid = frame.resource === "jobs" ? frame.object.metadata.uid : jobUidOfPod(frame.object);
     // Attached by name alone: the first Job seen under it is the one.
     this.ref.uid ??= uid;
     return uid === this.ref.uid;
@@ -301,8 +295,7 @@ export class RunRecord implements LoggedRun {
   #wake(at: number, now: number): void {
     this.#clear();
     if (at === Number.POSITIVE_INFINITY || this.isClosed) return;
-    this.#timer = setTimeout(() => this.#evaluate(), Math.max(1, Math.min(at - now, 2 ** 31 - 1)));
-    this.#timer.unref();
+    this.#timer = timer(at - now, () => this.#evaluate());
   }
 
   #clear(): void {
@@ -325,8 +318,4 @@ function namesOf({
   initContainers = [],
 }: NonNullable<NonNullable<Job["spec"]["template"]>["spec"]>): string[] {
   return [...containers, ...initContainers].map(({ name }) => name);
-}
-
-function ownerUid(pod: Pod): string | null {
-  return pod.metadata.ownerReferences?.[0]?.uid ?? null;
 }

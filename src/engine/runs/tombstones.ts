@@ -2,6 +2,7 @@ import { LRUCache } from "lru-cache";
 import { containerFacts, containerNames } from "../facts.ts";
 import type { StoreChange } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
+import { jobUidOfPod } from "./job-of-pod.ts";
 
 /** The last that was known of a Job that is deleted (null: it stands, but its pod is deleted) and of its newest pod. */
 export interface Tombstone {
@@ -37,7 +38,7 @@ export class Tombstones {
     if (type !== "deleted") return;
     const known = this.#tombstones.peek(key)?.pod ?? null;
     const newest = newestOf(this.#podsOf(key, job.metadata.uid));
-    const isOurs = known?.metadata.ownerReferences?.[0]?.uid === job.metadata.uid;
+    const isOurs = known !== null && jobUidOfPod(known) === job.metadata.uid;
     // What is remembered of a pod was taken before its deletion began; the cache knows more only of another pod.
     const isBest = isOurs && (newest === null || newest.metadata.uid === known.metadata.uid);
     this.#tombstones.set(key, { job, pod: isBest ? known : newest });
@@ -56,7 +57,7 @@ export class Tombstones {
       else if (type === "deleted") this.#tombstones.set(key, { job: null, pod: object });
       return;
     }
-    if (tombstone.job !== null && tombstone.job.metadata.uid !== object.metadata.ownerReferences?.[0]?.uid) return;
+    if (tombstone.job !== null && tombstone.job.metadata.uid !== jobUidOfPod(object)) return;
     const known = tombstone.pod;
     const isDisturbed = type === "deleted" || object.metadata.deletionTimestamp !== undefined;
     const isSame = known !== null && known.metadata.uid === object.metadata.uid;

@@ -68,14 +68,8 @@ interface Coded {
 }
 
 export function connectionFailure(exception: unknown): { reason: ConnectionFailureReason; message: string } {
-  const seen = new Set<unknown>();
   let message = "";
-  for (
-    let error = exception as Coded | undefined;
-    typeof error === "object" && error !== null && !seen.has(error);
-    error = inner(error)
-  ) {
-    seen.add(error);
+  for (const error of causesOf(exception)) {
     if (message === "" && typeof error.message === "string") message = error.message;
     if (error instanceof ConnectionError) return { reason: error.reason, message: error.message };
     const code = typeof error.code === "string" ? error.code : "";
@@ -92,6 +86,16 @@ export function connectionFailure(exception: unknown): { reason: ConnectionFailu
 function plain(message: string): string {
   const [, library = "", reason = ""] = /\berror:[0-9A-F]+:([^:]*):[^:]*:([^:]*):/.exec(message) ?? [];
   return reason === "" ? message : `${reason} (${library})`;
+}
+
+/** The exception, what caused it, what caused that; each once, should they go round in a circle. */
+function* causesOf(exception: unknown): Generator<Coded> {
+  const seen = new Set<unknown>();
+  for (let error = exception as Coded | undefined; typeof error === "object" && error !== null; error = inner(error)) {
+    if (seen.has(error)) return;
+    seen.add(error);
+    yield error;
+  }
 }
 
 /** Happy Eyeballs gathers one error an address. */
@@ -140,14 +144,6 @@ function tlsHint(code: string): string {
 }
 
 function codeOf(exception: unknown): string {
-  const seen = new Set<unknown>();
-  for (
-    let error = exception as Coded | undefined;
-    typeof error === "object" && error !== null && !seen.has(error);
-    error = inner(error)
-  ) {
-    seen.add(error);
-    if (typeof error.code === "string" && TLS_CODE.test(error.code)) return error.code;
-  }
+  for (const { code } of causesOf(exception)) if (typeof code === "string" && TLS_CODE.test(code)) return code;
   return "";
 }

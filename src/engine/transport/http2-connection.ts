@@ -2,6 +2,7 @@ import type { ClientHttp2Session, ClientHttp2Stream, OutgoingHttpHeaders } from 
 import type { Socket } from "node:net";
 import { ConnectionError, connectionFailure } from "./connection-failure.ts";
 import { type Connection, Exchange, ExchangeError, type Incoming, type Outgoing, UnseenError } from "./exchange.ts";
+import { timer } from "./timer.ts";
 
 /** Error codes and the type of a frame, in RFC 9113. */
 const REFUSED_STREAM = 7;
@@ -175,8 +176,7 @@ export class Http2Connection implements Connection {
     }
     this.#session.unref();
     clearTimeout(this.#idleTimer);
-    this.#idleTimer = setTimeout(() => this.close(), this.#options.idleTimeoutMs);
-    this.#idleTimer.unref();
+    this.#idleTimer = timer(this.#options.idleTimeoutMs, () => this.close());
   }
 
   /** Finds the peer that is gone without a word. */

@@ -31,5 +31,6 @@ export { ProtobufFrames } from "./protobuf-frames.ts";
 export type { RequestMessage } from "./request-channel.ts";
 export { describeRequest, RequestCounter, type RequestCounts } from "./request-counter.ts";
 export type { RetryOptions } from "./retry.ts";
+export { timer } from "./timer.ts";
 export type { ApiConstructor } from "./typed-api.ts";
 export type { ApiRequest, ApiStream, Method, Preferred, Query } from "./types.ts";

@@ -1,5 +1,4 @@
-/** A timer that is set for longer fires at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+import { timer } from "./timer.ts";
 
 /** Calls back once: when the first of its sources aborts, or its time is over; never after its release. */
 export class Link {
@@ -23,8 +22,7 @@ export class Link {
       Links.of(source).add(this);
     }
     if (timeout === undefined) return;
-    this.#timer = setTimeout(() => this.end(timeout.reason()), Math.min(timeout.ms, MAX_TIMER_MS));
-    this.#timer.unref();
+    this.#timer = timer(timeout.ms, () => this.end(timeout.reason()));
   }
 
   release(): void {
