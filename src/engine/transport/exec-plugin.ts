@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import fs from "node:fs";
+import path from "node:path";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 import { isRecord } from "../../json/read-json.ts";
@@ -62,7 +63,8 @@ export class ExecPlugin {
   /** What it printed. */
   async #run(signal: AbortSignal): Promise<string> {
     const { command, args, env, installHint } = this.#config;
-    const child = process.getBuiltinModule("node:child_process").spawn(command, args, {
+    const child = process.getBuiltinModule("node:child_process").spawn(inOwnPath(command), args, {
+      argv0: command,
       env: { ...process.env, ...env, KUBERNETES_EXEC_INFO: JSON.stringify(this.#info()) },
       stdio: ["ignore", "pipe", "pipe"],
       signal,
@@ -112,6 +114,22 @@ function clusterInfo({ caData, caFile, ...cluster }: KubeCluster): object {
     "disable-compression": cluster.disableCompression || undefined,
     config: cluster.execConfig ?? null,
   };
+}
+
+/** As kubectl: a PATH in the plugin's `env` is for what the plugin starts. Node would look for the plugin itself there. */
+function inOwnPath(command: string): string {
+  if (path.basename(command) !== command) return command;
+  const candidates = (process.env.PATH ?? "").split(path.delimiter).map((each) => path.join(each, command));
+  return candidates.find(isProgram) ?? command;
+}
+
+function isProgram(file: string): boolean {
+  try {
+    fs.accessSync(file, fs.constants.X_OK);
+    return fs.statSync(file).isFile();
+  } catch {
+    return false;
+  }
 }
 
 function readConfig(exec: unknown): ExecConfig {

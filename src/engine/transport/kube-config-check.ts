@@ -39,11 +39,25 @@ export function checkKubeConfig(kubeConfig: KubeConfig): void {
       `the server of ${describe(cluster.name)} is missing`,
     );
   checkCluster(cluster, `clusters[${cluster.name}].cluster`);
-  if (!context.user) return;
-  const user = kubeConfig.getUsers().find(({ name }) => name === context.user);
-  if (user === undefined)
+  const user = kubeConfig.getUsers().find(({ name }) => name === (context.user ?? ""));
+  if (user === undefined) {
+    if (!context.user) return;
     throw new KubeConfigError(`contexts[${contextName}].context.user`, describe(context.user), "no user has this name");
+  }
   checkUser(user, `users[${user.name}].user`);
+  checkPlainHttp(cluster, user);
+}
+
+/** kubectl leaves the credentials out, so that another user acts. Without any there is nothing to protect (`kubectl proxy`). */
+function checkPlainHttp({ name, server, skipTLSVerify }: KubeCluster, user: KubeUser): void {
+  if (skipTLSVerify || new URL(server).protocol !== "http:") return;
+  const { token, tokenFile, username, certData, certFile, exec, authProvider } = user;
+  if (![token, tokenFile, username, certData, certFile, exec, authProvider].some(Boolean)) return;
+  throw new KubeConfigError(
+    `clusters[${name}].cluster.server`,
+    describe(server),
+    "the user's credentials would go in the clear: use https, or set insecure-skip-tls-verify: true to send them",
+  );
 }
 
 function checkCluster(cluster: KubeCluster, at: string): void {
@@ -57,13 +71,6 @@ function checkCluster(cluster: KubeCluster, at: string): void {
       describe(`${server.protocol}//…@${server.host}`),
       "write username and password of the URL in the user's entry",
     );
-  if (server.protocol === "http:" && !cluster.skipTLSVerify) {
-    throw new KubeConfigError(
-      `${at}.server`,
-      describe(cluster.server),
-      "use https, or set insecure-skip-tls-verify: true to talk plain HTTP",
-    );
-  }
   if (server.protocol === "https:" && cluster.skipTLSVerify && (cluster.caFile || cluster.caData))
     throw new KubeConfigError(
       `${at}.insecure-skip-tls-verify`,

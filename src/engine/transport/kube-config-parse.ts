@@ -170,7 +170,8 @@ class Reader {
   }
 
   texts(key: string): string[] | undefined {
-    const values = this.list(key);
+    // As kubectl: a null is an empty text.
+    const values = this.list(key).map((each) => each ?? "");
     const wrong = values.find((each) => typeof each !== "string");
     if (wrong !== undefined) throw this.#wrong(key, wrong, "expected texts: put each in quotes");
     return values.length === 0 ? undefined : ([...values] as string[]);

@@ -113,7 +113,7 @@ export class LoadedKubeConfig implements KubeConfig {
 
   getCurrentUser(): KubeUser | null {
     const context = this.getContextObject(this.#currentContext);
-    return context?.user === undefined ? null : this.getUser(context.user);
+    return context && this.getUser(context.user ?? "");
   }
 }
 

@@ -238,7 +238,7 @@ describe.concurrent("through", { timeout: 60_000 }, () => {
     const [said] = (await once(proxy.stdout, "data")) as [Buffer];
     const [, address] = /serve on (\S+)/.exec(String(said)) ?? [];
     const kubeConfig = loadKubeConfig({
-      clusters: [{ name: "local", cluster: { server: `http://${address}`, "insecure-skip-tls-verify": true } }],
+      clusters: [{ name: "local", cluster: { server: `http://${address}` } }],
       contexts: [{ name: "local", context: { cluster: "local" } }],
       "current-context": "local",
     });

@@ -452,6 +452,11 @@ const IDENTITIES: Row[] = [
     files: config({ user: { ...CERT, "client-certificate": "$DIR/client.crt" } }),
     refused: /keep one of them/,
   },
+  {
+    name: "a user without a name",
+    files: config({ names: { ...NAMES, user: "" } }),
+    sees: T1,
+  },
   { name: "no user", files: config({ context: { user: "" } }), sees: {}, kubectl: ANONYMOUS },
   { name: "a user that says nothing", files: config({ user: {} }), sees: {}, kubectl: ANONYMOUS },
   { name: "a token before an exec plugin", files: config({ user: { token: "t-1", ...exec("aws", v1) } }), sees: T1 },
@@ -541,6 +546,22 @@ const IDENTITIES: Row[] = [
     name: "an exec plugin relative to the kubeconfig",
     files: config({ user: exec("./bin/here", v1) }),
     sees: bearer("here"),
+  },
+  {
+    name: "an exec plugin with a PATH of its own: it is found in ours",
+    files: config({ user: exec("aws", { ...v1, env: [{ name: "PATH", value: "/nowhere" }] }) }),
+    sees: bearer("aws"),
+  },
+  {
+    name: "an exec plugin with a null among its args",
+    files: config({ user: exec("aws", { ...v1, args: [null, "eks"] }) }),
+    sees: bearer("aws  eks"),
+  },
+  {
+    name: "an exec plugin whose expiry is no time",
+    files: config({ user: prints(credential({ token: "t-2", expirationTimestamp: "tomorrow" })) }),
+    sees: bearer("t-2"),
+    kubectl: LENIENT,
   },
   {
     name: "an exec plugin that wants a terminal",
@@ -691,6 +712,13 @@ const TEXTS: Row[] = [
   { name: "two documents: the first counts", files: `${YAML}---\n${YAML.replace("t-1", "t-2")}`, sees: T1 },
   { name: "a document with its marks", files: `---\n${YAML}...\n`, sees: T1 },
   { name: "no apiVersion and kind", files: YAML.replace("apiVersion: v1\nkind: Config\n", ""), sees: T1 },
+  { name: "apiVersion v2", files: YAML.replace("apiVersion: v1", "apiVersion: v2"), sees: T1, kubectl: LENIENT },
+  {
+    name: "a CA in base64 of several lines, folded",
+    files: YAML.replace("$CA", ">\n      $CALINES"),
+    sees: T1,
+    kubectl: `${LENIENT}: folded lines leave blanks`,
+  },
   { name: "an empty kind", files: YAML.replace("kind: Config", 'kind: ""'), sees: T1 },
   {
     name: "another kind",
@@ -874,6 +902,16 @@ const BROKEN: Row[] = [
     files: YAML.replace("$SERVER", "$PLAIN"),
     refused: /use https, or set insecure-skip-tls-verify/,
     kubectl: `${STRICTER}, without the user's token`,
+  },
+  {
+    name: "plain HTTP without credentials: kubectl proxy",
+    files: config({ cluster: { server: "$PLAIN" }, user: { as: "bob" } }),
+    sees: {},
+  },
+  {
+    name: "plain HTTP without a user",
+    files: config({ cluster: { server: "$PLAIN" }, context: { user: undefined } }),
+    sees: {},
   },
   {
     name: "plain HTTP, said twice",

@@ -70,7 +70,8 @@ beforeAll(async () => {
     SERVER: `https://127.0.0.1:${server.port}`,
     PLAIN: `http://127.0.0.1:${await portOf(plain)}`,
     PROXY: `http://127.0.0.1:${await portOf(proxy)}`,
-    CERTLINES: base64(client.cert).replaceAll(/(.{64})/g, "$1\n      "),
+    CERTLINES: inLines(base64(client.cert)),
+    CALINES: inLines(base64(cert)),
     CERT: base64(client.cert),
     OTHERKEY: base64(other.key),
     KEY: base64(client.key),
@@ -137,9 +138,13 @@ function seenIn(request: Http2ServerRequest): Seen {
   };
 }
 
+function inLines(text: string): string {
+  return text.replaceAll(/(.{64})/g, "$1\n      ");
+}
+
 function fill(text: string): string {
   return text.replaceAll(
-    /\$(SERVER|PLAIN|PROXY|CERTLINES|CERT|OTHERKEY|KEY|CA|LEAF|DIR)/g,
+    /\$(SERVER|PLAIN|PROXY|CERTLINES|CALINES|CERT|OTHERKEY|KEY|CA|LEAF|DIR)/g,
     (_, name: string) => values[name] ?? root,
   );
 }

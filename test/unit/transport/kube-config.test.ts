@@ -55,7 +55,7 @@ describe("loadKubeConfig", () => {
     ],
     [
       "plain HTTP unasked for",
-      kubeConfigObject({ server: "http://127.0.0.1:8080" }, {}),
+      kubeConfigObject({ server: "http://127.0.0.1:8080" }, { token: "t-1" }),
       "clusters[test].cluster.server",
       /insecure-skip-tls-verify/,
     ],
@@ -164,9 +164,10 @@ describe("loadKubeConfig", () => {
   });
 
   test("a Cluster checks a KubeConfig that came from elsewhere", () => {
-    expect(failure(() => new Cluster({ kubeConfig: kubeConfigOf({ server: "http://127.0.0.1:1" }, {}) })).field).toBe(
-      "clusters[test].cluster.server",
-    );
+    expect(
+      failure(() => new Cluster({ kubeConfig: kubeConfigOf({ server: "http://127.0.0.1:1" }, { token: "t-1" }) }))
+        .field,
+    ).toBe("clusters[test].cluster.server");
   });
 
   test("an object and a text need no file, and are not changed", async () => {
