@@ -67,13 +67,10 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
   ],
   "src/engine/logs/log-position.ts": [
     ["#wasCut = «false → true»;", "asked for after a read, which sets it"],
-    ["if («last + 1 >= MAX_REMEMBERED → false») this.#forgetOlderHalf();", "a matter of memory alone"],
-    ["if (last + 1 «>= → >» MAX_REMEMBERED) this.#forgetOlderHalf();", "a matter of memory alone"],
-    ["if (last «+ → -» 1 >= MAX_REMEMBERED) this.#forgetOlderHalf();", "a matter of memory alone"],
-    ["if (last + «1 → 2» >= MAX_REMEMBERED) this.#forgetOlderHalf();", "a matter of memory alone"],
-    ["const drop = MAX_REMEMBERED / «2 → 3»;", "a matter of memory alone"],
+    ["if («times.length >= MAX_REMEMBERED * WIDTH → false») this.#forgetOlderHalf();", "a matter of memory alone"],
+    ["if (times.length «>= → >» MAX_REMEMBERED * WIDTH) this.#forgetOlderHalf();", "a matter of memory alone"],
     ["const first = «expected[0] ?? null → expected[0]»;", "a read of which nothing is expected asks for neither"],
-    ["let index = this.#seconds.length «- → +» 1;", "behind the last there is nothing that could be equal"],
+    ["let index = this.#times.length «- → +» WIDTH;", "behind the last there is nothing that could be equal"],
     ["if (this.#before === null || compare(time, this.#before) «> → >=» 0) this.#before = time;", "equal times"],
   ],
   "src/engine/runs/run-state.ts": [

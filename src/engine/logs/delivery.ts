@@ -1,7 +1,7 @@
 import { describeGap, type GapFacts } from "./gap.ts";
 import { type LinePlace, positionPrefix } from "./line-place.ts";
 import { publishLines } from "./log-channel.ts";
-import type { TimedLine } from "./log-read.ts";
+import type { TimedLine } from "./log-line-reader.ts";
 import type { LogGap, LogGapReason, LogLine, LogOptions, LogRestart, LogSource, LogStats } from "./types.ts";
 
 export const NEW_STATS: LogStats = { state: "idle", lines: 0, bytes: 0, reads: 0, repeated: 0, gaps: 0, restarts: 0 };
@@ -17,7 +17,7 @@ export interface LogSink {
 /** Hands lines, gaps and restarts of one follow to its consumer, and knows what was delivered last. */
 export class Delivery {
   readonly #source: LogSource;
-  readonly #options: LogOptions;
+  readonly #limitBytes: number;
   readonly #sink: LogSink;
   readonly stats: LogStats = { ...NEW_STATS };
   /** `limitBytes` is reached: nothing more is delivered. */
@@ -27,7 +27,7 @@ export class Delivery {
   last: TimedLine | null = null;
   /** A line of this instance that was cut off before its newline. */
   unfinished: TimedLine | null = null;
-  #batch: LogLine[] = [];
+  #batch: LogLine[] | null = null;
   #hasToldLimit = false;
   #publishedBytes = 0;
   #lastTime: string | null = null;
@@ -39,7 +39,7 @@ export class Delivery {
   /** `after`: the line that the follow goes on behind. */
   constructor(source: LogSource, options: LogOptions, sink: LogSink, restartCount: number, after: LinePlace | null) {
     this.#source = source;
-    this.#options = options;
+    this.#limitBytes = options.limitBytes ?? Number.POSITIVE_INFINITY;
     this.#sink = sink;
     this.#restartCount = restartCount;
     if (after === null) return;
@@ -50,16 +50,22 @@ export class Delivery {
   /** A whole line. `flush` hands it over, with those before it. */
   line(line: TimedLine): void {
     this.unfinished = null;
-    if (!this.isLimited && !this.#reachesLimit(line)) this.#batch.push(this.#toLine(line, true));
+    if (this.isLimited || this.#reachesLimit(line)) return;
+    const made = this.#toLine(line, true);
+    // Not a literal, for the same reason as `Line`.
+    if (this.#batch === null) this.#batch = Array.of(made);
+    else this.#batch.push(made);
   }
 
   /** A promise holds the follow back. */
   flush(): Promise<void> | undefined {
     const batch = this.#batch;
-    const isEmpty = batch.length === 0;
-    if (!isEmpty) this.#batch = [];
-    if (!isEmpty) this.#publish(batch.length);
-    const room = isEmpty ? undefined : this.#sink.lines(batch);
+    let room: Promise<void> | undefined;
+    if (batch !== null) {
+      this.#batch = null;
+      this.#publish(batch.length);
+      room = this.#sink.lines(batch);
+    }
     if (!this.isLimited || this.#hasToldLimit) return room;
     this.#hasToldLimit = true;
     const tell = () => this.gap("limit_reached", { certain: true });
@@ -114,8 +120,7 @@ export class Delivery {
   }
 
   #reachesLimit({ bytes }: TimedLine): boolean {
-    const { limitBytes } = this.#options;
-    this.isLimited = limitBytes !== undefined && this.stats.bytes + bytes > limitBytes;
+    this.isLimited = this.stats.bytes + bytes > this.#limitBytes;
     return this.isLimited;
   }
 
@@ -127,12 +132,10 @@ export class Delivery {
     this.#count(time);
     this.last = line;
     this.#lastTime = time;
-    const { podName } = this.#source;
     // Two strings joined are not copied until someone reads them.
-    const position = this.#prefix + time;
-    return omittedBytes > 0
-      ? { text, time, terminated, podName, position, omittedBytes }
-      : { text, time, terminated, podName, position };
+    const made = new Line(text, time, terminated, this.#source.podName, this.#prefix + time);
+    if (omittedBytes > 0) made.omittedBytes = omittedBytes;
+    return made;
   }
 
   #count(time: string): void {
@@ -141,5 +144,23 @@ export class Delivery {
     this.#ordinal = ordinal;
     const { podName, container } = this.#source;
     this.#prefix = positionPrefix({ podName, container, restartCount: this.#restartCount, ordinal });
+  }
+}
+
+/** A class for the reason that `Item` of `Handoff` is one: a consumer holds it until the next line comes. */
+class Line implements LogLine {
+  readonly text: string;
+  readonly time: string;
+  readonly terminated: boolean;
+  readonly podName: string;
+  readonly position: string;
+  declare omittedBytes?: number;
+
+  constructor(text: string, time: string, terminated: boolean, podName: string, position: string) {
+    this.text = text;
+    this.time = time;
+    this.terminated = terminated;
+    this.podName = podName;
+    this.position = position;
   }
 }

@@ -1,4 +1,4 @@
-import type { TimedLine } from "./log-read.ts";
+import type { TimedLine } from "./log-line-reader.ts";
 import type { LogGap, LogGapReason, LogSource } from "./types.ts";
 
 /** Where lines are missing, and how sure that is. Default: after the last line, to the end of the log, and only possible. */

@@ -3,9 +3,19 @@ export interface Ended {
   error?: unknown;
 }
 
-interface Taker<T> {
-  resolve: (result: IteratorResult<T, void> | Promise<IteratorResult<T, void>>) => void;
+/**
+ * What a consumer holds until the next item comes. A class, for V8 makes what a literal makes in its old space, once those made at
+ * first have lived long; there it would keep each line in memory until a full collection.
+ */
+class Item<T> implements IteratorYieldResult<T> {
+  readonly value: T;
+  readonly done = false;
+  constructor(value: T) {
+    this.value = value;
+  }
 }
+
+type Taker<T> = (result: IteratorResult<T, void> | Promise<IteratorResult<T, void>>) => void;
 
 /**
  * Hands items from one producer to one consumer, one at a time: whatever the consumer does, at most one waits. What a generator
@@ -16,8 +26,10 @@ export class Handoff<T> implements AsyncGenerator<T, void> {
   readonly #onFirst: () => void;
   readonly #onLeave: () => void;
   #state: "idle" | "open" | "left" = "idle";
-  #item: { value: T } | null = null;
-  readonly #takers: Taker<T>[] = [];
+  #item: Item<T> | null = null;
+  /** The call of `next` that waits, and those after it: hardly any consumer has more than one. */
+  #taker: Taker<T> | null = null;
+  readonly #laterTakers: Taker<T>[] = [];
   #room: (() => void) | null = null;
   #ended: Ended | null = null;
 
@@ -30,12 +42,12 @@ export class Handoff<T> implements AsyncGenerator<T, void> {
   /** Undefined: the consumer was waiting for it. Else resolves when it is taken or dropped. Never rejects. */
   put(value: T): Promise<void> | undefined {
     if (this.#ended) return undefined;
-    const taker = this.#takers.shift();
-    if (taker !== undefined) {
-      taker.resolve({ value, done: false });
+    const taker = this.#nextTaker();
+    if (taker !== null) {
+      taker(new Item(value));
       return undefined;
     }
-    this.#item = { value };
+    this.#item = new Item(value);
     return new Promise((resolve) => {
       this.#room = resolve;
     });
@@ -46,7 +58,7 @@ export class Handoff<T> implements AsyncGenerator<T, void> {
     if (this.#ended !== null) return;
     this.#ended = ended;
     if (discard) this.#empty();
-    for (const { resolve } of this.#takers.splice(0)) resolve(this.#last());
+    for (let taker = this.#nextTaker(); taker !== null; taker = this.#nextTaker()) taker(this.#last());
   }
 
   next(): Promise<IteratorResult<T, void>> {
@@ -62,11 +74,12 @@ export class Handoff<T> implements AsyncGenerator<T, void> {
     const item = this.#item;
     if (item !== null) {
       this.#empty();
-      return Promise.resolve({ value: item.value, done: false });
+      return Promise.resolve(item);
     }
     if (this.#ended !== null) return this.#last();
     return new Promise((resolve) => {
-      this.#takers.push({ resolve });
+      if (this.#taker === null) this.#taker = resolve;
+      else this.#laterTakers.push(resolve);
     });
   }
 
@@ -86,6 +99,12 @@ export class Handoff<T> implements AsyncGenerator<T, void> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#leave();
+  }
+
+  #nextTaker(): Taker<T> | null {
+    const taker = this.#taker;
+    this.#taker = this.#laterTakers.shift() ?? null;
+    return taker;
   }
 
   #leave(): void {

@@ -17,8 +17,9 @@ import { nextStep } from "./follow-policy.ts";
 import { headGap, isAdjacent } from "./gap.ts";
 import { placeAfter } from "./line-place.ts";
 import { publishRead } from "./log-channel.ts";
+import type { TimedLine } from "./log-line-reader.ts";
 import { LogPosition } from "./log-position.ts";
-import { readLog, type TimedLine } from "./log-read.ts";
+import { readLog } from "./log-read.ts";
 import { firstInstance, requestFor, startOf } from "./log-request.ts";
 import { nextChange } from "./next-change.ts";
 import { QuietWatch } from "./quiet-watch.ts";
@@ -192,15 +193,10 @@ export class LogFollower {
       request,
       this.#position,
       {
-        line: (line) => {
-          if (this.#delivery.first === null) this.#checkHead(line, serverTime);
-          this.#delivery.line(line);
-        },
-        flush: () => {
-          const room = this.#delivery.flush();
-          if (this.#delivery.isLimited) abort.abort();
-          return room;
-        },
+        delivery: this.#delivery,
+        quiet,
+        head: (line) => this.#checkHead(line, serverTime),
+        limited: () => abort.abort(),
         gap: (next) => this.#lostTrack(next),
         passedOver: () => this.#delivery.gap("clock_stepped", { certain: true }),
         resent: (after, before) => this.#delivery.gap("rotated", { after, before, certain: true }),
@@ -209,8 +205,6 @@ export class LogFollower {
           this.#firstAnsweredAt ??= time;
           quiet.active();
         },
-        active: () => quiet.active(),
-        held: () => quiet.held(),
       },
       abort.signal,
     );

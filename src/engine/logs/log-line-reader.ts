@@ -7,6 +7,17 @@ export interface RawLine {
   omitted: number;
 }
 
+/** A line as it came, before it is known to be new. */
+export interface TimedLine {
+  seconds: number;
+  nanos: number;
+  time: string;
+  text: string;
+  omittedBytes: number;
+  /** Bytes of `text`. */
+  bytes: number;
+}
+
 /**
  * Cuts a stream of bytes into lines, whatever the chunking. Lines stay bytes until they are whole, so that no character
  * can be split; a line that spans chunks is joined once, when its newline has come.

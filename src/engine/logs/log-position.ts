@@ -25,10 +25,11 @@ export type LogStart = "beginning" | "time" | "tail";
  * then shows the whole line, with its earlier time, so any line up to that time will do.
  */
 export class LogPosition {
-  /** Times of the lines delivered last, in order; neighbours differ. Parallel arrays: there may be thousands of follows. */
-  #seconds: number[] = [];
-  #nanos: number[] = [];
-  #counts: number[] = [];
+  /**
+   * Times of the lines delivered last, in order; neighbours differ. Seconds, nanoseconds and count of each, in one array: there may
+   * be thousands of follows, and each line of each costs a look at the last of them.
+   */
+  #times: number[] = [];
   /** Latest time among the lines before the remembered ones; null: nothing was forgotten and the log was read from its beginning. */
   #before: Time | null = null;
   readonly #forgotten = new ForgottenTimes();
@@ -47,9 +48,7 @@ export class LogPosition {
     this.#headOpen = start !== "beginning";
     this.#tailTexts = start === "tail" ? [] : null;
     if (after === null) return;
-    this.#seconds.push(after.seconds);
-    this.#nanos.push(after.nanos);
-    this.#counts.push(after.ordinal);
+    this.#times.push(after.seconds, after.nanos, after.ordinal);
     this.#lines = after.ordinal;
   }
 
@@ -63,7 +62,7 @@ export class LogPosition {
    * where the follow began.
    */
   get resumeSeconds(): number | null {
-    const last = this.#seconds.at(-1);
+    const last = this.#times.at(-WIDTH);
     if (last === undefined) return null;
     return this.#unfinished ? Math.min(last, this.#unfinished.seconds) : last;
   }
@@ -77,37 +76,35 @@ export class LogPosition {
 
   /** Is this a step back in time, to a line that was delivered? (A clock that goes back meets no nanosecond twice.) */
   isDelivered(seconds: number, nanos: number): boolean {
-    const lastSeconds = this.#seconds.at(-1) as number;
-    if (seconds > lastSeconds || (seconds === lastSeconds && nanos >= (this.#nanos.at(-1) as number))) return false;
+    const last = this.#times.length - WIDTH;
+    if (last < 0) return false;
+    const lastSeconds = this.#times[last] as number;
+    if (seconds > lastSeconds || (seconds === lastSeconds && nanos >= (this.#times[last + 1] as number))) return false;
     return this.#indexOf(seconds, nanos) >= 0 || this.#forgotten.has(seconds, nanos);
   }
 
   /** Of a delivered line: the latest time before it that is known to have been delivered. Null: none is. */
   timeBefore(seconds: number, nanos: number): string | null {
     const index = this.#indexOf(seconds, nanos);
-    const before =
-      index > 0
-        ? { seconds: this.#seconds[index - 1] as number, nanos: this.#nanos[index - 1] as number }
-        : this.#forgotten.before({ seconds, nanos });
+    const before = index > 0 ? this.#timeAt(index - WIDTH) : this.#forgotten.before({ seconds, nanos });
     return before === null ? null : formatTime(before);
   }
 
   /** Notes that a line was delivered. */
   delivered(seconds: number, nanos: number, text: string): void {
-    const last = this.#seconds.length - 1;
+    const times = this.#times;
+    const last = times.length - WIDTH;
     this.#lines++;
     this.#unfinished = null;
-    if (last >= 0 && this.#seconds[last] === seconds && this.#nanos[last] === nanos) {
-      this.#counts[last] = (this.#counts[last] as number) + 1;
+    if (last >= 0 && times[last] === seconds && times[last + 1] === nanos) {
+      times[last + 2] = (times[last + 2] as number) + 1;
       if (this.#tailTexts !== null) keepLast(this.#tailTexts, text);
       return;
     }
     if (last >= 0) this.#tailTexts = null;
     else if (this.#tailTexts !== null) keepLast(this.#tailTexts, text);
-    if (last + 1 >= MAX_REMEMBERED) this.#forgetOlderHalf();
-    this.#seconds.push(seconds);
-    this.#nanos.push(nanos);
-    this.#counts.push(1);
+    if (times.length >= MAX_REMEMBERED * WIDTH) this.#forgetOlderHalf();
+    times.push(seconds, nanos, 1);
   }
 
   /** Notes whether a read that was answered had shown all that there was, up to a newline. */
@@ -123,13 +120,13 @@ export class LogPosition {
   /** Begins the comparison for a read that asked for the lines from second `since` on (null: for all lines). */
   replay(since: number | null): Replay {
     const expected: ExpectedTime[] = [];
-    let line = this.#counts.reduce((left, count) => left - count, this.#lines);
-    for (let i = 0; i < this.#seconds.length; i++) {
-      const seconds = this.#seconds[i] as number;
-      const count = this.#counts[i] as number;
+    let line = this.#lines;
+    for (let at = 0; at < this.#times.length; at += WIDTH) line -= this.#times[at + 2] as number;
+    for (let at = 0; at < this.#times.length; at += WIDTH) {
+      const { seconds, nanos } = this.#timeAt(at);
+      const count = this.#times[at + 2] as number;
       line += count;
       if (since !== null && seconds < since) continue;
-      const nanos = this.#nanos[i] as number;
       const previous = expected.at(-1);
       // Two entries that were apart become neighbours when the server's filter takes what stood between them.
       if (previous && previous.seconds === seconds && previous.nanos === nanos) {
@@ -147,21 +144,23 @@ export class LogPosition {
   }
 
   #indexOf(seconds: number, nanos: number): number {
-    let index = this.#seconds.length - 1;
-    while (index >= 0 && (this.#seconds[index] !== seconds || this.#nanos[index] !== nanos)) index--;
+    let index = this.#times.length - WIDTH;
+    while (index >= 0 && (this.#times[index] !== seconds || this.#times[index + 1] !== nanos)) index -= WIDTH;
     return index;
   }
 
+  #timeAt(index: number): Time {
+    return { seconds: this.#times[index] as number, nanos: this.#times[index + 1] as number };
+  }
+
   #forgetOlderHalf(): void {
-    const drop = MAX_REMEMBERED / 2;
-    for (let i = 0; i < drop; i++) {
-      const time = { seconds: this.#seconds[i] as number, nanos: this.#nanos[i] as number };
+    const drop = (MAX_REMEMBERED / 2) * WIDTH;
+    for (let at = 0; at < drop; at += WIDTH) {
+      const time = this.#timeAt(at);
       if (this.#before === null || compare(time, this.#before) > 0) this.#before = time;
       this.#forgotten.add(time);
     }
-    this.#seconds.splice(0, drop);
-    this.#nanos.splice(0, drop);
-    this.#counts.splice(0, drop);
+    this.#times.splice(0, drop);
     // From now on it is `before` that says which older lines a read may show.
     this.#headOpen = false;
   }
@@ -169,6 +168,8 @@ export class LogPosition {
 
 /** Times remembered per follow: 24 bytes each, so at most 24 KiB. One burst of more than half of it within a second still aligns. */
 const MAX_REMEMBERED = 1024;
+/** Numbers of one time. */
+const WIDTH = 3;
 
 function formatTime({ seconds, nanos }: Time): string {
   return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${String(nanos).padStart(9, "0")}Z`;

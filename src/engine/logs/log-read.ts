@@ -1,31 +1,26 @@
 import { performance } from "node:perf_hooks";
 import { finished, type Readable } from "node:stream";
 import type { ApiStream } from "../transport/index.ts";
+import type { Delivery } from "./delivery.ts";
 import type { ReadOutcome } from "./follow-history.ts";
-import { decodeText, LogLineReader, type RawLine } from "./log-line-reader.ts";
+import { decodeText, LogLineReader, type RawLine, type TimedLine } from "./log-line-reader.ts";
 import type { LogPosition } from "./log-position.ts";
 import type { LogReadRequest } from "./log-request.ts";
+import type { QuietWatch } from "./quiet-watch.ts";
 import type { Replay, Verdict } from "./replay.ts";
 import { TimestampParser } from "./timestamp.ts";
 import type { LogTransport } from "./types.ts";
 
-/** A line as it came, before it is known to be new. */
-export interface TimedLine {
-  seconds: number;
-  nanos: number;
-  time: string;
-  text: string;
-  omittedBytes: number;
-  /** Bytes of `text`. */
-  bytes: number;
-}
-
 /** What a read tells while it goes on. A returned promise holds the read, and with it the socket, back. */
 export interface LogReadHandler {
-  /** A new line. */
-  line(line: TimedLine): void;
-  /** No further line has come with it and those before it. */
-  flush(): Promise<void> | undefined;
+  /** Gets the new lines. */
+  readonly delivery: Delivery;
+  /** Learns of bytes that come, and of a consumer that holds the read back. */
+  readonly quiet: QuietWatch;
+  /** The first line of the container's instance; it is delivered next. */
+  head(line: TimedLine): void;
+  /** Nothing more can be delivered. */
+  limited(): void;
   /** The last delivered line is not in this read, and `next` would be the first line after it. False ends the read. */
   gap(next: TimedLine): Promise<boolean>;
   /** Lines were found that an earlier read had left out. */
@@ -37,10 +32,6 @@ export interface LogReadHandler {
   resent(after: string | null, before: string): void;
   /** Answered with a log; `serverTime` is the server's clock in seconds. */
   answered(serverTime: number | null): void;
-  /** Bytes have come, or the consumer has taken its lines: it is not silent. */
-  active(): void;
-  /** The consumer holds the read back. */
-  held(): void;
 }
 
 /** The end of one read. */
@@ -101,10 +92,7 @@ export async function readLog(
   answered = true;
   serverTime = timeOf(stream.headers.date);
   handler.answered(serverTime);
-  const isWhole = await consume(stream.body, (chunk) => {
-    handler.active();
-    return read.push(chunk);
-  }).catch(() => false);
+  const isWhole = await consume(stream.body, read).catch(() => false);
   if (!isWhole) return read.result({ end: "broken", caughtUp: read.caughtUp, ...facts() });
   const complaint = read.complaint();
   if (complaint === null) return read.result({ ...read.cleanEnd(), ...facts() });
@@ -115,11 +103,11 @@ export async function readLog(
 
 /**
  * Takes a body chunk by chunk as they come: with thousands of streams of a line now and then, iterating would cost more than
- * the lines themselves. `take` holds the body back with a promise, and ends it with false. Resolves with whether the body
- * came to its end; rejects with its error. Neither before `take` has let go: a body can break while it is held back, and what
+ * the lines themselves. The read holds the body back with a promise, and ends it with false. Resolves with whether the body
+ * came to its end; rejects with its error. Neither before the read has let go: a body can break while it is held back, and what
  * is still being taken must not meet the read that follows.
  */
-function consume(body: Readable, take: (chunk: Uint8Array) => boolean | Promise<boolean>): Promise<boolean> {
+function consume(body: Readable, read: LogRead): Promise<boolean> {
   return new Promise((resolve, reject) => {
     let held: Promise<void> | null = null;
     const fail = (error: unknown) => {
@@ -137,7 +125,7 @@ function consume(body: Readable, take: (chunk: Uint8Array) => boolean | Promise<
     };
     body.on("data", (chunk: Uint8Array) => {
       try {
-        const more = take(chunk);
+        const more = read.push(chunk);
         if (more === true) return;
         body.pause();
         if (more === false) goOn(false);
@@ -155,15 +143,22 @@ function consume(body: Readable, take: (chunk: Uint8Array) => boolean | Promise<
   });
 }
 
+/** Of all reads, since each takes its lines at once: with a thousand of them, what is touched for each line costs the most. */
+const time = new TimestampParser();
+
 class LogRead {
   readonly #request: LogReadRequest;
   readonly #position: LogPosition;
   readonly #handler: LogReadHandler;
+  readonly #delivery: Delivery;
+  readonly #quiet: QuietWatch;
   readonly #reader: LogLineReader;
   #replay: Replay;
+  /** `replay` has nothing more to say; nor has it since the last chunk, if it was reckoned with. */
+  #isLive = false;
+  #isReckoned = false;
   /** Time of the line that a file begins with which was sent again. */
   #resentFrom: string | null = null;
-  readonly #time = new TimestampParser();
   #timed = false;
   #tail: string | null = null;
   #repeated = 0;
@@ -178,6 +173,8 @@ class LogRead {
     this.#request = request;
     this.#position = position;
     this.#handler = handler;
+    this.#delivery = handler.delivery;
+    this.#quiet = handler.quiet;
     this.#reader = new LogLineReader(request.maxLineBytes + LONGEST_TIME);
     this.#replay = position.replay(request.since);
   }
@@ -200,43 +197,54 @@ class LogRead {
 
   /** False: the handler wants no more. A promise only where the handler has to be waited for. */
   push(chunk: Uint8Array): boolean | Promise<boolean> {
+    this.#quiet.active();
     return this.#take(this.#reader.push(chunk), 0);
   }
 
   #take(lines: readonly RawLine[], from: number): boolean | Promise<boolean> {
     for (let at = from; at < lines.length; at++) {
       const raw = lines[at] as RawLine;
-      const timeEnd = this.#time.parse(raw.bytes, raw.start, raw.end);
+      const timeEnd = time.parse(raw.bytes, raw.start, raw.end);
       if (timeEnd < 0) {
         this.#untimed(raw);
         continue;
       }
       this.#timed = true;
-      const verdict = this.#verdict(raw, timeEnd);
+      const { seconds, nanos } = time;
+      const verdict = this.#verdict(raw, timeEnd, seconds, nanos);
       if (verdict === "repeated" || verdict === "repeated-text") {
-        if (verdict === "repeated-text") this.#replay.repeatedText(this.#decode(raw, timeEnd).text);
+        if (verdict === "repeated-text") this.#replay.repeatedText(this.#decode(raw, timeEnd, seconds, nanos).text);
         this.#repeated++;
         continue;
       }
-      if (this.#isTooEarly()) continue;
-      const line = this.#decode(raw, timeEnd);
+      if (this.#isTooEarly(seconds, nanos)) continue;
+      const line = this.#decode(raw, timeEnd, seconds, nanos);
       if (verdict === "new-after-gap") return this.#takeAfterGap(lines, at + 1, line);
       this.#deliver(line);
     }
-    if (this.#replay.caughtUp && this.#position.isNewHole(this.#replay.holeAfter)) this.#handler.passedOver();
+    if (!this.#isReckoned) {
+      this.#isReckoned = this.#isLive;
+      if (this.#replay.caughtUp && this.#position.isNewHole(this.#replay.holeAfter)) this.#handler.passedOver();
+    }
     return this.#flush() ?? true;
   }
 
-  #verdict({ bytes, start }: RawLine, timeEnd: number): Verdict {
-    const { seconds, nanos } = this.#time;
-    const verdict = this.#replay.line(seconds, nanos);
+  #verdict({ bytes, start }: RawLine, timeEnd: number, seconds: number, nanos: number): Verdict {
+    const verdict = this.#isLive ? "new" : this.#replayed(seconds, nanos);
     if (verdict !== "new" || !this.#position.isDelivered(seconds, nanos)) return verdict;
     const begin = bytes.toString("latin1", start, timeEnd);
     // It is sent once for each rotation, and what is lost before it is lost once.
     if (begin !== this.#resentFrom) this.#handler.resent(this.#position.timeBefore(seconds, nanos), begin);
     this.#resentFrom = begin;
     this.#replay = this.#position.replay(this.#request.since);
-    return this.#replay.line(seconds, nanos);
+    this.#isReckoned = false;
+    return this.#replayed(seconds, nanos);
+  }
+
+  #replayed(seconds: number, nanos: number): Verdict {
+    const verdict = this.#replay.line(seconds, nanos);
+    this.#isLive = this.#replay.isOver;
+    return verdict;
   }
 
   async #takeAfterGap(lines: readonly RawLine[], from: number, line: TimedLine): Promise<boolean> {
@@ -253,13 +261,14 @@ class LogRead {
     this.#position.delivered(line.seconds, line.nanos, line.text);
     this.delivered++;
     this.deliveredAt = performance.now();
-    this.#handler.line(line);
+    if (this.#delivery.first === null) this.#handler.head(line);
+    this.#delivery.line(line);
   }
 
   /** What the kubelet said in place of a log, or null. */
   complaint(): string | null {
     const rest = this.#reader.unfinished();
-    if (rest && this.#time.parse(rest.bytes, rest.start, rest.end) < 0) {
+    if (rest && time.parse(rest.bytes, rest.start, rest.end) < 0) {
       const start = rest.bytes.toString("latin1", rest.start, Math.min(rest.end, rest.start + LONGEST_TIME));
       // A cut within the time leaves nothing but its characters.
       if (!/^[\d\-T:.Z+]*$/.test(start)) this.#untimed(rest);
@@ -272,37 +281,40 @@ class LogRead {
   }
 
   #flush(): Promise<true> | undefined {
-    const room = this.#handler.flush();
+    const room = this.#delivery.flush();
+    if (this.#delivery.isLimited) this.#handler.limited();
     if (room === undefined) return undefined;
-    this.#handler.held();
+    this.#quiet.held();
     return room.then(() => {
-      this.#handler.active();
+      this.#quiet.active();
       return true;
     });
   }
 
   /** The server counts in whole seconds, so a start `since` a moment shows what was before it in that second. */
-  #isTooEarly(): boolean {
+  #isTooEarly(seconds: number, nanos: number): boolean {
     const { notBefore } = this.#request;
     if (notBefore === undefined || this.#position.lines > 0) return false;
-    return this.#time.seconds * 1000 + this.#time.nanos / 1e6 < notBefore.getTime();
+    return seconds * 1000 + nanos / 1e6 < notBefore.getTime();
   }
 
   /** The line that the read ends in, if that is a new one. */
   #rest(): TimedLine | null {
     const rest = !this.#isOther && this.#replay.caughtUp ? this.#reader.unfinished() : null;
     if (rest === null) return null;
-    const timeEnd = this.#time.parse(rest.bytes, rest.start, rest.end);
+    const timeEnd = time.parse(rest.bytes, rest.start, rest.end);
+    const { seconds, nanos } = time;
     // The blank after the time must have come, or the time itself may be cut.
-    return timeEnd < 0 || timeEnd === rest.end || this.#isTooEarly() ? null : this.#decode(rest, timeEnd);
+    if (timeEnd < 0 || timeEnd === rest.end || this.#isTooEarly(seconds, nanos)) return null;
+    return this.#decode(rest, timeEnd, seconds, nanos);
   }
 
-  #decode({ bytes, start, end, omitted }: RawLine, timeEnd: number): TimedLine {
+  #decode({ bytes, start, end, omitted }: RawLine, timeEnd: number, seconds: number, nanos: number): TimedLine {
     const textStart = Math.min(timeEnd + 1, end);
     const { text, cut } = decodeText(bytes, textStart, end, this.#request.maxLineBytes);
     return {
-      seconds: this.#time.seconds,
-      nanos: this.#time.nanos,
+      seconds,
+      nanos,
       time: bytes.toString("latin1", start, timeEnd),
       text,
       omittedBytes: omitted + cut,

@@ -59,6 +59,11 @@ export class Replay {
     return this.#caughtUp || this.#isTailShown;
   }
 
+  /** Whatever comes, `line` says `new` and nothing else changes. */
+  get isOver(): boolean {
+    return this.#caughtUp && this.#unfinished === null;
+  }
+
   /**
    * The read has ended: amid the line of time `rest`, or behind a newline. Has it shown all that an earlier one has seen? A line
    * of which half had come must be there, too; else it was rotated away with what followed it.

@@ -138,7 +138,10 @@ class Body extends Readable {
     this.#source = source;
     this.#onDestroy = onDestroy;
     source.on("data", (chunk: Buffer) => {
-      if (!this.destroyed && !this.push(chunk)) source.pause();
+      if (this.destroyed) return;
+      // What `push` comes to while a listener takes all chunks at once, without its bookkeeping for each of them.
+      if (this.readableFlowing && this.readableLength === 0 && this.readableEncoding === null) this.emit("data", chunk);
+      else if (!this.push(chunk)) source.pause();
     });
     // The reader gets the error. Without a reader it must not end the process.
     this.on("error", () => {});

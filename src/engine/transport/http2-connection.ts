@@ -246,10 +246,10 @@ function exchangeOn(
   // Node ends a stream alike whether the server has ended it (END_STREAM), has reset it with NO_ERROR or CANCEL, or has gone after
   // a GOAWAY. Only in the first case it does so before it calls the stream closed.
   let isWhole = false;
-  const push = stream.push.bind(stream);
+  const { push } = stream;
   stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
     if (chunk === null && !stream.closed) isWhole = true;
-    return push(chunk, encoding);
+    return push.call(stream, chunk, encoding);
   };
   const explain = (error?: Error): Error => {
     // Node gives the code of a GOAWAY to all streams, also to those that the server has seen.
