@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 import { SlowFirst } from "./test/slow-first.ts";
 
 // Most tests wait, for clocks and connections, so that a core carries several files.
-const maxWorkers = Math.min(12, Math.max(4, 6 * availableParallelism()));
+const maxWorkers = Math.min(12, Math.max(4, 5 * availableParallelism()));
 
 // Tests start some hundred processes of node: each takes the compiled modules from here instead of compiling them again.
 const env = { NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/test-processes", import.meta.url)) };

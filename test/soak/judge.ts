@@ -118,8 +118,9 @@ export function judge(
     const isSaid = gaps > 0 || exitCode === null || isUnread || isRuntimeLost || isBlind;
     const holds = written === null || audit.next >= written || isSaid;
     expect(holds, `${audit.next} of ${written} lines that were written came, and it was not said`);
-    // A container is killed between two lines: the last one may or may not have been counted.
-    expect(written === null || audit.next <= written + 1, `${audit.next} lines came, ${written} were written`);
+    // A container is killed between two lines: the last one may or may not have been counted. The longest of its containers counts.
+    const most = Math.max(...ends.map((each) => (each.jobUid === report.jobUid && each.written) || 0));
+    expect(written === null || audit.next <= most + 1, `${audit.next} lines came, ${most} were written`);
   }
 
   // Its container died with its node, or was taken from it: its script did not come to its end.
@@ -174,16 +175,18 @@ export function judge(
       break;
     case "job_deleted":
     case "pod_deleted":
-    case "evicted":
+    case "evicted": {
       // Its pod may have come and gone while the watch was down: then only the Job's failure is known, and that has no code.
       if (code === null && exitCode === null && result.errorMessage && result.executionRecovery === undefined) break;
-      // The container's own end counts where it is known: it had begun its work.
+      // The container's own end counts where it is known, else the Job's: it had begun its work.
+      const isOfJobOnly = result.errorMessage?.includes("reason=BackoffLimitExceeded") === true;
       fails(["k8s_job_deleted_externally", "claude_truncated"]);
       expect(
-        code !== "claude_truncated" || (exitCode !== null && exitCode !== 0),
+        code !== "claude_truncated" || (exitCode === null ? isOfJobOnly : exitCode !== 0),
         `truncated with exit code ${exitCode}`,
       );
       break;
+    }
     case "no_image":
       fails(["k8s_pod_schedule_failed", "k8s_pod_reattach_failed"]);
       // Where the watch was down when the pod went, nobody knows whether the image came at the last moment: then it is not said.

@@ -247,7 +247,7 @@ describe("the package", () => {
       const program = source.replace(/"\.\.\/src\/(\w+)\/index\.ts"/g, `"${packageJson.name}/$1"`);
       expect(program).not.toContain('"../');
       writeFileSync(join(consumer, example), program);
-      const vitest = ["node_modules/vitest/vitest.mjs", "run", "--root", consumer, example];
+      const vitest = ["node_modules/vitest/vitest.mjs", "run", "--root", consumer, "--testTimeout", "60000", example];
       const command = example.endsWith(".test.ts") ? vitest : [example];
       // It rejects unless the exit code is 0.
       const { stdout } = await run(process.execPath, command, { cwd: consumer, timeout: 150_000 });

@@ -267,17 +267,19 @@ it.each([
 ])("a container that is restarted in place %s: the log goes on, each line once", async (_, policy) => {
   const k8s = await startKubernetes({ delays: "fast" });
   let lives = 0;
+  const lines: string[] = [];
   k8s.addProgram("main", async function* (container) {
     const life = ++lives;
     for (let i = 0; i < 20; i++) yield `${life} ${i}`;
+    // A kubelet keeps the log of the last life alone: this one is read before the next begins.
     await container.sleep(50);
+    await expect.poll(() => lines.length).toBe(20 * life);
     return life < 4 ? 42 : 0;
   });
   const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
   onTestFinished(() => engine.stop());
   const containers = [{ name: "main", image: "main", ...policy }];
   const run = await engine.launch(job("restarts", {}, { containers }));
-  const lines: string[] = [];
   const restarts: number[] = [];
   const gaps: unknown[] = [];
   run.on("restart", ({ restartCount }) => restarts.push(restartCount));
