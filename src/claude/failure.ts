@@ -128,7 +128,8 @@ function kindOf(
   // Limits of money come as 429, 400 or 403, with any type.
   if (said(MONEY)) return "money";
   if (said(QUOTA) || texts.some((text) => endsLater(text, now))) return "quota";
-  if (verdict.rateLimit !== null && failures.some(isRateLimit)) return "quota";
+  const saysNothing = !verdict.hasOutput && texts.length + failures.length === 0;
+  if (verdict.rateLimit !== null && (saysNothing || failures.some(isRateLimit))) return "quota";
   return first(byStatusOrWord) ?? byText(said) ?? byMissingAnswer(verdict, failures, texts);
 }
 

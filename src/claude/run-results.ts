@@ -23,7 +23,7 @@ export class RunResults {
     const next = readResult(event);
     if (next.numTurns !== null) this.#turns = (this.#turns ?? 0) + next.numTurns;
     if (this.#isRuns(next)) {
-      this.#last = next;
+      this.#last = this.#isResumed ? next : withAnswerOf(this.#last, next);
       this.#isResumed = false;
     }
     this.#hasSpoken = false;
@@ -50,4 +50,12 @@ export class RunResults {
     // Without a count: one that says something came from a turn.
     return this.#hasSpoken || next.text !== null;
   }
+}
+
+/** A turn that a background task has started may say nothing, and knows of no schema: the answer before it stands. */
+function withAnswerOf(before: ClaudeResult | null, next: ClaudeResult): ClaudeResult {
+  if (before === null || before.isError || next.isError) return next;
+  const { result, structured_output } = before.json;
+  const kept = Object.entries({ result, structured_output }).filter(([, value]) => value !== undefined);
+  return { ...next, text: next.text ?? before.text, json: { ...Object.fromEntries(kept), ...next.json } };
 }

@@ -579,6 +579,12 @@ describe("where else the CLI says why it failed", () => {
     expect(got.errorMessage).toMatch(/limit|login|S-1|overloaded/i);
   });
 
+  test("a limit that is told by its event alone", () => {
+    const rate_limit_info = { status: "rejected", resetsAt: 1_796_083_200, rateLimitType: "five_hour" };
+    const got = classifyRun(outcomeOf([init, { type: "rate_limit_event", rate_limit_info }], { exitCode: 1 }), NOW);
+    expect([got.errorCode, got.retryNotBefore]).toEqual(["provider_quota", "2026-12-01T00:00:00.000Z"]);
+  });
+
   test("the end of a limit in milliseconds", () => {
     const rate_limit_info = { status: "rejected", resetsAt: 1_796_083_200_000 };
     const result = { type: "result", subtype: "success", is_error: true, result: "Limited", api_error_status: 429 };

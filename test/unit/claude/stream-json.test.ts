@@ -175,6 +175,19 @@ describe("which result counts", () => {
     expect(verdict.usage).toEqual({ inputTokens: 14, cachedInputTokens: 6, outputTokens: 10 });
   });
 
+  test("a turn of a background task that says nothing leaves the answer as it was, and its structured output", () => {
+    const silent = { ...done, origin: { kind: "task-notification" }, result: "", num_turns: 1 };
+    const structured = { ...done, result: "", structured_output: { colour: "red" } };
+    const verdicts = [verdictOf([init, structured, silent]), verdictOf([init, { ...done, result: "Red." }, silent])];
+    expect(verdicts.map(({ summary }) => summary)).toEqual(['{"colour":"red"}', "Red."]);
+    expect(verdicts[0]?.result?.json).toMatchObject({
+      structured_output: { colour: "red" },
+      num_turns: 1,
+    });
+    const speaks = verdictOf([init, structured, { ...silent, result: "The build ended." }]);
+    expect([speaks.summary, speaks.result?.json.structured_output]).toEqual(["The build ended.", { colour: "red" }]);
+  });
+
   test("an answer that is no text is the summary, and stands in the result", () => {
     const verdict = verdictOf([init, { ...done, result: "", structured_output: { colour: "red" } }]);
     expect(verdict.summary).toBe('{"colour":"red"}');
