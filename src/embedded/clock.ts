@@ -1,3 +1,5 @@
+import { warn } from "./warn.ts";
+
 /**
  * The one source of time of the embedded Kubernetes: every delay of its controllers, kubelet and programs goes through
  * it, so that a cluster can run faster than the wall clock, or – stepped – as fast as its events can be computed.
@@ -239,8 +241,7 @@ function fire(entry: Entry): void {
   try {
     run?.();
   } catch (error) {
-    // A fault of the embedded cluster must not end the process that it is embedded in.
-    process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+    warn(error);
   }
 }
 

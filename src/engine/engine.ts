@@ -26,6 +26,7 @@ import { Scope } from "./scope.ts";
 import { ServerState } from "./server-state.ts";
 import { type ClaimTarget, claimJob } from "./shard.ts";
 import type { EngineTopics } from "./topics.ts";
+import { asError } from "./transport/as-error.ts";
 import { bounded, Cluster } from "./transport/index.ts";
 
 const STOP_HOOK_TIMEOUT_MS = 5_000;
@@ -309,5 +310,5 @@ export class RunEngine {
 }
 
 function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : new Error(String(error)), { type: "RunEngineListenerError" });
+  process.emitWarning(asError(error), { type: "RunEngineListenerError" });
 }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { RunEngine } from "./engine.ts";
 import type { RunEngineOptions, StartOptions } from "./engine-types.ts";
+import { asError } from "./transport/as-error.ts";
 import type { KubeConfig } from "./transport/index.ts";
 
 export interface EngineLease {
@@ -106,9 +107,7 @@ function releaseOnce(key: string, entry: Shared): () => void {
 }
 
 function stop({ engine }: Shared): Promise<void> {
-  return engine
-    .stop()
-    .catch((error: unknown) => process.emitWarning(error instanceof Error ? error : new Error(String(error))));
+  return engine.stop().catch((error: unknown) => process.emitWarning(asError(error)));
 }
 
 function keyOf({ kubeConfig, namespace, labels, shard, policy }: RunEngineOptions): string {

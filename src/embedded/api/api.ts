@@ -3,6 +3,7 @@ import type { ErrorAnswer } from "../faults/fault-answers.ts";
 import { type RequestInfo, requestInfo } from "../objects/request-info.ts";
 import { isCustom, type ResourceName, typeOf } from "../objects/resources.ts";
 import { internalError, methodNotAllowed, StatusError } from "../objects/status-error.ts";
+import { warn } from "../warn.ts";
 import { review } from "./access-review.ts";
 import type { ApiContext, ObjectRequest } from "./api-context.ts";
 import type { User } from "./authorization.ts";
@@ -55,7 +56,7 @@ export async function handleRequest(
       return;
     }
     const status = error instanceof StatusError ? error : internalError(String((error as Error)?.message ?? error));
-    if (!(error instanceof StatusError)) process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+    if (!(error instanceof StatusError)) warn(error);
     sendError(exchange, status);
   } finally {
     if (hasSeat) limit?.leave();

@@ -1,5 +1,5 @@
 import { isRecord } from "../../json/read-json.ts";
-import { fields, list } from "../objects/field-errors.ts";
+import { fields, isAbsent, list } from "../objects/field-errors.ts";
 import { JOB_NUMBERS } from "../objects/job-validation.ts";
 import type { NewObject } from "../objects/objects.ts";
 import { QUANTITY } from "../objects/quantity.ts";
@@ -121,9 +121,4 @@ export function validateTypes(resource: ResourceName, object: unknown): asserts 
       );
     }
   }
-}
-
-/** Go decodes null as if the field were not there. */
-function isAbsent(value: unknown): boolean {
-  return value === undefined || value === null;
 }

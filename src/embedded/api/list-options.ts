@@ -7,7 +7,7 @@ import {
   parseFieldSelector,
   parseLabelSelector,
 } from "../objects/selectors.ts";
-import { badRequest, type StatusCause, StatusError } from "../objects/status-error.ts";
+import { badRequest, invalidOptions, type StatusCause } from "../objects/status-error.ts";
 
 /** The query of a list or watch, checked (apimachinery `metav1.ListOptions` and its validation). */
 export interface ListOptions {
@@ -59,7 +59,7 @@ export function listOptions(resource: ResourceName, request: RequestInfo, stream
       forbid("resourceVersionMatch", 'resourceVersionMatch "Exact" is forbidden for resourceVersion "0"');
     }
   }
-  if (causes.length > 0) throw invalidListOptions(causes);
+  if (causes.length > 0) throw invalidOptions("ListOptions", causes);
   if (continueToken !== undefined && rawVersion !== "" && rawVersion !== "0") {
     throw badRequest("specifying resource version is not allowed when using continue");
   }
@@ -99,14 +99,4 @@ export function integer(query: URLSearchParams, name: string): number | undefine
     throw badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
   }
   return Number(text);
-}
-
-function invalidListOptions(causes: StatusCause[]): StatusError {
-  const texts = causes.map((cause) => `${cause.field}: ${cause.message}`).join(", ");
-  return new StatusError(
-    422,
-    "Invalid",
-    `ListOptions.meta.k8s.io "" is invalid: ${causes.length === 1 ? texts : `[${texts}]`}`,
-    { group: "meta.k8s.io", kind: "ListOptions", causes },
-  );
 }

@@ -1,10 +1,20 @@
 import { cloneJson } from "../../json/json-object.ts";
 import { isRecord } from "../../json/read-json.ts";
 import { applyDefaults } from "../objects/defaults.ts";
+import { forbidden, isAbsent, push, unsupported } from "../objects/field-errors.ts";
 import type { Metadata, NewObject, StoredObject } from "../objects/objects.ts";
 import { applyPatch } from "../objects/patch.ts";
 import { apiVersionOf, qualifiedResource, type ResourceName, typeOf } from "../objects/resources.ts";
-import { badRequest, invalid, modified, notFound, resourceDetails, StatusError } from "../objects/status-error.ts";
+import {
+  badRequest,
+  invalid,
+  invalidOptions,
+  modified,
+  notFound,
+  resourceDetails,
+  type StatusCause,
+  StatusError,
+} from "../objects/status-error.ts";
 import { validateUpdate } from "../objects/validation.ts";
 import { podOf } from "../objects/workloads.ts";
 import { disruptionTarget, disruptPod } from "../store/disruption.ts";
@@ -130,10 +140,10 @@ function merge(resource: ResourceName, current: StoredObject, wanted: NewObject,
   if (metadata.deletionTimestamp !== undefined && metadata.finalizers !== undefined) {
     const added = metadata.finalizers.filter((finalizer) => !current.metadata.finalizers?.includes(finalizer));
     if (added.length > 0) {
-      const message = `Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers ${JSON.stringify(added)}`;
-      throw invalid(resource, metadata.name, [
-        { reason: "FieldValueForbidden", message, field: "metadata.finalizers" },
-      ]);
+      const rule = `no new finalizers can be added if the object is being deleted, found new finalizers ${JSON.stringify(added)}`;
+      const causes: StatusCause[] = [];
+      forbidden(causes, "metadata.finalizers", rule);
+      throw invalid(resource, metadata.name, causes);
     }
   }
   if (isStatus) return { ...current, metadata, status: wanted.status };
@@ -222,23 +232,15 @@ function deleteOptions({ resource, request, exchange }: ObjectRequest, bytes: Bu
 
 function storeDeleteOptions(resource: ResourceName, given: Record<string, unknown>): DeleteOptions {
   const { gracePeriodSeconds, propagationPolicy, preconditions, orphanDependents } = given;
-  const invalidOption = (field: string, reason: string, message: string) =>
-    new StatusError(422, "Invalid", `DeleteOptions.meta.k8s.io "" is invalid: ${field}: ${message}`, {
-      group: "meta.k8s.io",
-      kind: "DeleteOptions",
-      causes: [{ reason, message, field }],
-    });
-  if (gracePeriodSeconds !== undefined && gracePeriodSeconds !== null && !Number.isInteger(gracePeriodSeconds)) {
-    throw invalidOption(
-      "gracePeriodSeconds",
-      "FieldValueInvalid",
-      `Invalid value: ${JSON.stringify(gracePeriodSeconds)}: must be an integer`,
-    );
+  const causes: StatusCause[] = [];
+  if (!isAbsent(gracePeriodSeconds) && !Number.isInteger(gracePeriodSeconds)) {
+    push(causes, "gracePeriodSeconds", gracePeriodSeconds, "must be an integer");
+    throw invalidOptions("DeleteOptions", causes);
   }
   const policy = propagationPolicy ?? (orphanDependents === true ? "Orphan" : undefined);
   if (policy !== undefined && policy !== "Background" && policy !== "Foreground" && policy !== "Orphan") {
-    const message = `Unsupported value: ${JSON.stringify(policy)}: supported values: "Foreground", "Background", "Orphan", "nil"`;
-    throw invalidOption("propagationPolicy", "FieldValueNotSupported", message);
+    unsupported(causes, "propagationPolicy", policy, ["Foreground", "Background", "Orphan", "nil"]);
+    throw invalidOptions("DeleteOptions", causes);
   }
   const { uid, resourceVersion } = isRecord(preconditions) ? preconditions : {};
   return {

@@ -104,10 +104,7 @@ export class GarbageCollector {
   }
 
   #later(run: () => void): void {
-    this.#clock.setTimeout(() => {
-      if (this.#gate.closed) this.#gate.onOpen(run);
-      else run();
-    }, this.#delays.garbageCollection);
+    this.#clock.setTimeout(() => this.#gate.pass(run), this.#delays.garbageCollection);
   }
 }
 

@@ -7,6 +7,7 @@ import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
 import type { EventRecorder } from "../store/event-recorder.ts";
 import type { ObjectStore } from "../store/store.ts";
+import { warn } from "../warn.ts";
 import {
   hasTrackingFinalizer,
   isJobFinished,
@@ -123,7 +124,7 @@ export class JobController {
     if (entry.gone) return;
     const { gate, delays } = this.#options;
     if (gate.closed) {
-      gate.onOpen(() => this.#enqueue(entry, 0));
+      gate.pass(() => this.#enqueue(entry, 0));
       return;
     }
     if (entry.syncing) {
@@ -137,7 +138,7 @@ export class JobController {
       if (error instanceof SleepAbortedError) return;
       // A conflict or a quota: the real controller retries with a backoff as well.
       if (error instanceof StatusError) this.#enqueue(entry, delays.jobSync);
-      else process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+      else warn(error);
     } finally {
       entry.syncing = false;
     }
@@ -226,13 +227,10 @@ export class JobController {
   #releasePods(jobUid: string): void {
     const { clock, delays, gate } = this.#options;
     if (!this.#podsOf(jobUid).some(hasTrackingFinalizer)) return;
-    clock.setTimeout(() => {
-      const release = () => {
-        for (const pod of this.#podsOf(jobUid)) this.#release(pod);
-      };
-      if (gate.closed) gate.onOpen(release);
-      else release();
-    }, delays.orphan);
+    const release = () => {
+      for (const pod of this.#podsOf(jobUid)) this.#release(pod);
+    };
+    clock.setTimeout(() => gate.pass(release), delays.orphan);
   }
 
   #release({ metadata }: Pod): void {

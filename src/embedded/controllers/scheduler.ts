@@ -246,10 +246,7 @@ export class Scheduler {
 
   #later(run: () => void): void {
     const { clock, delays, gate } = this.#options;
-    clock.setTimeout(() => {
-      if (gate.closed) gate.onOpen(run);
-      else run();
-    }, delays.schedule);
+    clock.setTimeout(() => gate.pass(run), delays.schedule);
   }
 }
 

@@ -45,15 +45,11 @@ export class TaintController {
     if (!Number.isFinite(seconds)) return;
     this.#evictions.set(
       uid,
-      this.#clock.setTimeout(() => this.#evict(pod), seconds * 1000),
+      this.#clock.setTimeout(() => this.#gate.pass(() => this.#evict(pod)), seconds * 1000),
     );
   }
 
   #evict(pod: Pod): void {
-    if (this.#gate.closed) {
-      this.#gate.onOpen(() => this.#evict(pod));
-      return;
-    }
     const { namespace, name, uid } = pod.metadata;
     this.#forget(uid);
     const object = this.#store.get("pods", namespace, name);

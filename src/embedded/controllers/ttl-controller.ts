@@ -40,15 +40,11 @@ export class TtlController {
     const left = Date.parse(end.lastTransitionTime) + seconds * 1000 - this.#clock.now();
     this.#timers.set(
       uid,
-      this.#clock.setTimeout(() => this.#delete(job), left),
+      this.#clock.setTimeout(() => this.#gate.pass(() => this.#delete(job)), left),
     );
   }
 
   #delete(job: Job): void {
-    if (this.#gate.closed) {
-      this.#gate.onOpen(() => this.#delete(job));
-      return;
-    }
     const { namespace, name, uid } = job.metadata;
     this.#timers.delete(uid);
     if (this.#store.get("jobs", namespace, name)?.metadata.uid !== uid) return;

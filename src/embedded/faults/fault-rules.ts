@@ -9,43 +9,29 @@ import type { ListEndFault, OpenAnswer, Pace, WatchFrameFault } from "./targets.
 
 /** The faults that are active, and what the server asks of them at each step of a request. `Faults` fills them. */
 export class FaultRules {
-  readonly errors: RuleSet<ErrorRate>;
-  readonly resets: RuleSet<FaultScope>;
-  readonly lostAnswers: RuleSet<FaultScope>;
-  readonly delays: RuleSet<FaultScope & { ms: number }>;
-  readonly paces: RuleSet<FaultScope & Pace>;
-  readonly logCuts: RuleSet<LogCut>;
-  readonly logFailures: RuleSet<LogFailure>;
-  readonly watchFrames: RuleSet<FaultScope & { frame: WatchFrameFault }>;
-  readonly watchAnswers: RuleSet<FaultScope & { answer: RequestFault }>;
-  readonly listEnds: RuleSet<FaultScope & ListEndFault>;
-  readonly bookmarks: RuleSet<FaultScope>;
-  readonly emptyLists: RuleSet<FaultScope>;
+  readonly #random: () => number;
+  readonly #sets: { clear(): void }[] = [];
+  readonly errors = this.#rules<ErrorRate>();
+  readonly resets = this.#rules();
+  readonly lostAnswers = this.#rules();
+  readonly delays = this.#rules<FaultScope & { ms: number }>();
+  readonly paces = this.#rules<FaultScope & Pace>();
+  readonly logCuts = this.#rules<LogCut>();
+  readonly logFailures = this.#rules<LogFailure>();
+  readonly watchFrames = this.#rules<FaultScope & { frame: WatchFrameFault }>();
+  readonly watchAnswers = this.#rules<FaultScope & { answer: RequestFault }>();
+  readonly listEnds = this.#rules<FaultScope & ListEndFault>();
+  readonly bookmarks = this.#rules();
+  readonly emptyLists = this.#rules();
   readonly seatLimits = new Set<SeatLimit>();
   readonly stalls = new Set<{ match: RequestMatch | undefined; hits: number }>();
-  readonly #random: () => number;
 
   constructor(random: () => number) {
     this.#random = random;
-    this.errors = new RuleSet(random);
-    this.resets = new RuleSet(random);
-    this.lostAnswers = new RuleSet(random);
-    this.delays = new RuleSet(random);
-    this.paces = new RuleSet(random);
-    this.logCuts = new RuleSet(random);
-    this.logFailures = new RuleSet(random);
-    this.watchFrames = new RuleSet(random);
-    this.watchAnswers = new RuleSet(random);
-    this.listEnds = new RuleSet(random);
-    this.bookmarks = new RuleSet(random);
-    this.emptyLists = new RuleSet(random);
   }
 
   clear(): void {
-    for (const rules of [this.errors, this.resets, this.lostAnswers, this.delays, this.paces]) rules.clear();
-    for (const rules of [this.logCuts, this.logFailures]) rules.clear();
-    for (const rules of [this.watchFrames, this.watchAnswers, this.listEnds]) rules.clear();
-    for (const rules of [this.bookmarks, this.emptyLists]) rules.clear();
+    for (const set of this.#sets) set.clear();
     this.seatLimits.clear();
     this.stalls.clear();
   }
@@ -124,5 +110,11 @@ export class FaultRules {
   logFailure(request: RequestInfo, container: string): StatusError | undefined {
     const failure = this.logFailures.take(request);
     return failure === undefined ? undefined : logFailure(failure.kind, request, container);
+  }
+
+  #rules<T extends FaultScope = FaultScope>(): RuleSet<T> {
+    const rules = new RuleSet<T>(() => this.#random());
+    this.#sets.push(rules);
+    return rules;
   }
 }

@@ -102,7 +102,7 @@ export class Kubelet implements PodHost {
     while (this.#state !== "up" || gate.closed) {
       await new Promise<void>((resolve) => {
         if (this.#state !== "up") this.#waiting.add(resolve);
-        else gate.onOpen(resolve);
+        else gate.pass(resolve);
       });
     }
   }

@@ -2,6 +2,7 @@ import { equalJson } from "../../json/json-object.ts";
 import { SleepAbortedError } from "../clock.ts";
 import { badRequest, type StatusError } from "../objects/status-error.ts";
 import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
+import { warn } from "../warn.ts";
 import type { ContainerFiles } from "./container-files.ts";
 import type { ContainerLog } from "./container-log.ts";
 import type { PodHost } from "./pod-host.ts";
@@ -182,7 +183,7 @@ export class PodState {
       await step();
     } catch (error) {
       if (error instanceof SleepAbortedError) return;
-      process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+      warn(error);
     }
   }
 }

@@ -9,6 +9,11 @@ export function fields(value: unknown): Fields {
   return isRecord(value) ? value : {};
 }
 
+/** Go decodes null as if the field were not there. */
+export function isAbsent(value: unknown): boolean {
+  return value === undefined || value === null;
+}
+
 export function push(causes: StatusCause[], field: string, value: unknown, rule: string): void {
   causes.push({ reason: "FieldValueInvalid", message: `Invalid value: ${JSON.stringify(value)}: ${rule}`, field });
 }

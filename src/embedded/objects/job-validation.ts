@@ -1,6 +1,6 @@
 import { cloneJson, equalJson } from "../../json/json-object.ts";
 import { isRecord } from "../../json/read-json.ts";
-import { type Fields, fields, immutable, list, push, required, unsupported } from "./field-errors.ts";
+import { type Fields, fields, immutable, isAbsent, list, push, required, unsupported } from "./field-errors.ts";
 import { validateLabels } from "./name-rules.ts";
 import type { StoredObject } from "./objects.ts";
 import { validatePodSpec } from "./pod-validation.ts";
@@ -37,11 +37,7 @@ function validateNumbers(spec: Fields, causes: StatusCause[]): void {
   for (const field of JOB_NUMBERS) {
     const value = spec[field];
     if (typeof value === "number" && value < 0) {
-      causes.push({
-        reason: "FieldValueInvalid",
-        message: `Invalid value: ${value}: must be greater than or equal to 0`,
-        field: `spec.${field}`,
-      });
+      push(causes, `spec.${field}`, value, "must be greater than or equal to 0");
     }
   }
 }
@@ -69,7 +65,7 @@ function validateFailurePolicy(spec: Fields, podSpec: Fields, causes: StatusCaus
     }
     if (!isRecord(onExitCodes)) return;
     const { containerName, operator, values } = onExitCodes;
-    if (containerName !== undefined && containerName !== null && !names.includes(containerName)) {
+    if (!isAbsent(containerName) && !names.includes(containerName)) {
       const rule = "must be one of the container or initContainer names in the pod template";
       push(causes, `${at}.onExitCodes.containerName`, containerName, rule);
     }
@@ -90,13 +86,8 @@ export function validateJobUpdate(before: StoredObject, after: StoredObject, cau
   for (const field of ["selector", "completionMode", "managedBy", "podFailurePolicy"]) {
     if (!equalJson(old[field], spec[field])) immutable(causes, `spec.${field}`, spec[field]);
   }
-  const isOpen = old.suspend === true;
-  if (
-    !equalJson(
-      isOpen ? fixedTemplate(old.template) : old.template,
-      isOpen ? fixedTemplate(spec.template) : spec.template,
-    )
-  ) {
+  const fixed = (template: unknown) => (old.suspend === true ? fixedTemplate(template) : template);
+  if (!equalJson(fixed(old.template), fixed(spec.template))) {
     immutable(causes, "spec.template", spec.template);
   }
   validateNumbers(spec, causes);

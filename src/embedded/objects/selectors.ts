@@ -191,7 +191,7 @@ function fieldOf(object: StoredObject, field: string): string {
   for (const key of field.split(".")) value = (value as Record<string, unknown> | undefined | null)?.[key];
   if (field === "source") value = (value as { component?: string } | undefined)?.component;
   if (field === "status.successful") value = (object.status as { succeeded?: number } | undefined)?.succeeded ?? 0;
-  return value === undefined || value === null ? "" : String(value);
+  return String(value ?? "");
 }
 
 export interface ObjectSelector {

@@ -120,13 +120,20 @@ export function preconditionFailed(
 }
 
 /** 422. Each cause is `<field>: <message>` in the summary. */
-export function invalid(resource: ResourceName, name: string, causes: readonly StatusCause[]): StatusError {
-  const texts = causes.map((cause) => (cause.field === undefined ? cause.message : `${cause.field}: ${cause.message}`));
-  const text = texts.length === 1 ? texts[0] : `[${texts.join(", ")}]`;
-  return new StatusError(422, "Invalid", `${qualifiedKind(resource)} "${name}" is invalid: ${text}`, {
-    ...kindDetails(resource, name),
-    causes: [...causes],
-  });
+export function invalid(resource: ResourceName, name: string, causes: StatusCause[]): StatusError {
+  const message = `${qualifiedKind(resource)} "${name}" is invalid: ${summary(causes)}`;
+  return new StatusError(422, "Invalid", message, { ...kindDetails(resource, name), causes });
+}
+
+/** 422 for the options of a request. */
+export function invalidOptions(kind: "DeleteOptions" | "ListOptions", causes: StatusCause[]): StatusError {
+  const message = `${kind}.meta.k8s.io "" is invalid: ${summary(causes)}`;
+  return new StatusError(422, "Invalid", message, { group: "meta.k8s.io", kind, causes });
+}
+
+function summary(causes: readonly StatusCause[]): string {
+  const texts = causes.map(({ field, message }) => (field === undefined ? message : `${field}: ${message}`));
+  return texts.length === 1 ? `${texts[0]}` : `[${texts.join(", ")}]`;
 }
 
 export function badRequest(message: string): StatusError {

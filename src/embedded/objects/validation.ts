@@ -1,6 +1,6 @@
 import { equalJson } from "../../json/json-object.ts";
 import { validateDefinition } from "./custom-resources.ts";
-import { type Fields, fields, immutable, push } from "./field-errors.ts";
+import { type Fields, fields, forbidden, immutable, push, required } from "./field-errors.ts";
 import { validateJobSpec, validateJobUpdate } from "./job-validation.ts";
 import { DATA_KEY, DATA_KEY_RULE, validateMetadata, validateName } from "./name-rules.ts";
 import type { NewObject, StoredObject } from "./objects.ts";
@@ -16,13 +16,8 @@ const MAX_SECRET_BYTES = 1_048_576;
 export function validate(resource: ResourceName, object: NewObject): void {
   const causes: StatusCause[] = [];
   const name = object.metadata?.name ?? "";
-  if (name === "") {
-    causes.push({
-      reason: "FieldValueRequired",
-      message: "Required value: name or generateName is required",
-      field: "metadata.name",
-    });
-  } else validateName(resource, name, causes);
+  if (name === "") required(causes, "metadata.name", ": name or generateName is required");
+  else validateName(resource, name, causes);
   validateMetadata("metadata", object.metadata ?? {}, causes);
   if (resource === "jobs") validateJobSpec(fields(object.spec), causes);
   else if (resource === "pods") validatePodSpec("spec", fields(object.spec), causes);
@@ -43,11 +38,7 @@ export function validateUpdate(resource: ResourceName, before: StoredObject, aft
     validateLeaseSpec(fields(after.spec), causes);
   } else if (resource === "secrets" || resource === "configmaps") {
     if (before.immutable === true && !equalJson([before.data, before.binaryData], [after.data, after.binaryData])) {
-      causes.push({
-        reason: "FieldValueForbidden",
-        message: "Forbidden: field is immutable when `immutable` is set",
-        field: "data",
-      });
+      forbidden(causes, "data", "field is immutable when `immutable` is set");
     }
     validateData(after, causes);
   }

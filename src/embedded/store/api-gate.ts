@@ -1,3 +1,5 @@
+import { warn } from "../warn.ts";
+
 /** Whether the API server can be reached by the cluster's own components: while it is down, they wait. */
 export class ApiGate {
   #closed = false;
@@ -15,17 +17,18 @@ export class ApiGate {
     this.#closed = false;
     const waiting = [...this.#waiting];
     this.#waiting.clear();
-    for (const listener of waiting) {
+    for (const call of waiting) {
       try {
-        listener();
+        call();
       } catch (error) {
-        process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+        warn(error);
       }
     }
   }
 
-  /** Called once, when the server can be reached again. */
-  onOpen(listener: () => void): void {
-    this.#waiting.add(listener);
+  /** Calls it now, or once the server can be reached again. */
+  pass(call: () => void): void {
+    if (this.#closed) this.#waiting.add(call);
+    else call();
   }
 }

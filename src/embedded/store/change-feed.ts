@@ -1,5 +1,6 @@
 import type { StoredObject } from "../objects/objects.ts";
 import type { ResourceName } from "../objects/resources.ts";
+import { warn } from "../warn.ts";
 
 export interface StoreEvent {
   type: "ADDED" | "MODIFIED" | "DELETED";
@@ -32,7 +33,7 @@ export class ChangeFeed {
           try {
             listener(next);
           } catch (error) {
-            process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+            warn(error);
           }
         }
       }

@@ -1,6 +1,7 @@
 import { Bus, type Topic } from "../bus.ts";
 import type { KubeObject } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
+import { asError } from "../transport/as-error.ts";
 import { type Cluster, isForbidden, isUnauthorized, type Kinds } from "../transport/index.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { NO_COUNTS, type ReflectorCounts } from "./reflector-status.ts";
@@ -329,5 +330,5 @@ function* additions<T extends KubeObject>(objects: Iterable<T>): Generator<Store
 }
 
 function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : new Error(String(error)), { type: "InformerSubscriberError" });
+  process.emitWarning(asError(error), { type: "InformerSubscriberError" });
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { KubeObject, Status } from "../kubernetes.ts";
 import type { WatchEvent } from "../topics.ts";
 import { statusObjectOf } from "../transport/api-error.ts";
+import { asError } from "../transport/as-error.ts";
 import type { Cluster, Kinds } from "../transport/index.ts";
 import { requestPage, type Selectors } from "./page-request.ts";
 import {
@@ -334,8 +335,4 @@ function nothingTold() {
     /** Changes follow already, so all objects of its list have come. */
     isListSent: false,
   };
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

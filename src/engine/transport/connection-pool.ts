@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { asError } from "./as-error.ts";
 import { ConnectionError } from "./connection-failure.ts";
 import type { Connector } from "./connector.ts";
 import { type Connection, ExchangeError, type Incoming, type Outgoing } from "./exchange.ts";
@@ -119,7 +120,7 @@ export class ConnectionPool {
       this.#connected(await this.#openSocket());
     } catch (error) {
       this.#connecting -= 1;
-      this.#failQueue(error instanceof Error ? error : new Error(String(error)));
+      this.#failQueue(asError(error));
     }
   }
 

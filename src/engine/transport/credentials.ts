@@ -1,3 +1,4 @@
+import { asError } from "./as-error.ts";
 import { ConnectionError } from "./connection-failure.ts";
 import { type Credential, isConsistent, isEqual, type LoginResult, readCredential } from "./credential.ts";
 import { ExecPlugin } from "./exec-plugin.ts";
@@ -143,7 +144,7 @@ function loginOf(kubeConfig: KubeConfig): Login | null {
       try {
         (kubeConfig.onPluginOutput ?? toStderr)(withoutSecrets(text, user));
       } catch (error) {
-        process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+        process.emitWarning(asError(error));
       }
     };
     const plugin = new ExecPlugin(user.exec, kubeConfig.getCurrentCluster(), onOutput);

@@ -1,4 +1,5 @@
 import { Readable } from "node:stream";
+import { asError } from "./as-error.ts";
 import { ConnectionError } from "./connection-failure.ts";
 
 export interface Outgoing {
@@ -155,11 +156,6 @@ class Body extends Readable {
     this.#onDestroy();
     callback(error);
   }
-}
-
-/** An AbortSignal's reason may be anything. */
-function asError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new Error(String(reason), { cause: reason });
 }
 
 /** All of a body, at most `limit` bytes of it. */

@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { LRUCache } from "lru-cache";
+import { asError } from "./as-error.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { createConnector } from "./connector.ts";
 import { decoded } from "./content-encoding.ts";
@@ -153,7 +154,7 @@ async function ask(
     ...(post === null ? {} : { body: new URLSearchParams(post.form).toString() }),
     signal: bound.signal,
     sendTimeoutMs: REQUEST_TIMEOUT_MS,
-    explain: (error) => (error instanceof Error ? error : new Error(String(error))),
+    explain: asError,
   };
   let answer: Answer & { location: string | undefined };
   try {

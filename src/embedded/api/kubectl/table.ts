@@ -141,7 +141,7 @@ function rowObject(object: StoredObject, include: TableOptions["includeObject"])
 }
 
 function text(value: unknown): string {
-  return value === undefined || value === null ? "" : String(value);
+  return String(value ?? "");
 }
 
 function statuses(pod: StoredObject): Fields[] {
