@@ -1,3 +1,4 @@
+import type { Words } from "./job-facts.ts";
 import type {
   Condition,
   Container,
@@ -9,64 +10,12 @@ import type {
   RestartRule,
 } from "./kubernetes.ts";
 
+export * from "./job-facts.ts";
+
 /**
  * What one Job, one pod and one container of it say, each by itself. Pure, and the only place that gives their fields a meaning:
  * whoever asks whether something started, ended or is deleted asks here.
  */
-
-export interface JobFacts {
-  state: "running" | "suspended" | "succeeded" | "failed";
-  /** The condition that ended it. It can be true before its pods have ended, and cannot be taken back. */
-  end: JobEnd | null;
-  /** Its deletion was asked for; it stands until its finalizers are removed. */
-  isDeleting: boolean;
-  /** By its spec another pod may follow one that failed: `backoffLimit` (6 where it is not given), `podFailurePolicy` (KEP-3329). */
-  allowsRetries: boolean;
-  /** KEP-4368: the pods are made elsewhere, and this status is a copy. This cluster may never have a pod of it. */
-  isManagedElsewhere: boolean;
-  /** How many pods its status counts, in whatever state; and of these, how many have not ended. */
-  podsCounted: number;
-  podsAlive: number;
-}
-
-export interface JobEnd extends Words {
-  type: string;
-  /** `Complete` and `Failed` come when the pods have ended, `SuccessCriteriaMet` and `FailureTarget` before (KEP-3998, KEP-4026). */
-  havePodsEnded: boolean;
-}
-
-export interface Words {
-  reason: string;
-  /** Empty when there is none. */
-  message: string;
-}
-
-export function jobFacts({ metadata, spec, status }: Job): JobFacts {
-  const end = endOfJob(status.conditions);
-  const hasSucceeded = end?.type === "Complete" || end?.type === "SuccessCriteriaMet";
-  const running = spec.suspend === true ? "suspended" : "running";
-  const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = status;
-  return {
-    state: end === null ? running : hasSucceeded ? "succeeded" : "failed",
-    end,
-    isDeleting: metadata.deletionTimestamp !== undefined,
-    allowsRetries: (spec.backoffLimit ?? 6) > 0 || spec.podFailurePolicy !== undefined,
-    isManagedElsewhere: spec.managedBy !== undefined && spec.managedBy !== "kubernetes.io/job-controller",
-    podsCounted: active + terminating + succeeded + failed,
-    podsAlive: active + terminating,
-  };
-}
-
-function endOfJob(conditions: readonly Condition[] = []): JobEnd | null {
-  let found: JobEnd | null = null;
-  for (const { type, status, reason = "", message = "" } of conditions) {
-    if (status !== "True") continue;
-    if (type === "Complete" || type === "Failed") return { type, reason, message, havePodsEnded: true };
-    if (type === "SuccessCriteriaMet" || type === "FailureTarget")
-      found = { type, reason, message, havePodsEnded: false };
-  }
-  return found;
-}
 
 export interface PodFacts {
   state: "pending" | "running" | "succeeded" | "failed";
@@ -81,6 +30,8 @@ export interface PodFacts {
   disruption: Words | null;
   /** The kubelet ended it without a deletion: what its containers exit with then, 0 included, is not their own end. */
   killedByKubelet: Words | null;
+  /** The kubelet does not admit it. After a restart it asks that again, also of pods whose containers run: it ends them then. */
+  refusedByKubelet: Words | null;
 }
 
 export function podFacts(pod: Pod): PodFacts {
@@ -102,11 +53,16 @@ export function podFacts(pod: Pod): PodFacts {
     disruption: disrupted ?? byKubelet,
     killedByKubelet:
       disrupted?.reason === "TerminationByKubelet" ? disrupted : phase === "Failed" ? (byKubelet ?? atDeadline) : null,
+    refusedByKubelet: phase === "Failed" && REFUSED.test(reason) ? { reason, message } : null,
   };
 }
 
 /** Node pressure, preemption for a critical pod, loss and shutdown of the node (the last by three names over the releases). */
 const DISRUPTED = new Set(["Evicted", "Preempting", "NodeLost", "Shutdown", "NodeShutdown", "Terminated"]);
+
+/** What admission handlers of kubelets say: of devices, topology, resources, and what the scheduler has looked at before. */
+const REFUSED =
+  /^(UnexpectedAdmissionError|TopologyAffinityError|OutOf.+|NodeAffinity|NodeName|NodePorts|NodeUnschedulable|TaintToleration|AppArmor|SysctlForbidden|PodOS.+|PodFeatureUnsupported|InvalidNodeInfo|.*Forbidden)$/;
 
 /** `Unknown` is said of a pod whose node does not answer: it may run. */
 function isPending({ status: { phase } }: Pod): boolean {
@@ -210,7 +166,8 @@ export function containerFacts(pod: Pod, name: string): ContainerFacts {
   // A kubelet gives a reason for each wait.
   if (isMain && pod.status.phase === "Running" && !waiting?.reason)
     return { state: "running", startedAt: null, hasStarted: true, restartCount };
-  if (status === undefined) return { state: "unknown", hasStarted: null, restartCount };
+  const isUntold = isMain && pod.status.phase === "Failed" && !waiting?.reason && last === undefined;
+  if (status === undefined || isUntold) return { state: "unknown", hasStarted: null, restartCount };
   const { reason = "", message = "" } = waiting ?? {};
   return {
     state: "waiting",
@@ -230,6 +187,12 @@ export function containerNames({ spec, status }: Pod): string[] {
   for (const { name } of status.containerStatuses ?? []) names.push(name);
   for (const { name } of spec.containers) if (!names.includes(name)) names.push(name);
   return names;
+}
+
+/** Did a virtual node say that the pod failed and nothing else? A kubelet gives a reason where it did not start the containers. */
+export function isEndUntold(pod: Pod, name: string): boolean {
+  const { phase, reason = "" } = pod.status;
+  return phase === "Failed" && reason === "" && containerFacts(pod, name).state === "unknown";
 }
 
 export function isSidecar({ spec }: Pod, name: string): boolean {

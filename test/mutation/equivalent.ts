@@ -4,11 +4,13 @@
  */
 const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, reason: string])[]>> = {
   "src/engine/facts.ts": [
+    ["if («container.restartRules === undefined → false») return false;", "no rules, and no rule fits: the same"],
+  ],
+  "src/engine/job-facts.ts": [
     [
       "allowsRetries: (spec.backoffLimit ?? «6 → 7») > 0 || spec.podFailurePolicy !== undefined,",
       "both are more than none",
     ],
-    ["if («container.restartRules === undefined → false») return false;", "no rules, and no rule fits: the same"],
   ],
   "src/engine/runs/classify.ts": [
     ["const againAt = «state.answer?.askAgainAt ?? now → state.answer?.askAgainAt»;", "no time is before undefined"],
@@ -35,8 +37,8 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ],
     ["const killed = «run.podFacts?.killedByKubelet ?? null → run.podFacts?.killedByKubelet»;", "there is a pod"],
     [
-      "const disrupted = «killed ?? run.podFacts?.disruption ?? null → killed ?? run.podFacts?.disruption»;",
-      "there is a pod",
+      "const killed = «podFacts?.killedByKubelet ?? null → podFacts?.killedByKubelet»;",
+      "without a pod neither is a word",
     ],
     [
       'const isOfBefore = cause.kind === "succeeded" && («(known.ended ?? known.last)?.exitCode ?? 0 → (known.ended ?? known.last)?.exitCode») !== 0;',

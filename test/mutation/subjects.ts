@@ -10,6 +10,7 @@ export const SUBJECTS: readonly Subject[] = [
     file: "src/engine/facts.ts",
     tests: ["runs/facts", "runs/classify", "runs/run-state", "runs/traces", "logs/container-view"],
   },
+  { file: "src/engine/job-facts.ts", tests: ["runs/facts", "runs/classify"] },
   { file: "src/engine/runs/classify.ts", tests: ["runs/classify", "runs/traces", "runs/trust"] },
   {
     file: "src/engine/runs/run-state.ts",

@@ -1,5 +1,6 @@
 import {
   containerFacts,
+  isEndUntold,
   isInit,
   isSidecar,
   jobFacts,
@@ -15,11 +16,11 @@ const LAST_WORD_MS = 3_000;
 /** From a Job's creation to a container that runs takes longer than this: controller, scheduler, kubelet, sandbox, init container. */
 export const SOONEST_START_MS = 1_000;
 
-/** Did the container itself ever run? */
+/** Did the container itself ever run? Where the node does not say, its log may. */
 export function hasStarted(run: Run, container: string, end: RunEnd | null): boolean {
   if (end !== null && (end.startedAt !== null || end.exitCode !== null) && end.startFailure === null) return true;
   const pod = run.pod();
-  return pod !== null && containerFacts(pod, container).hasStarted === true;
+  return pod !== null && (containerFacts(pod, container).hasStarted === true || isEndUntold(pod, container));
 }
 
 /**
@@ -40,12 +41,7 @@ export function surelyNeverRan(
   if (wasBlind && isLost(pod, container)) return false;
   // A Job that a webhook allowed more than one pod: an earlier one may have come, run and failed unseen.
   if (job !== null && jobFacts(job).allowsRetries) return false;
-  return run.isPodFinal || (podFacts(pod).hasEnded && !isUntold(pod, container)) || cannotStart(pod, container);
-}
-
-/** A virtual node may say that a pod failed and nothing else: a kubelet gives a reason where it did not start the containers. */
-function isUntold(pod: Pod, container: string): boolean {
-  return containerFacts(pod, container).state === "unknown" && !pod.status.reason;
+  return run.isPodFinal || podFacts(pod).hasEnded || cannotStart(pod, container);
 }
 
 /**

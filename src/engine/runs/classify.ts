@@ -95,9 +95,14 @@ function endOfItself(run: Context, ended: ContainerEnd): Outcome {
   if (job?.end != null && job.state === "succeeded" && killed === null)
     return finish({ ...run, pod: null, ended: null, last: null }, "succeeded", job.end);
   if (killed?.reason === "DeadlineExceeded") return finish(run, "deadline", killed);
-  const disrupted = killed ?? run.podFacts?.disruption ?? null;
+  const disrupted = killed ?? disruptionOf(run);
   if (disrupted !== null) return finish(run, "evicted", namedEviction(disrupted));
   return finish(run, "failed", { reason: ended.reason || "Error", message: "" });
+}
+
+/** A pod that the kubelet refuses and whose container has run was ended for that. */
+function disruptionOf({ podFacts, ran }: Context): Words | null {
+  return podFacts?.disruption ?? (ran ? podFacts?.refusedByKubelet : null) ?? null;
 }
 
 function namedEviction({ reason, message }: Words): Words {
@@ -126,12 +131,18 @@ function externalCause(run: Context): Cause | null {
   const end = job?.end ?? null;
   if (end?.reason === "DeadlineExceeded") return { kind: "deadline", at: state.jobEndedAt ?? run.now, ...end };
   const deletingAt = state.podDeletingAt;
-  if (podFacts !== null && podFacts.disruption !== null && (deletingAt !== null || podFacts.hasEnded)) {
+  const killed = podFacts?.killedByKubelet ?? null;
+  const isAtDeadline = killed?.reason === "DeadlineExceeded";
+  const words = isAtDeadline ? killed : disruptionOf(run);
+  if (words !== null && (deletingAt !== null || podFacts?.hasEnded === true)) {
     if (mayRetry(run)) return null;
     const at = deletingAt ?? state.podEndedAt ?? run.now;
-    // Whether another pod follows stands in the Job, of which the other watch may not have told yet.
-    const guess = job === null && state.jobDeletedAt === null;
-    return { kind: "evicted", at, ...namedEviction(podFacts.disruption), guess };
+    // Whether another pod follows, or this one counts as a success, stands in the Job, of which the other watch may not have told yet.
+    const isJobToSay = job === null ? state.jobDeletedAt === null : end === null && podFacts?.state === "succeeded";
+    const cause = { at, guess: isJobToSay };
+    return isAtDeadline
+      ? { kind: "deadline", ...cause, ...words }
+      : { kind: "evicted", ...cause, ...namedEviction(words) };
   }
   if (state.jobDeletedAt !== null) {
     // A Job that had ended before it was deleted (by its TTL) has said how.

@@ -1,4 +1,4 @@
-import { conditionOf, containerFacts, containerNames, isInit, isSidecar } from "../facts.ts";
+import { conditionOf, containerFacts, containerNames, isEndUntold, isInit, isSidecar } from "../facts.ts";
 import type { Pod } from "../kubernetes.ts";
 import { type Context, endedByItself, finish, isSuspended, mayRetry, type Outcome } from "./context.ts";
 import type { RunPolicy } from "./policy.ts";
@@ -13,7 +13,8 @@ type Failure = Omit<StartFailure, "podName">;
  */
 export function startFailureOf(run: Context): RunEnd | null {
   const { job, pod } = run;
-  if (run.ran || job === null || pod === null || mayRetry(run) || run.podFacts?.disruption != null) return null;
+  if (run.ran || job === null || pod === null || mayRetry(run)) return null;
+  if (run.podFacts?.disruption != null || run.podFacts?.killedByKubelet != null) return null;
   for (const name of containerNames(pod)) {
     if ((name !== run.container && !isInit(pod, name)) || isSidecar(pod, name)) continue;
     const failure = failureOf(run, pod, name);
@@ -59,7 +60,10 @@ export function startTroubleOf(known: Context): Outcome {
     return after(run, since, controllersMs, NO_POD);
   }
   if (state.podDeletingAt !== null) return null;
-  if (podFacts.hasEnded && !mayRetry(run)) return startFailed(run, rejectedByKubelet(pod, run.container));
+  if (podFacts.hasEnded && !mayRetry(run)) {
+    if (!isEndUntold(pod, run.container)) return startFailed(run, rejectedByKubelet(pod, run.container));
+    return finish(run, "failed", { reason: "Failed", message: "the pod failed, and its node does not say how" });
+  }
 
   const unschedulable = state.problems.get("");
   if (unschedulable !== undefined) return after(run, unschedulable.since, policy.scheduleTimeoutMs, unschedulable);

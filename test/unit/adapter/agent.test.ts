@@ -5,9 +5,14 @@ import { RunEngine } from "../../../src/engine/index.ts";
 import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
 
 test.each([
-  ["for a reason, as a kubelet does that refuses it: its agent never ran", { reason: "OutOfcpu" }, true],
-  ["and nothing else, as a virtual node does: its agent may have run", {}, false],
-])("a pod that is said to have failed %s", async (_, words, expected) => {
+  ["for a reason, as a kubelet does that refuses it: its agent never ran", { reason: "OutOfcpu" }, "start_failed"],
+  ["and nothing else, as a virtual node does: its agent may have run", {}, "failed"],
+  [
+    "and that its container waits for no reason: its agent may have run",
+    { containerStatuses: [{ name: "main", restartCount: 0, state: { waiting: {} }, lastState: { waiting: {} } }] },
+    "failed",
+  ],
+])("a pod that is said to have failed %s", async (_, words, kind) => {
   const k8s = await startKubernetes({ delays: "fast", nodes: [] });
   const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
   onTestFinished(() => engine.stop());
@@ -17,8 +22,8 @@ test.each([
     draft.status = { phase: "Failed", ...words };
   });
   const end = await run.terminated({ container: "main" });
-  expect(end).toMatchObject({ kind: "start_failed", exitCode: null });
-  expect(surelyNeverRan(run, "main", end)).toBe(expected);
+  expect(end).toMatchObject({ kind, exitCode: null });
+  expect(surelyNeverRan(run, "main", end)).toBe(kind === "start_failed");
 });
 
 test("a container that is lost after a Stop: its agent never ran, unless a watch was down before it, in which the node may have restarted", async () => {

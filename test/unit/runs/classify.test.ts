@@ -339,8 +339,44 @@ describe("eviction", () => {
   });
 
   it("is not the deadline that the pod itself has", () => {
-    const story = running(new Story()).pod(5_000, { phase: "Failed", reason: "DeadlineExceeded", claude: exit(137) });
+    const cut = { phase: "Failed", reason: "DeadlineExceeded" } as const;
+    const story = running(new Story()).pod(5_000, { ...cut, claude: exit(137) });
     expect(story.verdict(5_000).end).toMatchObject({ kind: "deadline", exitCode: 137, startFailure: null });
+    const untold = running(new Story()).pod(5_000, { ...cut, claude: RUNNING });
+    expect(untold.verdict(40_000).end).toMatchObject({ kind: "deadline", exitCode: null, startFailure: null });
+    const inInit = new Story().job(0).pod(10, { init: RUNNING });
+    expect(inInit.pod(5_000, { ...cut, init: exit(137) }).verdict(5_000).end).toMatchObject({
+      kind: "deadline",
+      startFailure: { code: "deadline" },
+    });
+    const early = new Story().pod(5_000, { ...cut, init: exit(137) });
+    expect(early.verdict(5_000)).toMatchObject({ end: null, wakeAt: 10_000 });
+  });
+
+  it("by the kubelet is one, too, that does not admit the pod again after its own restart", () => {
+    const refused = { phase: "Failed", reason: "UnexpectedAdmissionError" } as const;
+    const killed = running(new Story()).pod(5_000, { ...refused, claude: exit(137) });
+    const end = { kind: "evicted", reason: "UnexpectedAdmissionError" };
+    expect(killed.verdict(5_000).end).toMatchObject({ ...end, exitCode: 137 });
+    const untold = running(new Story()).pod(5_000, { ...refused, claude: RUNNING });
+    untold.job(6_000, { conditions: [failure("Failed", "BackoffLimitExceeded")] });
+    expect(untold.verdict(40_000).end).toMatchObject({ ...end, exitCode: null });
+    const before = running(new Story()).pod(5_000, { ...refused, claude: exit(0) });
+    expect(before.verdict(5_000).end).toMatchObject({ kind: "succeeded" });
+  });
+
+  it("is none of a pod that heeded it and succeeded, says its Job, told after it or before", () => {
+    const conditions: Condition[] = [{ type: "DisruptionTarget", status: "True", reason: "EvictionByEvictionAPI" }];
+    const going = { deleting: "2026-01-01T00:01:02Z", conditions };
+    const pod = { ...going, phase: "Succeeded", claude: exit(0, "Completed", "2026-01-01T00:01:01Z") } as const;
+    const complete: Condition[] = [{ type: "Complete", status: "True", reason: "CompletionsReached" }];
+    const story = () => running(new Story()).pod(5_000, { ...going, phase: "Running", claude: RUNNING });
+    const podFirst = story().pod(6_000, pod);
+    expect(podFirst.verdict(6_000)).toMatchObject({ end: null, wakeAt: 11_000 });
+    expect(podFirst.verdict(11_000).end).toMatchObject({ kind: "evicted", exitCode: 0 });
+    expect(podFirst.job(7_000, { conditions: complete }).verdict(7_000).end).toMatchObject({ kind: "succeeded" });
+    const jobFirst = story().job(6_000, { conditions: complete }).pod(6_001, pod);
+    expect(jobFirst.verdict(6_001).end).toMatchObject({ kind: "succeeded", exitCode: 0 });
   });
 
   it("is not the end where the Job may replace the pod", () => {

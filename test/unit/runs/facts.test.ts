@@ -96,6 +96,14 @@ describe("what a pod says", () => {
       pod({ phase: "Failed", reason: "DeadlineExceeded" }),
       { disruption: null, killedByKubelet: { reason: "DeadlineExceeded" } },
     ],
+    ...["UnexpectedAdmissionError", "OutOfcpu", "NodeAffinity", "TopologyAffinityError"].map(
+      (reason): [string, Pod, object] => [
+        `no admission: ${reason}`,
+        pod({ phase: "Failed", reason, message: "m" }),
+        { disruption: null, killedByKubelet: null, refusedByKubelet: { reason, message: "m" } },
+      ],
+    ),
+    ["a reason of its own", pod({ phase: "Failed", reason: "ProviderFailed" }), { refusedByKubelet: null }],
   ])("%s", (_, object, facts) => expect(podFacts(object)).toMatchObject(facts));
 });
 
@@ -154,6 +162,16 @@ describe("what a pod says of a container", () => {
       ended,
     ],
     ["only Failed", pod({ phase: "Failed" }), { state: "unknown", hasStarted: null }],
+    [
+      "Failed, and it waits for no reason",
+      pod({ ...main({ waiting: {} }), phase: "Failed" }),
+      { state: "unknown", hasStarted: null },
+    ],
+    [
+      "Failed, and it waits for a reason",
+      pod({ ...main({ waiting: { reason: "ContainerCreating" } }), phase: "Failed" }),
+      { state: "waiting", hasStarted: false },
+    ],
 
     // The runtime could not start it.
     [
