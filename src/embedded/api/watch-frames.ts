@@ -1,5 +1,5 @@
 import { apiVersionOf, type ResourceName, typeOf } from "../objects/resources.ts";
-import { frameProtobuf } from "./protobuf.ts";
+import { framePieces } from "./protobuf.ts";
 
 const TYPES: Readonly<Record<string, Buffer>> = Object.fromEntries(
   ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"].map((type) => [
@@ -9,10 +9,10 @@ const TYPES: Readonly<Record<string, Buffer>> = Object.fromEntries(
 );
 const END = Buffer.from("}\n");
 
-/** One event as it goes over the wire. */
+/** One event as it goes over the wire, in pieces. */
 export function frameBytes(resource: ResourceName, type: string, json: Buffer, isProtobuf: boolean): Buffer[] {
   if (!isProtobuf) return [TYPES[type] as Buffer, json, END];
-  return [frameProtobuf(type, { kind: typeOf(resource).kind, apiVersion: apiVersionOf(resource) }, json)];
+  return framePieces(type, { kind: typeOf(resource).kind, apiVersion: apiVersionOf(resource) }, json);
 }
 
 /** Nearly empty objects: only their required fields stand in them. */

@@ -3,6 +3,7 @@ import type { StoredObject } from "./objects.ts";
 /** Each version of an object is serialised once for all watches, lists and reads that carry it. */
 
 const cache = new WeakMap<StoredObject, Buffer>();
+const objects = new WeakMap<Buffer, WeakRef<StoredObject>>();
 
 /** `{"kind":"Pod","apiVersion":"v1","metadata":…}` */
 export function objectJson(object: StoredObject): Buffer {
@@ -10,8 +11,14 @@ export function objectJson(object: StoredObject): Buffer {
   if (json === undefined) {
     json = Buffer.from(JSON.stringify(object));
     cache.set(object, json);
+    objects.set(json, new WeakRef(object));
   }
   return json;
+}
+
+/** What the bytes say: parsed only where the object that they were made of is stored no more. */
+export function jsonObject(json: Buffer): object {
+  return objects.get(json)?.deref() ?? (JSON.parse(json.toString()) as object);
 }
 
 /** The serialisation, if there is one already. */
