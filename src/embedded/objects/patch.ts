@@ -48,106 +48,82 @@ function jsonPatch(resource: ResourceName, name: string, object: unknown, patch:
       `The allowed maximum operations in a JSON patch is 10000, got ${patch.length}`,
     );
   }
-  let result = cloneJson(object);
+  // So the pointer "", the whole, is a member like any other.
+  const root: Fields = { "": cloneJson(object) };
   for (const operation of patch) {
     if (!isRecord(operation))
       throw badRequest("json: cannot unmarshal value into Go value of type jsonpatch.Operation");
-    result = applyOperation(resource, name, result, operation);
+    applyOperation(root, operation, (why) => {
+      const message = `Invalid value: ${JSON.stringify(operation)}: ${why}`;
+      return invalid(resource, name, [{ reason: "FieldValueInvalid", message, field: "patch" }]);
+    });
   }
-  return result;
+  return root[""];
 }
 
-function applyOperation(resource: ResourceName, name: string, root: unknown, operation: Fields): unknown {
+function applyOperation(root: Fields, operation: Fields, failure: (why: string) => StatusError): void {
   const { op, path, from, value } = operation;
-  const fail = (message: string) => invalid(resource, name, [{ reason: "FieldValueInvalid", message, field: "patch" }]);
-  const pointer = (text: unknown): string[] => {
-    if (text === "") return [];
-    if (typeof text !== "string" || !text.startsWith("/")) {
-      throw fail(
-        `Invalid value: ${JSON.stringify(operation)}: ${String(op)} operation does not apply: path ${JSON.stringify(text)} must start with '/'`,
-      );
+  const misplaced = (why: string) => failure(`${String(op)} operation does not apply: ${why}`);
+  const missing = (pointer: unknown) => misplaced(`doc is missing path: ${JSON.stringify(pointer)}: missing value`);
+  const find = (pointer: unknown): { parent: Fields | unknown[]; key: string } => {
+    if (typeof pointer !== "string" || (pointer !== "" && !pointer.startsWith("/"))) {
+      throw misplaced(`path ${JSON.stringify(pointer)} must start with '/'`);
     }
-    return text
-      .slice(1)
-      .split("/")
-      .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+    const keys = pointer.split("/").map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+    const key = keys.pop() as string;
+    const parent = keys.reduce(memberOf, root as unknown);
+    if (!isRecord(parent) && !Array.isArray(parent)) throw missing(pointer);
+    return { parent, key };
   };
-  const missing = (text: unknown) =>
-    fail(
-      `Invalid value: ${JSON.stringify(operation)}: ${String(op)} operation does not apply: doc is missing path: ${JSON.stringify(text)}: missing value`,
-    );
-  const parentOf = (parts: readonly string[], text: unknown): Fields | unknown[] => {
-    let node: unknown = root;
-    for (const part of parts.slice(0, -1)) {
-      if (Array.isArray(node)) node = node[Number(part)];
-      else if (isRecord(node) && Object.hasOwn(node, part)) node = node[part];
-      else throw missing(text);
-    }
-    if (!isRecord(node) && !Array.isArray(node)) throw missing(text);
-    return node;
+  const read = (pointer: unknown): unknown => {
+    const { parent, key } = find(pointer);
+    return memberOf(parent, key);
   };
-  const read = (text: unknown): unknown => {
-    const parts = pointer(text);
-    if (parts.length === 0) return root;
-    const parent = parentOf(parts, text);
-    const key = parts.at(-1) as string;
-    if (Array.isArray(parent)) return parent[Number(key)];
-    return Object.hasOwn(parent, key) ? parent[key] : undefined;
-  };
-  const remove = (text: unknown): unknown => {
-    const parts = pointer(text);
-    const parent = parentOf(parts, text);
-    const key = parts.at(-1) as string;
-    if (Array.isArray(parent)) {
-      const index = Number(key);
-      if (!(index >= 0 && index < parent.length)) throw missing(text);
-      return parent.splice(index, 1)[0];
-    }
-    if (!Object.hasOwn(parent, key)) throw missing(text);
-    const old = parent[key];
-    delete parent[key];
+  const remove = (pointer: unknown): unknown => {
+    const { parent, key } = find(pointer);
+    const old = memberOf(parent, key);
+    if (old === undefined || parent === root) throw missing(pointer);
+    if (Array.isArray(parent)) parent.splice(Number(key), 1);
+    else delete parent[key];
     return old;
   };
-  const write = (text: unknown, replacement: unknown, replaces: boolean): void => {
-    const parts = pointer(text);
-    if (parts.length === 0) {
-      root = replacement;
-      return;
-    }
-    const parent = parentOf(parts, text);
-    const key = parts.at(-1) as string;
+  const write = (replacement: unknown, replaces: boolean): void => {
+    const { parent, key } = find(path);
     if (!Array.isArray(parent)) {
       define(parent, key, replacement);
       return;
     }
     const index = key === "-" ? parent.length : Number(key);
-    if (!(index >= 0 && index <= parent.length)) throw missing(text);
-    if (replaces) parent[index] = replacement;
-    else parent.splice(index, 0, replacement);
+    if (!(index >= 0 && index <= parent.length)) throw missing(path);
+    parent.splice(index, replaces ? 1 : 0, replacement);
   };
   switch (op) {
     case "add":
-      write(path, cloneJson(value), false);
+      write(cloneJson(value), false);
       break;
     case "replace":
-      write(path, cloneJson(value), true);
+      write(cloneJson(value), true);
       break;
     case "remove":
       remove(path);
       break;
     case "move":
-      write(path, remove(from), false);
+      write(remove(from), false);
       break;
     case "copy":
-      write(path, cloneJson(read(from)), false);
+      write(cloneJson(read(from)), false);
       break;
     case "test":
       if (!equalJson(read(path) ?? null, value ?? null)) {
-        throw fail(`Invalid value: ${JSON.stringify(operation)}: testing value ${String(path)} failed: test failed`);
+        throw failure(`testing value ${String(path)} failed: test failed`);
       }
       break;
     default:
-      throw fail(`Invalid value: ${JSON.stringify(operation)}: Unexpected kind: ${String(op)}`);
+      throw failure(`Unexpected kind: ${String(op)}`);
   }
-  return root;
+}
+
+function memberOf(node: unknown, key: string): unknown {
+  if (Array.isArray(node)) return node[Number(key)];
+  return isRecord(node) && Object.hasOwn(node, key) ? node[key] : undefined;
 }
