@@ -159,6 +159,21 @@ describe("what is no news changes nothing", () => {
   });
 });
 
+it("questions that the server does not answer count in a row, until it answers or a watch tells something", () => {
+  const asked = (at: number, toldPods: boolean): RunFrame => ({
+    resource: "server",
+    answer: { toldPods, askAgainAt: 99 },
+    at,
+  });
+  const failed = fold(asked(1, false), asked(2, false));
+  expect(failed).toMatchObject({ failedAsks: 2, askedAt: 2, answeredAt: null });
+  expect(reduceRun(failed, asked(3, true))).toMatchObject({ failedAsks: 0, askedAt: 3, answeredAt: 3 });
+  expect(fold(asked(1, true), asked(2, false))).toMatchObject({ failedAsks: 1, askedAt: 2, answeredAt: 1 });
+  const told = reduceRun(failed, podFrame(3, 5));
+  expect(told).toMatchObject({ answer: null, askedAt: 2 });
+  expect(reduceRun(told, asked(4, false)).failedAsks).toBe(1);
+});
+
 it("trust is that of the watches", () => {
   const trust = { ...INITIAL_STATE.trust };
   expect(fold({ resource: "watch", trust, at: 1 }).trust).toBe(trust);
@@ -256,8 +271,10 @@ describe("several pods", () => {
       two.pod,
     );
     // Whether it was made before or after the other of its second, nothing tells.
-    const sameSecond = { metadata: { ...first.metadata, uid: "other", creationTimestamp: at(3).creationTimestamp } };
-    expect(podAfter(two, { ...first, ...sameSecond })).toBe(two.pod);
+    for (const each of [2, 3]) {
+      const sameSecond = { ...first.metadata, uid: "other", creationTimestamp: at(each).creationTimestamp };
+      expect(podAfter(two, { ...first, metadata: sameSecond })).toBe(two.pod);
+    }
   });
 
   it("after one comes the next; after one that is deleted the newest", () => {
