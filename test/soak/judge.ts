@@ -110,7 +110,8 @@ export function judge(
   const isUnread =
     (audit.next === 0 || audit.next === again) && (end?.written ?? Number.POSITIVE_INFINITY) <= rotatedTo;
   if (end !== undefined && result.executionRecovery === undefined) {
-    const { written } = end;
+    // The longest of its containers counts: the last one may have ended before its first line.
+    const written = end.written === null ? null : Math.max(...ends.map((each) => writtenOf(each, report.jobUid)));
     // What a runtime had not written into the log when it was restarted, nobody can read.
     const isRuntimeLost = struck.includes("container runtime restarted");
     // Its kubelet ended the log cleanly, and with the pod it was gone before it could be asked again.
@@ -118,9 +119,8 @@ export function judge(
     const isSaid = gaps > 0 || exitCode === null || isUnread || isRuntimeLost || isBlind;
     const holds = written === null || audit.next >= written || isSaid;
     expect(holds, `${audit.next} of ${written} lines that were written came, and it was not said`);
-    // A container is killed between two lines: the last one may or may not have been counted. The longest of its containers counts.
-    const most = Math.max(...ends.map((each) => (each.jobUid === report.jobUid && each.written) || 0));
-    expect(written === null || audit.next <= most + 1, `${audit.next} lines came, ${most} were written`);
+    // A container is killed between two lines: the last one may or may not have been counted.
+    expect(written === null || audit.next <= written + 1, `${audit.next} lines came, ${written} were written`);
   }
 
   // Its container died with its node, or was taken from it: its script did not come to its end.
@@ -197,6 +197,10 @@ export function judge(
       break;
   }
   return wrong;
+}
+
+function writtenOf({ jobUid, written }: AgentTruth["ends"][number], ofJob: string | null): number {
+  return jobUid === ofJob ? (written ?? 0) : 0;
 }
 
 function isBeginningOfLine(script: Script, text: string): boolean {

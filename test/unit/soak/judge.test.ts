@@ -2,7 +2,7 @@
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import { describe, expect, it } from "vitest";
 import { judge, judgeAgent, stepAfter } from "../../soak/judge.ts";
-import type { AgentTruth, RunReport } from "../../soak/messages.ts";
+import type { AgentTruth, ContainerEnd, RunReport } from "../../soak/messages.ts";
 import { type Script, scriptOf } from "../../soak/script.ts";
 
 const SEED = 1;
@@ -70,6 +70,15 @@ function truth(change: Partial<AgentTruth> = {}): AgentTruth {
   };
 }
 
+const neverRan = {
+  jobUid: "job-1",
+  runId: "r1",
+  exitCode: 137,
+  reason: "ContainerStatusUnknown",
+  ran: false,
+  written: 0,
+};
+
 const audited = (change: Partial<RunReport["audit"]>) => ({ audit: { ...report().audit, ...change } });
 
 describe("one run", () => {
@@ -90,6 +99,12 @@ describe("one run", () => {
       /it was not said/,
     ],
     ["the end missing, unsaid", audited({ next: lines - 1 }), {}, /it was not said/],
+    [
+      "the end of a first pod missing, unsaid, where the second never ran",
+      audited({ next: lines - 1, total: lines - 1 }),
+      { ends: [truth().ends[0] as ContainerEnd, neverRan] },
+      /it was not said/,
+    ],
     ["another exit code than the container's", { result: { exitCode: 3 } }, {}, /exit code 3, the cluster saw/],
     ["a failure that was none", { result: { errorCode: "k8s_job_deleted_externally" } }, {}, /expected 0/],
     [
@@ -120,9 +135,32 @@ describe("one run", () => {
       audited({ next: lines - 1, total: lines - 1 }),
       { endedBlind: ["job-1"] },
     ],
+    [
+      "a first pod that was read to its end, where the second never ran",
+      { result: { exitCode: null, errorCode: "claude_truncated" } },
+      { ends: [truth().ends[0] as ContainerEnd, neverRan], struck: ["node"] },
+    ],
   ])("%s is right", (_, change, true_) => {
     expect(judge(report(change), script, truth(true_))).toEqual([]);
   });
+});
+
+it.each<[string, number | null, string, RegExp | null]>([
+  ["the pod's own end is not known, only the Job's", null, "reason=BackoffLimitExceeded", null],
+  ["no end is known at all", null, "", /truncated with exit code null/],
+  ["its container ended with 0", 0, "reason=BackoffLimitExceeded", /truncated with exit code 0/],
+])("an agent whose pod is deleted is truncated: %s", (_, exitCode, errorMessage, words) => {
+  const deleted = firstThat(({ ending, contends, cancelAfterMs }) => {
+    return ending === "pod_deleted" && !contends && cancelAfterMs === null;
+  });
+  const end = { ...(truth().ends[0] as ContainerEnd), exitCode: 137, reason: "Error", written: deleted.lines };
+  const told = report({
+    ...{ gaps: 1, audit: { ...report().audit, next: deleted.lines } },
+    result: { exitCode, errorCode: "claude_truncated", errorMessage },
+  });
+  const wrong = judge(told, deleted, truth({ ends: [end] })).join("; ");
+  if (words === null) expect(wrong).toBe("");
+  else expect(wrong).toMatch(words);
 });
 
 describe("all runs of an agent", () => {
