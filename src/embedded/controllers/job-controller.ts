@@ -1,6 +1,7 @@
 import { equalJson } from "../../json/json-object.ts";
 import { type Clock, SleepAbortedError, type Timer } from "../clock.ts";
 import type { Delays } from "../kubelet/delays.ts";
+import { inOrder } from "../objects/field-order.ts";
 import { StatusError } from "../objects/status-error.ts";
 import { type Job, type JobStatus, jobOf, type Pod, podOf } from "../objects/workloads.ts";
 import type { ApiGate } from "../store/api-gate.ts";
@@ -39,6 +40,10 @@ interface Entry {
 }
 
 const source = { component: "job-controller" };
+
+/** In the order in which the server writes them. */
+const STATUS_FIELDS =
+  "conditions startTime completionTime active succeeded failed terminating uncountedTerminatedPods ready".split(" ");
 
 /** Carries out `planJob` for every Job when it, or one of its pods, has changed. */
 export class JobController {
@@ -218,7 +223,7 @@ export class JobController {
     const job = store.get("jobs", entry.namespace, entry.name);
     if (job === undefined || job.metadata.uid !== entry.uid || equalJson(job.status ?? {}, status)) return false;
     store.update("jobs", entry.namespace, entry.name, (draft) => {
-      draft.status = inOrder(status);
+      draft.status = inOrder(STATUS_FIELDS, { ...status });
     });
     return true;
   }
@@ -254,22 +259,4 @@ export class JobController {
     const { clock, delays } = this.#options;
     if (delays.apiLatency > 0) await clock.sleep(delays.apiLatency);
   }
-}
-
-/** Fields in the order in which the server writes them. */
-function inOrder(status: JobStatus): JobStatus {
-  const { conditions, startTime, completionTime, active, succeeded, failed, terminating } = status;
-  const { uncountedTerminatedPods, ready } = status;
-  const ordered: { [K in keyof JobStatus]: JobStatus[K] | undefined } = {
-    conditions,
-    startTime,
-    completionTime,
-    active,
-    succeeded,
-    failed,
-    terminating,
-    uncountedTerminatedPods,
-    ready,
-  };
-  return Object.fromEntries(Object.entries(ordered).filter(([, value]) => value !== undefined)) as JobStatus;
 }

@@ -55,6 +55,8 @@ export interface JobPlan {
   events: { type: "Normal" | "Warning"; reason: string; message: string }[];
 }
 
+type Why = Pick<Condition, "reason" | "message">;
+
 export function isJobFinished(status: JobStatus | undefined): boolean {
   return isTrue(status?.conditions, "Complete") || isTrue(status?.conditions, "Failed");
 }
@@ -97,58 +99,39 @@ export function planJob(job: Job, pods: readonly Pod[], now: number, retry: Retr
         spec.podReplacementPolicy !== "Failed"),
   );
   noteFailures(plan.retry, newSucceeded, newFailed, now);
-  const ignored = newFailed.filter((pod) => !judgeFailedPod(job, pod).counts);
-  const newCounted = newFailed.filter((pod) => !ignored.includes(pod));
+  const newCounted = newFailed.filter((pod) => judgeFailedPod(job, pod).counts);
   const succeeded = (status.succeeded ?? 0) + uncounted.succeeded.length + newSucceeded.length;
   const failed = (status.failed ?? 0) + uncounted.failed.length + newCounted.length;
   const unfinished = pods.filter((pod) => !isPodFinished(pod));
-  let active = unfinished.filter((pod) => pod.metadata.deletionTimestamp === undefined);
-  const ready = active.filter((pod) => isTrue(pod.status.conditions, "Ready"));
+  const running = unfinished.filter((pod) => pod.metadata.deletionTimestamp === undefined);
 
   if (status.startTime === undefined && !suspended) status.startTime = timestamp(now);
-  const failure = failureOf(job, status, failed, active, newFailed, now);
+  const failure = failureOf(job, status, failed, running, newFailed, now);
   if (failure !== undefined) {
     addCondition(status, "FailureTarget", failure, now);
-    plan.deletePods = active;
-    active = [];
+    plan.deletePods = running;
   } else if (!deleting) {
-    if (suspended) {
-      plan.discardPods = active;
-      active = [];
-    } else {
-      const wanted = wantedPods(job, active.length, succeeded, pods);
-      if (wanted > active.length) {
-        const wait = retryWait(plan.retry, now, backoffMs);
-        if (wait > 0) plan.againInMs = wait;
-        else plan.createPods = wanted - active.length;
-      } else if (wanted < active.length) {
-        plan.discardPods = youngestFirst(active).slice(0, active.length - wanted);
-        active = active.filter((pod) => !plan.discardPods.includes(pod));
-      }
-    }
+    planPods(plan, job, pods, running, succeeded, now, backoffMs);
     noteSuspension(plan, suspended, now);
-    const activeAfter = active.length + plan.createPods;
-    if (isComplete(job, succeeded, activeAfter)) {
-      addCondition(
-        status,
-        "SuccessCriteriaMet",
-        { reason: "CompletionsReached", message: "Reached expected number of succeeded pods" },
-        now,
-      );
+    if (isComplete(job, succeeded, running.length - plan.discardPods.length + plan.createPods)) {
+      const why = { reason: "CompletionsReached", message: "Reached expected number of succeeded pods" };
+      addCondition(status, "SuccessCriteriaMet", why, now);
     }
   }
   if (failure === undefined && !suspended) plan.againInMs = sooner(plan.againInMs, untilDeadline(job, status, now));
 
-  const deletedNow = plan.deletePods.length + plan.discardPods.filter((pod) => pod.spec.nodeName !== undefined).length;
+  const active = running.filter((pod) => !plan.deletePods.includes(pod) && !plan.discardPods.includes(pod));
   const activeCount = active.length + plan.createPods;
-  setCount(status, "active", activeCount);
-  status.terminating =
-    unfinished.length - active.length - plan.deletePods.length - plan.discardPods.length + deletedNow;
+  if (activeCount === 0) delete status.active;
+  else status.active = activeCount;
+  // A pod that is on no node is gone as soon as it is deleted.
+  const goneAtOnce = plan.discardPods.filter((pod) => pod.spec.nodeName === undefined).length;
+  status.terminating = unfinished.length - active.length - goneAtOnce;
   status.uncountedTerminatedPods = uids({
     succeeded: [...uncounted.succeeded, ...newSucceeded.map((pod) => pod.metadata.uid)],
     failed: [...uncounted.failed, ...[...newCounted, ...plan.deletePods].map((pod) => pod.metadata.uid)],
   });
-  status.ready = ready.filter((pod) => active.includes(pod)).length;
+  status.ready = active.filter((pod) => isTrue(pod.status.conditions, "Ready")).length;
   plan.countedPods = [
     ...newSucceeded,
     ...newFailed,
@@ -159,6 +142,30 @@ export function planJob(job: Job, pods: readonly Pod[], now: number, retry: Retr
   if (status.conditions.length === 0) delete status.conditions;
   if (plan.finalStatus.conditions?.length === 0) delete plan.finalStatus.conditions;
   return plan;
+}
+
+/** Which of the running pods go, and how many are to be made. */
+function planPods(
+  plan: JobPlan,
+  job: Job,
+  pods: readonly Pod[],
+  running: Pod[],
+  succeeded: number,
+  now: number,
+  backoffMs: number,
+): void {
+  if (job.spec.suspend === true) {
+    plan.discardPods = running;
+    return;
+  }
+  const wanted = wantedPods(job, running.length, succeeded, pods);
+  if (wanted > running.length) {
+    const wait = retryWait(plan.retry, now, backoffMs);
+    if (wait > 0) plan.againInMs = wait;
+    else plan.createPods = wanted - running.length;
+  } else {
+    plan.discardPods = youngestFirst(running).slice(0, running.length - wanted);
+  }
 }
 
 /** `status` with the uncounted pods counted, and finished if nothing is left to wait for. */
@@ -190,7 +197,7 @@ function failureOf(
   active: readonly Pod[],
   newFailed: readonly Pod[],
   now: number,
-): Pick<Condition, "reason" | "message"> | undefined {
+): Why | undefined {
   const decided = condition(status.conditions, "FailureTarget");
   if (decided !== undefined) return decided;
   if (isTrue(status.conditions, "SuccessCriteriaMet")) return undefined;
@@ -280,22 +287,12 @@ function noteSuspension(plan: JobPlan, suspended: boolean, now: number): void {
   }
 }
 
-function addCondition(
-  status: JobStatus,
-  type: string,
-  { reason, message }: Pick<Condition, "reason" | "message">,
-  now: number,
-): void {
-  if (condition(status.conditions, type) === undefined) setCondition(status, type, "True", { reason, message }, now);
+function addCondition(status: JobStatus, type: string, why: Why, now: number): void {
+  if (condition(status.conditions, type) === undefined) setCondition(status, type, "True", why, now);
 }
 
-function setCondition(
-  status: JobStatus,
-  type: string,
-  value: "True" | "False",
-  { reason, message }: { reason: string | undefined; message: string | undefined },
-  now: number,
-): void {
+function setCondition(status: JobStatus, type: string, value: "True" | "False", why: Why, now: number): void {
+  const { reason, message } = why;
   const at = timestamp(now);
   const entry: Condition = { type, status: value, lastProbeTime: at, lastTransitionTime: at };
   if (reason !== undefined) entry.reason = reason;
@@ -303,15 +300,7 @@ function setCondition(
   status.conditions = [...(status.conditions ?? []).filter((other) => other.type !== type), entry];
 }
 
-function setCount(status: JobStatus, field: "active", count: number): void {
-  if (count === 0) delete status[field];
-  else status[field] = count;
-}
-
-function uids({ succeeded, failed }: { succeeded: string[]; failed: string[] }): {
-  succeeded?: string[];
-  failed?: string[];
-} {
+function uids({ succeeded, failed }: { succeeded: string[]; failed: string[] }) {
   return { ...(succeeded.length > 0 ? { succeeded } : {}), ...(failed.length > 0 ? { failed } : {}) };
 }
 

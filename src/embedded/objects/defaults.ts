@@ -1,7 +1,7 @@
-import { define } from "../../json/json-object.ts";
 import { isRecord } from "../../json/read-json.ts";
 import { defaultDefinition } from "./custom-resources.ts";
 import { type Fields, fields } from "./field-errors.ts";
+import { inOrder } from "./field-order.ts";
 import type { NewObject } from "./objects.ts";
 import type { ResourceName } from "./resources.ts";
 
@@ -52,14 +52,6 @@ const POD_FIELDS =
 const CONTAINER_FIELDS =
   `name image command args workingDir ports envFrom env resources restartPolicy volumeMounts livenessProbe readinessProbe
   startupProbe lifecycle terminationMessagePath terminationMessagePolicy imagePullPolicy`.split(/\s+/);
-
-/** A copy without the fields that are undefined. */
-function inOrder(order: readonly string[], object: Fields): Fields {
-  const ordered: Fields = {};
-  for (const key of [...order, ...Object.keys(object)])
-    if (object[key] !== undefined) define(ordered, key, object[key]);
-  return ordered;
-}
 
 function defaultJobSpec(spec: Fields): Fields {
   const { parallelism, completions, backoffLimit, manualSelector, completionMode, suspend } = spec;
