@@ -1,5 +1,5 @@
 /** Events in words, for the host's events, its transcript and the terminal alike. Imports nothing that a browser lacks. */
-import { field, finite, type JsonObject, word } from "../json/read-json.ts";
+import { field, finite, isRecord, type JsonObject, word } from "../json/read-json.ts";
 
 /** `API request failed (HTTP 529, overloaded), retry 2 of 10 in 1.2 s`. */
 export function describeRetry(event: JsonObject): string {
@@ -14,6 +14,26 @@ export function describeRetry(event: JsonObject): string {
     attempt === null ? "" : ` ${attempt}${most === null ? "" : ` of ${most}`}`,
     delay === null ? "" : ` in ${(delay / 1000).toFixed(1)} s`,
   ].join("");
+}
+
+/** The errors of a `result`: texts, or objects with `message`, `error` or `code`; what is neither shows as JSON. */
+export function errorsOf(result: JsonObject): string[] {
+  const errors = field(result, "errors");
+  return Array.isArray(errors) ? errors.map(errorText).filter((each) => each !== "") : [];
+}
+
+function errorText(error: unknown): string {
+  if (typeof error === "string") return error;
+  if (!isRecord(error)) return "";
+  for (const name of ["message", "error", "code"]) {
+    const value = field(error, name);
+    if (typeof value === "string" && value !== "") return value;
+  }
+  try {
+    return JSON.stringify(error);
+  } catch {
+    return "(nested too deeply to be shown)";
+  }
 }
 
 const MAX_LISTED = 20;

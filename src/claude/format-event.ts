@@ -1,7 +1,7 @@
 import { styleText } from "node:util";
 import { printable } from "../adapter/host/printable.ts";
-import { field, finite, isRecord, type JsonObject, recordsIn, word } from "../json/read-json.ts";
-import { describeRetry, missingParts } from "./describe-event.ts";
+import { field, finite, type JsonObject, recordsIn, word } from "../json/read-json.ts";
+import { describeRetry, errorsOf, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
 
 /**
@@ -60,7 +60,7 @@ function assistant(block: JsonObject): string[] {
     case "tool_use": {
       const input = field(block, "input");
       const heading = paint("yellow", `tool_call: ${word(field(block, "name")) ?? "unknown"}`);
-      return input === undefined ? [heading] : [heading, paint("gray", asJson(input, 2))];
+      return input === undefined ? [heading] : [heading, paint("gray", asJson(input))];
     }
     default:
       return [];
@@ -94,8 +94,7 @@ function result(event: JsonObject): string[] {
   if (typeof text === "string" && text !== "") lines.push(paint("green", "result:"), printable(text));
   const subtype = word(field(event, "subtype")) ?? "";
   const isError = field(event, "is_error") === true;
-  const given = field(event, "errors");
-  const errors = Array.isArray(given) ? given.map(errorText).filter((each) => each !== "") : [];
+  const errors = errorsOf(event);
   if (subtype.startsWith("error") || isError || errors.length > 0) {
     lines.push(paint("red", `claude_result: subtype=${subtype || "unknown"} is_error=${isError}`));
     if (errors.length > 0) lines.push(paint("red", `claude_errors: ${errors.join(" | ")}`));
@@ -112,13 +111,6 @@ function result(event: JsonObject): string[] {
   return lines;
 }
 
-function errorText(error: unknown): string {
-  if (typeof error === "string") return error;
-  if (!isRecord(error)) return "";
-  const known = ["message", "error", "code"].map((name) => field(error, name)).find((each) => typeof each === "string");
-  return typeof known === "string" && known !== "" ? known : asJson(error);
-}
-
 function rateLimit(event: JsonObject): string {
   const info = field(event, "rate_limit_info") ?? event;
   const seconds = finite(field(info, "resetsAt"));
@@ -133,13 +125,12 @@ function unknown(line: string, debug: boolean): string[] {
 }
 
 function blocks(event: JsonObject): JsonObject[] {
-  const content = field(field(event, "message"), "content");
-  return recordsIn(content);
+  return recordsIn(field(field(event, "message"), "content"));
 }
 
-function asJson(value: unknown, indent?: number): string {
+function asJson(value: unknown): string {
   try {
-    return JSON.stringify(value, null, indent) ?? "";
+    return JSON.stringify(value, null, 2);
   } catch {
     return "(nested too deeply to be shown)";
   }

@@ -1,5 +1,5 @@
 import type { UsageSummary } from "@paperclipai/adapter-utils";
-import { count, field, finite, isRecord, type JsonObject } from "../json/read-json.ts";
+import { count, field, finite, isRecord, type JsonObject, recordsIn } from "../json/read-json.ts";
 
 export interface Spending {
   readonly usage: UsageSummary;
@@ -68,9 +68,7 @@ function highest(a: number | null, b: number | null): number | null {
 /** Null without an entry that can be read. Tokens that fill the prompt cache are billed input. */
 function modelTotals(value: unknown): Spending | null {
   if (!isRecord(value)) return null;
-  const models = Object.values(value)
-    .filter((entry) => isRecord(entry))
-    .slice(0, MAX_MODELS);
+  const models = recordsIn(Object.values(value)).slice(0, MAX_MODELS);
   if (models.length === 0) return null;
   const total = (name: string) => models.reduce((before, model) => before + count(field(model, name)), 0);
   return {

@@ -3,7 +3,8 @@
  * global: it and what it imports keep no state and use nothing beyond the language.
  */
 import type { TranscriptEntry } from "@paperclipai/adapter-utils";
-import { describeRetry, missingParts } from "./describe-event.ts";
+import { field, finite, recordsIn } from "../json/read-json.ts";
+import { describeRetry, errorsOf, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
 
 type Fields = Record<string, unknown>;
@@ -91,55 +92,35 @@ function user(block: Fields, ts: string): TranscriptEntry[] {
 
 function toolResult(content: unknown): string {
   if (!Array.isArray(content)) return text(content);
-  return content
-    .filter((part) => isFields(part) && part.type === "text")
+  return recordsIn(content)
+    .filter((part) => part.type === "text")
     .map((part) => text(part.text))
     .join("\n");
 }
 
 function result(event: Fields, ts: string): TranscriptEntry {
-  const usage = isFields(event.usage) ? event.usage : {};
+  const { usage } = event;
+  const number = (value: unknown) => finite(value) ?? 0;
   return {
     kind: "result",
     ts,
     text: text(event.result),
-    inputTokens: number(usage.input_tokens),
-    outputTokens: number(usage.output_tokens),
-    cachedTokens: number(usage.cache_read_input_tokens),
+    inputTokens: number(field(usage, "input_tokens")),
+    outputTokens: number(field(usage, "output_tokens")),
+    cachedTokens: number(field(usage, "cache_read_input_tokens")),
     costUsd: number(event.total_cost_usd),
     subtype: text(event.subtype),
     isError: event.is_error === true,
-    errors: Array.isArray(event.errors) ? event.errors.map(errorText).filter((each) => each !== "") : [],
+    errors: errorsOf(event),
   };
 }
 
-function errorText(error: unknown): string {
-  if (typeof error === "string") return error;
-  if (!isFields(error)) return "";
-  const known = text(error.message) || text(error.error) || text(error.code);
-  if (known !== "") return known;
-  try {
-    return JSON.stringify(error);
-  } catch {
-    return "";
-  }
-}
-
 function blocks(event: Fields): Fields[] {
-  const message = isFields(event.message) ? event.message : {};
+  const content = field(event.message, "content");
   // A user message may be a bare text.
-  if (typeof message.content === "string") return [{ type: "text", text: message.content }];
-  return Array.isArray(message.content) ? message.content.filter(isFields) : [];
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return typeof content === "string" ? [{ type: "text", text: content }] : recordsIn(content);
 }
 
 function text(value: unknown): string {
   return typeof value === "string" ? value : "";
-}
-
-function number(value: unknown): number {
-  return typeof value === "number" && Number.isFinite(value) ? value : 0;
 }
