@@ -166,7 +166,7 @@ function reducePod(before: RunState, frame: PodFrame): RunState {
   if (isSame && isOld(state, type, told, known)) return state;
   const isBack = isSame && state.podDeletingAt !== null && type === "applied" && isAliveAfter(told, known);
   const same: RunState = isBack ? { ...state, podDeletedAt: null, isPodFinal: false, podDeletingAt: null } : state;
-  const base = isSame ? same : withoutPod(state, at);
+  const base = isSame ? same : replacedBy(told, state, at);
   // A list that does not show it any more comes with the cache's last state of it, the deletion itself with a version of its own.
   const order = isSame ? compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) : 1;
   const pod = order < 0 && known !== null && type === "deleted" ? known : told;
@@ -184,10 +184,11 @@ function reducePod(before: RunState, frame: PodFrame): RunState {
   };
 }
 
-/** A newer pod takes the place of the one known. */
-function withoutPod(state: RunState, at: number): RunState {
-  const { pod, podDeletedAt, olderPods } = state;
+/** A newer pod takes the place of the one known. It may have been told as an older one: within a second that shows later. */
+function replacedBy(newer: Pod, state: RunState, at: number): RunState {
+  const { pod, podDeletedAt } = state;
   const isFirst = pod === null;
+  const olderPods = state.olderPods.filter(({ metadata }) => metadata.uid !== newer.metadata.uid);
   return {
     ...state,
     podSeenAt: at,
@@ -211,7 +212,9 @@ function reduceOlderPod(state: RunState, { type, object: pod }: PodFrame): RunSt
   const known = state.olderPods.find(isOf(pod.metadata.uid));
   if (known === undefined ? type === "deleted" : isOld(state, type, pod, known)) return state;
   const others = state.olderPods.filter((each) => each !== known);
-  const olderPods = type === "deleted" ? others : [...others, pod].sort(byCreation);
+  // In its place: within one second nothing else tells the order.
+  const told = known === undefined ? [...others, pod] : state.olderPods.map((each) => (each === known ? pod : each));
+  const olderPods = type === "deleted" ? others : told.sort(byCreation);
   return { ...state, olderPods: olderPods.length === 0 ? NO_PODS : olderPods, answer: null };
 }
 

@@ -117,6 +117,22 @@ describe("two pods of one second", () => {
     expect(state).toMatchObject({ pod: { metadata: { uid: "b" } }, podChanges: 1, podDeletedAt: 930 });
   });
 
+  it("are each there once, also where the newer one was told as the older: no reader of logs comes to a pod again", () => {
+    const frames = [
+      podFrame(10, 2, { uid: "a" }),
+      podFrame(20, 3, { uid: "b" }),
+      podFrame(30, 4, { uid: "a", ended: true }),
+      podFrame(40, 5, { uid: "b", ended: true }),
+    ];
+    const state = fold(jobFrame(0, 1), ...frames);
+    expect(state.pod?.metadata.uid).toBe("b");
+    expect(uids(livePods(state))).toEqual(["a", "b"]);
+    expect(podAfter(state, state.pod)).toBeNull();
+    const [x, y] = [podFrame(50, 6, { uid: "x" }), podFrame(60, 7, { uid: "y" })];
+    const several = fold(podFrame(10, 2, { uid: "a", creationTimestamp: LATER }), x, y, podFrame(70, 8, { uid: "x" }));
+    expect(uids(several.olderPods)).toEqual(["x", "y"]);
+  });
+
   it("are remembered up to a number, of a Job that tries again for ever", () => {
     const frames = Array.from({ length: 200 }, (_, each) => {
       const creationTimestamp = new Date(Date.parse(CREATED) + each * 1_000).toISOString();
