@@ -3,7 +3,6 @@
  * global: it and what it imports keep no state and use nothing beyond the language.
  */
 import type { TranscriptEntry } from "@paperclipai/adapter-utils";
-import { field, finite, recordsIn } from "../json/read-json.ts";
 import { describeRetry, errorsOf, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
 
@@ -92,22 +91,21 @@ function user(block: Fields, ts: string): TranscriptEntry[] {
 
 function toolResult(content: unknown): string {
   if (!Array.isArray(content)) return text(content);
-  return recordsIn(content)
-    .filter((part) => part.type === "text")
+  return content
+    .filter((part) => isFields(part) && part.type === "text")
     .map((part) => text(part.text))
     .join("\n");
 }
 
 function result(event: Fields, ts: string): TranscriptEntry {
-  const { usage } = event;
-  const number = (value: unknown) => finite(value) ?? 0;
+  const usage = isFields(event.usage) ? event.usage : {};
   return {
     kind: "result",
     ts,
     text: text(event.result),
-    inputTokens: number(field(usage, "input_tokens")),
-    outputTokens: number(field(usage, "output_tokens")),
-    cachedTokens: number(field(usage, "cache_read_input_tokens")),
+    inputTokens: number(usage.input_tokens),
+    outputTokens: number(usage.output_tokens),
+    cachedTokens: number(usage.cache_read_input_tokens),
     costUsd: number(event.total_cost_usd),
     subtype: text(event.subtype),
     isError: event.is_error === true,
@@ -116,11 +114,20 @@ function result(event: Fields, ts: string): TranscriptEntry {
 }
 
 function blocks(event: Fields): Fields[] {
-  const content = field(event.message, "content");
+  const { content } = isFields(event.message) ? event.message : {};
   // A user message may be a bare text.
-  return typeof content === "string" ? [{ type: "text", text: content }] : recordsIn(content);
+  if (typeof content === "string") return [{ type: "text", text: content }];
+  return Array.isArray(content) ? content.filter(isFields) : [];
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function text(value: unknown): string {
   return typeof value === "string" ? value : "";
+}
+
+function number(value: unknown): number {
+  return typeof value === "number" && Number.isFinite(value) ? value : 0;
 }
