@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import { recordCommand } from "../../../src/cli/record.ts";
 
@@ -38,6 +39,7 @@ export interface RecordedObject {
 const KEYS_KEPT = 5_000;
 /** Of the watches: opened, lost. They belong to every trace. */
 const WATCH_FRAMES_KEPT = 2_000;
+const AGAIN_MS = 1_000;
 
 /** Records every watch frame of Jobs and pods, as `k8s-run-informer record` does, for what goes wrong. */
 export class Recorder {
@@ -56,14 +58,25 @@ export class Recorder {
         done();
       },
     });
-    const { kubeconfig, namespace, selector } = options;
-    this.#done = recordCommand
-      .run(["--kubeconfig", kubeconfig, "--namespace", namespace, "--selector", selector], {
-        stdout,
-        stderr: new Writable({ write: (_chunk, _encoding, done) => done() }),
-        signal: this.#ended.signal,
-      })
-      .catch((error: unknown) => console.error("the recorder failed:", error));
+    this.#done = this.#record(stdout);
+  }
+
+  /** Begins again where the server does not answer the first request: what is recorded is all that is known afterwards. */
+  async #record(stdout: Writable): Promise<void> {
+    const { kubeconfig, namespace, selector } = this.#options;
+    const { signal } = this.#ended;
+    const stderr = new Writable({ write: (_chunk, _encoding, done) => done() });
+    while (!signal.aborted) {
+      try {
+        await recordCommand.run(["--kubeconfig", kubeconfig, "--namespace", namespace, "--selector", selector], {
+          ...{ stdout, stderr, signal },
+        });
+      } catch (error) {
+        if (signal.aborted) return;
+        console.error("the recorder begins again:", error instanceof Error ? error.message : error);
+        await sleep(AGAIN_MS, undefined, { signal }).catch(() => undefined);
+      }
+    }
   }
 
   #take(line: string): void {
