@@ -30,7 +30,10 @@ export function byKind({ kind, code }: ApiFailure): Kind | null {
     case "usage_limit_reached":
     case "enforced_spend_limit_reached":
     case "contract_spend_limit_reached":
+    case "extra_usage_out_of_credits":
       return "quota";
+    case "model_access_suspended":
+      return "model";
     case "model_requires_usage_credits":
     case "long_context_credits_required":
     case "consent_unanswered":
@@ -43,6 +46,9 @@ export function byKind({ kind, code }: ApiFailure): Kind | null {
     case "stream_idle_timeout":
     case "computer_slept":
     case "empty_completion":
+    // The CLI goes on from both: it took the file out of the conversation, or the model's broken call.
+    case "media_removed":
+    case "malformed_tool_use_exhausted":
       return "trouble";
     case "safety_monitor_blocked":
       return "refusal";

@@ -110,6 +110,8 @@ export const TROUBLE = anyOf(
   /(?:response|stream|connection|output)\b.{0,40}\b(?:ended (?:before|without|unexpectedly|early)|closed before|could not be read|reset)/,
   /mid-(?:response|stream)|stream (?:error|closed)/,
   /(?:empty|malformed|unexpected) (?:or (?:empty|malformed) )?(?:http )?(?:response|answer|reply|body)/,
+  // The CLI goes on without it.
+  /in the conversation (?:could not be processed and )?was removed|tool call could not be parsed/,
   /unexpected (?:end of (?:json|input|file|stream)|token\b)|is not valid json|intercepting the request|<!doctype html|<html\b/,
 );
 
@@ -117,8 +119,10 @@ export const TROUBLE = anyOf(
 export const FAILED_WITHOUT_STATUS = /^API Error: (?!\d{3}\b)(?!.*output token)/i;
 
 /** The API takes newer CLIs only. */
-export const VERSION_TOO_OLD =
-  /version of claude code .{0,40}needs an update|newer version .{0,40}is required to continue/i;
+export const VERSION_TOO_OLD = anyOf(
+  /version of claude code .{0,40}needs an update|newer version .{0,40}is required to continue/,
+  /claude code \S+ (?:does not support this model|is older than the minimum|or later is required)/,
+);
 
 /** The model may not answer this, in the words of a CLI that gives no stop reason. */
 export const REFUSED =
@@ -127,7 +131,7 @@ export const REFUSED =
 /** What the session holds makes every request fail: it is too long, or one of its messages is refused. */
 export const SESSION_UNUSABLE = anyOf(
   // Too long, in the words of the CLI, the API, and the models behind gateways.
-  /(?:prompt|input|request|conversation|context) (?:body )?(?:is |was )?too (?:long|large)|autocompact is thrashing/,
+  /(?:prompt|input|request|conversation|context) (?:body )?(?:is |was )?too (?:long|large)|autocompact is thrashing|compaction failed/,
   /context (?:window|length|limit)[^.;]{0,40}(?:exceed|limit|reached|full)|context_length_exceeded|contextwindowexceeded/,
   /exceeds? (?:the |its |this model's )?(?:maximum |available )?(?:context|number of tokens)|exceeded model token limit/,
   /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long|range of input length/,

@@ -192,7 +192,13 @@ function isSessionUnusable(
 }
 
 const SESSION_REASONS = new Set(["prompt_too_long", "blocking_limit", "rapid_refill_breaker", "image_error"]);
-const SESSION_KINDS = new Set(["autocompact_thrashing", "tool_history_mismatch", "dlp_request_denied"]);
+const SESSION_KINDS = new Set([
+  "autocompact_thrashing",
+  "tool_history_mismatch",
+  "dlp_request_denied",
+  "pdf_too_large",
+  "pdf_password_protected",
+]);
 
 function retryTime(
   { rateLimit }: Pick<ClaudeVerdict, "rateLimit">,

@@ -102,6 +102,9 @@ describe("trouble on the way to the model passes", () => {
     "Timed out waiting for the first byte",
     "API Error: 424 ModelErrorException: The request failed due to an error while processing the model.",
     "API Error: 425 Too Early",
+    "API Error: an image in the conversation could not be processed and was removed.",
+    "API Error: this model does not accept PDF documents, so a PDF in the conversation was removed.",
+    "The model's tool call could not be parsed (retry also failed).",
   ])("%s", (text) => {
     expect(failed(text)).toMatchObject({
       errorCode: "claude_transient_upstream",
@@ -110,12 +113,17 @@ describe("trouble on the way to the model passes", () => {
     expect(plain(text).errorFamily).toBe("transient_upstream");
   });
 
-  test.each(["no_response", "connection_failed", "stream_idle_timeout", "computer_slept", "empty_completion"])(
-    "the CLI's own kind %s, whatever it says",
-    (api_error) => {
-      expect(failed("API Error: words of next year", { api_error }).errorFamily).toBe("transient_upstream");
-    },
-  );
+  test.each([
+    "no_response",
+    "connection_failed",
+    "stream_idle_timeout",
+    "computer_slept",
+    "empty_completion",
+    "media_removed",
+    "malformed_tool_use_exhausted",
+  ])("the CLI's own kind %s, whatever it says", (api_error) => {
+    expect(failed("API Error: words of next year", { api_error }).errorFamily).toBe("transient_upstream");
+  });
 });
 
 describe("limits of money", () => {
@@ -206,7 +214,7 @@ describe("limits of money", () => {
     }
   });
 
-  test.each(["enforced_spend_limit_reached", "contract_spend_limit_reached"])(
+  test.each(["enforced_spend_limit_reached", "contract_spend_limit_reached", "extra_usage_out_of_credits"])(
     "the API's own code %s, whatever it says: in a field, or in the body that older CLIs print",
     (error_code) => {
       const body = JSON.stringify({ type: "error", error: { type: "rate_limit_error", details: { error_code } } });
@@ -362,6 +370,9 @@ describe("a session that no request fits into is cleared", () => {
     ["Words of next year", { terminal_reason: "prompt_too_long", api_error_status: 400 }],
     ["Words of next year", { ...API_400, api_error_status: 413 }],
     ["Words of next year", { ...API_400, api_error: "tool_history_mismatch" }],
+    ["Words of next year", { ...API_400, api_error: "pdf_too_large" }],
+    ["Words of next year", { ...API_400, api_error: "pdf_password_protected" }],
+    ["Compaction failed · conversation could not be reduced below the context limit", API_400],
     ["API Error: 400 due to tool use concurrency issues.", {}],
     ["API Error: 400 orphaned tool_result in conversation history.", {}],
     ["API Error: 400 messages.3.content.1.image.source.base64: image exceeds 5 MB maximum", API_400],
@@ -499,9 +510,21 @@ test("a version that the API does not take any more", () => {
   expect(failed("API Error: Claude Code 2.0.1 does not support this model", fields).errorCode).toBe(
     "claude_cli_version_incompatible",
   );
-  expect(plain("It looks like your version of Claude Code (1.0.10) needs an update.").errorCode).toBe(
-    "claude_cli_version_incompatible",
+});
+
+test.each([
+  "It looks like your version of Claude Code (1.0.10) needs an update.",
+  "API Error: 400 Claude Code 2.0.1 does not support this model; version 2.1.0 or newer is required",
+  "API Error: 400 Claude Code 2.0.1 is older than the minimum version required by your organization's policy",
+])("a version that is too old, in words: %s", (text) => {
+  expect([failed(text), plain(text)].map(({ errorCode }) => errorCode)).toEqual(
+    Array(2).fill("claude_cli_version_incompatible"),
   );
+});
+
+test("a model that is suspended, by the API's own code", () => {
+  const fields = { ...API_403, api_error_code: "model_access_suspended" };
+  expect(failed("Words of next year", fields).errorCode).toBe("model_not_found");
 });
 
 test.each([
