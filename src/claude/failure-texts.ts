@@ -18,7 +18,7 @@ export const LOGIN_NEEDED = anyOf(
   /(?:login|sign-?in|session|credentials?|token)\b[^.;]{0,80} (?:has |have |is |are )?(?:been )?(?:expired|revoked)/,
   /reached its time limit/,
   /(?:failed|unable) to authenticate|resolve authentication method/,
-  /authentication (?:is )?(?:required|failed|error)|authentication_(?:error|failed)/,
+  /authentication (?:is )?(?:required|failed|error|unavailable|scopes)|authentication_(?:error|failed)/,
   /api key authentication|(?:disabled|suspended) organization|organization has been disabled|account (?:is )?on hold/,
   /\bapikeyhelper\b/,
   /(?:api[ _]key|auth_token)\b.{0,40}(?:is not set|is required|environment variable)/,
@@ -37,7 +37,7 @@ export const LOGIN_NEEDED = anyOf(
   /security token included in the request is (?:expired|invalid)/,
   /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied|invalididentitytoken/,
   /signature we calculated does not match|not authorized to perform/,
-  /(?:credentials|token)providererror|credentialunavailable|authenticationrequired|ec2 metadata|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found|not exist)|credentials file/,
+  /(?:credentials|token)providererror|credentialunavailable|authenticationrequired|ec2 metadata|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found|not exist)|credentials file|config profile/,
   // Google Cloud, Azure, and all their SDKs.
   /invalid_grant|invalid_rapt|reauth related error|unauthorized_client|invalid_client\b/,
   /permission_denied|permission '[^']+' denied/,
@@ -126,7 +126,7 @@ export const VERSION_TOO_OLD = anyOf(
 
 /** The model may not answer this, in the words of a CLI that gives no stop reason. */
 export const REFUSED =
-  /^API Error:.{0,200}\b(?:violates? our usage policy|safeguards flagged|blocked by content filter|content_filter|content management policy|content exists risk)/i;
+  /^API Error:.{0,200}\b(?:violates? our usage policy|safeguards flagged|blocked by content filter|content_filter|content management policy|content exists risk|data_inspection_failed)/i;
 
 /** What the session holds makes every request fail: it is too long, or one of its messages is refused. */
 export const SESSION_UNUSABLE = anyOf(
@@ -134,12 +134,12 @@ export const SESSION_UNUSABLE = anyOf(
   /(?:prompt|input|request|conversation|context) (?:body )?(?:is |was )?too (?:long|large)|autocompact is thrashing|compaction failed/,
   /context (?:window|length|limit)[^.;]{0,40}(?:exceed|limit|reached|full)|context_length_exceeded|contextwindowexceeded/,
   /exceeds? (?:the |its |this model's )?(?:maximum |available )?(?:context|number of tokens)|exceeded model token limit/,
-  /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long|range of input length/,
+  /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long|range of input length|tokens in (?:the )?(?:prompt|request)/,
   /input tokens exceed|input length and .{0,4}max_tokens.{0,4} exceed|reduce the length of the messages/,
   /too many total text bytes|request_too_large|too much media/,
   // A message that the API refuses: the 400 names it, or what is wrong with its place.
   /\bmessages[.[]\d+|\bmessages: |must alternate|(?:first|final|last) message must|unexpected role|conversation (?:history|must|blocks)/,
-  /(?:created in this|to a different) conversation|(?:assistant|user) (?:message|turn)|expected .?thinking/,
+  /(?:created in this|to a different) conversation|(?<!\bno )(?:assistant|user) (?:message|turn)|expected .?thinking/,
   // A text with half a character, or a tool that is there no more, stays in it.
   /request body is not valid json|tool reference '[^']+' not found|in input_image|unsupported image/,
   /tool use concurrency|tool_calls?\b|function (?:call|response)|thought.?signature|reasoning_content|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,

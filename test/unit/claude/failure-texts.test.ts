@@ -102,6 +102,7 @@ describe("trouble on the way to the model passes", () => {
     "Timed out waiting for the first byte",
     "API Error: 424 ModelErrorException: The request failed due to an error while processing the model.",
     "API Error: 425 Too Early",
+    "API Error: No assistant message found",
     "API Error: an image in the conversation could not be processed and was removed.",
     "API Error: this model does not accept PDF documents, so a PDF in the conversation was removed.",
     "The model's tool call could not be parsed (retry also failed).",
@@ -312,6 +313,9 @@ describe("a login is needed", () => {
     "API Error: Couldn't connect through your proxy — the proxy needs a username and password (407)",
     "API Error: Error loading SSO Token: Token for prod does not exist",
     "API Error: Profile prod could not be found or parsed in shared credentials file.",
+    "API Error: The config profile (prod) could not be found",
+    "API Error: ManagedIdentityCredential authentication unavailable, no managed identity endpoint found.",
+    "API Error: Request had insufficient authentication scopes.",
   ])("%s", (text) => {
     const result = failed(text);
     expect([result.errorCode, result.errorFamily]).toEqual(["claude_auth_required", undefined]);
@@ -418,6 +422,7 @@ describe("a session that no request fits into is cleared", () => {
     ["The PDF file was not valid. Try converting it to text first.", {}],
     // Models behind gateways.
     ["API Error: 400 Range of input length should be [1, 202745]", {}],
+    ["API Error: 400 Total number of tokens in the prompt (210000) exceeds the limit of 200000", {}],
     ["API Error: 400 No tool call found for function call output with call_id call_1.", {}],
     ["API Error: 400 Messages with role 'tool' must be a response to a preceding message with 'tool_calls'", {}],
     ["API Error: 400 The `reasoning_content` in the thinking mode must be passed back to the API.", {}],
