@@ -35,7 +35,7 @@ export type Life = "dead" | "runs" | "unknown";
 export async function lifeOf(holder: Partial<Holder>, me: Holder): Promise<Life> {
   if (holder.place == null || me.place === null) return "unknown";
   if (holder.place !== me.place) return holder.pod != null && holder.pod === me.pod ? "dead" : "unknown";
-  if (holder.pid === undefined || holder.startedAt == null) return "unknown";
+  if (typeof holder.pid !== "number" || holder.startedAt == null) return "unknown";
   const found = await statOf(holder.pid);
   if (found === null) return "unknown";
   if (found === "none" || found.startedAt !== holder.startedAt || ENDED.has(found.state)) return "dead";

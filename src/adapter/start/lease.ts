@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { type Cluster, createOnce, deleteUnchanged, isConflict, isForbidden, isNotFound } from "../../engine/index.ts";
+import { isRecord } from "../../json/read-json.ts";
 import { LabelKey } from "../job/names.ts";
 import type { SelfPod } from "../job/self-pod.ts";
 import { bounded } from "../wait.ts";
@@ -43,13 +44,23 @@ export function writtenAt({ metadata }: LeaseObject): number | null {
   return times.length === 0 ? null : Math.max(...times);
 }
 
-/** Which process holds it, as it wrote of itself. */
+/** Which process holds it, as it wrote of itself. Empty where the annotation is not what this adapter writes. */
 export function holderOf({ metadata }: LeaseObject): Partial<Holder> {
   try {
-    return JSON.parse(metadata.annotations?.[HOLDER_ANNOTATION] ?? "{}") as Partial<Holder>;
+    const holder: unknown = JSON.parse(metadata.annotations?.[HOLDER_ANNOTATION] ?? "{}");
+    return isRecord(holder) ? (holder as Partial<Holder>) : {};
   } catch {
     return {};
   }
+}
+
+/** Longer ones are no process's of this adapter, and a timer takes 24 days at most. */
+const LONGEST_SECONDS = 3_600;
+
+/** For how long it holds after a renewal. Somebody may have taken the duration off, or set it to anything. */
+export function durationMsOf({ spec }: LeaseObject): number {
+  const seconds = Number(spec?.leaseDurationSeconds ?? LEASE_SECONDS);
+  return (seconds > 0 ? Math.min(seconds, LONGEST_SECONDS) : LEASE_SECONDS) * 1_000;
 }
 
 /**

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import {
+  abortable,
   type Cluster,
   deleteUnchanged,
+  EngineStoppedError,
   findObject,
   isForbidden,
   isNotFound,
@@ -16,7 +18,15 @@ import { ownPodName, type SelfPod } from "../job/self-pod.ts";
 import { bounded } from "../wait.ts";
 import { type Holder, lifeOf, thisProcess } from "./holder.ts";
 import { annotate, annotationPath, patchJob } from "./job-patch.ts";
-import { holderOf, LEASE_SECONDS, type LeaseObject, leasePath, ProcessLease, writtenAt } from "./lease.ts";
+import {
+  durationMsOf,
+  holderOf,
+  LEASE_SECONDS,
+  type LeaseObject,
+  leasePath,
+  ProcessLease,
+  writtenAt,
+} from "./lease.ts";
 import { judgeLease, type OwnerState, type Sight } from "./lease-verdict.ts";
 import { processState } from "./process-state.ts";
 
@@ -45,6 +55,8 @@ export class Ownership {
   #lease: ProcessLease | null = null;
   #users = 0;
   #taking: Promise<void> | null = null;
+  /** Aborts with the engine. */
+  readonly #stopped = new AbortController();
   #deniedUntil = Number.NEGATIVE_INFINITY;
 
   /** The engine's; it takes a Lease with its first run, and ends it with the engine. @throws ApiError; the signal's reason */
@@ -73,6 +85,8 @@ export class Ownership {
     this.#holder = holder;
     this.#selfPod = selfPod;
     engine.beforeStop(async () => {
+      this.#stopped.abort(new EngineStoppedError());
+      await this.#taking?.catch(() => undefined);
       await this.#lease?.end();
     });
   }
@@ -97,16 +111,17 @@ export class Ownership {
     if (this.#lease !== null && (await this.#lease.hold())) return;
     if (this.#lease !== null && !this.#lease.ended.aborted) return;
     if (performance.now() < this.#deniedUntil) return;
-    this.#taking ??= this.#take(signal).finally(() => {
+    // For every run that waits for it: the Stop of the one that asked first ends its own wait.
+    this.#taking ??= this.#take().finally(() => {
       this.#taking = null;
     });
-    await this.#taking;
+    await abortable(this.#taking, signal);
   }
 
-  async #take(signal: AbortSignal): Promise<void> {
+  async #take(): Promise<void> {
     this.#lease = null;
     try {
-      const place = { holder: this.#holder, selfPod: this.#selfPod, signal };
+      const place = { holder: this.#holder, selfPod: this.#selfPod, signal: this.#stopped.signal };
       const lease = await ProcessLease.create(this.#cluster, this.#namespace, place);
       this.#lease = lease;
       const { leases } = processState();
@@ -136,7 +151,7 @@ export class Ownership {
     const written = writtenAt(lease);
     const { verdict, sight } = judgeLease(this.#sights.get(name), {
       version: lease.metadata.resourceVersion,
-      durationMs: (lease.spec?.leaseDurationSeconds ?? LEASE_SECONDS) * 1_000,
+      durationMs: durationMsOf(lease),
       writtenMsAgo: written === null ? null : this.#cluster.clock.now() - written,
       life,
       now: performance.now(),

@@ -1,5 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { lifeOf, thisProcess } from "../../../src/adapter/start/holder.ts";
+import { durationMsOf, holderOf, type LeaseObject } from "../../../src/adapter/start/lease.ts";
 import { CONFIRM_MS, judgeLease, type Sight } from "../../../src/adapter/start/lease-verdict.ts";
 
 const LEASE_MS = 40_000;
@@ -77,6 +79,30 @@ describe("one look at a Lease", () => {
 });
 
 /** One owner that renews, however late within the confirming time, under a server's clock that is set at will. */
+describe("a Lease that somebody has changed", () => {
+  const lease = (holder: string, spec: object = {}) =>
+    ({ metadata: { annotations: { "paperclip.io/holder": holder } }, spec }) as unknown as LeaseObject;
+
+  test.each(["null", "[]", '"pod-1"', "7", "{", '{"pid":"../1","place":7}'])(
+    "its holder is said to be %s: whether that lives is not known",
+    async (holder) => {
+      expect(await lifeOf(holderOf(lease(holder)), await thisProcess("ns/pod"))).toBe("unknown");
+    },
+  );
+
+  test.each([
+    [40, 40_000],
+    [undefined, 40_000],
+    [null, 40_000],
+    [0, 40_000],
+    [-1, 40_000],
+    ["ten", 40_000],
+    [2 ** 31 - 1, 3_600_000],
+  ])("its duration is %j s: it holds for %i ms", (leaseDurationSeconds, ms) => {
+    expect(durationMsOf(lease("{}", { leaseDurationSeconds }))).toBe(ms);
+  });
+});
+
 test("a process that renews is never taken for dead, whoever looks when, and however the server's clock is set", () => {
   const arbitrary = fc.record({
     renewals: fc.array(fc.integer({ min: 1, max: CONFIRM_MS - 1 }), { minLength: 1, maxLength: 40 }),

@@ -307,6 +307,23 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
     },
   );
 
+  test("the Lease, when the run that asked for it first is stopped: the other one has it", async () => {
+    await stopSharedEngines();
+    const [stopped, other] = [fresh(), fresh()];
+    const agent = agentOf(other);
+    agent.letGo();
+    const fault = world.k8s.faults.errorRate({ status: 500, match: { verb: "create", resource: "leases" } });
+    const { adapter } = adapterOf(world);
+    const first = run(world, adapter, { agentId: stopped, taskId: "t" });
+    const second = run(world, adapter, { agentId: other, taskId: "t" });
+    await expect.poll(() => fault.hits).toBeGreaterThan(1);
+    first.abort.abort(new Error("stopped"));
+    expect(await first.result).toMatchObject({ errorCode: "cancelled" });
+    fault.remove();
+    expect(await second.result).toMatchObject({ exitCode: 0 });
+    expect(agent.runs).toBe(1);
+  });
+
   test("an adoption: its answer is lost", async () => {
     const agentId = fresh();
     const agent = agentOf(agentId);
