@@ -113,8 +113,10 @@ async function route(request: Http2ServerRequest, response: Http2ServerResponse)
     const added = isProtobuf ? protobufFrames(collection, "ADDED") : null;
     if (added !== null) for (const frame of added) await write(response, frame);
     else for (const object of collection.objects) await write(response, event("ADDED", object));
-    const end = Buffer.from(JSON.stringify({ kind: collection.kind, apiVersion: collection.apiVersion, metadata }));
-    response.write(isProtobuf ? frameProtobuf("BOOKMARK", collection, end) : event("BOOKMARK", end));
+    const end = { kind: collection.kind, apiVersion: collection.apiVersion, metadata };
+    response.write(
+      isProtobuf ? frameProtobuf("BOOKMARK", collection, end) : event("BOOKMARK", Buffer.from(JSON.stringify(end))),
+    );
   }
   // HTTP/1.1 would hold the headers back until the first byte of the body.
   if (response instanceof ServerResponse) response.flushHeaders();
@@ -206,8 +208,7 @@ function protobufFrames(collection: Collection, type: "ADDED" | "MODIFIED"): Buf
   const key = `${type} ${collection.kind}`;
   const known = madeFrames.get(key);
   if (known !== undefined) return known;
-  // A copy, for which the encoder's own cache keeps nothing.
-  const made = collection.objects.map((object) => frameProtobuf(type, collection, Buffer.from(object)));
+  const made = collection.objects.map((object) => frameProtobuf(type, collection, JSON.parse(object.toString())));
   madeFrames.set(key, made);
   return made;
 }

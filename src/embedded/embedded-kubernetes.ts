@@ -32,8 +32,8 @@ export interface EmbeddedKubernetesOptions extends Omit<ControllersOptions, "sto
   maxConcurrentStreams?: number;
   /** Whether watches can start with `sendInitialEvents`. Default true; false is a server before Kubernetes 1.34. */
   streamingList?: boolean;
-  /** Changes of a resource that watches from older versions can still get. Default 20 000 and 64 MiB. */
-  watchHistory?: { maxEvents?: number; maxBytes?: number };
+  /** Changes of a resource that watches from older versions can still get. Default 8 000, of pods about 100 MB. */
+  watchHistory?: { maxEvents?: number };
 }
 
 export interface UserOptions {
@@ -98,8 +98,8 @@ export class EmbeddedKubernetes {
     this.objects = new ClusterObjects(store);
     this.authorization = new Authorization();
     this.settings = { streamingList: options.streamingList ?? true, maxPendingEvents: 10_000 };
-    const { maxEvents = 20_000, maxBytes = 64 * 1024 * 1024 } = options.watchHistory ?? {};
-    this.#watchCache = new WatchCache(store, { maxEvents, maxBytes });
+    const { maxEvents = 8_000 } = options.watchHistory ?? {};
+    this.#watchCache = new WatchCache(store, { maxEvents });
     const lister = new Lister(store);
     const watches: ApiContext["watches"] = new Set();
     const logs: ApiContext["logs"] = new Set();

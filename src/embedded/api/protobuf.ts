@@ -1,4 +1,3 @@
-import { jsonObject } from "../objects/object-json.ts";
 import { DELIMITED, fieldsOf, ProtobufWriter } from "./protobuf-writer.ts";
 
 /** Writes what the API answers as Kubernetes' protobuf, for clients that ask for it: lists and watches of Jobs and pods, and errors. */
@@ -56,23 +55,23 @@ export function statusProtobuf(status: Typed): Buffer {
   return enveloped(status, encoded("Status", status));
 }
 
-const cache = new WeakMap<Buffer, Buffer>();
+const cache = new WeakMap<object, Buffer>();
 
-/** Of an object's JSON, without its envelope. Each is encoded once for all watches and lists that send it. */
-function itemProtobuf(kind: string, json: Buffer): Buffer {
-  let item = cache.get(json);
+/** An object without its envelope. Each version is encoded once for all watches and lists that send it. */
+function itemProtobuf(kind: string, object: object): Buffer {
+  let item = cache.get(object);
   if (item === undefined) {
-    item = encoded(kind, jsonObject(json));
-    cache.set(json, item);
+    item = encoded(kind, object);
+    cache.set(object, item);
   }
   return item;
 }
 
-export function listProtobuf(list: Typed, metadata: object, items: readonly Buffer[]): Buffer {
+export function listProtobuf(list: Typed, metadata: object, items: readonly object[]): Buffer {
   const kind = list.kind.replace(/List$/, "");
   const writer = new ProtobufWriter();
   for (let at = items.length - 1; at >= 0; at -= 1) {
-    const item = itemProtobuf(kind, items[at] as Buffer);
+    const item = itemProtobuf(kind, items[at] as object);
     writer.raw(item);
     writer.head(2, item.length);
   }
@@ -82,18 +81,18 @@ export function listProtobuf(list: Typed, metadata: object, items: readonly Buff
   return enveloped(list, writer.done());
 }
 
-export function frameProtobuf(type: string, typed: Typed, json: Buffer): Buffer {
-  return Buffer.concat(framePieces(type, typed, json));
+export function frameProtobuf(type: string, typed: Typed, object: object): Buffer {
+  return Buffer.concat(framePieces(type, typed, object));
 }
 
 /** One event of a watch, behind its length, in pieces: the object's own bytes are the same for all watches. */
-export function framePieces(type: string, typed: Typed, json: Buffer): Buffer[] {
-  const status = type === "ERROR" ? (JSON.parse(json.toString()) as Typed) : null;
-  const object = status === null ? itemProtobuf(typed.kind, json) : encoded("Status", status);
-  const writer = envelope(status ?? typed, object);
+export function framePieces(type: string, typed: Typed, object: object): Buffer[] {
+  const { kind, apiVersion } = type === "ERROR" ? (object as Typed) : typed;
+  const bytes = itemProtobuf(kind, object);
+  const writer = envelope({ kind, apiVersion }, bytes);
   writer.head(1, writer.size);
   writer.head(2, writer.size);
   writer.text(1, type);
   writer.sizePrefix();
-  return [writer.done(), object, ENVELOPE_END];
+  return [writer.done(), bytes, ENVELOPE_END];
 }

@@ -1,4 +1,3 @@
-import { objectJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import type { ResourceName } from "../objects/resources.ts";
 import { matches } from "../objects/selectors.ts";
@@ -33,9 +32,7 @@ export function listObjects(context: ApiContext, { request, exchange, resource }
   const print = tableOptions(context, exchange.headers.accept, request.query);
   const isNull = page.items.length === 0 && context.faults.nullsItems(request);
   if (print === undefined && isProtobuf(resource, exchange))
-    exchange.respond(200, PROTOBUF_HEADERS, [
-      listProtobuf(typeOfList(resource), page.metadata, page.items.map(objectJson)),
-    ]);
+    exchange.respond(200, PROTOBUF_HEADERS, [listProtobuf(typeOfList(resource), page.metadata, page.items)]);
   else if (print === undefined) exchange.respond(200, JSON_HEADERS, listBody(page, isNull));
   else sendJson(exchange, 200, table(resource, page.items, page.metadata, print));
 }
@@ -58,7 +55,7 @@ export function watchObjects(context: ApiContext, { request, exchange, resource 
     clock,
     listOptions: options,
     protobuf: print === undefined && isProtobuf(resource, exchange),
-    transform: print === undefined ? undefined : (json) => tableOf(context, resource, json, print),
+    transform: print === undefined ? undefined : (object) => tableOf(context, resource, object, print),
     frameFault: context.faults.watchFrame(request),
     listEndFault: sendInitialEvents ? context.faults.listEnd(request) : undefined,
     withholdsBookmark: () => context.faults.withholdsBookmark(request),
@@ -80,11 +77,14 @@ function byVersion(a: StoredObject, b: StoredObject): number {
   return Number(a.metadata.resourceVersion) - Number(b.metadata.resourceVersion);
 }
 
-function tableOf(context: ApiContext, resource: ObjectRequest["resource"], json: Buffer, print: TableOptions): Buffer {
-  const object = JSON.parse(json.toString()) as StoredObject;
+function tableOf(
+  context: ApiContext,
+  resource: ObjectRequest["resource"],
+  object: StoredObject,
+  print: TableOptions,
+): object {
   const { resourceVersion } = object.metadata;
-  const rows = table(resource, [object], { resourceVersion }, { ...print, now: context.clock.now() });
-  return Buffer.from(JSON.stringify(rows));
+  return table(resource, [object], { resourceVersion }, { ...print, now: context.clock.now() });
 }
 
 /** What kubectl asks for: `Accept: application/json;as=Table;v=v1;g=meta.k8s.io`. */

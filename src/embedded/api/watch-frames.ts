@@ -1,3 +1,5 @@
+import { isRecord } from "../../json/read-json.ts";
+import { objectJson } from "../objects/object-json.ts";
 import { apiVersionOf, type ResourceName, typeOf } from "../objects/resources.ts";
 import { framePieces } from "./protobuf.ts";
 
@@ -10,9 +12,9 @@ const TYPES: Readonly<Record<string, Buffer>> = Object.fromEntries(
 const END = Buffer.from("}\n");
 
 /** One event as it goes over the wire, in pieces. */
-export function frameBytes(resource: ResourceName, type: string, json: Buffer, isProtobuf: boolean): Buffer[] {
-  if (!isProtobuf) return [TYPES[type] as Buffer, json, END];
-  return framePieces(type, { kind: typeOf(resource).kind, apiVersion: apiVersionOf(resource) }, json);
+export function frameBytes(resource: ResourceName, type: string, object: object, isProtobuf: boolean): Buffer[] {
+  if (!isProtobuf) return [TYPES[type] as Buffer, objectJson(object), END];
+  return framePieces(type, { kind: typeOf(resource).kind, apiVersion: apiVersionOf(resource) }, object);
 }
 
 /** Nearly empty objects: only their required fields stand in them. */
@@ -27,37 +29,30 @@ const BOOKMARK_FIELDS: Readonly<Partial<Record<ResourceName, Record<string, unkn
   priorityclasses: { value: 0 },
 };
 
-export function bookmarkJson(resource: ResourceName, resourceVersion: number, initialEventsEnd: boolean): Buffer {
-  return Buffer.from(
-    JSON.stringify({
-      kind: typeOf(resource).kind,
-      apiVersion: apiVersionOf(resource),
-      metadata: {
-        resourceVersion: String(resourceVersion),
-        ...(initialEventsEnd ? { annotations: { "k8s.io/initial-events-end": "true" } } : {}),
-      },
-      ...BOOKMARK_FIELDS[resource],
-    }),
-  );
+export function bookmark(resource: ResourceName, resourceVersion: number, initialEventsEnd: boolean): object {
+  return {
+    kind: typeOf(resource).kind,
+    apiVersion: apiVersionOf(resource),
+    metadata: {
+      resourceVersion: String(resourceVersion),
+      ...(initialEventsEnd ? { annotations: { "k8s.io/initial-events-end": "true" } } : {}),
+    },
+    ...BOOKMARK_FIELDS[resource],
+  };
 }
 
 /** A text that is an event is one in any format. */
-export function eventIn(text: string): { type: string; object: Buffer } | null {
+export function eventIn(text: string): { type: string; object: object } | null {
   try {
-    const { type, object } = JSON.parse(text) as { type: string; object: object };
-    return { type, object: Buffer.from(JSON.stringify(object)) };
+    const event = JSON.parse(text) as { type: string; object: unknown };
+    return isRecord(event.object) ? { type: event.type, object: event.object } : null;
   } catch {
     return null;
   }
 }
 
 /** The object made larger, by an annotation. */
-export function inflated(json: Buffer, bytes: number): Buffer {
-  const object = JSON.parse(json.toString()) as { metadata?: { annotations?: Record<string, string> } };
-  object.metadata ??= {};
-  object.metadata.annotations = {
-    ...object.metadata.annotations,
-    padding: "x".repeat(Math.max(0, bytes - json.length)),
-  };
-  return Buffer.from(JSON.stringify(object));
+export function inflated(object: { metadata?: { annotations?: object } }, bytes: number): object {
+  const padding = "x".repeat(Math.max(0, bytes - objectJson(object).length));
+  return { ...object, metadata: { ...object.metadata, annotations: { ...object.metadata?.annotations, padding } } };
 }

@@ -1,6 +1,5 @@
 import type { Clock, Timer } from "../clock.ts";
 import type { ListEndFault, OpenWatch, WatchFrameFault } from "../faults/targets.ts";
-import { objectJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import type { RequestInfo } from "../objects/request-info.ts";
 import type { ResourceName } from "../objects/resources.ts";
@@ -11,7 +10,7 @@ import type { Exchange } from "./exchange.ts";
 import type { ListOptions } from "./list-options.ts";
 import { PROTOBUF_WATCH_HEADERS } from "./protobuf.ts";
 import { JSON_HEADERS } from "./responses.ts";
-import { bookmarkJson, eventIn, frameBytes, inflated } from "./watch-frames.ts";
+import { bookmark, eventIn, frameBytes, inflated } from "./watch-frames.ts";
 
 export interface WatchStreamOptions {
   resource: ResourceName;
@@ -21,8 +20,8 @@ export interface WatchStreamOptions {
   listOptions: ListOptions;
   /** Frames of protobuf instead of JSON lines. */
   protobuf: boolean;
-  /** Turns an object's JSON into what this client asked for (a table). */
-  transform: ((json: Buffer) => Buffer) | undefined;
+  /** Turns an object into what this client asked for (a table). */
+  transform: ((object: StoredObject) => object) | undefined;
   frameFault: WatchFrameFault | undefined;
   listEndFault: ListEndFault | undefined;
   /** Whether the bookmark that is due is not sent. */
@@ -57,8 +56,8 @@ export class WatchStream implements WatchListener, OpenWatch {
   #initialEventsEnd: number | undefined;
   /** That bookmark is held back; no other is sent before it. */
   #isListEndLate = false;
-  /** Frames not yet written: the type and the object's JSON, alternating. */
-  #pending: (string | Buffer)[] = [];
+  /** Frames not yet written: the type and the object, alternating. */
+  #pending: (string | object)[] = [];
   #sent = 0;
   #scheduled = false;
   #ended = false;
@@ -102,20 +101,20 @@ export class WatchStream implements WatchListener, OpenWatch {
     this.#flush();
   }
 
-  event(type: WatchEventType, json: Buffer): void {
+  event(type: WatchEventType, object: StoredObject): void {
     if (this.#ended) return;
     if ((this.#pending.length - this.#sent) / 2 >= this.#options.maxPending && !this.exchange.stalled) {
       // The real server gives a watcher that does not read up as well: the stream ends, the client resumes.
       this.end();
       return;
     }
-    this.#push(type, json);
+    this.#push(type, this.#transformed(object));
   }
 
   bookmark(): void {
     if (this.#initialIndex < this.#initial.length || this.#isListEndLate || this.#ended) return;
     if (this.#options.withholdsBookmark()) return;
-    this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), false));
+    this.#push("BOOKMARK", bookmark(this.resource, this.#options.currentVersion(), false));
   }
 
   /** Sends the bookmark that ends the list, if it is late. */
@@ -123,12 +122,12 @@ export class WatchStream implements WatchListener, OpenWatch {
     if (!this.#isListEndLate || this.#ended) return;
     this.#isListEndLate = false;
     const isMarked = this.listEndFault?.unmarked !== true;
-    this.#push("BOOKMARK", bookmarkJson(this.resource, this.#options.currentVersion(), isMarked));
+    this.#push("BOOKMARK", bookmark(this.resource, this.#options.currentVersion(), isMarked));
   }
 
   /** An ERROR frame with the status, and a clean end. */
   fail(error: StatusError): void {
-    this.#push("ERROR", Buffer.from(JSON.stringify(error.body())));
+    this.#push("ERROR", error.body());
     this.end();
   }
 
@@ -146,14 +145,13 @@ export class WatchStream implements WatchListener, OpenWatch {
     if (fault.kind === "garbage" || fault.kind === "error") this.#flush();
   }
 
-  #push(type: string, json: Buffer): void {
-    this.#pending.push(type, this.#transformed(type, json));
+  #push(type: string, object: object): void {
+    this.#pending.push(type, object);
     this.#schedule();
   }
 
-  #transformed(type: string, json: Buffer): Buffer {
-    const { transform } = this.#options;
-    return transform === undefined || type === "ERROR" || type === "BOOKMARK" ? json : transform(json);
+  #transformed(object: StoredObject): object {
+    return this.#options.transform?.(object) ?? object;
   }
 
   /** Events of one turn of the event loop leave in one write. */
@@ -176,8 +174,10 @@ export class WatchStream implements WatchListener, OpenWatch {
       while (bytes < BATCH_BYTES) {
         const frame = this.#nextFrame();
         if (frame === undefined) break;
-        batch.push(...this.#bytesOf(...frame));
-        bytes += frame[1].length;
+        for (const piece of this.#bytesOf(...frame)) {
+          batch.push(piece);
+          bytes += piece.length;
+        }
       }
       exchange.write(Buffer.concat(batch));
     }
@@ -193,23 +193,23 @@ export class WatchStream implements WatchListener, OpenWatch {
   }
 
   /** The initial objects come first, then the bookmark that ends them, then what happened since. */
-  #nextFrame(): [type: string, json: Buffer] | undefined {
+  #nextFrame(): [type: string, object: object] | undefined {
     const object = this.#initial[this.#initialIndex];
     if (object !== undefined) {
       this.#initialIndex++;
-      return ["ADDED", this.#transformed("ADDED", objectJson(object))];
+      return ["ADDED", this.#transformed(object)];
     }
     if (this.#initial.length > 0) {
       this.#initial = [];
       this.#initialIndex = 0;
     }
     if (this.#initialEventsEnd !== undefined) {
-      const json = bookmarkJson(this.resource, this.#initialEventsEnd, true);
+      const end = bookmark(this.resource, this.#initialEventsEnd, true);
       this.#initialEventsEnd = undefined;
-      return ["BOOKMARK", json];
+      return ["BOOKMARK", end];
     }
     if (this.#sent === this.#pending.length) return undefined;
-    const frame: [string, Buffer] = [this.#pending[this.#sent] as string, this.#pending[this.#sent + 1] as Buffer];
+    const frame: [string, object] = [this.#pending[this.#sent] as string, this.#pending[this.#sent + 1] as object];
     this.#sent += 2;
     if (this.#sent === this.#pending.length) {
       this.#pending = [];
@@ -221,8 +221,8 @@ export class WatchStream implements WatchListener, OpenWatch {
     return frame;
   }
 
-  #bytesOf(type: string, json: Buffer): Buffer[] {
-    return frameBytes(this.resource, type, json, this.#options.protobuf);
+  #bytesOf(type: string, object: object): Buffer[] {
+    return frameBytes(this.resource, type, object, this.#options.protobuf);
   }
 
   #applyFault(fault: WatchFrameFault): void {
@@ -242,8 +242,8 @@ export class WatchStream implements WatchListener, OpenWatch {
       const frame = this.#nextFrame();
       if (frame === undefined) return;
       this.#frameFault = undefined;
-      const json = fault.kind === "huge" ? inflated(frame[1], fault.bytes) : frame[1];
-      const bytes = Buffer.concat(this.#bytesOf(frame[0], json));
+      const object = fault.kind === "huge" ? inflated(frame[1], fault.bytes) : frame[1];
+      const bytes = Buffer.concat(this.#bytesOf(frame[0], object));
       if (fault.kind === "huge") {
         exchange.write(bytes);
         return;

@@ -2,28 +2,16 @@ import type { StoredObject } from "./objects.ts";
 
 /** Each version of an object is serialised once for all watches, lists and reads that carry it. */
 
-const cache = new WeakMap<StoredObject, Buffer>();
-const objects = new WeakMap<Buffer, WeakRef<StoredObject>>();
+const cache = new WeakMap<object, Buffer>();
 
 /** `{"kind":"Pod","apiVersion":"v1","metadata":…}` */
-export function objectJson(object: StoredObject): Buffer {
+export function objectJson(object: object): Buffer {
   let json = cache.get(object);
   if (json === undefined) {
     json = Buffer.from(JSON.stringify(object));
     cache.set(object, json);
-    objects.set(json, new WeakRef(object));
   }
   return json;
-}
-
-/** What the bytes say: parsed only where the object that they were made of is stored no more. */
-export function jsonObject(json: Buffer): object {
-  return objects.get(json)?.deref() ?? (JSON.parse(json.toString()) as object);
-}
-
-/** The serialisation, if there is one already. */
-export function cachedJson(object: StoredObject): Buffer | undefined {
-  return cache.get(object);
 }
 
 const OPEN_BRACE = Buffer.from("{");

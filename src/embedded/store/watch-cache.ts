@@ -1,4 +1,3 @@
-import { cachedJson, objectJson } from "../objects/object-json.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import { RESOURCE_NAMES, type ResourceName } from "../objects/resources.ts";
 import { type ObjectSelector, type ObjectView, selects, viewOf } from "../objects/selectors.ts";
@@ -8,17 +7,15 @@ import type { ObjectStore } from "./store.ts";
 
 export type WatchEventType = StoreEvent["type"];
 
-/** One change as watches need it: what selectors read, and the bytes that all of them send. */
+/** One change as watches need it: what selectors read, and the object that all of them send. */
 export interface WatchEvent {
   readonly type: WatchEventType;
   readonly resourceVersion: number;
   readonly view: ObjectView;
   readonly previous: ObjectView | undefined;
-  readonly json: () => Buffer;
+  readonly object: StoredObject;
   /** The state before, for those whose selector it matched and the new one does not. */
-  readonly previousJson: () => Buffer;
-  /** What it costs to remember, about. */
-  readonly bytes: number;
+  readonly before: StoredObject | undefined;
 }
 
 /** Gets the changes that the history has, and then each new one. */
@@ -26,19 +23,17 @@ export interface WatchListener {
   readonly selector: ObjectSelector;
   /** Told of changes after this version only: it may lie in the future. */
   readonly after: number;
-  event(type: WatchEventType, json: Buffer, resourceVersion: number): void;
+  event(type: WatchEventType, object: StoredObject): void;
 }
 
 export interface WatchCacheOptions {
   /** Changes of a resource that are remembered, for watches from older versions. */
   maxEvents: number;
-  maxBytes: number;
 }
 
 class History {
   readonly listeners = new Set<WatchListener>();
   events: WatchEvent[] = [];
-  bytes = 0;
   /** The oldest version from which a watch can start. */
   oldest: number;
 
@@ -47,10 +42,7 @@ class History {
   }
 }
 
-/** An object that has not been serialised is reckoned as this. */
-const OBJECT_BYTES = 12 * 1024;
-
-/** The window of recent changes, and the fan-out to the watches: one serialisation and one pass for all. */
+/** The window of recent changes, and the fan-out to the watches: one pass for all. */
 export class WatchCache {
   readonly #options: WatchCacheOptions;
   readonly #store: ObjectStore;
@@ -80,7 +72,6 @@ export class WatchCache {
   expire(): void {
     for (const history of this.#histories.values()) {
       history.events = [];
-      history.bytes = 0;
       history.oldest = this.#store.resourceVersion;
     }
   }
@@ -101,35 +92,27 @@ export class WatchCache {
 
   #publish({ type, resource, object, previous, resourceVersion }: StoreEvent): void {
     const history = this.#history(resource);
-    // Where somebody watches, bytes are kept: they are shared with the lists, and a third of the size of the object.
-    const json = history.listeners.size > 0 ? objectJson(object) : undefined;
-    const before = previous === undefined ? undefined : (cachedJson(previous) ?? previous);
     const event: WatchEvent = {
       type,
       resourceVersion,
       view: viewOf(resource, object),
       previous: previous === undefined ? undefined : viewOf(resource, previous),
-      json: json === undefined ? () => objectJson(object) : () => json,
-      previousJson: () => withVersion(before, resourceVersion),
-      bytes: json?.length ?? OBJECT_BYTES,
+      object,
+      before: previous,
     };
     history.events.push(event);
-    history.bytes += event.bytes;
     this.#trim(history);
     for (const listener of history.listeners) deliver(event, listener);
   }
 
   #trim(history: History): void {
-    const { maxEvents, maxBytes } = this.#options;
     const { events } = history;
-    if (events.length <= maxEvents * 1.25 && history.bytes <= maxBytes * 1.25) return;
-    let drop = 0;
-    while (drop < events.length - 1 && (events.length - drop > maxEvents || history.bytes > maxBytes)) {
-      const event = events[drop++] as WatchEvent;
-      history.bytes -= event.bytes;
-      history.oldest = event.resourceVersion;
-    }
-    history.events = events.slice(drop);
+    const { maxEvents } = this.#options;
+    // A quarter more before it is cut: so not every event costs a copy.
+    if (events.length <= maxEvents * 1.25) return;
+    const first = events.length - maxEvents;
+    history.oldest = (events[first - 1] as WatchEvent).resourceVersion;
+    history.events = events.slice(first);
   }
 }
 
@@ -139,18 +122,16 @@ function deliver(event: WatchEvent, listener: WatchListener): void {
   if (event.resourceVersion <= listener.after) return;
   const now = selects(selector, event.view);
   if (event.type !== "MODIFIED") {
-    if (now) listener.event(event.type, event.json(), event.resourceVersion);
+    if (now) listener.event(event.type, event.object);
     return;
   }
   const before = event.previous !== undefined && selects(selector, event.previous);
-  if (now) listener.event(before ? "MODIFIED" : "ADDED", event.json(), event.resourceVersion);
-  else if (before) listener.event("DELETED", event.previousJson(), event.resourceVersion);
+  if (now) listener.event(before ? "MODIFIED" : "ADDED", event.object);
+  else if (before) listener.event("DELETED", withVersion(event.before as StoredObject, event.resourceVersion));
 }
 
-function withVersion(before: Buffer | StoredObject | undefined, resourceVersion: number): Buffer {
-  const object = Buffer.isBuffer(before) ? (JSON.parse(before.toString()) as StoredObject) : before;
-  const metadata = { ...object?.metadata, resourceVersion: String(resourceVersion) };
-  return Buffer.from(JSON.stringify({ ...object, metadata }));
+function withVersion(object: StoredObject, resourceVersion: number): StoredObject {
+  return { ...object, metadata: { ...object.metadata, resourceVersion: String(resourceVersion) } };
 }
 
 export function tooOld(wanted: number, oldest: number): StatusError {

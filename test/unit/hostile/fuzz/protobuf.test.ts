@@ -145,7 +145,7 @@ test("any pod: the same trimmed object in both formats", { timeout: fuzzTimeoutM
       const json = JSON.stringify(object, (key, value) =>
         value === "" && ["reason", "message"].includes(key) ? undefined : value,
       );
-      const bytes = frameProtobuf("ADDED", { kind: "Pod", apiVersion: "v1" }, Buffer.from(json)).subarray(4);
+      const bytes = frameProtobuf("ADDED", { kind: "Pod", apiVersion: "v1" }, JSON.parse(json)).subarray(4);
       expect(trimPod(readEvent(bytes, POD_KINDS).object)).toEqual(trimPod(JSON.parse(json)));
       expect(() => readObject(bytes, POD_KINDS)).toThrow(FrameError);
     }),
