@@ -1,13 +1,16 @@
 import type { Bus } from "../bus.ts";
 import type { LaunchOptions } from "../engine-types.ts";
 import { jobFacts } from "../facts.ts";
+import type { Job } from "../kubernetes.ts";
 import type { Scope } from "../scope.ts";
 import type { EngineTopics } from "../topics.ts";
 import { type Cluster, LinkedAbort } from "../transport/index.ts";
+import { deleteJob } from "./delete-job.ts";
 import { createJob, type JobInput } from "./launch.ts";
 import type { LaunchQueue, Turn } from "./launch-queue.ts";
 import type { RunRegistry } from "./registry.ts";
 import type { Run } from "./run.ts";
+import { AttachFailedError } from "./types.ts";
 
 interface LauncherOptions {
   cluster: Cluster;
@@ -42,7 +45,10 @@ export class Launcher {
     const creating = new LinkedAbort([signal, stopped]);
     try {
       const refused = (ms: number) => turn.refused(ms, creating.signal);
-      bind(await createJob(cluster, namespace, manifest, creating.signal, refused));
+      const created = await createJob(cluster, namespace, manifest, creating.signal, refused);
+      const why = registry.whyNotFollowed(created);
+      if (why !== null) throw await this.#withdrawn(created, why);
+      bind(created);
       turn.created();
       this.#endWith(run, turn);
       return run;
@@ -53,6 +59,24 @@ export class Launcher {
     } finally {
       creating.release();
     }
+  }
+
+  /** An admission webhook made another Job of it: nobody would see what becomes of its pods, so it is deleted again. */
+  async #withdrawn(
+    { metadata: { namespace, name, uid } }: Job,
+    { reason, message }: { reason: AttachFailedError["reason"]; message: string },
+  ): Promise<AttachFailedError> {
+    const deletion = deleteJob(this.#options.cluster, { namespace, jobName: name, uid }, {});
+    const outcome = await deletion.then(
+      () => "it was deleted again",
+      (error) => `it could not be deleted: ${error.message}`,
+    );
+    return new AttachFailedError(
+      namespace,
+      name,
+      reason,
+      `the server, or an admission webhook of it, created it otherwise than asked, and ${outcome}: ${message}`,
+    );
   }
 
   /** The turn ends with the Job, or when the run is not followed any more. */

@@ -121,6 +121,13 @@ export class RunRegistry implements RecordHost {
     this.#tombstones.clear();
   }
 
+  /** Why a run of this Job could not be told to its end. Null: it can. */
+  whyNotFollowed(job: Job): { reason: "several_pods" | "not_selected"; message: string } | null {
+    const several = severalPods(job.spec);
+    if (several !== null) return { reason: "several_pods", message: several };
+    return this.#isSelected(job) ? null : { reason: "not_selected", message: this.#whyNotSelected(job) };
+  }
+
   keep(record: RunRecord): void {
     const key = keyOf(record);
     const records = this.#records.get(key) ?? [];

@@ -127,7 +127,10 @@ export class RunTimeoutError extends RunError {
   }
 }
 
-/** `attach` was given a Job that cannot be followed. The Job is left alone. */
+/**
+ * `attach` was given a Job that cannot be followed; the Job is left alone. Or an admission webhook has made such a Job of what
+ * `launch` sent; it is deleted then.
+ */
 export class AttachFailedError extends RunError {
   override readonly name = "AttachFailedError";
   readonly code = "attach_failed";

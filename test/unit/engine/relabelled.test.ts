@@ -1,6 +1,6 @@
 import { expect, it, onTestFinished } from "vitest";
-import { RunEngine, RunTimeoutError } from "../../../src/engine/index.ts";
-import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+import { AttachFailedError, type JobManifest, RunEngine, RunTimeoutError } from "../../../src/engine/index.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -42,4 +42,25 @@ it.each(["pods", "jobs"] as const)("a run goes on whose label is taken off its %
   expect(run.liveness()).toBe("alive");
   await run.delete();
   expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted", exitCode: 143 });
+});
+
+it.each<[string, AttachFailedError["reason"], (draft: JobManifest) => void]>([
+  ["without a label that the watches select by", "not_selected", ({ metadata }) => void delete metadata.labels],
+  ["for two pods", "several_pods", ({ spec }) => Object.assign(spec, { completions: 2, parallelism: 2 })],
+])("a Job that a webhook creates %s is deleted again, and launch says so", async (_, reason, mutate) => {
+  const k8s = await startKubernetes({ delays: "fast" });
+  let hits = 0;
+  k8s.objects.onCreate((resource, draft) => {
+    if (resource !== "jobs") return;
+    hits += 1;
+    mutate(draft as unknown as JobManifest);
+  });
+  const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS });
+  onTestFinished(() => engine.stop());
+  const error = await engine.launch(job("changed")).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(AttachFailedError);
+  expect(error).toMatchObject({ reason, message: expect.stringContaining("it was deleted again") });
+  expect(hits).toBe(1);
+  expect(k8s.objects.list("jobs", NAMESPACE).filter(({ metadata }) => !metadata.deletionTimestamp)).toEqual([]);
+  expect(engine.stats().runs).toBe(0);
 });
