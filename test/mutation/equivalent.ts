@@ -4,6 +4,7 @@
  */
 const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, reason: string])[]>> = {
   "src/engine/facts.ts": [
+    ['return time === undefined || time «< → <=» "1971" ? null : time;', "no time is a year alone"],
     ["if («container.restartRules === undefined → false») return false;", "no rules, and no rule fits: the same"],
   ],
   "src/engine/job-facts.ts": [
@@ -51,6 +52,22 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ["? Math.max(cause.at, «endedAt ?? cause.at → endedAt») + policy.settleMs", "null counts as 0"],
   ],
   "src/engine/logs/follow-policy.ts": [
+    [
+      "if («finishedAt === null || last === null || lastLine === null → false») return false;",
+      "asked for after an end that a line marks: all three are there",
+    ],
+    [
+      "if (finishedAt === null || last === null «|| → &&» lastLine === null) return false;",
+      "asked for after an end that a line marks: all three are there",
+    ],
+    [
+      "if (finishedAt === null «|| → &&» last === null || lastLine === null) return false;",
+      "asked for after an end that a line marks: all three are there",
+    ],
+    [
+      "if (finishedAt === null || last === null || lastLine === null) return «false → true»;",
+      "asked for after an end that a line marks: all three are there",
+    ],
     [
       'if («last?.end !== "refused" → false») throw new TypeError("asked for the refusal of a read that was answered");',
       "no row asks without a refusal",

@@ -191,6 +191,16 @@ describe("what a pod says of a container", () => {
       { state: "never started", message: "failed to start container 1b2c: no such file" },
     ],
     ["an exit code that CRI-O did not learn", pod(main(exit(-1))), { ...ended, exitCode: -1 }],
+    [
+      "an exit code that CRI-O did not learn, within a second",
+      pod(main(exit(-1, { startedAt: at(9) }))),
+      { ...ended, startedAt: at(9), exitCode: -1 },
+    ],
+    [
+      "a container's own words, as CRI-O's, within a second",
+      pod(main(exit(1, { message: "failed to start container 1b2c", startedAt: at(9) }))),
+      { ...ended, startedAt: at(9), exitCode: 1, message: "failed to start container 1b2c" },
+    ],
     ...["0001-01-01T00:00:00Z", "1754-08-30T22:43:41Z"].map((startedAt): [string, Pod, object] => [
       `StartError with Go's time ${startedAt}`,
       pod(main({ terminated: { ...startError, startedAt } })),
