@@ -1,12 +1,26 @@
 /** The cluster's process: the embedded Kubernetes, its weather, and the witness of what truly happened. */
 import { join } from "node:path";
 import { LRUCache } from "lru-cache";
+import { restartOf } from "../../src/adapter/job/restart.ts";
 import { EmbeddedKubernetes, type ScriptedProgram, type StoredObject } from "../../src/embedded/index.ts";
+import type { Job } from "../../src/engine/index.ts";
 import type { AgentTruth, ContainerEnd, Figures, FromCluster, Remains, ToCluster } from "./messages.ts";
-import { AGAIN, BESIDE_IMAGE, IMAGE, lineOf, MISSING_IMAGE, NAMESPACE, paceOf, scriptOfAgent } from "./script.ts";
+import {
+  AGAIN,
+  againAfter,
+  BESIDE_IMAGE,
+  IMAGE,
+  lineOf,
+  MISSING_IMAGE,
+  NAMESPACE,
+  paceOf,
+  SESSIONS,
+  scriptOfAgent,
+} from "./script.ts";
 import { NODES, Weather } from "./weather.ts";
 
-const [seedText = "1", directory = "."] = process.argv.slice(2);
+const [seedText = "1", directory = ".", movesText = "false"] = process.argv.slice(2);
+const moves = movesText === "true";
 const seed = Number(seedText);
 const say = (message: FromCluster) => process.send?.(message);
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
@@ -36,6 +50,7 @@ const k8s = await EmbeddedKubernetes.start({
   },
 });
 k8s.failImagePull(MISSING_IMAGE);
+k8s.objects.create("persistentvolumeclaims", { metadata: { name: SESSIONS, namespace: NAMESPACE }, spec: {} });
 
 interface Agent {
   readonly ends: ContainerEnd[];
@@ -101,7 +116,7 @@ const weather = new Weather(k8s, seed, {
 const program: ScriptedProgram = async function* (container) {
   const { namespace, name, labels } = container.pod;
   const agentId = labels["paperclip.io/agent-id"] ?? "";
-  const script = scriptOfAgent(seed, agentId, "embedded");
+  const script = scriptOfAgent(seed, agentId, "embedded", moves);
   if (script === null) throw new Error(`no script for agent ${agentId}`);
   const known = agentOf(agentId);
   known.written.set(name, 0);
@@ -115,16 +130,25 @@ const program: ScriptedProgram = async function* (container) {
   if (script.minds) container.onTerminate(() => 143);
   const pace = paceOf(script);
   const jobUid = labels["controller-uid"] ?? "";
-  const first = known.reached.get(jobUid);
-  if (first === undefined) {
+  const job = k8s.objects.get("jobs", namespace, labels["job-name"] ?? "");
+  const former = job === undefined ? null : restartOf(job as unknown as Job);
+  const first = known.reached.get(jobUid) ?? known.reached.get(former?.former.uid ?? "");
+  if (former !== null) {
+    weather.count("runs that went on in another Job");
+    if (first !== undefined) known.reached.set(jobUid, first);
+  } else if (first === undefined) {
     const runId = container.files.readText(PROMPT).trim().replace(/^run /, "");
     known.begun.push({ runId, jobUid });
   }
-  const again = script.retryAfter ?? script.restartAfter;
+  const again = againAfter(script);
   try {
     for (let seq = first ?? 0; seq < script.lines; seq += 1) {
       if (first === undefined && seq === again) {
         known.reached.set(jobUid, seq);
+        if (script.movesAfter !== null) {
+          k8s.evictPod(namespace, name);
+          await container.sleep(3_600_000);
+        }
         if (script.restartAfter !== null) weather.count("containers started again in their pod");
         return AGAIN;
       }
@@ -176,7 +200,7 @@ k8s.addProgram(BESIDE_IMAGE, async (container) => {
 });
 // As admission webhooks do.
 k8s.objects.onCreate((resource, draft) => {
-  const script = scriptOfAgent(seed, draft.metadata.labels?.["paperclip.io/agent-id"] ?? "", "embedded");
+  const script = scriptOfAgent(seed, draft.metadata.labels?.["paperclip.io/agent-id"] ?? "", "embedded", moves);
   if (resource !== "jobs" || script === null) return;
   const spec = draft.spec as {
     backoffLimit: number;

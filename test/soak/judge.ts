@@ -1,5 +1,5 @@
 import type { AgentTruth, RunReport } from "./messages.ts";
-import { AGAIN, lineOf, type Script } from "./script.ts";
+import { AGAIN, againAfter, lineOf, type Script } from "./script.ts";
 
 /** What the host does with a result. */
 export type Step =
@@ -64,7 +64,8 @@ export function judge(
 
   // Lines: each once, in order; a hole only where the log was rotated, and then announced.
   // A Job that makes another pod, or whose node starts its container again, prints lines anew.
-  const isPrintedAgain = struck.length > 0 && (script.retryAfter ?? script.restartAfter) !== null;
+  const again = againAfter(script);
+  const isPrintedAgain = struck.length > 0 && again !== null;
   expect(audit.doubled === 0 || isPrintedAgain, `${audit.doubled} line(s) came twice`);
   expect(audit.outOfOrder === 0 || isPrintedAgain, `${audit.outOfOrder} line(s) came after a later one`);
   // A run that was stopped may stop amid a line.
@@ -72,12 +73,12 @@ export function judge(
   // Behind a hole it cannot be told which line it is that was cut.
   const foreign = audit.foreign.filter((text) => gaps === 0 || !isBeginningOfLine(script, text));
   expect(foreign.length === 0, `lines that the run has not written: ${JSON.stringify(foreign)}`);
-  const again = script.retryAfter ?? script.restartAfter;
   for (const [first, last] of audit.holes) {
     const isRotated = last < rotatedTo;
     // A Job that is stopped takes its first pod along, read or not, while the second still runs for its grace period. And a container
     // that is started again has a log of its own.
-    const isOfFirst = again !== null && last < again && (isCancelled || script.restartAfter !== null);
+    const isOfOther = script.restartAfter !== null || script.movesAfter !== null;
+    const isOfFirst = again !== null && last < again && (isCancelled || isOfOther);
     expect(isRotated || isOfFirst || struck.length > 0, `lines ${first}…${last} are missing`);
     // What was rotated away before the first read cannot be missed by anybody: a log does not say where it began.
     const isBeginning = first === 0 || first === again;
@@ -108,10 +109,16 @@ export function judge(
   const end = ends.findLast(({ jobUid }) => jobUid === report.jobUid);
   // All of it was rotated away before the first read: a log does not say where it began.
   const isUnread =
-    (audit.next === 0 || audit.next === again) && (end?.written ?? Number.POSITIVE_INFINITY) <= rotatedTo;
+    rotatedTo > 0 &&
+    (audit.next === 0 || audit.next === again) &&
+    (end?.written ?? Number.POSITIVE_INFINITY) <= rotatedTo;
   if (end !== undefined && result.executionRecovery === undefined) {
-    // The longest of its containers counts: the last one may have ended before its first line.
-    const written = end.written === null ? null : Math.max(...ends.map((each) => writtenOf(each, report.jobUid)));
+    // The longest of its containers counts: the last one may have ended before its first line. Of a run that went on in another
+    // Job, lines of both came; what its next attempt has written besides is not its own.
+    const most = Math.max(
+      ...ends.map((each) => writtenOf(each, script.movesAfter === null ? report.jobUid : each.jobUid)),
+    );
+    const written = end.written === null || script.movesAfter !== null ? end.written : most;
     // What a runtime had not written into the log when it was restarted, nobody can read.
     const isRuntimeLost = struck.includes("container runtime restarted");
     // Its kubelet ended the log cleanly, and with the pod it was gone before it could be asked again.
@@ -120,7 +127,7 @@ export function judge(
     const holds = written === null || audit.next >= written || isSaid;
     expect(holds, `${audit.next} of ${written} lines that were written came, and it was not said`);
     // A container is killed between two lines: the last one may or may not have been counted.
-    expect(written === null || audit.next <= written + 1, `${audit.next} lines came, ${written} were written`);
+    expect(written === null || audit.next <= most + 1, `${audit.next} lines came, ${most} were written`);
   }
 
   // Its container died with its node, or was taken from it: its script did not come to its end.
@@ -137,9 +144,11 @@ export function judge(
   const wasKilled = struck.length > 0 && end?.reason === "ContainerStatusUnknown";
   const lines = Math.min(audit.total ?? script.lines, (wasKilled ? end.written : null) ?? Number.POSITIVE_INFINITY);
   const all = () => expect(audit.next === lines || isCutShort, `${audit.next} of ${lines} lines came`);
+  // It was evicted, and what was lost of its log left nothing to go on with.
+  const isLeft = script.movesAfter !== null && notes.some((note) => note.includes("and the run ends: "));
   const fails = (codes: readonly (string | null)[]) =>
     expect(codes.includes(code), `errorCode ${code}, expected ${codes.join(" or ")}`);
-  switch (script.ending) {
+  switch (isLeft ? "evicted" : script.ending) {
     case "ok":
       all();
       // Its last line may be among what is lost.
@@ -258,9 +267,11 @@ export function judgeAgent(runs: readonly Told[], { ends, begun, overlap, struck
   const endsByItself = script.ending === "ok" || script.ending === "fail" || script.ending === "crash";
   const mayBeStopped = runs.some((run) => run.script.cancelAfterMs !== null) || script.output === "lingering";
   if (endsByItself && !mayBeStopped && struck.length === 0) {
-    for (const { ran, exitCode, jobUid, runId } of ends) {
+    for (const { ran, exitCode, jobUid, runId, written } of ends) {
       const isOwn =
-        exitCode === script.exitCode || (exitCode === AGAIN && (script.retryAfter ?? script.restartAfter) !== null);
+        exitCode === script.exitCode ||
+        (exitCode === AGAIN && againAfter(script) !== null) ||
+        (script.movesAfter !== null && written === script.movesAfter);
       if (ran && !isOwn) wrong.push(`the agent of Job ${jobUid} (run ${runId}) was interrupted: exit code ${exitCode}`);
     }
   }

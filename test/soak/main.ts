@@ -36,6 +36,7 @@ interface SoakArguments {
   namespace: string;
   cpu: string;
   memory: string;
+  moves: boolean;
   traces?: string;
   quiet: boolean;
 }
@@ -61,6 +62,7 @@ const soakCommand = defineCommand<SoakArguments>({
       )
       .option("--cpu <quantity>", "what each agent requests", "5m")
       .option("--memory <quantity>", "what each agent requests", "8Mi")
+      .option("--moves", "some agents are evicted and go on in another Job; without --kubeconfig", false)
       .option("--traces <directory>", "where the traces of findings go (default: a folder for temporary files)")
       .option("--quiet", "only the findings and the last line", false),
   action: soak,
@@ -73,11 +75,15 @@ function aboveZero(text: string): number {
 }
 
 async function soak(given: SoakArguments): Promise<number> {
-  const { seed, servers, atATime, kubeconfig, image, namespace, cpu, memory } = given;
+  const { seed, servers, atATime, kubeconfig, image, namespace, cpu, memory, moves } = given;
   const minutes = given.hours === undefined ? given.minutes : given.hours * 60;
   const runs = given.runs ?? Math.max(10_000, Math.round(minutes * 300));
   if (kubeconfig !== undefined && image === undefined)
     throw new UsageError("--kubeconfig needs --image: an image with the fake claude of test/fixtures/image");
+  if (kubeconfig !== undefined && moves)
+    throw new UsageError(
+      "--moves goes without --kubeconfig: the agents of the embedded Kubernetes go on with their numbers",
+    );
   if (kubeconfig === undefined && image !== undefined)
     throw new UsageError("--image goes with --kubeconfig: the embedded Kubernetes has no images");
   const directory = await mkdtemp(join(tmpdir(), "k8s-run-informer-soak-"));
@@ -98,12 +104,12 @@ async function soak(given: SoakArguments): Promise<number> {
   const stage =
     kubeconfig === undefined || image === undefined
       ? await embeddedStage(
-          { seed, directory, cpu, memory },
+          { seed, directory, cpu, memory, moves },
           (path) => record({ kubeconfig: path, namespace: NAMESPACE }),
           onWrong,
         )
       : await anyStage(
-          { form: "any", kubeconfig: resolve(kubeconfig), namespace, image, cpu, memory },
+          { form: "any", kubeconfig: resolve(kubeconfig), namespace, image, cpu, memory, moves },
           seed,
           (onFrame) => record({ kubeconfig: resolve(kubeconfig), namespace, onFrame }),
           onWrong,

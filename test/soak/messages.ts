@@ -11,6 +11,8 @@ export interface Place {
   readonly image: string;
   readonly cpu: string;
   readonly memory: string;
+  /** Some runs go on in another Job. */
+  readonly moves: boolean;
 }
 
 export interface RunOrder {

@@ -9,6 +9,8 @@ export const NAMESPACE = "soak";
 export const IMAGE = "soak/agent:1";
 export const MISSING_IMAGE = "soak/missing:1";
 export const BESIDE_IMAGE = "soak/beside:1";
+/** The claim that keeps the sessions of agents that go on in another Job. */
+export const SESSIONS = "sessions";
 
 /** Exit code of a container that is to come again: in another pod of its Job, or started again in its own. */
 export const AGAIN = 7;
@@ -58,6 +60,8 @@ export interface Script {
   readonly retryAfter: number | null;
   /** The same, but the kubelet starts the container again, in the same pod. */
   readonly restartAfter: number | null;
+  /** The pod is evicted after so many lines, and the adapter goes on with the run in another Job, where it begins with `init` again. */
+  readonly movesAfter: number | null;
   /** The host stops the run so many milliseconds after its start. */
   readonly cancelAfterMs: number | null;
   /** How the host takes the log. */
@@ -82,6 +86,11 @@ const ENDINGS: readonly (readonly [Ending, number])[] = [
   ["no_image", 3],
 ];
 
+/** After how many lines a container ends so that another one goes on. Null: there is one. */
+export function againAfter({ retryAfter, restartAfter, movesAfter }: Script): number | null {
+  return retryAfter ?? restartAfter ?? movesAfter;
+}
+
 /** What an agent of any cluster can be made to do without a hand on the cluster. */
 const ENDINGS_ANYWHERE: readonly (readonly [Ending, number])[] = [
   ["ok", 60],
@@ -90,7 +99,8 @@ const ENDINGS_ANYWHERE: readonly (readonly [Ending, number])[] = [
   ["deadline", 6],
 ];
 
-export function scriptOf(seed: number, index: number, form: Form = "embedded"): Script {
+/** `moves`: some runs go on in another Job. */
+export function scriptOf(seed: number, index: number, form: Form = "embedded", moves = false): Script {
   const group = Math.floor(index / 2);
   // One pair in eight shares an agent. The agent decides what runs: whichever of the two wins.
   const contends = seededRandom(seed * 7919 + group * 31 + 5)() < 0.125;
@@ -126,6 +136,7 @@ export function scriptOf(seed: number, index: number, form: Form = "embedded"): 
   const after = 1 + int(retries, Math.max(1, lines - 4));
   const out = seededRandom(hash(`${seed}:${agentId}:output`))();
   const hasResult = ending === "ok" && lines > 4;
+  const movesAfter = moves && mayRetry && ending === "ok" && again >= 0.1 && again < 0.6 ? after : null;
   return {
     index,
     agentId,
@@ -139,19 +150,27 @@ export function scriptOf(seed: number, index: number, form: Form = "embedded"): 
     retryAfter: mayRetry && again < 0.1 ? after : null,
     // Only where the container ends well at last: after any other end it is started again, and again.
     restartAfter: mayRetry && again > 0.88 && ending === "ok" ? after : null,
+    movesAfter,
     cancelAfterMs: own() < 0.4 && !contends ? int(own, 12_000) : null,
     host: host < 0.9 ? "fast" : host < 0.96 ? "slow" : "rejecting",
     contends,
     policy: contends && own() < 0.5 ? "block" : "wait",
-    output: !hasResult || out >= 0.3 ? "plain" : out < 0.1 ? "notified" : out < 0.2 ? "two results" : "lingering",
+    output:
+      !hasResult || out >= 0.3 || movesAfter !== null
+        ? "plain"
+        : out < 0.1
+          ? "notified"
+          : out < 0.2
+            ? "two results"
+            : "lingering",
     beside: !isEmbedded || beside >= 0.12 ? "nothing" : beside < 0.06 ? "mesh" : "docker",
   };
 }
 
 /** The script of whoever runs under this agent's id; null: it is none of the soak's. */
-export function scriptOfAgent(seed: number, agentId: string, form: Form): Script | null {
+export function scriptOfAgent(seed: number, agentId: string, form: Form, moves = false): Script | null {
   const [, kind, number] = new RegExp(`^s${seed}-([ag])(\\d+)$`).exec(agentId) ?? [];
-  return number === undefined ? null : scriptOf(seed, kind === "g" ? Number(number) * 2 : Number(number), form);
+  return number === undefined ? null : scriptOf(seed, kind === "g" ? Number(number) * 2 : Number(number), form, moves);
 }
 
 /** What the fixture's fake `claude` is told, so that it does what the script says. */
@@ -196,10 +215,10 @@ export function numberingOf(script: Script, form: Form = "embedded"): Numbering 
 
 /** The last line of a run that ends by itself is its result, unless it crashes. */
 export function lineOf(script: Script, seq: number): string {
-  const { agentId, ending, lines, output } = script;
+  const { agentId, ending, lines, output, movesAfter } = script;
   const session_id = `00000000-0000-4000-8000-${hash(agentId).toString(16).padStart(12, "0")}`;
   const soak = { soak: agentId, soak_seq: seq };
-  if (seq === 0) {
+  if (seq === 0 || seq === movesAfter) {
     return JSON.stringify({
       type: "system",
       subtype: "init",

@@ -212,7 +212,7 @@ export class Soak {
     const due = burst * Math.min(bursts, Math.floor(progress * bursts) + 1) + (runs - burst * bursts) * progress;
     const mayStart = elapsedMs < minutes * 60_000;
     while (mayStart && this.#open.size < atATime && this.figures.started < due && this.figures.started < runs) {
-      const script = scriptOf(seed, this.figures.started, this.#stage.place.form);
+      const script = scriptOf(seed, this.figures.started, this.#stage.place.form, this.#stage.place.moves);
       const run: Run = {
         script,
         runId: `r${seed}-${script.index}`,

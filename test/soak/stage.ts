@@ -23,15 +23,21 @@ export interface Stage {
 
 /** The embedded Kubernetes in a process of its own, which knows all. */
 export async function embeddedStage(
-  { seed, directory, cpu, memory }: { seed: number; directory: string; cpu: string; memory: string },
+  {
+    seed,
+    directory,
+    cpu,
+    memory,
+    moves,
+  }: Pick<Place, "cpu" | "memory" | "moves"> & { readonly seed: number; readonly directory: string },
   record: (kubeconfig: string) => Recorder,
   onWrong: (what: string) => void,
 ): Promise<Stage> {
-  const cluster = new ClusterProcess([String(seed), directory], onWrong);
+  const cluster = new ClusterProcess([String(seed), directory, String(moves)], onWrong);
   const { kubeconfig } = await cluster.next("ready");
   const recorder = record(kubeconfig);
   return {
-    place: { form: "embedded", kubeconfig, namespace: NAMESPACE, image: IMAGE, cpu, memory },
+    place: { form: "embedded", kubeconfig, namespace: NAMESPACE, image: IMAGE, cpu, memory, moves },
     truthOf: async (agentId) => (await cluster.ask({ kind: "agent", agentId }, "agent")).truth,
     forget: (agentId) => {
       cluster.tell({ kind: "forget", agentId });

@@ -7,7 +7,7 @@ import { FleetRun } from "../../src/cli/fleet/fleet-run.ts";
 import { LineAudit } from "../../src/cli/fleet/line-audit.ts";
 import { stopSharedEngines } from "../../src/engine/index.ts";
 import type { FromWorker, Place, RunOrder, RunReport, ToWorker } from "./messages.ts";
-import { BESIDE_IMAGE, directivesOf, MISSING_IMAGE, numberingOf, type Script, scriptOf } from "./script.ts";
+import { BESIDE_IMAGE, directivesOf, MISSING_IMAGE, numberingOf, type Script, SESSIONS, scriptOf } from "./script.ts";
 
 const [seedText = "1", placeText = "{}"] = process.argv.slice(2);
 const seed = Number(seedText);
@@ -19,8 +19,8 @@ for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   );
 }
 process.on("warning", (warning) => {
-  // Leaks of listeners are leaks.
-  if (warning.name === "MaxListenersExceededWarning") say({ kind: "wrong", what: String(warning.stack) });
+  // A leak of listeners, a timer below nothing: the host would have it in its own output.
+  if (warning.name !== "ExperimentalWarning") say({ kind: "wrong", what: String(warning.stack) });
 });
 
 /** As a machine's clock that is set wrong, and is set again. */
@@ -56,8 +56,9 @@ function configOf(script: Script): Record<string, unknown> {
     ttlSecondsAfterFinished: form === "embedded" ? 180 : 100,
     keepaliveSec: 5,
     concurrencyPolicy: script.policy,
-    // An agent that goes on in another Job prints its lines anew: they could not be told from lines that came twice.
-    maxDisruptionRestarts: 0,
+    // Only agents that go on with their numbers there: others print their lines again, which could not be told from lines that came twice.
+    maxDisruptionRestarts: script.movesAfter === null ? 0 : 3,
+    ...(script.movesAfter === null ? {} : { workspaceVolumeClaim: SESSIONS, workspaceMountPath: "/paperclip" }),
     promptTemplate: "run {{runId}}",
     ...(script.beside === "docker" ? { enableDocker: true, dockerImage: BESIDE_IMAGE } : {}),
     env: {
@@ -69,7 +70,7 @@ function configOf(script: Script): Record<string, unknown> {
 }
 
 async function run({ index, attempt, runId, isUndisturbed }: RunOrder): Promise<void> {
-  const script = scriptOf(seed, index, place.form);
+  const script = scriptOf(seed, index, place.form, place.moves);
   const audit = new LineAudit(numberingOf(script, place.form));
   const abort = new AbortController();
   const fleetRun = new FleetRun();

@@ -15,9 +15,9 @@ const script = firstThat(
     (retryAfter ?? restartAfter ?? rotateAfter ?? cancelAfterMs) === null,
 );
 
-function firstThat(fits: (script: Script) => boolean): Script {
+function firstThat(fits: (script: Script) => boolean, moves = false): Script {
   for (let index = 0; ; index += 1) {
-    const candidate = scriptOf(SEED, index);
+    const candidate = scriptOf(SEED, index, "embedded", moves);
     if (fits(candidate)) return candidate;
   }
 }
@@ -161,6 +161,55 @@ it.each<[string, number | null, string, RegExp | null]>([
   const wrong = judge(told, deleted, truth({ ends: [end] })).join("; ");
   if (words === null) expect(wrong).toBe("");
   else expect(wrong).toMatch(words);
+});
+
+describe("a run that goes on in another Job", () => {
+  const moved = firstThat(({ movesAfter, cancelAfterMs }) => movesAfter !== null && cancelAfterMs === null, true);
+  const after = moved.movesAfter ?? 0;
+  const former = { jobUid: "job-0", runId: "r1", exitCode: 137, reason: "Error", ran: true, written: after };
+  const last = { ...(truth().ends[0] as ContainerEnd), written: moved.lines };
+  const whole = { ...report().audit, delivered: moved.lines, next: moved.lines };
+  const isLost = { next: after, holes: [[1, 1]] as [number, number][] };
+
+  it.each<[string, Parameters<typeof report>[0], readonly ContainerEnd[], RegExp | null]>([
+    ["all lines of both", { audit: whole }, [former, last], null],
+    [
+      "a second one that never ran",
+      { audit: { ...whole, next: after } },
+      [former, { ...last, written: 0 }],
+      /of \d+ lines came$/,
+    ],
+    [
+      "more than either has written",
+      { audit: whole },
+      [former, { ...last, written: after }],
+      /lines came, \d+ were written/,
+    ],
+    [
+      "a line of the first one lost, unsaid",
+      { audit: { ...whole, ...isLost } },
+      [former, last],
+      /1…1 are missing and it was not said/,
+    ],
+    [
+      "the end of the second one lost, unsaid",
+      { audit: { ...whole, next: moved.lines - 1 } },
+      [former, last],
+      /it was not said/,
+    ],
+    ["lines twice, though no node went down", { audit: { ...whole, doubled: 1 } }, [former, last], /came twice/],
+  ])("%s", (_, change, ends, words) => {
+    const wrong = judge(report(change), moved, truth({ ends })).join("; ");
+    if (words === null) expect(wrong).toBe("");
+    else expect(wrong).toMatch(words);
+  });
+
+  it("was interrupted where its script says so, and nowhere else", () => {
+    const runs = [{ script: moved, reports: [report()], unheard: [] }];
+    expect(judgeAgent(runs, truth({ ends: [former, last] }))).toEqual([]);
+    const earlier = { ...former, written: after + 1 };
+    expect(judgeAgent(runs, truth({ ends: [earlier, last] }))).toEqual([expect.stringMatching("interrupted")]);
+  });
 });
 
 describe("all runs of an agent", () => {
