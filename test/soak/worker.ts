@@ -53,7 +53,7 @@ function configOf(script: Script): Record<string, unknown> {
     // Longer than a watch is stalled.
     resultGraceSec: 8,
     // Longer than any watch is down: a Job that goes with its pod takes the log along.
-    ttlSecondsAfterFinished: form === "embedded" ? 180 : 100,
+    ttlSecondsAfterFinished: form === "embedded" ? 600 : 100,
     keepaliveSec: 5,
     concurrencyPolicy: script.policy,
     // Only agents that go on with their numbers there: others print their lines again, which could not be told from lines that came twice.
