@@ -4,3 +4,19 @@ import type { SecureContext, SecureContextOptions } from "node:tls";
 export function secureContext(options: SecureContextOptions): SecureContext {
   return process.getBuiltinModule("node:tls").createSecureContext(options);
 }
+
+let machineCas: { readonly pem: string | undefined } | undefined;
+
+/**
+ * The CAs to trust where the kubeconfig names none: as in Go also those of the machine (`SSL_CERT_FILE`, `SSL_CERT_DIR`, else the
+ * system's), where a company has its own. Read once. Undefined where they add none to Node's.
+ */
+export function casOfMachine(): string | undefined {
+  if (machineCas === undefined) {
+    const { getCACertificates } = process.getBuiltinModule("node:tls");
+    const known = getCACertificates("default");
+    const all = new Set([...known, ...getCACertificates("system")]);
+    machineCas = { pem: all.size > new Set(known).size ? [...all].join("\n") : undefined };
+  }
+  return machineCas.pem;
+}

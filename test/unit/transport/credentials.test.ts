@@ -1,9 +1,11 @@
+import { execFile } from "node:child_process";
 import fs from "node:fs/promises";
 import type { Http2ServerRequest } from "node:http2";
 import os from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import type { TLSSocket } from "node:tls";
+import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Credentials } from "../../../src/engine/transport/credentials.ts";
@@ -730,6 +732,25 @@ describe("TLS", () => {
     const server = await startApiServer((_, response) => sendJson(response, 200, {}), { requireCert: true });
     cleanups.push(() => server.close());
     expect((await failure(clusterOf(server.kubeConfig({ token: "a" })).json({ path: PODS }))).reason).toBe("TlsError");
+  });
+
+  test("without a CA in the kubeconfig the machine's count, as in Go: SSL_CERT_FILE", async () => {
+    const server = await start();
+    const caFile = path.join(directory, "machine.crt");
+    await fs.writeFile(caFile, serverCertificate().cert);
+    const kubeConfig = kubeConfigObject({ server: `https://127.0.0.1:${server.port}` }, { token: "a" });
+    const script = `
+      import { Cluster, loadKubeConfig } from ${JSON.stringify(new URL("../../../src/engine/transport/index.ts", import.meta.url).href)};
+      const cluster = new Cluster({ kubeConfig: loadKubeConfig(${JSON.stringify(kubeConfig)}), retry: { maxAttempts: 1 } });
+      await cluster.json({ path: "/x" }).then(() => console.log("trusted"), (error) => console.log(error.reason));
+      await cluster.close();`;
+    const ask = async (env: NodeJS.ProcessEnv) => {
+      const options = { env: { PATH: process.env.PATH, ...env } };
+      return (
+        await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], options)
+      ).stdout.trim();
+    };
+    expect(await Promise.all([ask({ SSL_CERT_FILE: caFile }), ask({})])).toEqual(["trusted", "TlsError"]);
   });
 
   test("insecure-skip-tls-verify", async () => {
