@@ -1,4 +1,5 @@
 import { Command, CommanderError, Help } from "commander";
+import { printable } from "../adapter/host/printable.ts";
 
 /** Where a command reads and writes, so that it can be run by a test as by a shell. */
 export interface CommandIo {
@@ -16,6 +17,15 @@ export function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener("abort", () => resolve(), { once: true });
   });
+}
+
+/** Tells of each trouble once, not again with every try, until it is over or another. */
+export function troubleTeller({ stderr }: CommandIo, what: string): (error: Error | null) => void {
+  let told: string | null = null;
+  return (error) => {
+    if (error !== null && error.message !== told) stderr.write(`${what}: ${printable(error.message)}\n`);
+    told = error?.message ?? null;
+  };
 }
 
 /** Bad arguments: the message names the option, what it got and what to do. */

@@ -1,6 +1,5 @@
 import { Option } from "commander";
 import { reasonOf } from "../adapter/errors.ts";
-import { printable } from "../adapter/host/printable.ts";
 import { PODS } from "../engine/engine-caches.ts";
 import { containerFacts } from "../engine/facts.ts";
 import { Informer } from "../engine/informer/informer.ts";
@@ -8,7 +7,7 @@ import type { Pod } from "../engine/kubernetes.ts";
 import { followLogs } from "../engine/logs/index.ts";
 import { nextChange } from "../engine/logs/next-change.ts";
 import type { Cluster } from "../engine/transport/index.ts";
-import { aborted, type CommandIo, defineCommand, UsageError } from "./command.ts";
+import { aborted, defineCommand, troubleTeller, UsageError } from "./command.ts";
 import { expression, pattern } from "./log-lines.ts";
 import { type Label, Printer, type PrinterOptions, runOf } from "./log-printer.ts";
 import { type PodContainer, PodLogs } from "./pod-logs.ts";
@@ -53,7 +52,9 @@ export const logsCommand = defineCommand<LogsArguments>({
       namespaces: options.allNamespaces ? null : [namespace],
       labelSelector: options.selector,
     });
-    tellTrouble(pods, io);
+    const tellTrouble = troubleTeller(io, "pods");
+    // Before the first list it is `whenSynced` that fails.
+    pods.onWatch(({ error }) => pods.synced && tellTrouble(error));
     pods.start();
     const left = new AbortController();
     const ended = AbortSignal.any([io.signal, left.signal]);
@@ -164,14 +165,4 @@ function endOf(pod: Pod, container: string): string {
     return `exit code ${facts.exitCode}${["", "Completed", "Error"].includes(facts.reason) ? "" : `, ${facts.reason}`}`;
   if (facts.state === "never started") return `could not start: ${facts.reason}`;
   return "deleted";
-}
-
-function tellTrouble(pods: Informer<Pod>, { stderr }: CommandIo): void {
-  let told: Error | null = null;
-  pods.onWatch(({ error }) => {
-    // Before the first list it is `whenSynced` that fails.
-    if (error !== null && pods.synced && error.message !== told?.message)
-      stderr.write(`pods: ${printable(error.message)}\n`);
-    told = error;
-  });
 }

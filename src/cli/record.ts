@@ -1,9 +1,8 @@
 import { Option } from "commander";
-import { printable } from "../adapter/host/printable.ts";
-import { Reflector, type WatchFrame } from "../engine/informer/reflector.ts";
+import { Reflector } from "../engine/informer/reflector.ts";
 import type { KubeObject } from "../engine/kubernetes.ts";
 import { isForbidden, isUnauthorized } from "../engine/transport/index.ts";
-import { aborted, defineCommand, UsageError } from "./command.ts";
+import { aborted, defineCommand, troubleTeller, UsageError } from "./command.ts";
 import { addTargetOptions, connect, DEFAULT_SELECTOR, type TargetOptions } from "./target.ts";
 
 interface RecordOptions extends TargetOptions {
@@ -30,17 +29,14 @@ export const recordCommand = defineCommand<RecordOptions>({
       start ??= now;
       io.stdout.write(`${JSON.stringify({ ms: Math.round(now - start), ...frame })}\n`);
     };
-    const record = (resource: string) => (frame: WatchFrame) => {
-      const object = raw ? frame.object : withoutSecrets(frame.object);
-      write({ resource, type: frame.type, object });
-    };
     const watch = (resource: string, root: string) => {
+      const tellTrouble = troubleTeller(io, resource);
       return new Reflector<KubeObject>({
         cluster,
         path: `${root}/namespaces/${encodeURIComponent(namespace)}/${resource}`,
         selectors: { labelSelector: labels },
-        trim: (raw) => raw as KubeObject,
-        tap: record(resource),
+        trim: (object) => object as KubeObject,
+        tap: ({ type, object }) => write({ resource, type, object: raw ? object : withoutSecrets(object) }),
         handler: {
           init() {},
           initApply() {},
@@ -50,17 +46,10 @@ export const recordCommand = defineCommand<RecordOptions>({
           watch: (type, error) => {
             if (type !== "listed" && !io.signal.aborted)
               write({ resource: "watch", watch: resource, type, ...refusal(error) });
-            tellTrouble(resource, error);
+            tellTrouble(error);
           },
         },
       });
-    };
-    /** By resource. The same trouble of the next try is not told again. */
-    const told = new Map<string, string>();
-    const tellTrouble = (resource: string, error: Error | null) => {
-      if (error !== null && error.message !== told.get(resource))
-        io.stderr.write(`${resource}: ${printable(error.message)}\n`);
-      told.set(resource, error?.message ?? "");
     };
     const reflectors = [watch("jobs", "/apis/batch/v1"), watch("pods", "/api/v1")];
     for (const reflector of reflectors) reflector.start();

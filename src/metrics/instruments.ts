@@ -1,7 +1,7 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { Meter } from "@opentelemetry/api";
 import type { ResultMessage, StartMessage } from "../adapter/diagnostics.ts";
 import type { LogGapReason, LogMessage, RequestMessage, RunEndKind, RunMessage, WatchEvent } from "../engine/index.ts";
+import { listen } from "./channels.ts";
 import { observeGauges } from "./gauges.ts";
 
 /** Seconds: requests take milliseconds, starts seconds, runs hours. */
@@ -96,18 +96,15 @@ export function instrument(meter: Meter): () => void {
   for (const counter of [logBytes, adoptions, cost]) counter.add(0);
 
   const times = new Map<string, Times>();
-  const onRequest = (message: unknown) => {
-    const { verb, resource, status, durationMs } = message as RequestMessage;
+  const onRequest = ({ verb, resource, status, durationMs }: RequestMessage) => {
     const attributes = { verb, resource, code: status === 0 ? "none" : String(status) };
     requests.add(1, attributes);
     requestDuration.record(durationMs / 1_000, { verb, resource });
   };
-  const onWatch = (message: unknown) => {
-    const { type, resource, error } = message as WatchEvent;
+  const onWatch = ({ type, resource, error }: WatchEvent) => {
     if (type === "lost") watchLosses.add(1, { resource, cause: error === null ? "timeout" : causeOf(error) });
   };
-  const onRun = (message: unknown) => {
-    const { type, run, event } = message as RunMessage;
+  const onRun = ({ type, run, event }: RunMessage) => {
     const now = performance.now();
     const known = times.get(run.id);
     switch (type) {
@@ -134,34 +131,30 @@ export function instrument(meter: Meter): () => void {
         return restarts.add(1, { of: type === "pod" ? "pod" : "container" });
     }
   };
-  const onLog = (message: unknown) => {
-    const each = message as LogMessage;
+  const onLog = (each: LogMessage) => {
     if (each.type === "lines") logBytes.add(each.bytes);
     else if (each.after !== null) logReconnects.add(1, { cause: each.after });
   };
-  const onStart = (message: unknown) => {
-    const each = message as StartMessage;
+  const onStart = (each: StartMessage) => {
     if (each.type === "decision") decisions.add(1, { decision: each.decision, code: each.code ?? "none" });
     else if (each.isAdopted) adoptions.add(1);
   };
-  const onResult = (message: unknown) => {
-    const { errorCode, costUsd } = (message as ResultMessage).result;
+  const onResult = ({ result: { errorCode, costUsd } }: ResultMessage) => {
     results.add(1, { code: errorCode ?? "none" });
     // A counter takes no negative number, and no agent is to be believed.
     if (typeof costUsd === "number" && costUsd > 0 && Number.isFinite(costUsd)) cost.add(costUsd);
   };
-  const channels = {
+  const stopListening = listen({
     request: onRequest,
     watch: onWatch,
     run: onRun,
     log: onLog,
     start: onStart,
     result: onResult,
-  };
-  for (const [name, listener] of Object.entries(channels)) subscribe(`k8s-run-informer:${name}`, listener);
+  });
   const stopGauges = observeGauges(meter);
   return () => {
-    for (const [name, listener] of Object.entries(channels)) unsubscribe(`k8s-run-informer:${name}`, listener);
+    stopListening();
     stopGauges();
     times.clear();
   };

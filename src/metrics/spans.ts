@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { ResultMessage, StartMessage } from "../adapter/diagnostics.ts";
 import type { RunMessage } from "../engine/index.ts";
+import { listen } from "./channels.ts";
 
 type Attributes = Record<string, string | number | boolean>;
 
@@ -46,8 +46,7 @@ export function traceRuns(tracer: RunTracer | null): () => void {
     open.get(id)?.span.end();
     open.delete(id);
   };
-  const onRun = (message: unknown) => {
-    const { type, run, event, server } = message as RunMessage;
+  const onRun = ({ type, run, event, server }: RunMessage) => {
     if (type === "followed") {
       // Of the call that launches it: this is published within it.
       const of = tracer ?? hostTracer.getStore();
@@ -79,30 +78,29 @@ export function traceRuns(tracer: RunTracer | null): () => void {
         if (!awaitsResult) end(run.id);
     }
   };
-  const onStart = (message: unknown) => {
-    const each = message as StartMessage;
+  const onStart = (each: StartMessage) => {
     const known = each.type === "started" ? open.get(each.run.id) : undefined;
     if (known !== undefined) known.awaitsResult = true;
   };
-  const onResult = (message: unknown) => {
-    const { runs, result } = message as ResultMessage;
+  const onResult = ({ runs, result }: ResultMessage) => {
     const last = open.get(runs.at(-1)?.id ?? "")?.span;
     if (last !== undefined && (result.errorCode || result.errorMessage))
       fail(last, result.errorCode ?? "failed", (result.errorMessage ?? "").slice(0, 500));
     for (const { id } of runs) end(id);
   };
   // A tracer that throws is no reason for a run to fail, nor for the process.
-  const guarded = (listener: (message: unknown) => void) => (message: unknown) => {
-    try {
-      listener(message);
-    } catch (error) {
-      process.emitWarning(error instanceof Error ? error : String(error), { type: "RunTracerError" });
-    }
-  };
-  const channels = { run: guarded(onRun), start: guarded(onStart), result: guarded(onResult) };
-  for (const [name, listener] of Object.entries(channels)) subscribe(`k8s-run-informer:${name}`, listener);
+  const guarded =
+    <T>(listener: (message: T) => void) =>
+    (message: T) => {
+      try {
+        listener(message);
+      } catch (error) {
+        process.emitWarning(error instanceof Error ? error : String(error), { type: "RunTracerError" });
+      }
+    };
+  const stop = listen({ run: guarded(onRun), start: guarded(onStart), result: guarded(onResult) });
   return () => {
-    for (const [name, listener] of Object.entries(channels)) unsubscribe(`k8s-run-informer:${name}`, listener);
+    stop();
     for (const id of [...open.keys()]) end(id);
   };
 }

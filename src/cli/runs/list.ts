@@ -1,5 +1,5 @@
 import { printable } from "../../adapter/host/printable.ts";
-import { type Job, type Pod, RunEngine } from "../../engine/index.ts";
+import { RunEngine } from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
 import { addSelectorOption, addTargetOptions, connect, labelsOf, type TargetOptions } from "../target.ts";
 import { formatTable } from "../text-width.ts";
@@ -28,7 +28,7 @@ export function rowsOf(engine: RunEngine): RunRow[] {
   const now = Date.now();
   return engine.jobs
     .list()
-    .map((job: Job) => rowOf(job, pods.get(job.metadata.uid) ?? ([] as Pod[]), now))
+    .map((job) => rowOf(job, pods.get(job.metadata.uid) ?? [], now))
     .sort((a, b) => a.ageMs - b.ageMs);
 }
 

@@ -1,5 +1,6 @@
 import { LabelKey } from "../../adapter/job/names.ts";
 import { describe, INITIAL_STATE, type Job, type Pod, type RunState, reduceRun } from "../../engine/index.ts";
+import { inOrder, jobUidOfPod } from "../../engine/runs/job-of-pod.ts";
 import { formatAge } from "../text-width.ts";
 
 /** One run as a person wants to see it. */
@@ -26,7 +27,7 @@ export function cellsOf({ name, agent, phase, ageMs, restarts, node, text }: Run
   return [name, agent, phase, formatAge(ageMs), String(restarts), node, text.replace(/^pod [^\s:]+: /, "")];
 }
 
-/** `now`: wall clock milliseconds. */
+/** `pods`: as of `byOwner`. `now`: wall clock milliseconds. */
 export function rowOf(job: Job, pods: readonly Pod[], now: number): RunRow {
   const state = stateOf(job, pods);
   const { phase, text } = describe(state, null);
@@ -46,20 +47,11 @@ export function rowOf(job: Job, pods: readonly Pod[], now: number): RunRow {
 /** The fold of what a list shows of one run. */
 function stateOf(job: Job, pods: readonly Pod[]): RunState {
   let state = reduceRun(INITIAL_STATE, { resource: "jobs", type: "applied", object: job, at: 0 });
-  const inOrder = [...pods].sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
-  for (const object of inOrder) state = reduceRun(state, { resource: "pods", type: "applied", object, at: 0 });
+  for (const object of pods) state = reduceRun(state, { resource: "pods", type: "applied", object, at: 0 });
   return state;
 }
 
-/** Pods by the uid of the Job that controls them. */
-export function byOwner(pods: readonly Pod[]): ReadonlyMap<string, readonly Pod[]> {
-  const owned = new Map<string, Pod[]>();
-  for (const pod of pods) {
-    const uid = pod.metadata.ownerReferences?.[0]?.uid;
-    if (uid === undefined) continue;
-    const known = owned.get(uid);
-    if (known === undefined) owned.set(uid, [pod]);
-    else known.push(pod);
-  }
-  return owned;
+/** Pods by the uid of the Job that controls them, the newest last. */
+export function byOwner(pods: readonly Pod[]): ReadonlyMap<string | null, readonly Pod[]> {
+  return Map.groupBy(inOrder(pods), jobUidOfPod);
 }

@@ -6,6 +6,7 @@ import { corePath, jobPath } from "../paths.ts";
 import { backoffMs } from "../transport/backoff.ts";
 import { type Cluster, isForbidden, LinkedAbort } from "../transport/index.ts";
 import type { Ask } from "./deletion.ts";
+import { inOrder } from "./job-of-pod.ts";
 import type { RunRecord } from "./run-record.ts";
 import { livePods } from "./run-state.ts";
 
@@ -111,11 +112,6 @@ async function get<T>(cluster: Cluster, path: string, trim: Trim<T>, signal: Abo
   const object = trim(found);
   if (object === null) throw new TypeError(`the answer to GET ${path} is not a Kubernetes object`);
   return object;
-}
-
-/** In the order in which they were made. */
-export function inOrder(pods: readonly Pod[]): Pod[] {
-  return [...pods].sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
 }
 
 function isOf(uid: string): (pod: Pod) => boolean {

@@ -12,3 +12,8 @@ export function jobKeyOfPod({ metadata: { namespace, ownerReferences } }: Pod): 
 export function jobUidOfPod({ metadata }: Pod): string | null {
   return metadata.ownerReferences?.[0]?.uid ?? null;
 }
+
+/** In the order in which they were made. */
+export function inOrder(pods: readonly Pod[]): Pod[] {
+  return [...pods].sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? -1 : 1));
+}
