@@ -142,9 +142,7 @@ export class Nodes {
    */
   lose(name: string, { evictAfterMs = 300_000 } = {}): void {
     const { store, clock } = this.#options;
-    const kubelet = this.#kubelet(name);
-    kubelet.stopKubelet();
-    for (const worker of kubelet.workers()) worker.crash();
+    const kubelet = this.#crash(name);
     store.update("nodes", undefined, name, (draft) => {
       const node = draft as Node;
       node.spec = { ...node.spec, taints: [...(node.spec?.taints ?? []), unreachable] };
@@ -162,9 +160,7 @@ export class Nodes {
    */
   async restart(name: string, { downMs = 30_000 } = {}): Promise<void> {
     const { clock } = this.#options;
-    const kubelet = this.#kubelet(name);
-    kubelet.stopKubelet();
-    for (const worker of kubelet.workers()) worker.crash();
+    this.#crash(name);
     try {
       await clock.sleep(Math.min(downMs, lostAfterMs));
       if (downMs > lostAfterMs) {
@@ -197,9 +193,7 @@ export class Nodes {
   /** The node is taken out of the cluster: its pods fail (DeletionByPodGC) and are removed by force. */
   remove(name: string): void {
     const { store } = this.#options;
-    const kubelet = this.#kubelet(name);
-    kubelet.stopKubelet();
-    for (const worker of kubelet.workers()) worker.crash();
+    const kubelet = this.#crash(name);
     store.remove("nodes", undefined, name);
     for (const pod of this.#podsOn(name)) {
       if (!isPodFinished(pod)) {
@@ -216,6 +210,13 @@ export class Nodes {
 
   async stop(): Promise<void> {
     await Promise.all([...this.#kubelets.values()].map((kubelet) => kubelet.stop()));
+  }
+
+  #crash(name: string): Kubelet {
+    const kubelet = this.#kubelet(name);
+    kubelet.stopKubelet();
+    for (const worker of kubelet.workers()) worker.crash();
+    return kubelet;
   }
 
   #markNotReady(pod: Pod): void {

@@ -58,30 +58,27 @@ export class ClusterObjects {
   until<T>(look: () => T | undefined | null | false, signal?: AbortSignal): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       signal?.throwIfAborted();
-      const now = look();
-      if (now !== undefined && now !== null && now !== false) {
-        resolve(now);
-        return;
-      }
-      const onAbort = () => {
-        unsubscribe();
-        reject(signal?.reason);
-      };
-      const unsubscribe = this.#store.subscribe(() => {
-        let value: T | undefined | null | false;
+      const check = () => {
         try {
-          value = look();
+          const value = look();
+          if (value === undefined || value === null || value === false) return;
+          resolve(value);
         } catch (error) {
-          unsubscribe();
           reject(error);
-          return;
         }
-        if (value === undefined || value === null || value === false) return;
+        stop();
+      };
+      const onAbort = () => {
+        reject(signal?.reason);
+        stop();
+      };
+      const stop = () => {
         unsubscribe();
         signal?.removeEventListener("abort", onAbort);
-        resolve(value);
-      });
-      signal?.addEventListener("abort", onAbort, { once: true });
+      };
+      const unsubscribe = this.#store.subscribe(check);
+      signal?.addEventListener("abort", onAbort);
+      check();
     });
   }
 }
