@@ -250,7 +250,7 @@ function wordsOfRequests({ result, isResultOfCli, apiFailure }: ClaudeVerdict): 
 }
 
 /** A link of a text that looks like a login page, else any link. */
-export function findLoginUrl(texts: readonly string[]): string | null {
+function findLoginUrl(texts: readonly string[]): string | null {
   const urls = texts.flatMap((text) => text.match(/https?:\/\/[^\s'"`<>()[\]{}]+/gi) ?? []).map(withoutPunctuation);
   return urls.find((url) => /claude|anthropic|auth/i.test(url)) ?? urls[0] ?? null;
 }

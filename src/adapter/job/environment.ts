@@ -146,7 +146,7 @@ export function escapeReferences(text: string): string {
 }
 
 /** `PAPERCLIP_*` and `AGENT_HOME`, blanks left out. */
-export function paperclipVariables(
+function paperclipVariables(
   ctx: AdapterExecutionContext,
   inherited: Readonly<Record<string, string>>,
   serverEnv: NodeJS.ProcessEnv,
@@ -216,7 +216,7 @@ export function agentApiUrl(
  * Where a pod finds Paperclip's API. What the Deployment says goes before what the server made out for itself, which is its
  * own loopback address where it was given no other.
  */
-export function apiUrlFor(inherited: Readonly<Record<string, string>>, serverEnv: NodeJS.ProcessEnv): string {
+function apiUrlFor(inherited: Readonly<Record<string, string>>, serverEnv: NodeJS.ProcessEnv): string {
   return inherited.PAPERCLIP_API_URL?.trim() || localApiUrl(serverEnv);
 }
 

@@ -76,7 +76,7 @@ export interface ManifestInput {
 export const MAX_SECRET_BYTES = 1024 * 1024;
 
 /** A cancelled run's pod must be gone within the half minute that the host waits; `sh` as process 1 ignores SIGTERM. */
-export const TERMINATION_GRACE_SECONDS = 15;
+const TERMINATION_GRACE_SECONDS = 15;
 
 /** The files and credentials of the run are more than a Secret can hold. */
 export class RunSecretTooLargeError extends Error {

@@ -75,7 +75,7 @@ function typed(state: TopState, name: string, sequence: string): TopState {
 }
 
 /** The rows that match the filter, in the order that was chosen. */
-export function shownRows({ filter, sort }: TopState, rows: readonly TopRow[]): TopRow[] {
+function shownRows({ filter, sort }: TopState, rows: readonly TopRow[]): TopRow[] {
   const wanted = filter.toLowerCase();
   return rows
     .filter((row) =>
