@@ -14,7 +14,8 @@ type Failure = Omit<StartFailure, "podName">;
 export function startFailureOf(run: Context): RunEnd | null {
   const { job, pod } = run;
   if (run.ran || job === null || pod === null || mayRetry(run)) return null;
-  if (run.podFacts?.disruption != null || run.podFacts?.killedByKubelet != null) return null;
+  const { disruption = null, killedByKubelet = null, refusedByKubelet = null } = run.podFacts ?? {};
+  if ((disruption ?? killedByKubelet ?? refusedByKubelet) !== null) return null;
   for (const name of containerNames(pod)) {
     if ((name !== run.container && !isInit(pod, name)) || isSidecar(pod, name)) continue;
     const failure = failureOf(run, pod, name);
@@ -39,7 +40,10 @@ function failureOf(run: Context, pod: Pod, name: string): Failure | null {
   const end = isEnd ? facts : last;
   if (end === null || end.exitCode === 0) return null;
   const message = end.message || `init container ${name} exited with code ${end.exitCode}`;
-  return { code, reason: end.reason || "Error", message, container: name, exitCode: end.exitCode };
+  // Its node was restarted: that passes.
+  const isLost = end.reason === "ContainerStatusUnknown";
+  const why = { code: isLost ? "unschedulable" : code, reason: end.reason || "Error", message } as const;
+  return { ...why, container: name, exitCode: end.exitCode };
 }
 
 /** A schedule timeout of 0 means "at the first Unschedulable", not that controllers may take no time at all. */

@@ -565,6 +565,16 @@ describe("a start that takes time", () => {
     const story = new Story().job(0).pod(10, { phase: "Failed", reason: "OutOfcpu" });
     expect(story.verdict(10).end?.startFailure).toMatchObject({ code: "unschedulable", reason: "OutOfcpu" });
   });
+
+  it("that a kubelet or node ends while an init container runs is not that container's failure", () => {
+    const refused = { phase: "Failed", reason: "UnexpectedAdmissionError", init: exit(137) } as const;
+    const begun = () => new Story().job(0).pod(10, { init: RUNNING });
+    const { reason } = refused;
+    expect(begun().pod(20, refused).verdict(20).end?.startFailure).toMatchObject({ code: "unschedulable", reason });
+    const lost = { phase: "Failed", init: exit(137, "ContainerStatusUnknown") } as const;
+    const why = { code: "unschedulable", reason: "ContainerStatusUnknown" };
+    expect(begun().pod(20, lost).verdict(20).end?.startFailure).toMatchObject(why);
+  });
 });
 
 describe("a container whose status was lost", () => {
