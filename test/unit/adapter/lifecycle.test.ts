@@ -55,6 +55,13 @@ async function leftWithoutSecret(agentId: string, marks: Record<string, string> 
   return name;
 }
 
+/** What `leftWithoutSecret` left is deleted, and this run succeeds. */
+async function startsAfresh(agentId: string, next: Recorded): Promise<void> {
+  expect(await next.result).toMatchObject({ exitCode: 0 });
+  expect(next.notes().join("\n")).toMatch(/Deleted Job \S+: its process ended before it created the run's Secret/);
+  expect(jobsOf(agentId)).toEqual([]);
+}
+
 let agents = 0;
 const fresh = () => `lives-${++agents}`;
 
@@ -440,9 +447,7 @@ describe("the process goes away and another comes", () => {
     await leftWithoutSecret(agentId);
     const config = { env: { GITHUB_TOKEN: "ghp_lifecycle-0001" } };
     const next = run(world, adapter, { agentId, config });
-    expect(await next.result).toMatchObject({ exitCode: 0 });
-    expect(next.notes().join("\n")).toMatch(/Deleted Job \S+: its process ended before it created the run's Secret/);
-    expect(jobsOf(agentId)).toEqual([]);
+    await startsAfresh(agentId, next);
   });
 
   const orphaned = { "paperclip.io/owner-lease": "k8s-run-informer-none" };
@@ -458,9 +463,7 @@ describe("the process goes away and another comes", () => {
       metadata.labels = { ...metadata.labels, ...labels };
     });
     const next = run(world, adapter, { agentId, ...options, config: BLOCK });
-    expect(await next.result).toMatchObject({ exitCode: 0 });
-    expect(next.notes().join("\n")).toMatch(/Deleted Job \S+: its process ended before it created the run's Secret/);
-    expect(jobsOf(agentId)).toEqual([]);
+    await startsAfresh(agentId, next);
   });
 
   test("one of another task that is young and names no process may be about to get its Secret: it blocks", async () => {
@@ -491,9 +494,7 @@ describe("the process goes away and another comes", () => {
     });
     await expect.poll(() => podsOf(agentId).length, { timeout: 30_000 }).toBe(2);
     const next = run(world, adapter, { agentId });
-    expect(await next.result).toMatchObject({ exitCode: 0 });
-    expect(next.notes().join("\n")).toMatch(/Deleted Job \S+: its process ended before it created the run's Secret/);
-    expect(jobsOf(agentId)).toEqual([]);
+    await startsAfresh(agentId, next);
   });
 
   test("an adopted Job whose Secret does not stand ends with a word about it, and not with its start limit", async () => {

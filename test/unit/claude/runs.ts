@@ -26,18 +26,23 @@ export interface Recording {
 }
 
 /** All of them, of all versions. */
-export function recordings(): Recording[] {
-  return ["claude-stream-json", "claude-recordings"].flatMap((folder) => {
-    const read = (file: string) => readFileSync(new URL(`../../fixtures/${folder}/${file}`, import.meta.url), "utf8");
-    const index: Record<string, { exitCode: number; stderr: string }> = JSON.parse(read("index.json"));
-    return Object.entries(index).map(([name, { exitCode, stderr }]) => ({
-      name,
-      lines: read(`${name}.jsonl`).split("\n").slice(0, -1),
-      exitCode,
-      stderr,
-      resumed: /resumed|unknown-session/.test(name) ? "11111111-2222-3333-4444-555555555555" : null,
-    }));
-  });
+export function recordings(): readonly Recording[] {
+  read ??= ["claude-stream-json", "claude-recordings"].flatMap(readFolder);
+  return read;
+}
+
+let read: readonly Recording[] | undefined;
+
+function readFolder(folder: string): Recording[] {
+  const textOf = (file: string) => readFileSync(new URL(`../../fixtures/${folder}/${file}`, import.meta.url), "utf8");
+  const index: Record<string, { exitCode: number; stderr: string }> = JSON.parse(textOf("index.json"));
+  return Object.entries(index).map(([name, { exitCode, stderr }]) => ({
+    name,
+    lines: textOf(`${name}.jsonl`).split("\n").slice(0, -1),
+    exitCode,
+    stderr,
+    resumed: /resumed|unknown-session/.test(name) ? "11111111-2222-3333-4444-555555555555" : null,
+  }));
 }
 
 export function verdictOf(lines: readonly (string | object)[]): ClaudeVerdict {

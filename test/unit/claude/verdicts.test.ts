@@ -7,11 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import { classifyRun } from "../../../src/claude/classify.ts";
+import { claudeDefinition } from "../../../src/claude/definition.ts";
 import { readEvent } from "../../../src/claude/event-line.ts";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { stopSharedEngines } from "../../../src/engine/index.ts";
-import { createServerAdapter } from "../../../src/index.ts";
 import { contextOf, outcomeOf, type Recording, recordings } from "./runs.ts";
 
 /** Ended well, ended badly, SIGKILL, SIGTERM. */
@@ -101,6 +102,8 @@ test("a recording that is whole, with its own exit code, is a success or a failu
 
 describe.concurrent("the whole adapter says the same", () => {
   const NAMESPACE = "agents";
+  // The default of three seconds, by the clock of the cluster.
+  const adapter = createK8sAdapter(claudeDefinition(), { lateLinesMs: 150 });
   let k8s: EmbeddedKubernetes;
   let directory: string;
   let kubeconfig: string;
@@ -125,7 +128,7 @@ describe.concurrent("the whole adapter says the same", () => {
 
   async function execute(recording: Recording, length: number, exitCode: number): Promise<string> {
     const id = `${recording.name}-${length}-${exitCode}`.replaceAll(".", "-");
-    const result = await createServerAdapter().execute(
+    const result = await adapter.execute(
       contextOf({
         runId: `run-${id}`,
         agent: { id: `agent-${id}`, companyId: "c", name: "Ada", adapterType: "claude_k8s", adapterConfig: {} },

@@ -1,14 +1,8 @@
 /** `engine.informer`: a cache of any resource, over the wire. */
-import { describe, expect, it, onTestFinished } from "vitest";
-import type { EmbeddedKubernetes, NewObject } from "../../../src/embedded/index.ts";
-import {
-  type Informer,
-  type KubeObject,
-  RunEngine,
-  type RunEngineOptions,
-  type StoreChange,
-} from "../../../src/engine/index.ts";
-import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+import { describe, expect, it } from "vitest";
+import type { NewObject } from "../../../src/embedded/index.ts";
+import type { Informer, KubeObject, StoreChange } from "../../../src/engine/index.ts";
+import { kubeConfigOf, NAMESPACE, startEngine, startKubernetes } from "./harness.ts";
 
 interface ConfigMap extends KubeObject {
   data?: Record<string, string>;
@@ -19,18 +13,6 @@ interface Node extends KubeObject {
 }
 
 const CONFIG_MAPS = { version: "v1", plural: "configmaps" };
-
-async function start(k8s: EmbeddedKubernetes, options: Partial<RunEngineOptions> = {}): Promise<RunEngine> {
-  const engine = await RunEngine.start({
-    kubeConfig: kubeConfigOf(k8s),
-    namespace: NAMESPACE,
-    labels: LABELS,
-    backoff: { baseMs: 20, maxMs: 100, minIntervalMs: 20 },
-    ...options,
-  });
-  onTestFinished(() => engine.stop());
-  return engine;
-}
 
 function configMap(name: string, data: Record<string, string>, labels = {}, namespace = NAMESPACE): NewObject {
   return { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace, labels }, data } as NewObject;
@@ -55,7 +37,7 @@ describe("an informer of any resource", () => {
     const k8s = await startKubernetes();
     k8s.objects.create("configmaps", configMap("a", { team: "red" }));
     k8s.objects.create("configmaps", configMap("b", { team: "blue" }));
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     const informer = engine.informer<ConfigMap>({
       ...CONFIG_MAPS,
       namespaces: [NAMESPACE],
@@ -78,7 +60,7 @@ describe("an informer of any resource", () => {
 
   it("has what has no namespace, also page by page", async () => {
     const k8s = await startKubernetes({ streamingList: false });
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     const informer = engine.informer<Node>({ version: "v1", plural: "nodes" });
     await informer.whenSynced(AbortSignal.timeout(30_000));
     const [node] = informer.list();
@@ -97,7 +79,7 @@ describe("an informer of any resource", () => {
         spec: { holderIdentity: "x" },
       } as NewObject);
     }
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     const informer = engine.informer({ group: "coordination.k8s.io", version: "v1", plural: "leases" });
     await informer.whenSynced(AbortSignal.timeout(30_000));
     expect(informer.list(({ metadata }) => metadata.name === "l")).toHaveLength(2);
@@ -108,7 +90,7 @@ describe("an informer of any resource", () => {
     k8s.objects.create("configmaps", configMap("mine", {}, { app: "x" }));
     k8s.objects.create("configmaps", configMap("other", {}, { app: "x" }));
     k8s.objects.create("configmaps", configMap("third", {}, { app: "y" }));
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     const labelled = engine.informer({ ...CONFIG_MAPS, labelSelector: "app in (x)" });
     const named = engine.informer({ ...CONFIG_MAPS, fieldSelector: "metadata.name=mine" });
     await Promise.all([labelled, named].map((each) => each.whenSynced(AbortSignal.timeout(30_000))));
@@ -127,7 +109,7 @@ describe("an informer of any resource", () => {
     const k8s = await startKubernetes();
     k8s.objects.create("configmaps", configMap("good", { large: "x".repeat(1_000) }));
     k8s.objects.create("configmaps", configMap("bad", {}));
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     const errors: unknown[] = [];
     engine.on("listenerError", (error) => errors.push(error));
     const informer = engine.informer<KubeObject>({
@@ -154,7 +136,7 @@ describe("an informer of any resource", () => {
 
   it("outlives cuts, an expired version and a restart, and tells each change once", async () => {
     const k8s = await startKubernetes();
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     const informer = engine.informer<ConfigMap>({ ...CONFIG_MAPS, namespaces: [NAMESPACE] });
     await informer.whenSynced(AbortSignal.timeout(30_000));
     const told: string[] = [];
@@ -182,7 +164,7 @@ describe("an informer of any resource", () => {
   it("says on the engine's bus what it may not watch, and that it may again", async () => {
     const rule = { apiGroups: ["", "batch"], resources: ["jobs", "pods"], verbs: ["list", "watch"] };
     const k8s = await startKubernetes({ users: [{ name: "u", token: "t", rules: [rule] }] });
-    const engine = await start(k8s, { kubeConfig: kubeConfigOf(k8s, "t") });
+    const engine = await startEngine(k8s, { kubeConfig: kubeConfigOf(k8s, "t") });
     const problem = new Promise((resolve) => engine.on("problem", resolve));
     const recovered = new Promise((resolve) => engine.on("recovered", resolve));
     const informer = engine.informer({ ...CONFIG_MAPS, namespaces: [NAMESPACE] });
@@ -196,7 +178,7 @@ describe("an informer of any resource", () => {
 
   it("says what kept a wait for it from its end", async () => {
     const k8s = await startKubernetes();
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     const informer = engine.informer({ group: "example.com", version: "v1", plural: "widgets" });
     await expect(informer.whenSynced(AbortSignal.timeout(2_000))).rejects.toThrow(
       /widgets could not be listed from https:.*404.*given up: .*timeout/,
@@ -205,7 +187,7 @@ describe("an informer of any resource", () => {
 
   it("ends with the engine, or before it", async () => {
     const k8s = await startKubernetes();
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     {
       await using mine = engine.informer({ ...CONFIG_MAPS, namespaces: [NAMESPACE] });
       await mine.whenSynced();
@@ -229,7 +211,7 @@ describe("an informer of any resource", () => {
     [{ version: "v1", plural: "widgets", namespaces: ["*"] }, /namespaces must be .*; got \["\*"\]/],
   ])("refuses %j and names it", async (options, message) => {
     const k8s = await startKubernetes();
-    const engine = await start(k8s);
+    const engine = await startEngine(k8s);
     expect(() => engine.informer(options)).toThrow(message);
     expect(engine.stats().informers).toHaveLength(2);
   });
@@ -237,7 +219,7 @@ describe("an informer of any resource", () => {
 
 it("a view ends with its block", async () => {
   const k8s = await startKubernetes();
-  const engine = await start(k8s, { shard: { value: "one" } });
+  const engine = await startEngine(k8s, { shard: { value: "one" } });
   {
     await using view = await engine.openView(NAMESPACE, {});
     expect(view.jobs.synced).toBe(true);

@@ -1,20 +1,7 @@
 /** What an engine publishes on its bus, over the wire. */
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
-import { type EngineTopics, RunEngine, type RunEngineOptions } from "../../../src/engine/index.ts";
-import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
-
-async function startEngine(k8s: EmbeddedKubernetes, options: Partial<RunEngineOptions> = {}) {
-  const engine = RunEngine.create({
-    kubeConfig: kubeConfigOf(k8s),
-    namespace: NAMESPACE,
-    labels: LABELS,
-    backoff: { baseMs: 20, maxMs: 100, minIntervalMs: 20 },
-    ...options,
-  });
-  onTestFinished(() => engine.stop());
-  return engine;
-}
+import type { EngineTopics, RunEngine } from "../../../src/engine/index.ts";
+import { createEngine, job, kubeConfigOf, NAMESPACE, startKubernetes } from "./harness.ts";
 
 /** Resolves with the first event of a topic that fits. */
 function next<T extends keyof EngineTopics>(
@@ -42,7 +29,7 @@ describe("the engine's bus", () => {
     k8s.addProgram("main", async function* () {
       yield "hello";
     });
-    const engine = await startEngine(k8s);
+    const engine = createEngine(k8s);
     await engine.synced();
     const told: string[] = [];
     const key = `${NAMESPACE}/mine`;
@@ -73,7 +60,7 @@ describe("the engine's bus", () => {
 
   it("says of each watch that it has listed, is open, is lost and why, and is open again", async () => {
     const k8s = await startKubernetes();
-    const engine = await startEngine(k8s);
+    const engine = createEngine(k8s);
     const told: string[] = [];
     engine.bus.subscribe("watch", ({ type, resource, namespace, error }) => {
       told.push(`${resource} ${namespace} ${type}${error === null ? "" : ` ${error.name}`}`);
@@ -101,7 +88,7 @@ describe("the engine's bus", () => {
   it("says that a watch is lost because its right was revoked, with verb and resource", async () => {
     const rules = (resources: string[]) => [{ apiGroups: ["", "batch"], resources, verbs: ["list", "watch"] }];
     const k8s = await startKubernetes({ users: [{ name: "u", token: "t0ken", rules: rules(["jobs", "pods"]) }] });
-    const engine = await startEngine(k8s, { kubeConfig: kubeConfigOf(k8s, "t0ken") });
+    const engine = createEngine(k8s, { kubeConfig: kubeConfigOf(k8s, "t0ken") });
     await engine.synced();
     const problem = next(engine, "problem", ({ error }) => !/lost|reset|ended/i.test(error.message));
     const recovered = new Promise((resolve) => engine.on("recovered", resolve));
@@ -118,7 +105,7 @@ describe("the engine's bus", () => {
     // A bookmark would come every 600 ms.
     const k8s = await startKubernetes({ timeScale: 100 });
     const withheld = k8s.faults.withholdBookmarks();
-    const engine = await startEngine(k8s, { progressTimeoutMs: 1_500 });
+    const engine = createEngine(k8s, { progressTimeoutMs: 1_500 });
     await engine.synced();
     const problems: unknown[] = [];
     engine.on("problem", (problem) => problems.push(problem));
@@ -136,7 +123,7 @@ describe("the engine's bus", () => {
     const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
     onTestFinished(() => warned.mockRestore());
     const k8s = await startKubernetes();
-    const engine = await startEngine(k8s);
+    const engine = createEngine(k8s);
     const errors: unknown[] = [];
     engine.on("listenerError", (error) => {
       errors.push(error);

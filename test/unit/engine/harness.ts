@@ -2,6 +2,7 @@ import { KubeConfig } from "@kubernetes/client-node";
 import { onTestFinished } from "vitest";
 import { EmbeddedKubernetes, type EmbeddedKubernetesOptions, type NewObject } from "../../../src/embedded/index.ts";
 import { PODS } from "../../../src/engine/engine-caches.ts";
+import { RunEngine, type RunEngineOptions } from "../../../src/engine/index.ts";
 import { Informer, type InformerOptions } from "../../../src/engine/informer/informer.ts";
 import type { StoreChange } from "../../../src/engine/informer/store.ts";
 import type { Pod } from "../../../src/engine/kubernetes.ts";
@@ -26,6 +27,29 @@ export function kubeConfigOf(k8s: EmbeddedKubernetes, token?: string): KubeConfi
     JSON.stringify(k8s.kubeconfigFor({ namespace: NAMESPACE, ...(token === undefined ? {} : { token }) })),
   );
   return kubeConfig;
+}
+
+/** An engine that is stopped when the test is finished; quick to come back after errors. It has not asked yet when this returns. */
+export function createEngine(k8s: EmbeddedKubernetes, options: Partial<RunEngineOptions> = {}): RunEngine {
+  const engine = RunEngine.create({
+    kubeConfig: kubeConfigOf(k8s),
+    namespace: NAMESPACE,
+    labels: LABELS,
+    backoff: { baseMs: 20, maxMs: 100, minIntervalMs: 20 },
+    ...options,
+  });
+  onTestFinished(() => engine.stop());
+  return engine;
+}
+
+/** The same, synced. */
+export async function startEngine(
+  k8s: EmbeddedKubernetes,
+  options: Partial<RunEngineOptions> = {},
+): Promise<RunEngine> {
+  const engine = createEngine(k8s, options);
+  await engine.synced();
+  return engine;
 }
 
 /** An informer of labelled pods that is stopped when the test is finished; quick to come back after errors. */

@@ -1,35 +1,58 @@
 /** How many launches reach the server at a time, in which order and how fast: over the wire. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
-import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
+import type { EmbeddedKubernetes, EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
 import { EngineStoppedError, RunEngine, type RunEngineOptions } from "../../../src/engine/index.ts";
 import { sendJson, startApiServer, status } from "../transport/api-server.ts";
-import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+import { job, LABELS, NAMESPACE, startEngine, startKubernetes } from "./harness.ts";
 
 const MAIN = { container: "main" };
 
-async function start(options: Partial<RunEngineOptions> = {}) {
-  const k8s = await startKubernetes({ delays: "fast" });
+async function start(options: Partial<RunEngineOptions> = {}, cluster: EmbeddedKubernetesOptions = {}) {
+  const k8s = await startKubernetes({ delays: "fast", ...cluster });
   const ends = new Map<string, () => void>();
   k8s.addProgram("main", async function* (container) {
     yield "started";
     const name = container.pod.labels["job-name"] ?? "";
     if (name.startsWith("long")) await new Promise<void>((resolve) => ends.set(name, resolve));
   });
-  const engine = await RunEngine.start({
-    kubeConfig: kubeConfigOf(k8s),
-    namespace: NAMESPACE,
-    labels: LABELS,
-    ...options,
-  });
-  onTestFinished(() => engine.stop());
+  const engine = await startEngine(k8s, options);
   return { k8s, engine, end: (name: string) => ends.get(name)?.() };
+}
+
+/** Launches so many. The server's clock stands still until all creates that were sent have arrived: a slow machine changes nothing. */
+async function launchInStep(
+  { k8s, engine }: { k8s: EmbeddedKubernetes; engine: RunEngine },
+  count: number,
+  refused = () => 0,
+) {
+  let created = 0;
+  k8s.objects.onChange(({ type, resource }) => {
+    if (type === "ADDED" && resource === "jobs") created += 1;
+  });
+  let creating = 0;
+  engine.bus.subscribe("queue", (queue) => {
+    creating = queue.creating;
+  });
+  const underWork = () => k8s.requests.count("create jobs") - refused() - created;
+  let launched = 0;
+  const all = Promise.all(
+    Array.from({ length: count }, async (_, index) => {
+      await engine.launch(job(`job-${index}`));
+      launched += 1;
+    }),
+  );
+  for (; launched < count; await sleep(1)) {
+    if (creating > 0 && creating === underWork()) await k8s.clock.advance(5);
+  }
+  await all;
 }
 
 const jobNames = (k8s: EmbeddedKubernetes) => k8s.objects.list("jobs", NAMESPACE).map(({ metadata }) => metadata.name);
 
 describe("launches", () => {
   it("reach the server ten at a time, each once, however many there are", async () => {
-    const { k8s, engine } = await start();
+    const { k8s, engine } = await start({}, { timeScale: 0 });
     let arrived = 0;
     let most = 0;
     const where = () => {
@@ -37,8 +60,8 @@ describe("launches", () => {
       most = Math.max(most, arrived - k8s.objects.list("jobs", NAMESPACE).length);
       return true;
     };
-    k8s.faults.delayRequests(100, { match: { verb: "create", resource: "jobs", where } });
-    await Promise.all(Array.from({ length: 100 }, (_, index) => engine.launch(job(`job-${index}`))));
+    k8s.faults.delayRequests(20, { match: { verb: "create", resource: "jobs", where } });
+    await launchInStep({ k8s, engine }, 100);
     expect(arrived).toBe(100);
     expect(most).toBe(10);
     expect(k8s.requests.count("create jobs")).toBe(100);
@@ -91,10 +114,13 @@ describe("launches", () => {
     { seats: 6, queued: 2 },
     { seats: 20, queued: 0 },
   ])("are refused once at most by a server of priority and fairness: %j", async (limit) => {
-    const { k8s, engine } = await start({ createsPerSecond: 10_000, createBurst: 10_000 });
+    const { k8s, engine } = await start({ createsPerSecond: 10_000, createBurst: 10_000 }, { timeScale: 0 });
     const match = { verb: "create", resource: "jobs" };
     const fairness = k8s.faults.limitSeats({ ...limit, workMs: 20, match });
-    await Promise.all(Array.from({ length: 500 }, (_, index) => engine.launch(job(`job-${index}`))));
+    // Some take longer, so that seats are free one by one.
+    let arrived = 0;
+    k8s.faults.delayRequests(5, { match: { ...match, where: () => ++arrived % 3 === 0 } });
+    await launchInStep({ k8s, engine }, 500, () => fairness.hits);
     expect(fairness.refusals.size).toBeGreaterThan(0);
     expect([...fairness.refusals].filter(([, times]) => times > 1)).toEqual([]);
     expect(k8s.requests.count("create jobs")).toBe(500 + fairness.hits);

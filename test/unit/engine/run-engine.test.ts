@@ -14,7 +14,7 @@ import {
   stopSharedEngines,
 } from "../../../src/engine/index.ts";
 import { trimJob } from "../../../src/engine/informer/trim.ts";
-import { expire, job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes, status } from "./harness.ts";
+import { expire, job, kubeConfigOf, LABELS, NAMESPACE, startEngine, startKubernetes, status } from "./harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -28,18 +28,6 @@ async function start(
   k8s.addProgram("main", program);
   const engine = await startEngine(k8s, engineOptions);
   return { k8s, engine };
-}
-
-async function startEngine(k8s: EmbeddedKubernetes, options: Partial<RunEngineOptions> = {}): Promise<RunEngine> {
-  const engine = await RunEngine.start({
-    kubeConfig: kubeConfigOf(k8s),
-    namespace: NAMESPACE,
-    labels: LABELS,
-    backoff: { baseMs: 10, maxMs: 100, minIntervalMs: 10 },
-    ...options,
-  });
-  onTestFinished(() => engine.stop());
-  return engine;
 }
 
 /** Runs until it is told to end. */

@@ -1,28 +1,22 @@
 /** A run ends, always, and as what it was: over the wire, with the engine and the embedded Kubernetes. */
-import { expect, it, onTestFinished } from "vitest";
+import { expect, it } from "vitest";
 import type { EmbeddedKubernetes, Program } from "../../../src/embedded/index.ts";
 import {
   AttachFailedError,
   type LogLine,
   type Run,
-  RunEngine,
+  type RunEngine,
   type RunLogs,
   StartFailedError,
 } from "../../../src/engine/index.ts";
-import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
+import { job, LABELS, NAMESPACE, startEngine, startKubernetes } from "../engine/harness.ts";
 
 const MAIN = { container: "main" };
 
 async function start(program?: Program): Promise<{ k8s: EmbeddedKubernetes; engine: RunEngine }> {
   const k8s = await startKubernetes({ delays: "fast" });
   if (program !== undefined) k8s.addProgram("main", program);
-  const engine = await RunEngine.start({
-    kubeConfig: kubeConfigOf(k8s),
-    namespace: NAMESPACE,
-    labels: LABELS,
-    backoff: { baseMs: 20, maxMs: 200, minIntervalMs: 20 },
-  });
-  onTestFinished(() => engine.stop());
+  const engine = await startEngine(k8s);
   return { k8s, engine };
 }
 

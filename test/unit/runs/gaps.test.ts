@@ -1,7 +1,6 @@
 /** Runs whose whole life falls into gaps of a watch: whatever was missed, each of their promises settles. */
-import { expect, it, onTestFinished } from "vitest";
-import { RunEngine } from "../../../src/engine/index.ts";
-import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
+import { expect, it } from "vitest";
+import { job, startEngine, startKubernetes } from "../engine/harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -11,13 +10,7 @@ it.each(["pods", "jobs"])("short TTL, cut watches, and answers without a frame, 
     yield "hello";
     return 0;
   });
-  const engine = await RunEngine.start({
-    kubeConfig: kubeConfigOf(k8s),
-    namespace: NAMESPACE,
-    labels: LABELS,
-    backoff: { baseMs: 20, maxMs: 200, minIntervalMs: 20 },
-  });
-  onTestFinished(() => engine.stop());
+  const engine = await startEngine(k8s);
   let hits = 0;
   const settled = await Promise.all(
     Array.from({ length: 10 }, async (_, i) => {

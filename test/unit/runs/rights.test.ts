@@ -1,7 +1,7 @@
 /** Rights that are taken away while runs go on: whatever is refused, and whenever, each run settles with what it came to. */
-import { expect, it, onTestFinished } from "vitest";
-import { type Run, RunEngine, StartFailedError } from "../../../src/engine/index.ts";
-import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
+import { expect, it } from "vitest";
+import { type Run, StartFailedError } from "../../../src/engine/index.ts";
+import { job, startEngine, startKubernetes } from "../engine/harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -14,14 +14,10 @@ async function start(verbs: readonly string[], resources: readonly string[]) {
     return 3;
   });
   k8s.failImagePull("missing");
-  const engine = await RunEngine.start({
-    kubeConfig: kubeConfigOf(k8s),
-    namespace: NAMESPACE,
-    labels: LABELS,
+  const engine = await startEngine(k8s, {
     policy: { imagePullGraceMs: 1_000 },
     backoff: { baseMs: 20, maxMs: 1_000, minIntervalMs: 20 },
   });
-  onTestFinished(() => engine.stop());
   const revoke = () => {
     const revoked = verbs.map((verb) =>
       k8s.authorization.revoke({ apiGroups: ["*"], resources: [...resources], verbs: [verb] }),

@@ -7,6 +7,7 @@ import { inspect } from "node:util";
 import type { AdapterExecutionContext, AdapterExecutionResult } from "@paperclipai/adapter-utils";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
+import type { ExecuteOptions } from "../../../src/adapter/run/execute.ts";
 import { claudeDefinition } from "../../../src/claude/definition.ts";
 import { recordCommand } from "../../../src/cli/record.ts";
 import type { KubeConfigFile } from "../../../src/embedded/index.ts";
@@ -131,9 +132,10 @@ function start(
   agentId: string,
   more: Record<string, unknown> = {},
   overrides: Partial<AdapterExecutionContext> = {},
+  options: ExecuteOptions = {},
 ): Recorded {
   const env = { ...world.env, ANTHROPIC_AUTH_TOKEN: NOWHERE.serverVariable, SERVER_PASSWORD: NOWHERE.serverVariable };
-  const adapter = createK8sAdapter(claudeDefinition(), { env, connectTimeoutMs: 2_000 });
+  const adapter = createK8sAdapter(claudeDefinition(), { env, ...options });
   return run(world, adapter, {
     config: {
       kubeconfig,
@@ -243,9 +245,10 @@ describe("no secret in what the host is told of a run that", () => {
     [
       "is taken over from a process that died",
       async (name) => {
-        world.k8s.addProgram("claude", async function* (container) {
+        const adopted = Promise.withResolvers<void>();
+        world.k8s.addProgram("claude", async function* () {
           yield '{"type":"system","subtype":"init","session_id":"S","model":"m"}';
-          await container.sleep(10_000);
+          await adopted.promise;
           yield '{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"S"}';
           return 0;
         });
@@ -254,8 +257,9 @@ describe("no secret in what the host is told of a run that", () => {
         await crash(left);
         await told(left);
         const adopter = start(name, {}, { runId: "the-adopter" });
+        await expect.poll(() => adopter.events.map(({ eventType }) => eventType)).toContain("k8s.job_adopted");
+        adopted.resolve();
         const all = await told(adopter);
-        expect(adopter.events.map(({ eventType }) => eventType)).toContain("k8s.job_adopted");
         return all;
       },
       { exitCode: 0 },
@@ -330,7 +334,7 @@ describe("no secret in what the host is told of a run that", () => {
     const { stopSharedEngines } = await import("../../../src/engine/index.ts");
     await stopSharedEngines();
     await writeFile(join(directory, "broken"), "");
-    const { result, text } = await told(start("no-login"));
+    const { result, text } = await told(start("no-login", {}, {}, { connectTimeoutMs: 2_000 }));
     await rm(join(directory, "broken"));
     expect(result.errorCode).toBe("k8s_api_unreachable");
     expect(text).toContain("--client-secret [redacted]");
