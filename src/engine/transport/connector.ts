@@ -4,6 +4,7 @@ import type { ConnectionOptions } from "node:tls";
 import { ConnectionError } from "./connection-failure.ts";
 import type { TlsMaterial } from "./credential.ts";
 import { abortable, bounded } from "./linked-abort.ts";
+import { casOfMachine } from "./secure-context.ts";
 
 /** Where a connection leads. */
 export interface Target {
@@ -92,10 +93,12 @@ function connectTls(
 ): Promise<Socket> {
   const tls = process.getBuiltinModule("node:tls");
   const name = options.servername ?? host;
+  const ca = options.ca ?? (options.rejectUnauthorized === false ? undefined : casOfMachine());
   const socket = tls.connect({
     // As in Go, a CA need not be a root: kubeconfigs hold intermediate ones, and the server's own certificate.
     allowPartialTrustChain: true,
     ...options,
+    ca,
     ...(raw === undefined ? { port } : { socket: raw }),
     host,
     // Never an address, nor the dot of a whole name (RFC 6066, 3).

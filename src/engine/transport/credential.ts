@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { KubeCluster, KubeUser } from "./kube-config.ts";
-import { casOfMachine, secureContext } from "./secure-context.ts";
+import { secureContext } from "./secure-context.ts";
 
 /** What `tls.connect` needs to know both sides. */
 export interface TlsMaterial {
@@ -52,9 +52,7 @@ export async function readCredential(
     bytesOf(user?.certData, user?.certFile),
     bytesOf(user?.keyData, user?.keyFile),
   ]);
-  const isChecked = /^https:/i.test(cluster?.server ?? "") && !cluster?.skipTLSVerify;
-  const trusted = ca ?? (isChecked ? casOfMachine() : undefined);
-  if (trusted !== undefined) tls.ca = trusted;
+  if (ca !== undefined) tls.ca = ca;
   const [clientCert, clientKey] = [cert ?? login.cert, key ?? login.key];
   if (clientCert !== undefined) tls.cert = clientCert;
   if (clientKey !== undefined) tls.key = clientKey;
