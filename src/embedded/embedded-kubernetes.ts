@@ -32,7 +32,7 @@ export interface EmbeddedKubernetesOptions extends Omit<ControllersOptions, "sto
   maxConcurrentStreams?: number;
   /** Whether watches can start with `sendInitialEvents`. Default true; false is a server before Kubernetes 1.34. */
   streamingList?: boolean;
-  /** Changes of a resource that watches from older versions can still get. Default 8 000, of pods about 100 MB. */
+  /** Changes of a resource that watches from older versions can still get. Default 5 000: of pods about 110 MB. */
   watchHistory?: { maxEvents?: number };
 }
 
@@ -98,7 +98,7 @@ export class EmbeddedKubernetes {
     this.objects = new ClusterObjects(store);
     this.authorization = new Authorization();
     this.settings = { streamingList: options.streamingList ?? true, maxPendingEvents: 10_000 };
-    const { maxEvents = 8_000 } = options.watchHistory ?? {};
+    const { maxEvents = 5_000 } = options.watchHistory ?? {};
     this.#watchCache = new WatchCache(store, { maxEvents });
     const lister = new Lister(store);
     const watches: ApiContext["watches"] = new Set();
