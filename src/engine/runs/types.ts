@@ -110,7 +110,7 @@ export class RunGoneError extends RunError {
     super(
       namespace,
       jobName,
-      `Job ${namespace}/${jobName} ended before its container ran: ${end.kind}: ${end.message || end.reason}`,
+      `Job ${namespace}/${jobName} ended before its container was seen to run: ${end.kind}: ${end.message || end.reason}`,
     );
     this.end = end;
   }
