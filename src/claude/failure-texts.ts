@@ -81,6 +81,9 @@ export const MONEY = anyOf(
   /seat type doesn't include|usage allocation has been disabled|usage limit is set to \$0/,
 );
 
+/** Whatever status it comes with: gateways say it with a 403, too. */
+export const RATE_LIMITED = /rate[-_ ]?limit[-_ ]?(?:ed|exceeded|reached)\b/i;
+
 /** The way to the model, or the model itself, had trouble that passes. */
 export const TROUBLE = anyOf(
   // The API is busy or broken.

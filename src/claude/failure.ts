@@ -9,6 +9,7 @@ import {
   MONEY,
   PARAMETER_REFUSED,
   QUOTA,
+  RATE_LIMITED,
   REFUSED,
   SESSION_UNUSABLE,
   TROUBLE,
@@ -130,6 +131,7 @@ function kindOf(
   if (said(QUOTA) || texts.some((text) => endsLater(text, now))) return "quota";
   const saysNothing = !verdict.hasOutput && texts.length + failures.length === 0;
   if (verdict.rateLimit !== null && (saysNothing || failures.some(isRateLimit))) return "quota";
+  if (said(RATE_LIMITED)) return "trouble";
   return first(byStatusOrWord) ?? byText(said) ?? byMissingAnswer(verdict, failures, texts);
 }
 

@@ -8,8 +8,9 @@ export function secureContext(options: SecureContextOptions): SecureContext {
 let machineCas: { readonly pem: string | undefined } | undefined;
 
 /**
- * The CAs to trust where none are named (by the kubeconfig, for a proxy, for an identity provider): as in Go also those of the machine (`SSL_CERT_FILE`, `SSL_CERT_DIR`, else the
- * system's), where a company has its own. Read once. Undefined where they add none to Node's.
+ * The CAs to trust where none are named, by the kubeconfig, for a proxy, for an identity provider: as in Go also those of the
+ * machine (`SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's), where a company has its own. Read once. Undefined where they add none
+ * to Node's.
  */
 export function casOfMachine(): string | undefined {
   if (machineCas === undefined) {

@@ -102,6 +102,8 @@ describe("trouble on the way to the model passes", () => {
     "Timed out waiting for the first byte",
     "API Error: 424 ModelErrorException: The request failed due to an error while processing the model.",
     "API Error: 425 Too Early",
+    "API Error: 403 rate limit exceeded",
+    'API Error: 403 {"error":{"errors":[{"reason":"rateLimitExceeded"}]}}',
     "API Error: No assistant message found",
     "API Error: an image in the conversation could not be processed and was removed.",
     "API Error: this model does not accept PDF documents, so a PDF in the conversation was removed.",
