@@ -15,15 +15,28 @@ export function configSchema(): AdapterConfigSchema {
 
 /** The host compares the value as a text. */
 const when = (key: string): Pick<ConfigFieldSchema, "meta"> => ({ meta: { visibleWhen: { key, value: "true" } } });
-/** With the default, which its label names. */
-const number = (key: string, label: string, byDefault: number, hint: string): ConfigFieldSchema => ({
-  type: "number",
-  key,
-  label: `${label} (${byDefault})`,
-  default: byDefault,
-  hint,
-});
 const WITH_DOCKER = when("enableDocker");
+
+function field(type: ConfigFieldSchema["type"], key: string, label: string, hint?: string): ConfigFieldSchema {
+  return { type, key, label, ...(hint !== undefined && { hint }) };
+}
+
+function text(key: string, label: string, hint?: string): ConfigFieldSchema {
+  return field("text", key, label, hint);
+}
+
+function area(key: string, label: string, hint: string): ConfigFieldSchema {
+  return field("textarea", key, label, hint);
+}
+
+function toggle(key: string, label: string, byDefault: boolean, hint: string): ConfigFieldSchema {
+  return { ...field("toggle", key, label, hint), default: byDefault };
+}
+
+/** With the default, which its label names. */
+function number(key: string, label: string, byDefault: number, hint: string): ConfigFieldSchema {
+  return { ...field("number", key, `${label} (${byDefault})`, hint), default: byDefault };
+}
 
 const FIELDS: readonly ConfigFieldSchema[] = [
   {
@@ -39,99 +52,59 @@ const FIELDS: readonly ConfigFieldSchema[] = [
     default: "",
     hint: "The host starts up to 20 runs of an agent at once. Waiting suits runs that share a directory or session, side by side runs with a workspace each. A refused run is started again by the host twice at most.",
   },
-  {
-    type: "text",
-    key: "image",
-    label: "Image (empty: the server's own)",
-    hint: "With Claude Code in it, for user 1000.",
-  },
-  { type: "text", key: "namespace", label: "Namespace of the Jobs (empty: the server's own)" },
-  {
-    type: "text",
-    key: "kubeconfig",
-    label: "Kubeconfig (empty: the server's service account)",
-    hint: "Absolute path on the server.",
-  },
-  {
-    type: "toggle",
-    key: "environmentProbe",
-    label: "Test with a Job",
-    default: false,
-    hint: "The environment test runs a short Job: can the image be pulled, is Claude in it, does the pod reach Paperclip?",
-  },
-  { type: "text", key: "resources.requests.cpu", label: "CPU request (1000m)" },
-  { type: "text", key: "resources.requests.memory", label: "Memory request (2Gi)" },
-  { type: "text", key: "resources.limits.cpu", label: "CPU limit (4000m)" },
-  { type: "text", key: "resources.limits.memory", label: "Memory limit (8Gi)" },
+  text("image", "Image (empty: the server's own)", "With Claude Code in it, for user 1000."),
+  text("namespace", "Namespace of the Jobs (empty: the server's own)"),
+  text("kubeconfig", "Kubeconfig (empty: the server's service account)", "Absolute path on the server."),
+  toggle(
+    "environmentProbe",
+    "Test with a Job",
+    false,
+    "The environment test runs a short Job: can the image be pulled, is Claude in it, does the pod reach Paperclip?",
+  ),
+  text("resources.requests.cpu", "CPU request (1000m)"),
+  text("resources.requests.memory", "Memory request (2Gi)"),
+  text("resources.limits.cpu", "CPU limit (4000m)"),
+  text("resources.limits.memory", "Memory limit (8Gi)"),
   {
     type: "number",
     key: "maxTurnsPerRun",
     label: "Max turns per run (0: no limit)",
     hint: "Limit of agentic turns (--max-turns). The host continues a run that reaches it, twice unless the agent's runtimeConfig.heartbeat.maxTurnContinuation says otherwise.",
   },
-  {
-    type: "textarea",
-    key: "mcpServers",
-    label: "MCP servers",
-    hint: 'JSON such as {"name": {"type": "http", "url": "…"}}. Delivered by a Secret, over /paperclip/.mcp.json.',
-  },
-  {
-    type: "text",
-    key: "workspaceVolumeClaim",
-    label: "Workspace volume claim",
-    hint: "A further PersistentVolumeClaim for workspaces.",
-  },
-  {
-    type: "text",
-    key: "workspaceMountPath",
-    label: "Workspace mount path (/workspace)",
-    hint: "Where that claim is mounted. Absolute.",
-  },
-  {
-    type: "toggle",
-    key: "enableDocker",
-    label: "Docker",
-    default: false,
-    hint: "A privileged Docker daemon beside Claude (sidecar, Kubernetes 1.29 or newer).",
-  },
-  { type: "text", key: "dockerImage", label: "Docker image (docker:28-dind)", ...WITH_DOCKER },
-  { type: "text", key: "dockerCpuLimit", label: "Docker CPU limit (2)", ...WITH_DOCKER },
-  { type: "text", key: "dockerMemoryLimit", label: "Docker memory limit (2Gi)", ...WITH_DOCKER },
-  {
-    type: "toggle",
-    key: "advanced",
-    label: "Advanced settings",
-    default: false,
-    hint: "Shows the rest: nodes, labels, kept Jobs, restarts of the server, patience.",
-  },
+  area(
+    "mcpServers",
+    "MCP servers",
+    'JSON such as {"name": {"type": "http", "url": "…"}}. Delivered by a Secret, over /paperclip/.mcp.json.',
+  ),
+  text("workspaceVolumeClaim", "Workspace volume claim", "A further PersistentVolumeClaim for workspaces."),
+  text("workspaceMountPath", "Workspace mount path (/workspace)", "Where that claim is mounted. Absolute."),
+  toggle(
+    "enableDocker",
+    "Docker",
+    false,
+    "A privileged Docker daemon beside Claude (sidecar, Kubernetes 1.29 or newer).",
+  ),
+  { ...text("dockerImage", "Docker image (docker:28-dind)"), ...WITH_DOCKER },
+  { ...text("dockerCpuLimit", "Docker CPU limit (2)"), ...WITH_DOCKER },
+  { ...text("dockerMemoryLimit", "Docker memory limit (2Gi)"), ...WITH_DOCKER },
+  toggle(
+    "advanced",
+    "Advanced settings",
+    false,
+    "Shows the rest: nodes, labels, kept Jobs, restarts of the server, patience.",
+  ),
 ];
 
 /** Shown when `advanced` is on. */
 const ADVANCED_FIELDS: readonly ConfigFieldSchema[] = [
-  {
-    type: "text",
-    key: "serviceAccountName",
-    label: "Service account of the pods (empty: none)",
-    hint: "Without one the pods have no token of the cluster.",
-  },
-  {
-    type: "textarea",
-    key: "nodeSelector",
-    label: "Node selector (empty: the server's own)",
-    hint: "Lines of key=value, or a JSON object. {}: none.",
-  },
-  {
-    type: "textarea",
-    key: "tolerations",
-    label: "Tolerations (empty: the server's own)",
-    hint: "A JSON array. []: none.",
-  },
-  {
-    type: "textarea",
-    key: "labels",
-    label: "Labels",
-    hint: "Lines of key=value, put on Job and pod.",
-  },
+  text(
+    "serviceAccountName",
+    "Service account of the pods (empty: none)",
+    "Without one the pods have no token of the cluster.",
+  ),
+  area("nodeSelector", "Node selector (empty: the server's own)", "Lines of key=value, or a JSON object. {}: none."),
+  area("tolerations", "Tolerations (empty: the server's own)", "A JSON array. []: none."),
+  area("labels", "Labels", "Lines of key=value, put on Job and pod."),
   {
     type: "select",
     key: "imagePullPolicy",
@@ -144,25 +117,18 @@ const ADVANCED_FIELDS: readonly ConfigFieldSchema[] = [
     ],
     default: "",
   },
-  {
-    type: "textarea",
-    key: "podPatch",
-    label: "Pod patch",
-    hint: 'A strategic merge patch of the pod, for what no field covers: {"spec": {"priorityClassName": "low"}}. JSON.',
-  },
-  {
-    type: "text",
-    key: "kubeContext",
-    label: "Kubeconfig context (empty: its current one)",
-    hint: "As kubectl's --context.",
-  },
-  {
-    type: "toggle",
-    key: "dangerouslySkipPermissions",
-    label: "Skip permissions (on)",
-    default: true,
-    hint: "--dangerously-skip-permissions. Nobody can answer a permission prompt in a Job, so off means that tools are refused.",
-  },
+  area(
+    "podPatch",
+    "Pod patch",
+    'A strategic merge patch of the pod, for what no field covers: {"spec": {"priorityClassName": "low"}}. JSON.',
+  ),
+  text("kubeContext", "Kubeconfig context (empty: its current one)", "As kubectl's --context."),
+  toggle(
+    "dangerouslySkipPermissions",
+    "Skip permissions (on)",
+    true,
+    "--dangerously-skip-permissions. Nobody can answer a permission prompt in a Job, so off means that tools are refused.",
+  ),
   {
     type: "select",
     key: "retainJobs",
@@ -182,27 +148,24 @@ const ADVANCED_FIELDS: readonly ConfigFieldSchema[] = [
     86_400,
     "After that many seconds Kubernetes deletes an ended Job that no run has collected and deleted.",
   ),
-  {
-    type: "toggle",
-    key: "reattachOrphanedJobs",
-    label: "Adopt orphaned Jobs (on)",
-    default: true,
-    hint: "A Job that a restarted server left behind is taken over by the next run of the same task.",
-  },
-  {
-    type: "toggle",
-    key: "deleteMismatchedOrphans",
-    label: "Delete orphans of other tasks (off)",
-    default: false,
-    hint: "Jobs that a restarted server left behind and that the run cannot take over are deleted. Their work is lost. Not with two servers in one namespace: each would delete the other's live runs.",
-  },
-  {
-    type: "toggle",
-    key: "conversationContinuation",
-    label: "Continue after failures (on)",
-    default: true,
-    hint: "Marks failed runs so that the host may go on by itself. Relies on an undocumented key of the host.",
-  },
+  toggle(
+    "reattachOrphanedJobs",
+    "Adopt orphaned Jobs (on)",
+    true,
+    "A Job that a restarted server left behind is taken over by the next run of the same task.",
+  ),
+  toggle(
+    "deleteMismatchedOrphans",
+    "Delete orphans of other tasks (off)",
+    false,
+    "Jobs that a restarted server left behind and that the run cannot take over are deleted. Their work is lost. Not with two servers in one namespace: each would delete the other's live runs.",
+  ),
+  toggle(
+    "conversationContinuation",
+    "Continue after failures (on)",
+    true,
+    "Marks failed runs so that the host may go on by itself. Relies on an undocumented key of the host.",
+  ),
   number(
     "scheduleTimeoutSec",
     "Schedule timeout, in seconds",
