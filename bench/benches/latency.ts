@@ -8,6 +8,8 @@ import { RUNNER_NAMES } from "./requests.ts";
 const CONTESTANTS = ["floor", "engine", "polling"] as const;
 type Kind = (typeof CONTESTANTS)[number];
 const RUNS = new URL("../subjects/runs.ts", import.meta.url);
+/** Rounds with one run at a time, of 60 runs: 600 samples of the floor and of the engine. */
+const SINGLE_ROUNDS = 5;
 
 /** From the server's own write (container runs, container ended) to the resolved promise. */
 export const latency: Bench = {
@@ -19,13 +21,17 @@ export const latency: Bench = {
     const goals: Goal[] = [];
     const points: Record<string, [number, number][]> = {};
     for (const active of sizes) {
-      // One run at a time gives few samples a round, many at once plenty.
-      const rounds = {
-        ...context,
-        quick: true,
-        rounds: active === 1 ? context.rounds : active >= 1_000 ? 1 : Math.min(2, context.rounds),
-      };
-      const results = await inTurns(CONTESTANTS, rounds, (kind) => measure(kind, active, context.quick));
+      const rounds = { ...context, quick: true, rounds: active >= 1_000 ? 1 : Math.min(2, context.rounds) };
+      const inRounds = <K extends Kind>(kinds: readonly K[], count = rounds.rounds) =>
+        inTurns(kinds, { ...rounds, rounds: count }, (kind) => measure(kind, active, context.quick));
+      // One run at a time gives few samples a round: the p99 of one round would be that of its worst moment.
+      const results =
+        active === 1
+          ? {
+              ...(await inRounds(["floor", "engine"], context.quick ? 1 : SINGLE_ROUNDS)),
+              ...(await inRounds(["polling"])),
+            }
+          : await inRounds(CONTESTANTS);
       const all = Object.fromEntries(CONTESTANTS.map((kind) => [kind, results[kind].flat()])) as Record<Kind, number[]>;
       tables.push({
         title: `${active.toLocaleString("en-US")} active`,
@@ -38,16 +44,17 @@ export const latency: Bench = {
           format(quantile(all[kind], 1)),
         ]),
       });
-      // A floor above what stands on it was measured beside other work: the difference says nothing.
-      const over = quantile(all.engine, 0.99) - quantile(all.floor, 0.99);
+      const whole = quantile(all.engine, 0.99);
+      const over = whole - quantile(all.floor, 0.99);
       const better = quantile(all.polling, 0.5) / quantile(all.engine, 0.5);
       const wanted = active === 1 ? 5 : active === 1_000 ? 50 : null;
       if (wanted !== null) {
         goals.push({
           what: `p99 over the floor's with ${active.toLocaleString("en-US")} active`,
           goal: `≤ ${wanted} ms`,
-          figure: `${format(over)} ms`,
-          met: over < 0 ? "void" : over <= wanted,
+          // A floor above what stands on it was measured beside other work. Over an undisturbed one it is at most the whole.
+          figure: over >= 0 ? `${format(over)} ms` : `≤ ${format(whole)} ms`,
+          met: over >= 0 ? over <= wanted : whole <= wanted || "void",
         });
       }
       goals.push({
@@ -68,6 +75,7 @@ export const latency: Bench = {
       points: points[kind] ?? [],
     }));
     const notes = [
+      "A p99 over the floor's that is given with ≤ is the whole p99: the floor's own was disturbed, and came out above it.",
       "Server, client and whatever else runs share the machine's cores: with 1 000 active, the floor's own p99 says how busy they are.",
     ];
     return { tables, goals, series, notes };
@@ -89,9 +97,9 @@ async function measure(kind: Kind, active: number, quick: boolean): Promise<numb
       active === 1
         ? // Polling takes seconds a run; enough of them to hit every part of its period.
           await run("run", {
-            count: kind === "polling" ? (quick ? 2 : 4) : quick ? 10 : 100,
+            count: kind === "polling" ? (quick ? 2 : 4) : quick ? 10 : 60,
             rampMs: 0,
-            runMs: [20, 1_000 / (kind === "polling" ? 1 : 5)],
+            runMs: [20, kind === "polling" ? 1_000 : 150],
             inSequence: true,
           })
         : await run("run", { count: active, rampMs: active * 15, runMs: [active * 15, active * 22] });
