@@ -58,6 +58,9 @@ async function evictAgent(agentId: string): Promise<void> {
   await evict({ k8s: world.k8s, cluster, namespace: NAMESPACE, podName, nodeName: "" });
 }
 
+/** By the cluster's clock: a request whose client has died is still acted upon then. */
+const NEVER_MS = 7 * 24 * 3_600_000;
+
 const worksOn = (agent: { jobs: string[] }) => expect.poll(() => agent.jobs).toHaveLength(1);
 
 test("another server's run of the agent waits while its owner goes on with it", async () => {
@@ -82,7 +85,7 @@ test("SIGKILL between two Jobs: the next run of the task goes on with it, in ano
   const owner = server();
   void owner.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
   await worksOn(agent);
-  const fault = world.k8s.faults.delayRequests(600_000, { match: { verb: "create", resource: "jobs" } });
+  const fault = world.k8s.faults.delayRequests(NEVER_MS, { match: { verb: "create", resource: "jobs" } });
   await evictAgent(agentId);
   await expect.poll(() => fault.hits).toBeGreaterThan(0);
   await owner.kill();
@@ -103,7 +106,7 @@ test("SIGKILL after the next Job was created: the next run of the task takes tha
   const owner = server();
   void owner.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
   await worksOn(agent);
-  const fault = world.k8s.faults.delayRequests(600_000, { match: { verb: "create", resource: "secrets" } });
+  const fault = world.k8s.faults.delayRequests(NEVER_MS, { match: { verb: "create", resource: "secrets" } });
   await evictAgent(agentId);
   await expect.poll(() => fault.hits).toBeGreaterThan(0);
   expect(jobsOf(agentId)).toHaveLength(2);

@@ -1,5 +1,5 @@
 /** Stop, restart, adoption, and several runs of one agent. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import { oldJob } from "./old-jobs.ts";
@@ -486,13 +486,14 @@ describe("the process goes away and another comes", () => {
     world.k8s.objects.update("jobs", NAMESPACE, left, ({ spec }) => {
       (spec as { backoffLimit: number }).backoffLimit = 3;
     });
-    const [lost] = await vi.waitUntil(() => (podsOf(agentId).length > 0 ? podsOf(agentId) : null));
+    await expect.poll(() => podsOf(agentId).length).toBeGreaterThan(0);
+    const [lost] = podsOf(agentId);
     world.k8s.objects.update("pods", NAMESPACE, lost?.metadata.name ?? "", (pod) => {
       const state = { terminated: { exitCode: 137, reason: "ContainerStatusUnknown" } };
       const agent = { name: "agent", ready: false, restartCount: 0, image: "", imageID: "", state };
       pod.status = { ...(pod.status as object), phase: "Failed", containerStatuses: [agent] };
     });
-    await expect.poll(() => podsOf(agentId).length, { timeout: 30_000 }).toBe(2);
+    await expect.poll(() => podsOf(agentId).length).toBe(2);
     const next = run(world, adapter, { agentId });
     await startsAfresh(agentId, next);
   });

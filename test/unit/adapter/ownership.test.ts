@@ -349,7 +349,7 @@ test("a Job that is deleted while it is adopted, as by its owner's last request:
   await dead.kill();
   const name = jobOf(agentId)?.metadata.name ?? "";
   // Between the guard's look and the adopter's patch.
-  const delay = world.k8s.faults.delayRequests(500, { match: { verb: "patch", resource: "jobs" }, count: 1 });
+  const delay = world.k8s.faults.delayRequests(10_000, { match: { verb: "patch", resource: "jobs" }, count: 1 });
   const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
   await expect.poll(() => delay.hits).toBe(1);
   world.k8s.objects.delete("jobs", NAMESPACE, name);

@@ -31,7 +31,7 @@ test("no more memory: the limit", async () => {
 });
 
 test("a Secret that came after its pod is no news: the container ran", async () => {
-  const late = world.k8s.faults.delayRequests(500, { match: { verb: "create", resource: "secrets" } });
+  const late = world.k8s.faults.delayRequests(20_000, { match: { verb: "create", resource: "secrets" } });
   world.agents.set("quick-kubelet", async function* () {
     yield "boom";
     return 1;

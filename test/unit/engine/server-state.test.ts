@@ -48,7 +48,7 @@ describe("an engine that cannot start within its signal says why", () => {
       /certificate/,
     ],
   ])("%s", async (_, kubeConfig, reason, message) => {
-    const signal = AbortSignal.timeout(1_500);
+    const signal = AbortSignal.timeout(4_000);
     const error: unknown = await RunEngine.start({ ...options(await kubeConfig()), signal }).catch((each) => each);
     expect(error).toBeInstanceOf(NotReadyError);
     const { cause, message: said } = error as NotReadyError;

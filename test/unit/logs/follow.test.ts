@@ -645,28 +645,24 @@ describe("restarts that are told late", () => {
           query.has("previous") ? { status: 400, message: "previous terminated container not found" } : null,
         ["restarted"],
       ],
-    ])(
-      "nothing of it was read%s: each line of the next one comes once",
-      { timeout: 20_000 },
-      async (_, refuse, reasons) => {
-        const c = inOneSecond();
-        c.refuse = (served) => (served.index === 0 ? { status: 500, message: "not now" } : refuse(served));
-        const f = follow(c, { isFirstLine: (text) => text === "first 0" });
-        await until(() => c.requests.length === 1);
-        c.lines(["first 0", "first 1"]).restart().lines(["second 0", "second 1"]);
-        await f.seen(2);
-        c.tell({ phase: "waiting", finishedAt: startedAt });
-        c.tell({ phase: "running", restartCount: 1, startedAt, finishedAt: null });
-        await until(() => c.requests.some((query) => query.has("previous")));
-        c.lines(["second 2"]);
-        await f.seen(3);
-        c.exit().tell(ended);
-        await f.done;
-        expect(f.texts()).toEqual(["second 0", "second 1", "second 2"]);
-        expect(f.gaps.filter(({ certain }) => !certain).map(({ reason }) => reason)).toEqual(reasons);
-        expect(f.gaps.every(({ before }) => before === f.lines[0]?.time)).toBe(true);
-      },
-    );
+    ])("nothing of it was read%s: each line of the next one comes once", async (_, refuse, reasons) => {
+      const c = inOneSecond();
+      c.refuse = (served) => (served.index === 0 ? { status: 500, message: "not now" } : refuse(served));
+      const f = follow(c, { isFirstLine: (text) => text === "first 0" });
+      await until(() => c.requests.length === 1);
+      c.lines(["first 0", "first 1"]).restart().lines(["second 0", "second 1"]);
+      await f.seen(2);
+      c.tell({ phase: "waiting", finishedAt: startedAt });
+      c.tell({ phase: "running", restartCount: 1, startedAt, finishedAt: null });
+      await until(() => c.requests.some((query) => query.has("previous")));
+      c.lines(["second 2"]);
+      await f.seen(3);
+      c.exit().tell(ended);
+      await f.done;
+      expect(f.texts()).toEqual(["second 0", "second 1", "second 2"]);
+      expect(f.gaps.filter(({ certain }) => !certain).map(({ reason }) => reason)).toEqual(reasons);
+      expect(f.gaps.every(({ before }) => before === f.lines[0]?.time)).toBe(true);
+    });
 
     test("it was read: its rest comes, then the next one", async () => {
       const c = inOneSecond().lines(["first 0"]);

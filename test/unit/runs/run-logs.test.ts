@@ -1,7 +1,7 @@
 /** The log of a run over the engine and the embedded Kubernetes. */
 import { once } from "node:events";
 import { Readable } from "node:stream";
-import { expect, it, onTestFinished, vi } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { type Run, RunEngine, type RunLogs } from "../../../src/engine/index.ts";
 import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "../engine/harness.ts";
@@ -87,7 +87,7 @@ const standings: Record<string, (k8s: EmbeddedKubernetes, engine: RunEngine) => 
   "the container waits for its image": async (k8s, engine) => {
     k8s.failImagePull("agent");
     const run = await engine.launch(job("no-image"));
-    await vi.waitUntil(() => run.pod() !== null, { timeout: 10_000 });
+    await expect.poll(() => run.pod()).not.toBe(null);
     return run;
   },
   "the log is refused": async (k8s, engine) => {
@@ -96,7 +96,7 @@ const standings: Record<string, (k8s: EmbeddedKubernetes, engine: RunEngine) => 
     await run.podReady(MAIN);
     const logs = run.logs(MAIN);
     const first = logs.batches().next();
-    await vi.waitUntil(() => fault.hits > 0, { timeout: 10_000 });
+    await expect.poll(() => fault.hits).toBeGreaterThan(0);
     logs.close();
     await first;
     return run;
@@ -161,7 +161,7 @@ it.each(Object.entries(standings))("%s: whoever gives up a log is done with it a
     const started = where === "the log is refused" || where === "the server is away";
     const rejected = { status: "rejected", reason: stopped };
     expect(await waits, how).toMatchObject([started ? { status: "fulfilled" } : rejected, rejected, rejected]);
-    await expect.poll(() => k8s.openLogs, { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => k8s.openLogs).toBe(0);
     k8s.faults.clear();
   }
 });

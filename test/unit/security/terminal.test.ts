@@ -184,7 +184,11 @@ describe("k8s-run-informer", () => {
     const file = join(directory, "trace.jsonl");
     await writeFile(file, text);
     const stdout = new Sink(true);
-    await replayCommand.run([file, "--container", "c"], { stdout, stderr: stdout, signal: AbortSignal.timeout(1_000) });
+    await replayCommand.run([file, "--container", "c"], {
+      stdout,
+      stderr: stdout,
+      signal: AbortSignal.timeout(60_000),
+    });
     expect(stdout.text).toContain("owned");
     expect(obeyed(stdout.text)).toEqual([]);
   });
