@@ -85,6 +85,13 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ["answeredAt: «0 → 1»,", "asked for after a clean end, which sets it"],
   ],
   "src/engine/logs/log-position.ts": [
+    ["if («last < 0 → false») return false;", "where none is remembered, none is found"],
+    ["if (last «< → <=» 0) return false;", "before a single time none is remembered"],
+    ["if (last < «0 → 1») return false;", "before a single time none is remembered"],
+    [
+      "const before = index > «0 → 1» ? this.#timeAt(index - WIDTH) : this.#forgotten.before({ seconds, nanos });",
+      "an index is a multiple of three",
+    ],
     ["#wasCut = «false → true»;", "asked for after a read, which sets it"],
     ["if («times.length >= MAX_REMEMBERED * WIDTH → false») this.#forgetOlderHalf();", "a matter of memory alone"],
     ["if (times.length «>= → >» MAX_REMEMBERED * WIDTH) this.#forgetOlderHalf();", "a matter of memory alone"],

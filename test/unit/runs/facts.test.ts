@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { containerFacts, containerNames, isInit, jobFacts, podFacts } from "../../../src/engine/facts.ts";
+import { containerFacts, containerNames, isEndUntold, isInit, jobFacts, podFacts } from "../../../src/engine/facts.ts";
 import { trimJob, trimPod } from "../../../src/engine/informer/trim.ts";
 import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
 
@@ -124,6 +124,7 @@ describe("what a pod says of a container", () => {
   it.each<[string, Pod, object]>([
     ["no such container", pod({ phase: "Running" }, { containers: [] }), { state: "unknown", hasStarted: null }],
     ["not told yet", pod({ phase: "Pending" }), { state: "unknown" }],
+    ["told without a state", pod({ ...main({}), phase: "Pending" }), { state: "waiting", reason: "", message: "" }],
     [
       "waiting",
       pod(main({ waiting: { reason: "ContainerCreating" } })),
@@ -324,3 +325,12 @@ describe("the containers of a pod", () => {
     ["main", false],
   ])("%s is an init container: %s", (name, isOne) => expect(isInit(pod({}, two), name)).toBe(isOne));
 });
+
+it.each<[string, object, boolean]>([
+  ["Failed, and nothing else", { phase: "Failed" }, true],
+  ["Failed with a reason", { phase: "Failed", reason: "NodeAffinity" }, false],
+  ["Failed with an end of its container", { ...main(exit(1)), phase: "Failed" }, false],
+  ["nothing yet", { phase: "Pending" }, false],
+])("an end of which a pod tells nothing: %s", (_, status, isOne) =>
+  expect(isEndUntold(pod(status), "main")).toBe(isOne),
+);
