@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
-import { finished, type Readable } from "node:stream";
 import type { ApiStream } from "../transport/index.ts";
+import { consume } from "./consume.ts";
 import type { Delivery } from "./delivery.ts";
 import type { ReadOutcome } from "./follow-history.ts";
 import { decodeText, LogLineReader, type RawLine, type TimedLine } from "./log-line-reader.ts";
@@ -99,48 +99,6 @@ export async function readLog(
   // The kubelet has begun its 200 answer by the time that it finds the file missing, and says so in the body.
   const refused = { end: "refused", status: 400, message: complaint, retryAfterMs: undefined } as const;
   return read.result({ ...refused, ...facts() }, new Error(complaint));
-}
-
-/**
- * Takes a body chunk by chunk as they come: with thousands of streams of a line now and then, iterating would cost more than
- * the lines themselves. The read holds the body back with a promise, and ends it with false. Resolves with whether the body
- * came to its end; rejects with its error. Neither before the read has let go: a body can break while it is held back, and what
- * is still being taken must not meet the read that follows.
- */
-function consume(body: Readable, read: LogRead): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    let held: Promise<void> | null = null;
-    const fail = (error: unknown) => {
-      body.destroy();
-      reject(error);
-    };
-    const goOn = (more: boolean) => {
-      held = null;
-      if (more) {
-        body.resume();
-        return;
-      }
-      resolve(false);
-      body.destroy();
-    };
-    body.on("data", (chunk: Uint8Array) => {
-      try {
-        const more = read.push(chunk);
-        if (more === true) return;
-        body.pause();
-        if (more === false) goOn(false);
-        else held = more.then(goOn, fail);
-      } catch (error) {
-        fail(error);
-      }
-    });
-    // Listeners would come too late for a body that broke in the same moment as its headers came; this looks.
-    finished(body, { writable: false }, (error) => {
-      const settle = () => (error ? reject(error) : resolve(true));
-      if (held === null) settle();
-      else void held.then(settle);
-    });
-  });
 }
 
 /** Of all reads, since each takes its lines at once: with a thousand of them, what is touched for each line costs the most. */
