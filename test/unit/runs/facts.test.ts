@@ -103,6 +103,7 @@ describe("what a pod says", () => {
         { disruption: null, killedByKubelet: null, refusedByKubelet: { reason, message: "m" } },
       ],
     ),
+    ["no admission, and still Running", pod({ phase: "Running", reason: "OutOfcpu" }), { refusedByKubelet: null }],
     ["a reason of its own", pod({ phase: "Failed", reason: "ProviderFailed" }), { refusedByKubelet: null }],
   ])("%s", (_, object, facts) => expect(podFacts(object)).toMatchObject(facts));
 });
@@ -167,6 +168,16 @@ describe("what a pod says of a container", () => {
       "Failed, and it waits for no reason",
       pod({ ...main({ waiting: {} }), phase: "Failed" }),
       { state: "unknown", hasStarted: null },
+    ],
+    [
+      "Failed, and it waits for no reason after a first start",
+      pod({ ...main({ waiting: {} }, { restartCount: 1, lastState: exit(3) }), phase: "Failed" }),
+      { state: "waiting", hasStarted: true, last: expect.objectContaining({ exitCode: 3 }) },
+    ],
+    [
+      "an init container that waits for no reason in a pod that failed",
+      pod({ ...main({ waiting: {} }), phase: "Failed" }, { ...init(), containers: [] }),
+      { state: "waiting", hasStarted: false },
     ],
     [
       "Failed, and it waits for a reason",
@@ -302,6 +313,15 @@ describe("what a pod says of a container", () => {
     expect(containerFacts(watcher(88), "main")).toMatchObject(again);
     expect(containerFacts(watcher(1), "main")).toMatchObject(ended);
   });
+});
+
+it.each<[string, Pod, boolean]>([
+  ["it failed, and nothing else", pod({ phase: "Failed" }), true],
+  ["it failed for a reason", pod({ phase: "Failed", reason: "OutOfcpu" }), false],
+  ["it failed, and how its container ended", pod({ ...main(exit(3)), phase: "Failed" }), false],
+  ["it is to be started", pod({ phase: "Pending" }), false],
+])("whether a pod's end is untold: %s", (_, object, isUntold) => {
+  expect(isEndUntold(object, "main")).toBe(isUntold);
 });
 
 describe("the containers of a pod", () => {
