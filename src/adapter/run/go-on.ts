@@ -1,4 +1,4 @@
-import { isNotFound, LinkedAbort, type Run } from "../../engine/index.ts";
+import { findObject, isNotFound, type Job, jobPath, LinkedAbort, type Run } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { reasonOf } from "../errors.ts";
@@ -32,9 +32,8 @@ export async function goOn<Config extends BaseConfig, Verdict extends AgentVerdi
   restart: Restart,
   waitMs: number,
 ): Promise<Started> {
-  const { signal, log, site } = input;
+  const { signal, log } = input;
   const { run, started, hold } = former;
-  const { engine } = site;
   const where = restart.nodes.at(-1) === undefined ? "" : ` on node ${restart.nodes.at(-1)}`;
   const how =
     restart.how === "resume"
@@ -57,15 +56,25 @@ export async function goOn<Config extends BaseConfig, Verdict extends AgentVerdi
     await mark(input, run, restart, stop.signal);
     await pause(waitMs, stop.signal);
     if (!(await hold.confirm())) throw hold.lost.reason;
-    const job = engine.jobs.get(run.namespace, run.jobName);
     // As a Stop would be: someone wants the run to end.
-    if (job === undefined || job.metadata.uid !== run.uid || job.metadata.deletionTimestamp !== undefined) {
-      throw new Error("the Job was deleted meanwhile");
-    }
+    if (await isDeleted(input, run, stop.signal)) throw new Error("the Job was deleted meanwhile");
     return await launchAgain(input, started, restart, former.leftMs());
   } finally {
     stop.release();
   }
+}
+
+async function isDeleted<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { site: { engine }, patience }: RunInput<Config, Verdict>,
+  { namespace, jobName, uid }: Run,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const known = engine.jobs.get(namespace, jobName);
+  // A watch that has been down since before the Job was made knows nothing of it: the server does.
+  const find = () => findObject<Job>(engine.cluster, jobPath(namespace, jobName), signal);
+  const hasIt = known !== undefined && known.metadata.uid === uid;
+  const job = hasIt ? known : await patiently(engine, { ...patience, signal, askedAt: performance.now() }, find);
+  return job === null || job.metadata.uid !== uid || job.metadata.deletionTimestamp !== undefined;
 }
 
 async function mark<Config extends BaseConfig, Verdict extends AgentVerdict>(
