@@ -34,7 +34,7 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
       throw new AdoptedElsewhereError(jobName);
     try {
       const run = { runId: ctx.runId, runIdLabel: runLabel, sessionId: newcomer.sessionId, owner };
-      await relabel(engine.cluster, job, run, signal);
+      if (!(await relabel(engine.cluster, job, run, signal))) return null;
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof AdoptedElsewhereError) throw error;

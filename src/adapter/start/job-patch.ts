@@ -1,4 +1,4 @@
-import { type Cluster, jobPath, type ObjectMeta } from "../../engine/index.ts";
+import { type Cluster, type Job, jobPath, type ObjectMeta } from "../../engine/index.ts";
 
 /** RFC 6902. `add` and not `replace`: the latter fails where there was no such label or annotation. */
 export type PatchOperation =
@@ -26,14 +26,14 @@ export function annotate(
   return operations;
 }
 
-/** @throws ApiError: 422 when a `test` fails */
+/** @returns the Job as it is then @throws ApiError: 422 when a `test` fails */
 export async function patchJob(
   cluster: Cluster,
   { namespace, name }: Pick<ObjectMeta, "namespace" | "name">,
   body: readonly PatchOperation[],
   signal?: AbortSignal,
-): Promise<void> {
-  await cluster.json({
+): Promise<Job> {
+  return await cluster.json<Job>({
     method: "PATCH",
     path: jobPath(namespace, name),
     contentType: "application/json-patch+json",

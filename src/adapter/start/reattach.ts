@@ -70,9 +70,10 @@ export interface NewRun {
  *
  * Of several processes that want to adopt the run at once, the first one's patch holds: those of the others fail, since run and
  * owner no longer are what they have seen.
+ * @returns false when somebody has begun to delete the Job meanwhile: it is nobody's to follow
  * @throws AdoptedElsewhereError, ApiError
  */
-export async function relabel(cluster: Cluster, { metadata }: Job, run: NewRun, signal: AbortSignal): Promise<void> {
+export async function relabel(cluster: Cluster, { metadata }: Job, run: NewRun, signal: AbortSignal): Promise<boolean> {
   const { uid, labels = {}, namespace, name } = metadata;
   const before = { run: labels[LabelKey.runId], owner: ownerNameOf({ metadata }) };
   const operations: PatchOperation[] = [];
@@ -92,16 +93,21 @@ export async function relabel(cluster: Cluster, { metadata }: Job, run: NewRun, 
     }),
   );
   try {
-    await patchJob(cluster, metadata, operations, signal);
+    return !isDeleting(await patchJob(cluster, metadata, operations, signal));
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 422) throw error;
     const current = await cluster.json<Job>({ path: jobPath(namespace, name), signal });
     const label = current.metadata?.labels?.[LabelKey.runId];
     const owner = ownerNameOf(current);
     // Ours, whose answer was lost.
-    if (label === run.runIdLabel && owner === run.owner) return;
+    if (label === run.runIdLabel && owner === run.owner) return !isDeleting(current);
     // No process came between: the server refuses the change itself.
     if (label === before.run && owner === before.owner && current.metadata?.uid === uid) throw error;
     throw new AdoptedElsewhereError(name);
   }
+}
+
+/** Of an answer, which may be a proxy's. */
+function isDeleting(job: Job): boolean {
+  return job.metadata?.deletionTimestamp !== undefined;
 }

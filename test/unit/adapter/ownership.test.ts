@@ -1,7 +1,8 @@
 /** Several servers, one cluster: who owns a run is a fact of the cluster. The servers are processes of their own. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { jobNameFor } from "../../../src/adapter/job/names.ts";
-import { stopSharedEngines } from "../../../src/engine/index.ts";
+import { Cluster, jobPath, stopSharedEngines } from "../../../src/engine/index.ts";
+import { kubeConfigOf } from "../engine/harness.ts";
 import { ServerProcess } from "./server-process.ts";
 import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
 
@@ -340,24 +341,29 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
   });
 });
 
-test("a Job that is deleted while it is adopted, as by its owner's last request: a fresh run starts, with its own prompt", async () => {
-  const agentId = fresh();
-  const agent = agentOf(agentId);
-  const dead = server();
-  const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
-  await running(agent, left);
-  await dead.kill();
-  const name = jobOf(agentId)?.metadata.name ?? "";
-  // Between the guard's look and the adopter's patch.
-  const delay = world.k8s.faults.delayRequests(10_000, { match: { verb: "patch", resource: "jobs" }, count: 1 });
-  const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
-  await expect.poll(() => delay.hits).toBe(1);
-  world.k8s.objects.delete("jobs", NAMESPACE, name);
-  await expect.poll(() => agent.runs).toBe(2);
-  agent.letGo();
-  expect(await heir.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });
-  expect(heir.notes().join("\n")).not.toContain("Reattaching");
-});
+test.each(["Background", "Foreground"])(
+  "a Job that is deleted while it is adopted, as by its owner's last request (%s): a fresh run starts, with its own prompt",
+  async (propagationPolicy) => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    const dead = server();
+    const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
+    await running(agent, left);
+    await dead.kill();
+    const name = jobOf(agentId)?.metadata.name ?? "";
+    // Between the guard's look and the adopter's patch.
+    const delay = world.k8s.faults.delayRequests(10_000, { match: { verb: "patch", resource: "jobs" }, count: 1 });
+    const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await expect.poll(() => delay.hits).toBe(1);
+    const cluster = new Cluster({ kubeConfig: kubeConfigOf(world.k8s) });
+    await cluster.json({ method: "DELETE", path: jobPath(NAMESPACE, name), query: { propagationPolicy } });
+    await cluster.close();
+    await expect.poll(() => agent.runs).toBe(2);
+    agent.letGo();
+    expect(await heir.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });
+    expect(heir.notes().join("\n")).not.toContain("Reattaching");
+  },
+);
 
 test("a Job of another server under the run's name is not deleted, also when one's own create is never answered", async () => {
   const agentId = fresh();
