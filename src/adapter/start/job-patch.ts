@@ -1,4 +1,4 @@
-import { type Cluster, type Job, jobPath, type ObjectMeta } from "../../engine/index.ts";
+import { ApiError, type Cluster, type Job, jobPath, type ObjectMeta } from "../../engine/index.ts";
 
 /** RFC 6902. `add` and not `replace`: the latter fails where there was no such label or annotation. */
 export type PatchOperation =
@@ -40,6 +40,11 @@ export async function patchJob(
     body,
     signal,
   });
+}
+
+/** Was a patch refused since a `test` in it failed? The server says no more than 422, as of a change that it does not take. */
+export function isFailedTest(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 422;
 }
 
 /** RFC 6901 */

@@ -17,7 +17,7 @@ import { AnnotationKey } from "../job/names.ts";
 import { ownPodName, type SelfPod } from "../job/self-pod.ts";
 import { bounded } from "../wait.ts";
 import { type Holder, lifeOf, thisProcess } from "./holder.ts";
-import { annotate, annotationPath, patchJob } from "./job-patch.ts";
+import { annotate, annotationPath, isFailedTest, patchJob } from "./job-patch.ts";
 import {
   durationMsOf,
   holderOf,
@@ -215,13 +215,16 @@ export class Ownership {
     if (current !== owner) return false;
     if (lease === null || lease.name === owner) return owner;
     const isOwner = { op: "test", path: annotationPath(AnnotationKey.owner), value: owner } as const;
-    await patchJob(
-      this.#cluster,
-      metadata,
-      [isOwner, ...annotate(metadata, { [AnnotationKey.owner]: lease.name })],
-      signal,
-    );
-    return lease.name;
+    const operations = [isOwner, ...annotate(metadata, { [AnnotationKey.owner]: lease.name })];
+    try {
+      await patchJob(this.#cluster, metadata, operations, signal);
+      return lease.name;
+    } catch (error) {
+      if (!isFailedTest(error)) throw error;
+      // Another process came between; or the answer was lost, and what was sent again found the Job changed by the first write.
+      const now = await this.#cluster.json<Job>({ path, signal });
+      return now.metadata.uid === job.uid && ownerNameOf(now) === lease.name ? lease.name : false;
+    }
   }
 
   /**

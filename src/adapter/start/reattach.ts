@@ -1,8 +1,8 @@
-import { ApiError, type Cluster, type Job, jobPath } from "../../engine/index.ts";
+import { type Cluster, type Job, jobPath } from "../../engine/index.ts";
 import { isRecord } from "../../json/read-json.ts";
 import { BootstrapError } from "../errors.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
-import { annotate, annotationPath, labelPath, type PatchOperation, patchJob } from "./job-patch.ts";
+import { annotate, annotationPath, isFailedTest, labelPath, type PatchOperation, patchJob } from "./job-patch.ts";
 import { ownerNameOf } from "./ownership.ts";
 
 /** What a Job says about the run that an earlier process began. Jobs of the former adapter say less. */
@@ -95,7 +95,7 @@ export async function relabel(cluster: Cluster, { metadata }: Job, run: NewRun, 
   try {
     return !isDeleting(await patchJob(cluster, metadata, operations, signal));
   } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 422) throw error;
+    if (!isFailedTest(error)) throw error;
     const current = await cluster.json<Job>({ path: jobPath(namespace, name), signal });
     const label = current.metadata?.labels?.[LabelKey.runId];
     const owner = ownerNameOf(current);

@@ -212,9 +212,12 @@ describe("a run whose server has ended", () => {
     const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
     await each.logged("S-1");
     const name = jobOf(agentId)?.metadata.annotations?.[OWNER] ?? "";
+    world.k8s.requests.reset();
     const fault = inject({ verb: "patch", resource: "jobs" });
     world.k8s.objects.delete("leases", NAMESPACE, name);
     await expect.poll(() => jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(name);
+    // Also the one that is sent again after a lost answer, and finds the Job changed by the first.
+    await expect.poll(() => world.k8s.requests.count("patch jobs")).toBeGreaterThan(fault.hits);
     fault.remove();
     expect(fault.hits).toBeGreaterThan(0);
     agent.letGo();
