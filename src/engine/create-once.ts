@@ -11,7 +11,7 @@ import { retried } from "./transport/retry.ts";
 
 /**
  * Marks a create request on the object, so that one whose answer was lost is told from another process's object of the same name.
- * A manifest that has it already keeps its own.
+ * A manifest that has it already keeps its own: creates with the same one make one object.
  */
 export const LAUNCH_ID_ANNOTATION = "k8s-run-informer/launch-id";
 
@@ -60,17 +60,19 @@ export async function createOnce<T>(
     mayRetry: (error) => error === lost,
   });
 
-  async function create(attempt: number): Promise<T> {
+  async function create(): Promise<T> {
     try {
       const answer = await cluster.json<Partial<Manifest> | null>({ method: "POST", path: collection, body, refused });
       if (answer?.metadata?.name === name) return answer as T;
       throw notTheObject(collection);
     } catch (error) {
-      if (!isAmbiguous(error) && !(attempt > 1 && isAlreadyExists(error))) throw error;
+      if (!isAmbiguous(error) && !isAlreadyExists(error)) throw error;
       const found = await find();
       if (found?.metadata?.annotations?.[LAUNCH_ID_ANNOTATION] === launchId) return found as T;
-      if (found === null) lost = error;
-      throw error;
+      const before = lost;
+      lost = found === null ? error : null;
+      // Whose object stands there could not be learned: it may be what the lost create made.
+      throw found === undefined ? (before ?? error) : error;
     }
   }
 

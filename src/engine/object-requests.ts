@@ -10,9 +10,14 @@ export async function findObject<T>(cluster: Cluster, path: string, signal?: Abo
   }
 }
 
+interface Standing {
+  readonly metadata?: { readonly uid: string; readonly deletionTimestamp?: string };
+}
+
 /**
  * Deletes an object if it is still the one that was looked at: the server compares its uid and, where given, its version.
- * @returns `missing`: there is none of this name; `changed`: another version or another object stands there, and was not deleted
+ * @returns `missing`: there is none of this name; `changed`: another version or another object stands there, and was not deleted;
+ * `deleted`: also what somebody deletes already
  * @throws ApiError; the signal's reason
  */
 export async function deleteUnchanged(
@@ -28,7 +33,11 @@ export async function deleteUnchanged(
     return "deleted";
   } catch (error) {
     if (isNotFound(error)) return "missing";
-    if (isConflict(error)) return "changed";
-    throw error;
+    if (!isConflict(error)) throw error;
+    if (resourceVersion === undefined) return "changed";
+    // Where the object stands until its finalizers are done, a deletion whose answer was lost has changed it.
+    const found = await findObject<Standing>(cluster, path, signal);
+    if (found === null) return "missing";
+    return found.metadata?.uid === uid && found.metadata.deletionTimestamp !== undefined ? "deleted" : "changed";
   }
 }

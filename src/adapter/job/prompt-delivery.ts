@@ -5,6 +5,7 @@ import {
   deleteUnchanged,
   findObject,
   isAlreadyExists,
+  LAUNCH_ID_ANNOTATION,
 } from "../../engine/index.ts";
 import { LabelKey } from "./names.ts";
 
@@ -90,6 +91,8 @@ function manifestOf({ name, data }: RunSecret, owner: SecretOwner) {
         [LabelKey.adapterType]: owner.adapterType,
         ...(owner.runIdLabel === null ? {} : { [LabelKey.runId]: owner.runIdLabel }),
       },
+      // Of all creates for this Job: an earlier one may have been carried out, and its answer lost with the server.
+      annotations: { [LAUNCH_ID_ANNOTATION]: owner.uid },
       ownerReferences: [
         {
           apiVersion: "batch/v1",

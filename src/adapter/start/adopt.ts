@@ -1,4 +1,4 @@
-import { isNotFound } from "../../engine/index.ts";
+import { isNotFound, isRetryable } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { BootstrapError, reasonOf } from "../errors.ts";
@@ -8,6 +8,7 @@ import { nextRestartOf, restartOf } from "../job/restart.ts";
 import type { GuardInput } from "./guard.ts";
 import { CONFIRM_MS } from "./lease-verdict.ts";
 import type { Adoption } from "./orphans.ts";
+import { patiently } from "./outage.ts";
 import { ownerNameOf } from "./ownership.ts";
 import { AdoptedElsewhereError, isJustAdopted, readLeftBehind, relabel } from "./reattach.ts";
 import { type RunInput, type Started, timeoutNote } from "./run-input.ts";
@@ -19,7 +20,7 @@ import { policyOf } from "./site.ts";
  * @throws BootstrapError, ApiError; the signal's reason
  */
 export async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
-  { definition, ctx, config, site, signal, log, redactor, runLabel }: RunInput<Config, Verdict>,
+  { definition, ctx, config, site, signal, log, redactor, runLabel, patience }: RunInput<Config, Verdict>,
   { newcomer, owners }: GuardInput,
   { job, isOwnRun, isEnded }: Adoption,
 ): Promise<Started | null> {
@@ -34,10 +35,12 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
       throw new AdoptedElsewhereError(jobName);
     try {
       const run = { runId: ctx.runId, runIdLabel: runLabel, sessionId: newcomer.sessionId, owner };
-      if (!(await relabel(engine.cluster, job, run, signal))) return null;
+      const write = () => relabel(engine.cluster, job, run, signal);
+      if (!(await patiently(engine, { ...patience, askedAt: performance.now() }, write))) return null;
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof AdoptedElsewhereError) throw error;
+      // Who could not write its name would hand out the result besides the one who can.
+      if (error instanceof AdoptedElsewhereError || isRetryable(error)) throw error;
       // Its owner had sent the deletion, and died: the guard looks again.
       if (isNotFound(error)) return null;
       log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);

@@ -65,6 +65,7 @@ export async function launchRun(
   const rivals = watchRivals?.() ?? null;
   let run: Run | null = null;
   let isAlone = false;
+  const secret: SecretState = { mayStand: false };
   try {
     run = await createJob(place, manifest, owner);
     const before = rivals === null ? [] : await rivals.before(run);
@@ -79,7 +80,7 @@ export async function launchRun(
     }
     isAlone = true;
     const launched = { run, owner };
-    const give = () => giveSecret(place, manifest, launched, adapterType);
+    const give = () => giveSecret(place, manifest, launched, adapterType, secret);
     return { run, owner: await patiently(place.engine, place.patience, give) };
   } catch (error) {
     if (run === null) throw error;
@@ -88,14 +89,15 @@ export async function launchRun(
       throw error;
     }
     if (signal.aborted) {
-      if (!isLeaseLoss(signal) || (await mayHaveSecret(place, manifest))) return { run, owner };
+      if (!isLeaseLoss(signal) || (await mayHaveSecret(place, manifest, secret))) return { run, owner };
       // It cannot go on: no process would give it its Secret, and until it is deleted it blocks the agent.
       await withdraw(place, run);
       throw signal.reason;
     }
+    // Without its Secret no agent starts.
+    const mayHaveStarted = await mayHaveSecret(place, manifest, secret);
     const isDeleted = await withdraw(place, run);
-    // Without its Secret no agent starts; the Secret's create may have been carried out.
-    const agent = !isDeleted && isAlone && isAmbiguous(error) ? "may-run" : "never-ran";
+    const agent = !isDeleted && secret.mayStand ? "may-run" : mayHaveStarted ? "ended" : "never-ran";
     throw isAlone ? secretFailure(manifest, error, agent) : rivalFailure(manifest, error, agent);
   } finally {
     rivals?.close();
@@ -110,12 +112,18 @@ class TakenOverError extends BootstrapError {
   }
 }
 
+interface SecretState {
+  /** A create of it was sent, and was not certainly refused. */
+  mayStand: boolean;
+}
+
 /** @returns the owner that stands on the Job then */
 async function giveSecret(
   { engine, namespace, signal, ownership }: LaunchPlace,
   { secret, jobName, job }: RunManifest,
   { run, owner }: Launched,
   adapterType: string,
+  state: SecretState,
 ): Promise<string | null> {
   const { uid } = run;
   if (uid === null) return owner;
@@ -123,6 +131,11 @@ async function giveSecret(
   if (confirmed === false) throw new TakenOverError(jobName);
   const runIdLabel = job.metadata.labels[LabelKey.runId] ?? null;
   const created = createRunSecret(engine.cluster, secret, { namespace, jobName, uid, adapterType, runIdLabel }, signal);
+  const couldStand = state.mayStand;
+  state.mayStand = true;
+  created.catch((error) => {
+    state.mayStand = couldStand || isAmbiguous(error);
+  });
   try {
     await abortable(created, signal);
   } catch (error) {
@@ -209,11 +222,16 @@ function isPermanent(error: unknown): boolean {
 }
 
 /** The Secret's create may have been carried out without an answer: then the agent runs. */
-async function mayHaveSecret({ engine, namespace }: LaunchPlace, { secret }: RunManifest): Promise<boolean> {
+async function mayHaveSecret(
+  { engine, namespace }: LaunchPlace,
+  { secret }: RunManifest,
+  { mayStand }: SecretState,
+): Promise<boolean> {
+  if (!mayStand) return false;
   const path = corePath(namespace, "secrets", secret.name);
   return await bounded({ ms: LAST_LOOK_MS }, (signal) => findObject(engine.cluster, path, signal)).then(
     (found) => found !== null,
-    (error) => !isForbidden(error),
+    () => true,
   );
 }
 

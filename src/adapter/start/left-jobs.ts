@@ -168,7 +168,8 @@ export async function deleteIf(
   if (owner !== null && !ownership.isHere(owner) && (await ownership.stateOf(owner, signal)).state !== "over")
     return false;
   const options = { propagationPolicy: "Foreground", signal } as const;
-  return (await deleteUnchanged(engine.cluster, path, job.metadata, options)) === "deleted";
+  // Missing: it stood a moment ago, so the answer to the first of several requests was lost.
+  return (await deleteUnchanged(engine.cluster, path, job.metadata, options)) !== "changed";
 }
 
 /** By what identifies it, never by name alone: another process's Job of the same run has the same name. */

@@ -13,8 +13,8 @@ interface ProcessState {
   readonly locks: Map<string, Promise<void>>;
   /** Who holds these locks: ids of runs. */
   readonly holders: Map<string, string>;
-  /** Uids of Jobs whose result was handed to the host, should their deletion have failed. */
-  readonly collected: LRUCache<string, true>;
+  /** Jobs whose result was handed to the host, by uid. `undeleted`: they were to be deleted after that, which failed. */
+  readonly collected: LRUCache<string, "handed out" | "undeleted">;
   /** Jobs that were created for nothing and could not be deleted, by agent and name. */
   readonly undeleted: LRUCache<string, Map<string, JobIdentity>>;
   /** Leases that this process holds. */

@@ -62,7 +62,8 @@ export async function cleanUp(input: {
   const { run, site, config, log, end, hasFailed, isLogLost, isAdopted } = input;
   const { namespace, jobName, uid } = run;
   const { cluster } = site.engine;
-  if (uid !== null) processState().collected.set(uid, true);
+  const { collected } = processState();
+  if (uid !== null) collected.set(uid, "handed out");
   const job = run.job();
   /** This Job's, or one without an owner, as the former adapter makes them. */
   const deleteSecret = (signal: AbortSignal) =>
@@ -101,6 +102,7 @@ export async function cleanUp(input: {
   try {
     await bounded({ ms: CLEANUP_TIMEOUT_MS }, tidy);
   } catch (error) {
+    if (uid !== null && !isLogLost && !isRetained && end.kind !== "job_deleted") collected.set(uid, "undeleted");
     log.say("stderr", `Cleaning up after Job ${namespace}/${jobName} failed: ${reasonOf(error)}`);
   }
 }

@@ -13,6 +13,7 @@ import {
 import { AnnotationKey, LabelKey, secretNameFor } from "../job/names.ts";
 import { LEASE_LABELS, type LeaseObject, leasePath, leasesPath, writtenAt } from "../start/lease.ts";
 import { type DeletionInput, deleteHalfCreated, deleteIf, isOld, LEFT_AGE_MS, mayBeLeft } from "../start/left-jobs.ts";
+import { ownerNameOf } from "../start/ownership.ts";
 import { processState } from "../start/process-state.ts";
 
 export interface SweepInput extends DeletionInput {
@@ -27,7 +28,7 @@ const SWEEP_EVERY_MS = 5 * 60_000;
 
 /**
  * Ends what processes left behind that died: Jobs without their Secret, Jobs whose agent has ended but not their pod, Secrets of the
- * former adapter without their Job, Leases. At most every five minutes per namespace, whatever the number of runs.
+ * former adapter without their Job, Leases; and Jobs that this one could not delete. At most every five minutes per namespace, whatever the number of runs.
  *
  * @throws ApiError
  */
@@ -40,6 +41,7 @@ export async function sweep(input: SweepInput): Promise<void> {
   swept.set(key, performance.now());
   await sweepHalfCreatedJobs(input);
   await sweepEndedJobs(input);
+  await sweepCollectedJobs(input);
   await sweepOrphanedSecrets(input);
   await sweepLeases(input);
 }
@@ -89,6 +91,26 @@ async function sweepEndedJobs(input: SweepInput): Promise<void> {
     });
     if (!isDeleted) continue;
     say(`Deleted Job ${metadata.name}: its agent has ended, and another container kept its pod beyond its TTL`);
+  }
+}
+
+/**
+ * Jobs of this process's runs whose deletion failed after their result was handed out: once this process ends, another one would
+ * take the result for one that nobody has.
+ */
+async function sweepCollectedJobs({ engine, namespace, ownership, signal, say }: SweepInput): Promise<void> {
+  const { active, collected } = processState();
+  const isLeft = ({ metadata }: Job) =>
+    metadata.namespace === namespace && collected.get(metadata.uid) === "undeleted" && !active.has(metadata.uid);
+  for (const job of engine.jobs.list(isLeft)) {
+    const { metadata } = job;
+    const owner = ownerNameOf(job);
+    if (owner !== null && !ownership.isHere(owner)) continue;
+    const options = { propagationPolicy: "Foreground", signal } as const;
+    const outcome = await deleteUnchanged(engine.cluster, jobPath(namespace, metadata.name), metadata, options);
+    if (outcome !== "changed") collected.set(metadata.uid, "handed out");
+    if (outcome === "deleted")
+      say(`Deleted Job ${metadata.name}: its result was handed out, and its deletion had failed`);
   }
 }
 

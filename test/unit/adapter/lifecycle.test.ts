@@ -466,6 +466,15 @@ describe("the process goes away and another comes", () => {
     await startsAfresh(agentId, next);
   });
 
+  test("the answer to its deletion is lost, and what is sent again finds it changed by that: a fresh run", async () => {
+    const agentId = fresh();
+    const { adapter } = adapterOf(world);
+    await leftWithoutSecret(agentId, orphaned);
+    const fault = world.k8s.faults.loseAnswers({ match: { verb: "delete", resource: "jobs" }, count: 1 });
+    await startsAfresh(agentId, run(world, adapter, { agentId, taskId: "task-2", config: BLOCK }));
+    expect(fault.hits).toBe(1);
+  });
+
   test("one of another task that is young and names no process may be about to get its Secret: it blocks", async () => {
     const agentId = fresh();
     const { adapter } = adapterOf(world);

@@ -311,6 +311,32 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
     },
   );
 
+  test("the Secret: its answer is lost, and whether it stands cannot be asked for a moment: it is known by its mark", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    agent.letGo();
+    const lost = world.k8s.faults.loseAnswers({ match: { verb: "create", resource: "secrets" }, count: 1 });
+    const match = { verb: "get", resource: "secrets" } as const;
+    const unasked = world.k8s.faults.errorRate({ status: 403, match, count: 1 });
+    const config = { apiOutageSec: 60 };
+    expect(await run(world, adapterOf(world).adapter, { agentId, config }).result).toMatchObject({ exitCode: 0 });
+    expect([lost.hits, unasked.hits, agent.runs]).toEqual([1, 1, 1]);
+  });
+
+  test("nor can it be asked later: the run fails, and no one is told that its agent has not run", async () => {
+    const agentId = fresh();
+    const lost = world.k8s.faults.loseAnswers({ match: { verb: "create", resource: "secrets" }, count: 1 });
+    const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["get"] });
+    const config = { apiOutageSec: 60 };
+    const result = await run(world, adapterOf(world).adapter, { agentId, config }).result;
+    revoked.remove();
+    expect(result).toMatchObject({ errorCode: "k8s_prompt_secret_create_failed" });
+    expect(result).not.toHaveProperty("executionRecovery");
+    expect(lost.hits).toBe(1);
+    expect(revoked.hits).toBeGreaterThan(0);
+    expect(objectsOf(world, "jobs", agentId)).toEqual([]);
+  });
+
   test("the Lease, when the run that asked for it first is stopped: the other one has it", async () => {
     await stopSharedEngines();
     const [stopped, other] = [fresh(), fresh()];
@@ -342,6 +368,31 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
     agent.letGo();
     expect(await heir.result).toMatchObject({ exitCode: 0 });
   });
+});
+
+test.each([
+  ["the server fails for longer than one request is repeated", { status: 500, count: 7 }],
+  ["others write the Job each time (409)", { status: 409, count: 2 }],
+])("an adoption that %s: the adopter's name stands on the Job all the same", async (_, fails) => {
+  const agentId = fresh();
+  const agent = agentOf(agentId);
+  const dead = server();
+  const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
+  await running(agent, left);
+  await dead.kill();
+  const former = jobOf(agentId)?.metadata.annotations?.[OWNER];
+  const name = jobOf(agentId)?.metadata.name ?? "";
+  const details = { name, group: "batch", kind: "jobs" };
+  const body = JSON.stringify({ kind: "Status", status: "Failure", code: fails.status, reason: "Conflict", details });
+  const match = { verb: "patch", resource: "jobs" } as const;
+  const fault = world.k8s.faults.errorRate({ match, ...fails, ...(fails.status === 409 ? { body } : {}) });
+  const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t", config: { apiOutageSec: 120 } });
+  await heir.logged("Reattaching");
+  expect(fault.hits).toBe(fails.count);
+  expect(jobOf(agentId)?.metadata.annotations?.[OWNER]).not.toBe(former);
+  expect(heir.notes().join("\n")).not.toContain("keeps the labels");
+  agent.letGo();
+  expect(await heir.result).toMatchObject({ exitCode: 0 });
 });
 
 test.each(["Background", "Foreground"])(

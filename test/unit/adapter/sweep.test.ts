@@ -23,6 +23,19 @@ test("a Secret that takes longer than configErrorGraceSec costs nothing: the kub
   expect(result).toMatchObject({ exitCode: 0 });
 });
 
+test("a Job whose deletion failed after its result was handed out is deleted with the next sweep", async () => {
+  const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "delete", resource: "jobs" } });
+  const left = run(world, adapterOf(world).adapter, { agentId: "undeleted" });
+  expect(await left.result).toMatchObject({ exitCode: 0 });
+  fault.remove();
+  expect(left.notes().join("\n")).toContain("Cleaning up after Job");
+  expect(objectsOf(world, "jobs", "undeleted")).toHaveLength(1);
+  processState().swept.clear();
+  const sweeper = run(world, adapterOf(world).adapter, { agentId: "undeleted-sweeper" });
+  expect(await sweeper.result).toMatchObject({ exitCode: 0 });
+  await world.k8s.objects.until(() => objectsOf(world, "jobs", "undeleted").length === 0);
+});
+
 const OLD = new Date(Date.now() - 16 * 60_000).toISOString();
 const until = (predicate: () => boolean) => world.k8s.objects.until(predicate, AbortSignal.timeout(30_000));
 

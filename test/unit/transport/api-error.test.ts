@@ -375,6 +375,8 @@ describe("what may be sent again", () => {
     expect(all.map((error) => isSafeToRetry(what as never, error))).toEqual(expected);
     expect(isSafeToRetry(what as never, quota)).toBe(true);
     const isDelete = "method" in what && what.method === "DELETE";
+    const changed = answer(409, status(409, "Conflict", "", { name: "p", kind: "pods" }));
+    expect(isSafeToRetry(what as never, changed)).toBe("body" in what && Array.isArray(what.body));
     expect(isSafeToRetry(what as never, answer(201, ""))).toBe(isDelete);
     expect(isSafeToRetry(what as never, answer(422, ""))).toBe(isDelete);
     expect(isSafeToRetry(what as never, new Error("x"))).toBe(false);
