@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import {
+  ApiError,
   abortable,
   type Cluster,
   deleteUnchanged,
@@ -12,6 +13,7 @@ import {
   type Job,
   jobPath,
   type RunEngine,
+  speaksOfObject,
 } from "../../engine/index.ts";
 import { AnnotationKey } from "../job/names.ts";
 import { ownPodName, type SelfPod } from "../job/self-pod.ts";
@@ -193,7 +195,7 @@ export class Ownership {
         return await this.#reclaimOnce(job, owner, signal);
       } catch (error) {
         signal.throwIfAborted();
-        if (!isRetryable(error)) throw error;
+        if (!mayPass(error)) throw error;
         await sleep(RECLAIM_AGAIN_MS, undefined, { signal, ref: false });
       }
     }
@@ -256,6 +258,12 @@ export class Ownership {
   isHere(name: string): boolean {
     return this.#lease?.name === name || [...processState().leases].some((lease) => lease.name === name);
   }
+}
+
+/** A proxy that does not reach the server may answer with anything for a while. */
+function mayPass(error: unknown): boolean {
+  if (isRetryable(error)) return true;
+  return error instanceof ApiError && ![0, 401].includes(error.status) && !speaksOfObject(error);
 }
 
 /** A server that is away is asked for so long whether a Job is still this process's. */

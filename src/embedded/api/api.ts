@@ -34,8 +34,12 @@ export async function handleRequest(
       sendFault(exchange, limit.refuse(request, await exchange.readBody()));
       return;
     }
-    const delay = context.faults.delayFor(request) + (limit?.options.workMs ?? 0);
+    const late = context.faults.delayFor(request);
+    if (late.outlivesClient === true) await exchange.readBody();
+    const delay = late.ms + (limit?.options.workMs ?? 0);
     if (delay > 0) await context.clock.sleep(delay);
+    // A real server cancels what its client has given up.
+    if (exchange.closed && late.outlivesClient !== true) return;
     context.faults.prepareAnswer(request, exchange);
     const fault = context.faults.answerFor(request);
     if (fault?.kind === "reset") {

@@ -27,6 +27,7 @@ export class Exchange implements OpenAnswer {
   readonly #readyListeners: (() => void)[] = [];
   readonly #extraHeaders: ResponseHeaders = {};
   #queue: Buffer[] = [];
+  #body: Promise<Buffer> | undefined;
   #ending = false;
   #opened = false;
   #closed = false;
@@ -88,7 +89,12 @@ export class Exchange implements OpenAnswer {
   }
 
   /** Throws `StatusError` 413 for bodies over 3 MiB, 400 when the peer breaks off. */
-  async readBody(): Promise<Buffer> {
+  readBody(): Promise<Buffer> {
+    this.#body ??= this.#readBody();
+    return this.#body;
+  }
+
+  async #readBody(): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let bytes = 0;
     try {

@@ -7,6 +7,14 @@ import { type FaultScope, RuleSet } from "./rule-set.ts";
 import type { SeatLimit } from "./seat-limit.ts";
 import type { ListEndFault, OpenAnswer, Pace, WatchFrameFault } from "./targets.ts";
 
+export interface RequestDelay {
+  readonly ms: number;
+  /** It is acted on though its client has gone by then. */
+  readonly outlivesClient?: boolean;
+}
+
+const NO_DELAY: RequestDelay = { ms: 0 };
+
 /** The faults that are active, and what the server asks of them at each step of a request. `Faults` fills them. */
 export class FaultRules {
   readonly #random: () => number;
@@ -14,7 +22,7 @@ export class FaultRules {
   readonly errors = this.#rules<ErrorRate>();
   readonly resets = this.#rules();
   readonly lostAnswers = this.#rules();
-  readonly delays = this.#rules<FaultScope & { ms: number }>();
+  readonly delays = this.#rules<FaultScope & RequestDelay>();
   readonly paces = this.#rules<FaultScope & Pace>();
   readonly logCuts = this.#rules<LogCut>();
   readonly logFailures = this.#rules<LogFailure>();
@@ -43,9 +51,8 @@ export class FaultRules {
     return undefined;
   }
 
-  /** Milliseconds by which the request is late. */
-  delayFor(request: RequestInfo): number {
-    return this.delays.take(request)?.ms ?? 0;
+  delayFor(request: RequestInfo): RequestDelay {
+    return this.delays.take(request) ?? NO_DELAY;
   }
 
   /** What is sent in place of an answer; the request is not acted on. */

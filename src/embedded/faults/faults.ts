@@ -193,8 +193,11 @@ export class Faults {
     return this.rules.lostAnswers.add(options);
   }
 
-  /** Matching requests wait before the server looks at them. */
-  delayRequests(ms: number, options: FaultScope = {}): ActiveFault {
+  /**
+   * Matching requests wait before the server looks at them. One whose client has gone by then is dropped, as a server does that
+   * cancels it; with `outlivesClient` it is acted on all the same, as when etcd had it already.
+   */
+  delayRequests(ms: number, options: FaultScope & { outlivesClient?: boolean } = {}): ActiveFault {
     return this.rules.delays.add({ ...options, ms });
   }
 

@@ -58,7 +58,7 @@ async function evictAgent(agentId: string): Promise<void> {
   await evict({ k8s: world.k8s, cluster, namespace: NAMESPACE, podName, nodeName: "" });
 }
 
-/** By the cluster's clock: a request whose client has died is still acted upon then. */
+/** By the cluster's clock. */
 const NEVER_MS = 7 * 24 * 3_600_000;
 
 const worksOn = (agent: { jobs: string[] }) => expect.poll(() => agent.jobs).toHaveLength(1);

@@ -25,6 +25,8 @@ function server(env: Record<string, string> = {}): ServerProcess {
   return each;
 }
 
+const NO_PAGE = { status: 404, body: "no such page", count: 1 };
+
 let agents = 0;
 const fresh = () => `owned-${++agents}`;
 const leases = () => world.k8s.objects.list("leases", NAMESPACE);
@@ -206,6 +208,10 @@ describe("a run whose server has ended", () => {
   test.each([
     ["its answer is lost", (match: object) => world.k8s.faults.loseAnswers({ match, count: 1 })],
     ["its stream is reset, again and again", (match: object) => world.k8s.faults.resetRequests({ match, count: 5 })],
+    [
+      "a tunnel answers that it knows no such page",
+      (match: object) => world.k8s.faults.errorRate({ match, ...NO_PAGE }),
+    ],
   ])("the new Lease is written on the Job, and of that write %s: its run goes on", async (_, inject) => {
     const agentId = fresh();
     const agent = agentOf(agentId);

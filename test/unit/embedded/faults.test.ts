@@ -320,6 +320,24 @@ describe("faults", () => {
       expect(k8s.clock.now() - before).toBeGreaterThanOrEqual(3_000);
     });
 
+    it.each([
+      ["dropped, once its client has gone", false],
+      ["acted on though its client has gone, where that is asked for", true],
+    ])("that are delayed are %s", async (_, outlivesClient) => {
+      const match = { verb: "create", resource: "secrets" } as const;
+      const fault = k8s.faults.delayRequests(10_000, { count: 1, match, outlivesClient });
+      const gone = new Client(k8s);
+      const sent = gone.call({ method: "POST", path: SECRETS, body: secret("late") }).catch((error) => error);
+      await expect.poll(() => fault.hits).toBe(1);
+      gone.close();
+      expect(await sent).toBeInstanceOf(Error);
+      // One that comes later and waits as long is looked at after it.
+      const later = k8s.faults.delayRequests(10_000, { count: 1 });
+      await client.call({ path: PATH });
+      expect(later.hits).toBe(1);
+      expect(k8s.objects.get("secrets", "ex", "late") !== undefined).toBe(outlivesClient);
+    });
+
     it("are answered a few bytes at a time", async () => {
       create("slow");
       const whole = await client.call({ path: `${PATH}/slow` });
