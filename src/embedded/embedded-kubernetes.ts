@@ -7,12 +7,14 @@ import { Lister } from "./api/list.ts";
 import type { RequestCounts } from "./api/request-counts.ts";
 import { Clock, SleepAbortedError } from "./clock.ts";
 import { type Controllers, type ControllersOptions, startControllers } from "./controllers/controllers.ts";
+import { FaultRules } from "./faults/fault-rules.ts";
 import { Faults } from "./faults/faults.ts";
 import type { FaultTargets } from "./faults/targets.ts";
 import { base64, type KubeConfigFile, type KubeConfigUser, kubeConfigFile } from "./kubeconfig.ts";
 import type { ImageFailure, ImageRegistry } from "./kubelet/image-registry.ts";
 import type { Nodes } from "./kubelet/nodes.ts";
 import type { Program } from "./kubelet/programs.ts";
+import { seededRandom } from "./random.ts";
 import { ClusterObjects } from "./store/cluster-objects.ts";
 import { ObjectStore } from "./store/store.ts";
 import { WatchCache } from "./store/watch-cache.ts";
@@ -124,12 +126,14 @@ export class EmbeddedKubernetes {
         };
       },
     };
-    this.faults = new Faults(targets, options.seed ?? 1);
+    const random = seededRandom(options.seed ?? 1);
+    const rules = new FaultRules(random);
+    this.faults = new Faults(targets, rules, random);
     this.#context = {
       store,
       clock,
       authorization: this.authorization,
-      faults: this.faults.rules,
+      faults: rules,
       lister,
       watchCache: this.#watchCache,
       kubelet: controllers,

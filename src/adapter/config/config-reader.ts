@@ -170,7 +170,7 @@ function stringValues(key: string, value: Record<string, unknown>): Record<strin
 }
 
 /** What the API accepts as a quantity (apimachinery `resource.ParseQuantity`), without signs. */
-export const QUANTITY = /^\d+(?:\.\d*)?(?:[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?$/;
+const QUANTITY = /^\d+(?:\.\d*)?(?:[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?$/;
 
 /** A NUL ends a C string, and half a character has no form in UTF-8: nothing with one can reach a process. @throws ConfigError */
 export function checkStorable(key: string, value: string): string {

@@ -73,7 +73,7 @@ export interface ManifestInput {
 }
 
 /** core/v1 MaxSecretSize: what all values of a Secret may have together. */
-export const MAX_SECRET_BYTES = 1024 * 1024;
+const MAX_SECRET_BYTES = 1024 * 1024;
 
 /** A cancelled run's pod must be gone within the half minute that the host waits; `sh` as process 1 ignores SIGTERM. */
 const TERMINATION_GRACE_SECONDS = 15;

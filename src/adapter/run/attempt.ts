@@ -27,7 +27,6 @@ import { classified, kindOf, withoutFailure } from "./outcome.ts";
 import { withPostMortem } from "./post-mortem.ts";
 import { tellProgress } from "./progress.ts";
 import { planFor } from "./restart-facts.ts";
-import type { RestartPlan } from "./restart-plan.ts";
 import { SecretLook } from "./secret-look.ts";
 import { countsNoPod, explainStartFailure, hasStartEnded, startFailedResult } from "./start-failure.ts";
 import { stopRun } from "./stop-run.ts";
@@ -39,11 +38,9 @@ export interface AttemptOptions<Verdict extends AgentVerdict> {
   readonly before: Output;
   /** When the run began here, on the monotonic clock. */
   readonly beganAt: number;
-  /** See `ExecuteOptions`. */
+  /** See `ExecuteOptions`, as for the next two. */
   readonly soonestStartMs: number;
-  /** See `ExecuteOptions`. */
   readonly restartBackoffMs: number;
-  /** See `ExecuteOptions`. */
   readonly lateLinesMs: number | undefined;
 }
 
@@ -104,7 +101,13 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     }
     const end = await this.#follow();
     if (!("kind" in end)) return { restart: null, result: end };
-    const plan = this.#plan(end);
+    const plan = planFor(this.#input, this.started, end, {
+      parser: this.#parser,
+      reader: this.#reader,
+      agent: this.#agent,
+      leftMs: this.leftMs(),
+      backoffMs: this.#options.restartBackoffMs,
+    });
     if (plan.restart !== null) return { ...plan, end };
     if (plan.why !== null)
       this.#input.log.say("stderr", `Job ${this.run.jobName} was ended from outside, and the run ends: ${plan.why}`);
@@ -121,7 +124,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     return await this.#concluded(end);
   }
 
-  /** Another Job goes on with the run, and this one is of no use any more. */
+  /** Another Job goes on with the run: this one is cleaned up. */
   replaced(): void {
     this.#quiet();
     void this.run.gone().then(
@@ -138,7 +141,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     }
   }
 
-  /** Ends all that goes on for it. */
+  /** Ends its timers, its log and its clean-up, and releases the run. */
   async close(): Promise<void> {
     this.#quiet();
     await this.#reader?.stop();
@@ -156,16 +159,6 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
   /** Until the Job's deadline. Null: it has none. */
   leftMs(): number | null {
     return timeLeftMs(this.started, this.#input.site.engine.cluster.clock.now(), performance.now() - this.#beganAt);
-  }
-
-  #plan(end: RunEnd): RestartPlan {
-    return planFor(this.#input, this.started, end, {
-      parser: this.#parser,
-      reader: this.#reader,
-      agent: this.#agent,
-      leftMs: this.leftMs(),
-      backoffMs: this.#options.restartBackoffMs,
-    });
   }
 
   /** How the Job ended, with its log read to the end; or the run's result, where that is not for its end to say. */
@@ -316,7 +309,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     return this.#classified(this.#parser.finish().hasResult ? "ended" : "timed_out", end);
   }
 
-  /** It said its result, and what it left running holds it: the run has ended as it said. */
+  /** The agent said its result, and a process that it left running keeps its container: the result counts. */
   async #lingered(): Promise<AdapterExecutionResult> {
     if (!(await this.hold.confirm())) return this.#takenOver();
     const why = "The agent has said its result and its process does not end";

@@ -50,7 +50,7 @@ export async function handleRequest(
       sendFault(exchange, fault);
       return;
     }
-    if (context.faults.losesAnswer(request)) exchange.loseAnswer();
+    if (context.faults.lostAnswers.hits(request)) exchange.loseAnswer();
     const user = context.authorization.authenticate(exchange.headers.authorization, certificateUser);
     context.authorization.authorize(user, request);
     await route(context, exchange, request, user);

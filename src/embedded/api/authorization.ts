@@ -31,7 +31,7 @@ export interface AccessAttributes {
 }
 
 export const ADMIN: User = { name: "kubernetes-admin", groups: ["system:masters", "system:authenticated"] };
-export const ANONYMOUS: User = { name: "system:anonymous", groups: ["system:unauthenticated"] };
+const ANONYMOUS: User = { name: "system:anonymous", groups: ["system:unauthenticated"] };
 
 const PUBLIC_PATHS = new Set(["/version", "/version/", "/healthz", "/livez", "/readyz"]);
 /** What every authenticated user may do (the default ClusterRoles `system:discovery` and `system:basic-user`). */

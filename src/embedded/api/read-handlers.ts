@@ -30,7 +30,7 @@ export function getObject(context: ApiContext, { request, exchange, resource }: 
 export function listObjects(context: ApiContext, { request, exchange, resource }: ObjectRequest): void {
   const page = context.lister.page(resource, listOptions(resource, request, context.settings.streamingList));
   const print = tableOptions(context, exchange.headers.accept, request.query);
-  const isNull = page.items.length === 0 && context.faults.nullsItems(request);
+  const isNull = page.items.length === 0 && context.faults.nullItems.hits(request);
   if (print === undefined && isProtobuf(resource, exchange))
     exchange.respond(200, PROTOBUF_HEADERS, [listProtobuf(typeOfList(resource), page.metadata, page.items)]);
   else if (print === undefined) exchange.respond(200, JSON_HEADERS, listBody(page, isNull));
@@ -58,7 +58,7 @@ export function watchObjects(context: ApiContext, { request, exchange, resource 
     transform: print === undefined ? undefined : (object) => tableOf(context, resource, object, print),
     frameFault: context.faults.watchFrame(request),
     listEndFault: sendInitialEvents ? context.faults.listEnd(request) : undefined,
-    withholdsBookmark: () => context.faults.withholdsBookmark(request),
+    withholdsBookmark: () => context.faults.withheldBookmarks.hits(request),
     after: fromNow ? current : resourceVersion,
     currentVersion: () => store.resourceVersion,
     maxPending: context.settings.maxPendingEvents,

@@ -21,6 +21,7 @@ export class FaultRules {
   readonly #sets: { clear(): void }[] = [];
   readonly errors = this.#rules<ErrorRate>();
   readonly resets = this.#rules();
+  /** Of requests that are acted on, and whose answer is lost. */
   readonly lostAnswers = this.#rules();
   readonly delays = this.#rules<FaultScope & RequestDelay>();
   readonly paces = this.#rules<FaultScope & Pace>();
@@ -29,8 +30,10 @@ export class FaultRules {
   readonly watchFrames = this.#rules<FaultScope & { frame: WatchFrameFault }>();
   readonly watchAnswers = this.#rules<FaultScope & { answer: RequestFault }>();
   readonly listEnds = this.#rules<FaultScope & ListEndFault>();
-  readonly bookmarks = this.#rules();
-  readonly emptyLists = this.#rules();
+  /** Of bookmarks that are due and not sent. */
+  readonly withheldBookmarks = this.#rules();
+  /** Of empty lists whose items are `null`. */
+  readonly nullItems = this.#rules();
   readonly seatLimits = new Set<SeatLimit>();
   readonly stalls = new Set<{ match: RequestMatch | undefined; hits: number }>();
 
@@ -66,11 +69,6 @@ export class FaultRules {
     return error === undefined ? undefined : errorAnswer(error);
   }
 
-  /** Whether the request is acted on, and its answer lost. */
-  losesAnswer(request: RequestInfo): boolean {
-    return this.lostAnswers.take(request) !== undefined;
-  }
-
   prepareAnswer(request: RequestInfo, answer: OpenAnswer): void {
     const pace = this.paces.take(request);
     if (pace !== undefined) answer.pace(pace);
@@ -93,16 +91,6 @@ export class FaultRules {
 
   listEnd(request: RequestInfo): ListEndFault | undefined {
     return this.listEnds.take(request);
-  }
-
-  /** Whether a bookmark that is due is not sent. */
-  withholdsBookmark(request: RequestInfo): boolean {
-    return this.bookmarks.take(request) !== undefined;
-  }
-
-  /** Whether the items of an empty list are `null`. */
-  nullsItems(request: RequestInfo): boolean {
-    return this.emptyLists.take(request) !== undefined;
   }
 
   /** After how many bytes the log answer is cut, and how. */

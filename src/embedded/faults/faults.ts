@@ -1,8 +1,7 @@
 import type { Timer } from "../clock.ts";
 import { isTrue } from "../objects/request-info.ts";
-import { seededRandom } from "../random.ts";
 import { type ErrorRate, errorAnswer, htmlAnswer, quotaConflictBody, type RequestFault } from "./fault-answers.ts";
-import { FaultRules } from "./fault-rules.ts";
+import type { FaultRules } from "./fault-rules.ts";
 import type { LogCut, LogFailure } from "./log-faults.ts";
 import { fits, type RequestMatch } from "./request-match.ts";
 import type { ActiveFault, FaultScope, Stall } from "./rule-set.ts";
@@ -31,16 +30,16 @@ const closedWatch: Readonly<Record<"end" | "reset" | "unavailable", RequestFault
  * `timeScale: 20` passes 1 000 of them in 50 real ones). Random choices come from a seed.
  */
 export class Faults {
-  /** @internal What the server asks. */
-  readonly rules: FaultRules;
+  readonly #rules: FaultRules;
   readonly #targets: FaultTargets;
   readonly #random: () => number;
   readonly #timers = new Set<Timer>();
 
-  constructor(targets: FaultTargets, seed: number) {
+  /** @internal `rules` is what the server asks; `random` the source of its random choices, too. */
+  constructor(targets: FaultTargets, rules: FaultRules, random: () => number) {
     this.#targets = targets;
-    this.#random = seededRandom(seed);
-    this.rules = new FaultRules(this.#random);
+    this.#rules = rules;
+    this.#random = random;
   }
 
   /** Ends open watches. Returns how many. */
@@ -80,7 +79,7 @@ export class Faults {
    */
   stallWatches(ms?: number, match?: RequestMatch): Stall {
     const stall = { match, hits: 0 };
-    this.rules.stalls.add(stall);
+    this.#rules.stalls.add(stall);
     const held: OpenAnswer[] = [];
     for (const watch of this.#targets.watches()) {
       if (!fits(match, watch.request)) continue;
@@ -89,9 +88,9 @@ export class Faults {
       stall.hits++;
     }
     const release = () => {
-      if (!this.rules.stalls.delete(stall)) return;
+      if (!this.#rules.stalls.delete(stall)) return;
       for (const watch of this.#targets.watches()) {
-        if (!this.rules.isStalled(watch.request)) watch.exchange.release();
+        if (!this.#rules.isStalled(watch.request)) watch.exchange.release();
       }
       for (const answer of held) answer.release();
     };
@@ -109,7 +108,7 @@ export class Faults {
     { how = "end", match }: { how?: "end" | "reset" | "unavailable"; match?: RequestMatch } = {},
   ): Stall {
     const answer = closedWatch[how];
-    const rule = this.rules.watchAnswers.add({ match, answer });
+    const rule = this.#rules.watchAnswers.add({ match, answer });
     const release = () => rule.remove();
     this.cutWatches({ how: how === "reset" ? "reset" : "end", ...(match === undefined ? {} : { match }) });
     if (ms !== undefined) this.#later(ms, release);
@@ -127,7 +126,7 @@ export class Faults {
     options: { match?: RequestMatch; count?: number; unmarked?: boolean } = {},
   ): Stall {
     const fault = { ms, ...options };
-    const rule = this.rules.listEnds.add(fault);
+    const rule = this.#rules.listEnds.add(fault);
     return stallOf(
       () => rule.hits,
       () => {
@@ -139,12 +138,12 @@ export class Faults {
 
   /** Watches send no bookmark but the end of a streaming list, as from a server without a watch cache. */
   withholdBookmarks(options: FaultScope = {}): ActiveFault {
-    return this.rules.bookmarks.add(options);
+    return this.#rules.withheldBookmarks.add(options);
   }
 
   /** Empty lists are answered with `"items": null`, as Go writes a slice that was never made. */
   nullItems(options: FaultScope = {}): ActiveFault {
-    return this.rules.emptyLists.add(options);
+    return this.#rules.nullItems.add(options);
   }
 
   /** The history of changes is dropped: watches from older versions and continue tokens are answered with 410. */
@@ -154,7 +153,7 @@ export class Faults {
 
   /** Matching requests are answered with an error, and not acted on. */
   errorRate(options: ErrorRate = {}): ActiveFault {
-    return this.rules.errors.add(options);
+    return this.#rules.errors.add(options);
   }
 
   /**
@@ -163,13 +162,13 @@ export class Faults {
    */
   limitSeats(options: SeatLimitOptions): ActiveSeatLimit {
     const limit = new SeatLimit(options);
-    this.rules.seatLimits.add(limit);
+    this.#rules.seatLimits.add(limit);
     return {
       get hits() {
         return limit.hits;
       },
       refusals: limit.refusals,
-      remove: () => void this.rules.seatLimits.delete(limit),
+      remove: () => void this.#rules.seatLimits.delete(limit),
     };
   }
 
@@ -180,17 +179,17 @@ export class Faults {
   quotaConflicts({ quota = "compute-resources", ...scope }: FaultScope & { quota?: string } = {}): ActiveFault {
     const match = scope.match ?? { verb: "create", resource: COUNTED_BY_QUOTAS };
     const contentType = "application/json";
-    return this.rules.errors.add({ ...scope, match, status: 409, body: quotaConflictBody(quota), contentType });
+    return this.#rules.errors.add({ ...scope, match, status: 409, body: quotaConflictBody(quota), contentType });
   }
 
   /** Matching requests are not answered, and not acted on: the stream is reset. */
   resetRequests(options: FaultScope = {}): ActiveFault {
-    return this.rules.resets.add(options);
+    return this.#rules.resets.add(options);
   }
 
   /** Matching requests are acted on, and the stream is reset before any byte of the answer. */
   loseAnswers(options: FaultScope = {}): ActiveFault {
-    return this.rules.lostAnswers.add(options);
+    return this.#rules.lostAnswers.add(options);
   }
 
   /**
@@ -198,7 +197,7 @@ export class Faults {
    * cancels it; with `outlivesClient` it is acted on all the same, as when etcd had it already.
    */
   delayRequests(ms: number, options: FaultScope & { outlivesClient?: boolean } = {}): ActiveFault {
-    return this.rules.delays.add({ ...options, ms });
+    return this.#rules.delays.add({ ...options, ms });
   }
 
   /** Destroys open connections with a TCP reset, all or so many of them. Returns how many. */
@@ -228,7 +227,7 @@ export class Faults {
 
   /** New matching answers leave a few bytes at a time. */
   slowBytes({ bytes = 256, everyMs = 50, ...scope }: Partial<Pace> & FaultScope = {}): ActiveFault {
-    return this.rules.paces.add({ ...scope, bytes, everyMs });
+    return this.#rules.paces.add({ ...scope, bytes, everyMs });
   }
 
   /** The next matching watch (one that is open, else the next to open) sends something wrong, once. */
@@ -238,12 +237,12 @@ export class Faults {
       watch.damage(frame);
       return { hits: 1, remove: () => {} };
     }
-    return this.rules.watchFrames.add({ frame, match, count: 1 });
+    return this.#rules.watchFrames.add({ frame, match, count: 1 });
   }
 
   /** The next matching watch request is answered with 200 (or `status`) and a page of HTML, as by a proxy's login. */
   htmlInsteadOfWatch({ status = 200, count = 1, ...scope }: FaultScope & { status?: number } = {}): ActiveFault {
-    return this.rules.watchAnswers.add({ ...scope, count, answer: htmlAnswer(status) });
+    return this.#rules.watchAnswers.add({ ...scope, count, answer: htmlAnswer(status) });
   }
 
   /**
@@ -254,7 +253,7 @@ export class Faults {
     if (options.atByte === undefined && options.everyBytes === undefined) {
       throw new TypeError("cutLogs: give atByte or everyBytes (a number of bytes)");
     }
-    return this.rules.logCuts.add(options);
+    return this.#rules.logCuts.add(options);
   }
 
   /**
@@ -280,12 +279,12 @@ export class Faults {
 
   /** The log endpoint answers as one whose kubelet is down, has just started, or has not started the container. */
   failLogs(options: LogFailure): ActiveFault {
-    return this.rules.logFailures.add(options);
+    return this.#rules.logFailures.add(options);
   }
 
   /** Ends all faults that go on. */
   clear(): void {
-    this.rules.clear();
+    this.#rules.clear();
     for (const watch of this.#targets.watches()) {
       watch.exchange.release();
       watch.endList();

@@ -65,6 +65,11 @@ export class RuleSet<T extends FaultScope> {
     return undefined;
   }
 
+  /** Whether a fault applies to the request, which counts as a hit. */
+  hits(request: RequestInfo): boolean {
+    return this.take(request) !== undefined;
+  }
+
   clear(): void {
     this.#rules.clear();
   }

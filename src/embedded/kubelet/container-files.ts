@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSyn
 import { dirname, join, posix, relative } from "node:path";
 
 /** A program wrote where a volume is read-only, or outside of any directory. */
-export class FileAccessError extends Error {
+class FileAccessError extends Error {
   override readonly name = "FileAccessError";
   readonly path: string;
   readonly code: "EROFS" | "ENOENT";

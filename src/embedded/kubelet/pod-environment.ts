@@ -85,7 +85,7 @@ function valueFrom(
   );
 }
 
-export function fieldOf(pod: Pod, path: string): string {
+function fieldOf(pod: Pod, path: string): string {
   const { metadata, spec, status } = pod;
   const keyed = /^metadata\.(labels|annotations)\['(.+)'\]$/.exec(path);
   if (keyed !== null) return metadata[keyed[1] as "labels" | "annotations"]?.[keyed[2] ?? ""] ?? "";

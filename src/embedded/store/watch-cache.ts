@@ -134,6 +134,6 @@ function withVersion(object: StoredObject, resourceVersion: number): StoredObjec
   return { ...object, metadata: { ...object.metadata, resourceVersion: String(resourceVersion) } };
 }
 
-export function tooOld(wanted: number, oldest: number): StatusError {
+function tooOld(wanted: number, oldest: number): StatusError {
   return expired(`too old resource version: ${wanted} (${oldest})`);
 }
