@@ -1,7 +1,7 @@
 import { equalJson } from "../../json/json-object.ts";
 import { SleepAbortedError } from "../clock.ts";
 import { badRequest, type StatusError } from "../objects/status-error.ts";
-import { type ContainerSpec, type Pod, podOf } from "../objects/workloads.ts";
+import { type ContainerSpec, isPodFinished, type Pod, podOf } from "../objects/workloads.ts";
 import { warn } from "../warn.ts";
 import type { ContainerFiles } from "./container-files.ts";
 import type { ContainerLog } from "./container-log.ts";
@@ -118,6 +118,8 @@ export class PodState {
       this.view.hasRun = true;
     }
     if (equalJson(pod.status, status)) return;
+    // A phase that is final stays, whoever wrote it (status manager `mergePodStatus`).
+    if (isPodFinished(pod) && !isPodFinished({ status })) return;
     store.update(
       "pods",
       namespace,

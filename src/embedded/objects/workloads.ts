@@ -254,7 +254,7 @@ export function podOf(object: StoredObject): Pod {
   return object as Pod;
 }
 
-export function isPodFinished(pod: Pod): boolean {
+export function isPodFinished(pod: Pick<Pod, "status">): boolean {
   return pod.status.phase === "Succeeded" || pod.status.phase === "Failed";
 }
 

@@ -69,9 +69,9 @@ describe("before there is a Job: the host may start the run again", () => {
     });
     expect(result.errorMessage).toMatch(/refused/i);
     await back;
-    expect(await run(away, createK8sAdapter(definition, { env: away.env })).result).toMatchObject({
-      exitCode: 0,
-    });
+    // The engine asks again after up to 30 s.
+    const next = run(away, createK8sAdapter(definition, { env: away.env }), { config: { apiOutageSec: 60 } });
+    expect(await next.result).toMatchObject({ exitCode: 0 });
     await away.stop();
   });
 

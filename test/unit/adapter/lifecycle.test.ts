@@ -495,7 +495,8 @@ describe("the process goes away and another comes", () => {
     world.k8s.objects.update("jobs", NAMESPACE, left, ({ spec }) => {
       (spec as { backoffLimit: number }).backoffLimit = 3;
     });
-    await expect.poll(() => podsOf(agentId).length).toBeGreaterThan(0);
+    // The kubelet has told of its container, and writes no more of it while the Secret is not there.
+    await expect.poll(() => podsOf(agentId)[0]?.status).toHaveProperty("containerStatuses");
     const [lost] = podsOf(agentId);
     world.k8s.objects.update("pods", NAMESPACE, lost?.metadata.name ?? "", (pod) => {
       const state = { terminated: { exitCode: 137, reason: "ContainerStatusUnknown" } };
