@@ -1,4 +1,4 @@
-import type { Words } from "./job-facts.ts";
+import { isDeleting, type Words } from "./job-facts.ts";
 import type {
   Condition,
   Container,
@@ -48,7 +48,7 @@ export function podFacts(pod: Pod): PodFacts {
     hasEnded,
     isScheduled,
     unscheduled: scheduled === undefined || scheduled.status === "True" ? null : wordsOf(scheduled),
-    deletingSince: pod.metadata.deletionTimestamp === undefined ? null : deletionBegan(pod),
+    deletingSince: isDeleting(pod) ? deletionBegan(pod) : null,
     // KEP-3329: the API's eviction, preemption, taint manager and pod GC say so in the condition, the kubelet in the reason.
     disruption: disrupted ?? byKubelet,
     killedByKubelet:
@@ -259,9 +259,8 @@ function isLost({ reason, startedAt }: ContainerStateTerminated): boolean {
  * with all others, after the exit of one that says so (KEP-5532).
  */
 function isRestartedInPlace(pod: Pod, name: string, exitCode: number): boolean {
-  const { spec, status, metadata } = pod;
-  if (status.phase === "Succeeded" || status.phase === "Failed" || metadata.deletionTimestamp !== undefined)
-    return false;
+  const { spec, status } = pod;
+  if (status.phase === "Succeeded" || status.phase === "Failed" || isDeleting(pod)) return false;
   if (areAllRestarted(pod)) return true;
   const init = spec.initContainers?.find((each) => each.name === name);
   const container = init ?? spec.containers.find((each) => each.name === name);

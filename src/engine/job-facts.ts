@@ -8,7 +8,9 @@ export interface JobFacts {
   end: JobEnd | null;
   /** Its deletion was asked for; it stands until its finalizers are removed. */
   isDeleting: boolean;
-  /** By its spec another pod may follow one that failed: `backoffLimit` (6 where it is not given), `podFailurePolicy` (KEP-3329). */
+  /** How many pods may fail before it does. */
+  backoffLimit: number;
+  /** By its spec another pod may follow one that failed: `backoffLimit`, `podFailurePolicy` (KEP-3329). */
   allowsRetries: boolean;
   /** KEP-4368: the pods are made elsewhere, and this status is a copy. This cluster may never have a pod of it. */
   isManagedElsewhere: boolean;
@@ -23,6 +25,11 @@ export interface JobEnd extends Words {
   havePodsEnded: boolean;
 }
 
+/** Its deletion was asked for; it stands until its finalizers are removed and, a pod, until its containers have ended. */
+export function isDeleting({ metadata }: { metadata: { deletionTimestamp?: string } }): boolean {
+  return metadata.deletionTimestamp !== undefined;
+}
+
 export interface Words {
   reason: string;
   /** Empty when there is none. */
@@ -33,12 +40,14 @@ export function jobFacts({ metadata, spec, status }: Job): JobFacts {
   const end = endOfJob(status.conditions);
   const hasSucceeded = end?.type === "Complete" || end?.type === "SuccessCriteriaMet";
   const running = spec.suspend === true ? "suspended" : "running";
+  const { backoffLimit = 6 } = spec;
   const { active = 0, terminating = 0, succeeded = 0, failed = 0 } = status;
   return {
     state: end === null ? running : hasSucceeded ? "succeeded" : "failed",
     end,
-    isDeleting: metadata.deletionTimestamp !== undefined,
-    allowsRetries: (spec.backoffLimit ?? 6) > 0 || spec.podFailurePolicy !== undefined,
+    isDeleting: isDeleting({ metadata }),
+    backoffLimit,
+    allowsRetries: backoffLimit > 0 || spec.podFailurePolicy !== undefined,
     isManagedElsewhere: spec.managedBy !== undefined && spec.managedBy !== "kubernetes.io/job-controller",
     podsCounted: active + terminating + succeeded + failed,
     podsAlive: active + terminating,

@@ -1,4 +1,4 @@
-import { findObject, isNotFound, type Job, jobPath, LinkedAbort, type Run } from "../../engine/index.ts";
+import { findObject, isDeleting, isNotFound, type Job, jobPath, LinkedAbort, type Run } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { reasonOf } from "../errors.ts";
@@ -74,7 +74,7 @@ async function isDeleted<Config extends BaseConfig, Verdict extends AgentVerdict
   const find = () => findObject<Job>(engine.cluster, jobPath(namespace, jobName), signal);
   const hasIt = known !== undefined && known.metadata.uid === uid;
   const job = hasIt ? known : await patiently(engine, { ...patience, signal, askedAt: performance.now() }, find);
-  return job === null || job.metadata.uid !== uid || job.metadata.deletionTimestamp !== undefined;
+  return job === null || job.metadata.uid !== uid || isDeleting(job);
 }
 
 async function mark<Config extends BaseConfig, Verdict extends AgentVerdict>(

@@ -1,6 +1,18 @@
 import { Option } from "commander";
 import { printable } from "../../adapter/host/printable.ts";
-import { type Cluster, corePath, deleteUnchanged, jobPath, jobsPath, listed } from "../../engine/index.ts";
+import {
+  type Cluster,
+  type Condition,
+  conditionOf,
+  corePath,
+  deleteUnchanged,
+  isDeleting,
+  type Job,
+  jobFacts,
+  jobPath,
+  jobsPath,
+  listed,
+} from "../../engine/index.ts";
 import { type CommandIo, defineCommand } from "../command.ts";
 import { addSelectorOption, addTargetOptions, connect, durationMs, labelsOf } from "../target.ts";
 import { formatAge, formatTable } from "../text-width.ts";
@@ -51,7 +63,7 @@ export const gcCommand = defineCommand<GcOptions>({
   },
 });
 
-interface Stored {
+interface StoredSecret {
   metadata: {
     name: string;
     uid: string;
@@ -60,10 +72,12 @@ interface Stored {
     deletionTimestamp?: string;
     ownerReferences?: { kind: string; uid: string }[];
   };
-  status?: {
-    completionTime?: string;
-    conditions?: { type: string; status: string; reason?: string; lastTransitionTime?: string }[];
-  };
+}
+
+/** As the server sends them: the engine's caches hold neither a Job without status nor the time of a condition. */
+type StoredJob = Omit<Job, "status"> & { status?: Job["status"] };
+interface StoredCondition extends Condition {
+  lastTransitionTime?: string;
 }
 
 async function findGarbage(
@@ -76,31 +90,24 @@ async function findGarbage(
   const alive = new Set<string>();
   const now = Date.now();
   const found: Garbage[] = [];
-  const add = (kind: Garbage["kind"], { name, uid, resourceVersion }: Stored["metadata"], why: string) =>
+  const add = (kind: Garbage["kind"], { name, uid, resourceVersion }: StoredSecret["metadata"], why: string) =>
     found.push({ kind, name, uid, resourceVersion, why });
   const query = { labelSelector, signal };
-  for await (const { metadata, status } of listed<Stored>(cluster, jobsPath(namespace), query)) {
-    alive.add(metadata.uid);
-    const end = status?.conditions?.find(
-      ({ type, status: is }) => is === "True" && (type === "Complete" || type === "Failed"),
-    );
-    const endedMs = now - Date.parse(end?.lastTransitionTime ?? "");
-    if (end === undefined || metadata.deletionTimestamp !== undefined || !(endedMs >= olderThanMs)) continue;
-    add(
-      "Job",
-      metadata,
-      `${end.type === "Complete" ? "succeeded" : `failed (${end.reason ?? "?"})`} ${formatAge(endedMs)} ago`,
-    );
+  for await (const stored of listed<StoredJob>(cluster, jobsPath(namespace), query)) {
+    const job: Job = { ...stored, status: stored.status ?? {} };
+    alive.add(job.metadata.uid);
+    const { state, end } = jobFacts(job);
+    if (end === null || !end.havePodsEnded || isDeleting(job)) continue;
+    const condition: StoredCondition | undefined = conditionOf(job, end.type);
+    const endedMs = now - Date.parse(condition?.lastTransitionTime ?? "");
+    if (!(endedMs >= olderThanMs)) continue;
+    const how = state === "succeeded" ? state : `failed (${end.reason || "?"})`;
+    add("Job", job.metadata, `${how} ${formatAge(endedMs)} ago`);
   }
-  for await (const { metadata } of listed<Stored>(cluster, corePath(namespace, "secrets"), query)) {
+  for await (const { metadata } of listed<StoredSecret>(cluster, corePath(namespace, "secrets"), query)) {
     const owner = metadata.ownerReferences?.find(({ kind }) => kind === "Job");
     const ageMs = now - Date.parse(metadata.creationTimestamp);
-    if (
-      (owner !== undefined && alive.has(owner.uid)) ||
-      metadata.deletionTimestamp !== undefined ||
-      ageMs < olderThanMs
-    )
-      continue;
+    if ((owner !== undefined && alive.has(owner.uid)) || isDeleting({ metadata }) || ageMs < olderThanMs) continue;
     add("Secret", metadata, `its Job is deleted; created ${formatAge(ageMs)} ago`);
   }
   return found;

@@ -1,4 +1,4 @@
-import { type ContainerEnd, containerFacts, deletionBegan, type JobEnd, type Words } from "../facts.ts";
+import { type ContainerEnd, containerFacts, deletionBegan, isDeleting, type JobEnd, type Words } from "../facts.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Context, contextOf, endedByItself, finish, isSuspended, mayRetry, type Outcome } from "./context.ts";
 import { type Ask, askOf, isLastPod } from "./deletion.ts";
@@ -168,8 +168,8 @@ function externalCause(run: Context): Cause | null {
 
 /** The Job stands until its pods are deleted; meanwhile its controller may call it failed for the loss of them. */
 function isDeletedInForeground(job: Job | null, pod: Pod): boolean {
-  if (job?.metadata.deletionTimestamp === undefined) return false;
-  return pod.metadata.deletionTimestamp === undefined || deletionBegan(job) <= deletionBegan(pod);
+  if (job === null || !isDeleting(job)) return false;
+  return !isDeleting(pod) || deletionBegan(job) <= deletionBegan(pod);
 }
 
 function jobDeleted(at: number, end: JobEnd | null): Cause {

@@ -69,9 +69,9 @@ function mayPodsBeUntold({ job, trust }: RunState, now: number): boolean {
  */
 export function isLastPod({ job, pod, podChanges }: RunState): boolean {
   if (job === null || pod?.spec.restartPolicy === "OnFailure") return true;
-  const { end } = jobFacts(job);
+  const { end, backoffLimit } = jobFacts(job);
   if (end === null) return true;
   const { failed = 0, succeeded = 0 } = job.status;
-  const tries = end.reason === "BackoffLimitExceeded" ? (job.spec.backoffLimit ?? 6) + 1 : 0;
+  const tries = end.reason === "BackoffLimitExceeded" ? backoffLimit + 1 : 0;
   return podChanges + 1 >= Math.max(failed + succeeded, tries);
 }

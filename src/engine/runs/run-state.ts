@@ -1,4 +1,4 @@
-import { containerFacts, containerNames, jobFacts, podFacts, type Words } from "../facts.ts";
+import { containerFacts, containerNames, isDeleting, jobFacts, podFacts, type Words } from "../facts.ts";
 import { compareVersions } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { FULL_TRUST, type Trust } from "./trust.ts";
@@ -271,7 +271,7 @@ function isOld({ askedAt }: RunState, type: "applied" | "deleted", told: Job | P
  * added again, with the same uid, when it is put back.
  */
 function isAliveAfter(told: Job | Pod, known: Job | Pod | null): boolean {
-  if (known === null || told.metadata.deletionTimestamp !== undefined) return false;
+  if (known === null || isDeleting(told)) return false;
   return compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) > 0;
 }
 
@@ -280,7 +280,7 @@ function isNewer(pod: Pod, known: Pod, { replaced, podDeletedAt }: RunState): bo
   const order = compareText(pod.metadata.creationTimestamp, known.metadata.creationTimestamp);
   if (order !== 0) return order > 0;
   if (replaced.includes(pod.metadata.uid)) return false;
-  return podDeletedAt !== null || podFacts(known).hasEnded || known.metadata.deletionTimestamp !== undefined;
+  return podDeletedAt !== null || podFacts(known).hasEnded || isDeleting(known);
 }
 
 function compareText(a: string, b: string): number {

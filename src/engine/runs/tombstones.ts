@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { containerFacts, containerNames } from "../facts.ts";
+import { containerFacts, containerNames, isDeleting } from "../facts.ts";
 import type { StoreChange } from "../informer/store.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { jobUidOfPod } from "./job-of-pod.ts";
@@ -49,8 +49,7 @@ export class Tombstones {
    * from the deletion any more. Pods of a Job that is deleted in the foreground are deleted before their Job is.
    */
   onPod(key: string, { type, object, previous }: StoreChange<Pod>): void {
-    const isBeginning =
-      previous !== null && isUndisturbedEnd(previous) && object.metadata.deletionTimestamp !== undefined;
+    const isBeginning = previous !== null && isUndisturbedEnd(previous) && isDeleting(object);
     const tombstone = this.#tombstones.peek(key);
     if (tombstone === undefined) {
       if (isBeginning) this.#tombstones.set(key, { job: null, pod: previous });
@@ -59,7 +58,7 @@ export class Tombstones {
     }
     if (tombstone.job !== null && tombstone.job.metadata.uid !== jobUidOfPod(object)) return;
     const known = tombstone.pod;
-    const isDisturbed = type === "deleted" || object.metadata.deletionTimestamp !== undefined;
+    const isDisturbed = type === "deleted" || isDeleting(object);
     const isSame = known !== null && known.metadata.uid === object.metadata.uid;
     if (isSame && isUndisturbedEnd(known) && isDisturbed) return;
     if (known === null || isSame || known.metadata.creationTimestamp <= object.metadata.creationTimestamp)
@@ -69,7 +68,7 @@ export class Tombstones {
 
 /** A container has ended before anyone began to delete the pod. */
 function isUndisturbedEnd(pod: Pod): boolean {
-  if (pod.metadata.deletionTimestamp !== undefined) return false;
+  if (isDeleting(pod)) return false;
   return containerNames(pod).some((name) => containerFacts(pod, name).state === "ended");
 }
 
