@@ -27,15 +27,16 @@ export const LOGIN_NEEDED = anyOf(
   /\bunauthorized\b|\bunauthenticated\b|\bforbidden\b|(?:unauthorized|forbidden)exception/,
   /(?:invalid|incorrect|expired|revoked|missing|no) (?:x-)?api[- ]key/,
   /(?:invalid|incorrect|expired|revoked|missing|no) (?:bearer|oauth|access|auth|session|proxy server|virtual) (?:token|key)/,
-  /(?:invalid|expired|missing|no) (?:(?:cookie )?auth |authentication )?credentials?\b/,
+  /(?:invalid|expired|missing|no) (?:(?:cookie )?auth |authentication |sso )?credentials?\b/,
   /(?:missing|no|invalid) auth(?:entication|orization) header|authorization header is/,
   /credentials? (?:object )?(?:is|are) (?:missing|required|unavailable|not (?:valid|found|set))/,
   /api[- ]key[^.;]{0,60}(?:invalid|not valid|expired|revoked|not found|disabled|missing|required)/,
-  /token (?:is )?(?:expired|revoked|invalid|not found|missing)|signature expired/,
+  /token (?:is )?(?:expired|revoked|invalid|not found|missing)|token ?refresh ?(?:is )?required|signature expired/,
+  /jwt verification fail|\bkey (?:is|has been) (?:blocked|disabled|revoked)|secret keys?[^.;]{0,60} expired/,
   /gateway (?:refused the request|could not authenticate)/,
   // AWS.
   /security token included in the request is (?:expired|invalid)/,
-  /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied|invalididentitytoken/,
+  /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied|invalididentitytoken|optinrequired|access key id needs/,
   /signature we calculated does not match|not authorized to perform/,
   /(?:credentials|token)providererror|credentialunavailable|authenticationrequired|ec2 metadata|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found|not exist)|credentials file|config profile/,
   // Google Cloud, Azure, and all their SDKs.
@@ -43,7 +44,7 @@ export const LOGIN_NEEDED = anyOf(
   /permission_denied|permission '[^']+' denied/,
   /(?:credentials|authentication) (?:are |is )?(?:expired or )?invalid/,
   /could(?: not|n't) (?:load|find|refresh)[^.;]{0,60}(?:credential|(?:access|sso) token|login)/,
-  /(?:failed|unable) to (?:load|resolve|acquire|locate|refresh|get|obtain|retrieve|parse)[^.;]{0,60}(?:credential|(?:access|a) token|oauth)/,
+  /(?:failed|unable) to (?:load|resolve|acquire|locate|find|refresh|get|obtain|retrieve|parse)[^.;]{0,60}(?:credential|(?:access|a) token|oauth)/,
   /unable to impersonate|failed to impersonate|google_application_credentials|subscription key|detect a project id/,
   /proxy needs a username/,
 );
@@ -51,20 +52,21 @@ export const LOGIN_NEEDED = anyOf(
 /** Another model must be chosen, or be enabled for the account. */
 export const MODEL_UNKNOWN = anyOf(
   /(?:unknown|invalid|no such|not a valid) model\b/,
-  /\bmodel\b.{0,80}(?:not[ _]found|does not exist|may not exist|(?:is|are) (?:invalid|not available)|isn't available|deprecated|end of (?:its )?life)/,
+  /\bmodel\b.{0,160}(?:not[ _]found|does not exist|may not exist|(?:is|are) (?:invalid|not available)|isn't available|deprecated|end of (?:its )?life)/,
   /model_not_found|not_found_error.{0,80}\bmodel:|deploymentnotfound/,
   /(?:opus|sonnet|haiku|fable) is not available|issue with the selected model|don't have access to the model/,
+  /on-demand throughput isn.t supported|model use case details|no endpoints found for/,
 );
 
 /** A share is used up that comes back at a time: of a subscription, a spend limit of a month, a quota of a day. */
 export const QUOTA = anyOf(
   /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|haiku|fable|spend(?:ing)?|budget|credit)(?: requests?| tokens?)? (?:limits?|caps?|quota|budget)\b.{0,40}(?:reached|exceeded|exhausted|hit|resets?)/,
-  /\bquota\b.{0,40}\b(?:exceeded|exhausted|reached|used up)\b(?!.{0,200}per[- _](?:minute|second))/,
+  /\bquota\b.{0,40}\b(?:exceeded|exhausted|reached|used up)\b(?!.{0,200}per[- _](?:minute|second|base_model))/,
   // A rate is no share: it comes back by itself within a minute.
   /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget|allowance)\b/,
   /reached your [\w\s-]*?usage limits|regain access/,
   /out of (?:extra )?usage|usage is (?:paused|suspended)/,
-  /servicequotaexceeded|(?:tokens|requests|models)[- _]per[- _](?:day|week|month)\b|daily (?:token )?limit|key limit exceeded/,
+  /servicequotaexceeded|(?:tokens|requests|models)[- _]per[- _](?:day|week|month)\b|daily (?:token |rate )?limit|key limit exceeded/,
 );
 
 /** What is used up where a text says when it comes back. */
@@ -78,7 +80,8 @@ export const MONEY = anyOf(
   /(?:add|purchase|buy) (?:more )?(?:funds|credits)/,
   /out of (?:usage )?credits|credits (?:required|ran out|are depleted)|(?:requires?|needs) (?:more |usage )credits/,
   /budget has been exceeded|exceeded_?(?:token)?budget|budget_exceeded|extra usage is required|from your extra usage/,
-  /seat type doesn't include|usage allocation has been disabled|usage limit is set to \$0/,
+  /seat type doesn't include|usage allocation has been disabled|usage limit is set to \$0|key limit exceeded \(total/,
+  /account balance|valid credit card|free (?:tier|quota|trial)\b.{0,40}(?:exhausted|ended|used up)|(?:package|plan|subscription) has expired/,
 );
 
 /** Whatever status it comes with: gateways say it with a 403, too. */
@@ -139,13 +142,13 @@ export const SESSION_UNUSABLE = anyOf(
   /exceeds? (?:the |its |this model's )?(?:maximum |available )?(?:context|number of tokens)|exceeded model token limit/,
   /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long|range of input length|tokens in (?:the )?(?:prompt|request)/,
   /input tokens exceed|input length and .{0,4}max_tokens.{0,4} exceed|reduce the length of the messages/,
-  /too many total text bytes|request_too_large|too much media/,
+  /too many total text bytes|request_too_large|too much media|payload size exceeds|token count of \d+ exceeds|exceeds max length|'body' failed to satisfy/,
   // A message that the API refuses: the 400 names it, or what is wrong with its place.
-  /\bmessages[.[]\d+|\bmessages: |must alternate|(?:first|final|last) message must|unexpected role|conversation (?:history|must|blocks)/,
+  /\bmessages[.[/]\d+|(?<!\/)\bmessages: |messages (?:parameter|参数)|must alternate|(?:first|final|last) message must|unexpected role|conversation (?:history|must|blocks)/,
   /(?:created in this|to a different) conversation|(?<!\bno )(?:assistant|user) (?:message|turn)|expected .?thinking/,
   // A text with half a character, or a tool that is there no more, stays in it.
   /request body is not valid json|tool reference '[^']+' not found|in input_image|unsupported image/,
-  /tool use concurrency|tool_calls?\b|function (?:call|response)|thought.?signature|reasoning_content|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
+  /tool use concurrency|tool_calls?\b|function (?:call|response)|thought.?signature|reasoning_content|passed back to the api|tool call result|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
   /text content blocks must|empty text blocks|thinking.{0,6} blocks?\b.{0,60}(?:cannot be modified|must|invalid)|signature.{0,6} in .{0,4}thinking/,
   /encrypted_(?:content|index|stdout)/,
   /could not process (?:image|pdf|document)|(?:process input|invalid) image|invalid base64|image was too large|images? (?:dimensions |in the conversation )?exceeds?|too many images/,

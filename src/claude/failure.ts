@@ -103,11 +103,10 @@ export function failureOf(verdict: ClaudeVerdict, now: Date): Failure | null {
 
 /** The session that was to be resumed does not exist (any more). */
 export function isUnknownSession(verdict: ClaudeVerdict): boolean {
-  const words = wordsOfRequests(verdict);
-  if (words.length > 0) return words.some((text) => UNKNOWN_SESSION.test(text));
   // It was found where the work began. MCP servers have sessions, too.
-  const isFound = verdict.hasInit && verdict.hasOutput;
-  return !isFound && verdict.plainLines.some((text) => UNKNOWN_SESSION.test(text));
+  if (verdict.hasInit && verdict.hasOutput) return false;
+  const words = wordsOfRequests(verdict);
+  return (words.length > 0 ? words : verdict.plainLines).some((text) => UNKNOWN_SESSION.test(text));
 }
 
 /** Once the work has begun only the last ones may say why it ended: those before it are warnings of tools, of the shell, of hooks. */
@@ -132,7 +131,7 @@ function kindOf(
   const saysNothing = !verdict.hasOutput && texts.length + failures.length === 0;
   if (verdict.rateLimit !== null && (saysNothing || failures.some(isRateLimit))) return "quota";
   if (said(RATE_LIMITED)) return "trouble";
-  return first(byStatusOrWord) ?? byText(said) ?? byMissingAnswer(verdict, failures, texts);
+  return first(byStatusOrWord) ?? byText(texts) ?? byMissingAnswer(verdict, failures, texts);
 }
 
 /** A limit that the text says to end at some time: one of a rate ends within minutes. */
@@ -151,13 +150,18 @@ function failuresOf({ apiFailure, result }: ClaudeVerdict, texts: readonly strin
   return [apiFailure, result?.failure ?? null, ...texts.map(failureInText)].filter((each) => each !== null);
 }
 
-function byText(said: (pattern: RegExp) => boolean): Kind | null {
-  if (said(LOGIN_NEEDED)) return "auth";
+function byText(texts: readonly string[]): Kind | null {
+  const said = (pattern: RegExp) => texts.some((text) => pattern.test(text));
+  if (texts.some((text) => LOGIN_NEEDED.test(text) && !OF_OTHER_PROGRAM.test(text))) return "auth";
   if (said(MODEL_UNKNOWN)) return "model";
   if (said(VERSION_TOO_OLD)) return "version";
   if (said(TROUBLE)) return "trouble";
   return null;
 }
+
+/** What prepares the agent's folder has logins of its own. */
+const OF_OTHER_PROGRAM =
+  /^(?:fatal|remote|git|npm|pnpm|yarn|pip|curl|docker|kubectl)\b[: ]|^error (?:from server|response)/i;
 
 /**
  * A request that failed without an answer that the CLI could read: something on the way to the API. Current CLIs say it by their

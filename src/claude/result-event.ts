@@ -65,11 +65,13 @@ export function isLastWord({ queuedTurns, numTurns, isError, text }: Omit<Claude
 export function readResult(event: JsonObject): ClaudeResult {
   const error = field(event, "error");
   // Of some versions one error, as a text or an object; of others a word, which is a field of the failure.
-  const errors = readErrors(field(event, "errors") ?? (word(error)?.match(/^\w+$/) ? [] : [error]));
+  const said = readErrors(field(event, "errors") ?? (word(error)?.match(/^\w+$/) ? [] : [error]));
+  const subtype = word(field(event, "subtype"));
+  const errors = subtype === "error_during_execution" ? withoutLog(said) : said;
   const structured = asJson(field(event, "structured_output"), MAX_ANSWER);
   const answer = text(field(event, "result"), MAX_ANSWER) ?? structured;
   const result = {
-    subtype: word(field(event, "subtype")),
+    subtype,
     isError: field(event, "is_error") === true,
     stopReason: word(field(event, "stop_reason")),
     terminalReason: word(field(event, "terminal_reason")),
@@ -128,6 +130,15 @@ function readErrors(value: unknown): string[] {
     if (shown !== null) errors.push(shown);
   }
   return errors;
+}
+
+/**
+ * A turn that broke off lists after its reason what the process had logged as errors: failed requests of tools and of MCP servers,
+ * which are no reason. A crash says first what kind it is.
+ */
+function withoutLog(errors: readonly string[]): string[] {
+  const isCrash = errors.length > 1 && errors[0]?.startsWith("[session_crash]") === true;
+  return isCrash ? errors.slice(1, 2) : errors.slice(0, 1);
 }
 
 function asJson(value: unknown, max: number): string | null {

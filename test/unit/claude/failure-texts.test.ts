@@ -84,6 +84,7 @@ describe("trouble on the way to the model passes", () => {
     "API Error: ModelStreamErrorException: The model produced an unexpected stream error",
     "API Error: ServiceUnavailableException: Bedrock is unable to process your request.",
     "API Error: 429 RESOURCE_EXHAUSTED: Quota exceeded for aiplatform.googleapis.com/online_prediction_requests_per_base_model per minute",
+    "API Error: 429 Quota exceeded for aiplatform.googleapis.com/online_prediction_requests_per_base_model with base model: anthropic-claude-sonnet-4-5.",
     "API Error: DEADLINE_EXCEEDED",
     "API Error: This request would exceed your organization's rate limit of 40,000 input tokens per minute",
     "API Error: Number of request tokens has exceeded your per-minute rate limit",
@@ -175,6 +176,7 @@ describe("limits of money", () => {
     ["limit reached ∙ resets Friday 10am (UTC)", API_429, "2026-11-27T10:00:00.000Z"],
     ["You've hit your monthly spend limit.", API_429, undefined],
     ["API Error: 429 Daily request limit reached", API_429, undefined],
+    ["API Error: 429 Number of request tokens has exceeded your daily rate limit", API_429, undefined],
     ["API Error: 429 You have reached your premium request allowance", API_429, undefined],
   ])("a share that comes back is a quota: %s", (text, fields, retryNotBefore) => {
     const result = failed(text, fields);
@@ -210,6 +212,11 @@ describe("limits of money", () => {
     ["API Error: 429 Your prepayment credits are depleted.", API_429],
     ['API Error: 403 {"error":{"status":"PERMISSION_DENIED","details":[{"reason":"BILLING_DISABLED"}]}}', API_403],
     ["API Error: 400 Access denied, please make sure your account is in good standing. (Arrearage)", API_400],
+    ["API Error: 403 Key limit exceeded (total limit).", API_403],
+    ["API Error: 403 AI Gateway requires a valid credit card on file to service requests.", API_403],
+    ["API Error: 429 You exceeded your current token quota, please check your account balance", API_429],
+    ["API Error: 429 Your Coding Plan package has expired and is temporarily unavailable.", API_429],
+    ["API Error: 403 The free tier of the model has been exhausted.", API_403],
   ])("money that someone must pay is neither a rate nor a login: %s", (text, fields) => {
     for (const result of [failed(text, fields), failed(text)]) {
       expect(result.errorMessage).toBeTruthy();
@@ -318,6 +325,14 @@ describe("a login is needed", () => {
     "API Error: The config profile (prod) could not be found",
     "API Error: ManagedIdentityCredential authentication unavailable, no managed identity endpoint found.",
     "API Error: Request had insufficient authentication scopes.",
+    "API Error: Unable to find credentials in current environment.",
+    "API Error: AADSTS7000222: The provided client secret keys for app 'x' are expired.",
+    "API Error: TokenRefreshRequired: token refresh is required",
+    "API Error: Profile is configured with invalid SSO credentials.",
+    "API Error: OptInRequired: You are not subscribed to this service",
+    "API Error: 400 The AWS Access Key Id needs a subscription for the service",
+    "API Error: Jwt verification fails",
+    "API Error: Key is blocked.",
   ])("%s", (text) => {
     const result = failed(text);
     expect([result.errorCode, result.errorFamily]).toEqual(["claude_auth_required", undefined]);
@@ -430,6 +445,15 @@ describe("a session that no request fits into is cleared", () => {
     ["API Error: 400 The `reasoning_content` in the thinking mode must be passed back to the API.", {}],
     ["API Error: 400 Function call is missing a thought_signature in functionCall parts.", {}],
     ["API Error: 400 Unable to process input image.", {}],
+    ["API Error: 400 Prompt exceeds max length", {}],
+    ["API Error: 400 messages 参数非法。请检查文档。", {}],
+    ["API Error: 400 The messages parameter is illegal.", {}],
+    ["API Error: 400 invalid params, tool call result does not follow tool call (2013)", {}],
+    ["API Error: 400 The `content[].thinking` in the thinking mode must be passed back to the API.", {}],
+    ["API Error: 400 Malformed input request: #/messages/3/content/0: extraneous key [tool_use] is not permitted", {}],
+    ["API Error: 400 Request payload size exceeds the limit: 31457280 bytes.", {}],
+    ["API Error: 400 Value at 'body' failed to satisfy constraint: Member must have length less than 25000000", {}],
+    ["API Error: 400 prompt token count of 130000 exceeds the limit of 128000", {}],
   ])("%s %j", (text, fields) => {
     const result = failed(text, fields);
     expect(result.errorMessage).toBeTruthy();
@@ -445,6 +469,7 @@ describe("a session that no request fits into is cleared", () => {
     "API Error: 400 system: text content blocks must be non-empty",
     "API Error: 400 output_config.effort: Extra inputs are not permitted",
     "API Error: 400 Unexpected value(s) `context-1m-2025-08-07` for the `anthropic-beta` header",
+    "API Error: 400 Malformed input request: #: extraneous key [context_management] is not permitted",
     '{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: must be at least 1"}}',
     "API Error: Effort 'max' isn't available with thinking turned off on this model",
   ])("a parameter that is refused keeps it: %s", (text) => {
@@ -536,6 +561,12 @@ test("a model that is suspended, by the API's own code", () => {
 
 test.each([
   "API Error: 400 anthropic/claude-x is not a valid model ID",
+  // A gateway's path, and no message of the session.
+  "API Error: 400 /messages: Invalid model name passed in model=claude-x.",
+  "API Error: 400 Invocation of model ID anthropic.claude-x with on-demand throughput isn’t supported.",
+  "API Error: 400 Model use case details have not been submitted for this account.",
+  "API Error: 400 No endpoints found for anthropic/claude-x.",
+  "API Error: 400 Publisher Model `projects/my-project/locations/us-east5/publishers/anthropic/models/claude-sonnet-4-5@20250929` was not found",
   "API Error: 400 This model version has reached the end of its life.",
 ])("a model that is not there any more: %s", (text) => {
   expect([failed(text, API_400).errorCode, failed(text).errorCode]).toEqual(["model_not_found", "model_not_found"]);
@@ -556,10 +587,37 @@ describe("what did not end the run is not its failure", () => {
     ["a session of an MCP server, before the kernel's kill", [init, said, "Error: Session 3fa8 not found"], 137],
     ["the same in a crash", [init, said, "Error: Session 3fa8 not found", said], 1],
     ["a registry's login, before the work", [init, "npm warn 401 Unauthorized", said], 1],
+    ["a repository's login, after the work", [init, said, "fatal: Authentication failed for 'https://x/y.git'"], 1],
     ["a subagent's model", [init, said, ofSubagent], 1],
   ])("%s", (_what, lines, exitCode) => {
     const got = classifyRun(outcomeOf(lines, { exitCode, sessionId: "S-1" }), NOW);
     expect([got.errorCode, got.clearSession]).toEqual(["claude_truncated", undefined]);
+  });
+
+  test("a login of what prepares the folder, before Claude", () => {
+    expect(plain("fatal: Authentication failed for 'https://x/y.git'").errorCode).toBeUndefined();
+  });
+
+  // After the reason stand the errors that the process has logged, as CLI 2.1.332 lists them.
+  const logged = ["Error: Session 3fa8 not found", "AxiosError: 401 Unauthorized", "Prompt is too long"];
+
+  test.each([
+    ["a turn that broke off", "[ede_diagnostic] result_type=user stop_reason=tool_use"],
+    ["a crash", "boom", "[session_crash] error_name=Error api_error_status=none"],
+  ])("failed requests of tools and MCP servers, in the list of errors: %s", (_what, reason, ...kind) => {
+    for (const begun of [[init], [init, said]]) {
+      const result = { ...died, errors: [...kind, reason, ...logged] };
+      const got = classifyRun(outcomeOf([...begun, result], { exitCode: 1, sessionId: "S-1" }), NOW);
+      expect([got.errorCode, got.clearSession]).toEqual([undefined, undefined]);
+      expect(got.errorMessage).toBe(`Claude run failed: subtype=error_during_execution: ${reason}`);
+      expect(got.resultJson).toMatchObject({ errors: [reason] });
+    }
+  });
+
+  test("an MCP server's session, as the reason of a turn that had begun", () => {
+    const result = { ...died, errors: ["Error: Session 3fa8 not found"] };
+    const got = classifyRun(outcomeOf([init, said, result], { exitCode: 1, sessionId: "S-1" }), NOW);
+    expect([got.errorCode, got.clearSession]).toEqual([undefined, undefined]);
   });
 
   test("a subagent's request, where the agent itself fails of something else", () => {
