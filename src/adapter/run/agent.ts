@@ -73,7 +73,7 @@ function hasFailedInit(pod: Pod): boolean {
   });
 }
 
-/** Of a pod that is on its way out, which may be told after its Job's: whether its container ever ran stands there. */
+/** Waits for the last state of a pod whose Job is deleted: it says whether the container ever ran. */
 export async function podsLastWord(run: Run): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const check = () => {

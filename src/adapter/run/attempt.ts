@@ -161,7 +161,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     return timeLeftMs(this.started, this.#input.site.engine.cluster.clock.now(), performance.now() - this.#beganAt);
   }
 
-  /** How the Job ended, with its log read to the end; or the run's result, where that is not for its end to say. */
+  /** How the Job ended, with its log read to the end; or the run's result, where something else decides it (Stop, limits). */
   async #follow(): Promise<RunEnd | AdapterExecutionResult> {
     const { signal, config } = this.#input;
     const deadline = new Deadline(this.started.adopted ? this.leftMs() : ownLimitMs(this.started), config.graceSec);
@@ -195,10 +195,10 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
       return await this.#startFailed(new StartFailedError(this.run.namespace, this.run.jobName, end.startFailure));
     }
     if (this.#reader === null) await podsLastWord(this.run);
-    // Also of a pod that came and was deleted while its watch was down: what cannot be read any more is said.
+    // Also of a pod that was created and deleted while its watch was lost: the reader reports the lines that cannot be read any more.
     if (hasStarted(this.run, this.#container, end)) this.#reader ??= this.#read();
     await this.#reader?.drained([signal, this.hold.lost]);
-    // One result is handed out once: who has taken over the Job hands it out.
+    // A result is handed out once: a server that has taken over the Job does it.
     const isOurs = signal.aborted || (await this.hold.mayHandOut(signal));
     if (signal.aborted) return await this.#cancelled();
     if (!isOurs) return this.#takenOver();
@@ -331,12 +331,12 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     if (isKept)
       await this.#cleanUp({ end: { kind: "start_failed", exitCode: null }, hasFailed: true, isLogLost: false });
     const isDeleted = !isKept && (await this.#stopRun());
-    // A container that was late may have started while it was being deleted, or while the watch was down.
+    // The container may have started while the Job was being deleted, or while the watch was lost.
     const neverRan = !isLost && ((hadNoPod && this.run.pod() === null) || this.#neverRan(null));
     this.#agent = !isDeleted && !hasEnded ? "may-run" : neverRan ? "never-ran" : "ended";
     if (signal.aborted) return cancelledResult(signal.reason);
     const result = startFailedResult(why, failure, this.started.adopted);
-    // What its former Jobs have done and cost still holds.
+    // What the run's former Jobs did and cost stays in the result.
     return this.#options.before.lines === 0
       ? result
       : { ...withoutFailure(this.#classified("cancelled", null)), ...result };

@@ -25,9 +25,9 @@ import { RunSession } from "./run-session.ts";
 export interface ExecuteOptions {
   /** Default: `process.env`. */
   readonly env?: NodeJS.ProcessEnv;
-  /** How long the API server may take to give the first lists before it is called away. Default 10 000 ms. */
+  /** How long the API server may take to answer the first lists before it counts as away. Default 10 000 ms. */
   readonly connectTimeoutMs?: number;
-  /** How long after its last word a watch of pods is believed by the guard before it lists them as well. Default 10 000 ms. */
+  /** How long after its last event the guard trusts the watch of pods; after that it lists them as well. Default 10 000 ms. */
   readonly cacheMaxAgeMs?: number;
   /** From a Job's creation to a container that runs takes longer than this: controller, scheduler, kubelet, sandbox, init container. Default 1 000 ms. */
   readonly soonestStartMs?: number;

@@ -6,11 +6,11 @@ import { reasonOf } from "../errors.ts";
 import type { RunInput, Started } from "../start/run-input.ts";
 import type { Output } from "./follow.ts";
 
-/** What an end of the Job is to a run whose agent has said that it is done, or has not. */
+/** How the run ended, by the end of its Job and whether the agent said its result. */
 export function kindOf(end: RunEnd, hasResult: boolean): OutcomeKind {
   switch (end.kind) {
     case "deadline":
-      // It had said that it was done before the deadline struck.
+      // The agent said its result before the deadline.
       return hasResult ? "ended" : "timed_out";
     case "job_deleted":
     case "pod_deleted":
@@ -60,7 +60,7 @@ export function classified<Config extends BaseConfig, Verdict extends AgentVerdi
   return seen.kind === "timed_out" ? { ...result, timedOut: true, errorCode: "timeout" } : result;
 }
 
-/** What of the agent's own result holds where the adapter says how the run ended. */
+/** The agent's own result without its failure, for a run whose end the adapter names itself. */
 export function withoutFailure(result: AdapterExecutionResult): AdapterExecutionResult {
   const { errorFamily: _, executionRecovery: __, ...kept } = result;
   return kept;

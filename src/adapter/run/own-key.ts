@@ -38,7 +38,7 @@ export async function executeWithOwnKey<Config extends BaseConfig, Verdict exten
   const handoff = `Paperclip's server was started again while you worked. ${HANDOFF}`;
   const context = { ...ctx.context, paperclipSessionHandoffMarkdown: handoff };
   const second = await execute(definition, { ...ctx, runtime, context, onCancellationReady: async () => {} }, options);
-  // What the first part did is done, whether or not the second could begin.
+  // The first part's result holds, even where the second could not begin.
   return second.executionRecovery?.kind === "bootstrap" && !ctx.signal?.aborted ? first : sumOf(first, second);
 }
 

@@ -34,7 +34,7 @@ function noteOf(
   const limit = memoryLimit === null ? "" : `memory limit ${memoryLimit}`;
   const node = nodeName === null ? "" : `node ${nodeName}`;
   const events = warnings
-    // The one follows from the exit, the other passed before the container ran.
+    // BackoffLimitExceeded follows from the exit; a Secret that was late was there before the container ran.
     .filter(({ reason, message }) => reason !== "BackoffLimitExceeded" && !saysSecretIsLate(message, jobName))
     .slice(-MAX_WARNINGS)
     .map(({ about, reason, message }) => `${about}: ${reason}: ${message}`);

@@ -1,7 +1,7 @@
 import type { KeepaliveHandle, PhaseChange, Run, RunEngine, Silence } from "../../engine/index.ts";
 import type { RunLog } from "../host/run-log.ts";
 
-/** A state on the way to a container that runs is said when it has stood for so long: most pass within a second. */
+/** A state before the container runs is reported once it has lasted for so long: most pass within a second. */
 const STANDS_MS = 2_000;
 
 /** Lines for people about where the run stands: that it runs, what holds it up before, and a sign of life after silence. */

@@ -14,7 +14,7 @@ import { livePods } from "./run-state.ts";
 const ASK_TIMEOUT_MS = 5_000;
 
 /**
- * Asks the server what `what` names, and folds its answers into the record. What is not answered in time stays as it is known.
+ * Asks the server what `what` names, and folds its answers into the record. Where no answer comes in time, the record stays as it is.
  * Resolves with whether it told of the pods.
  */
 export async function askServer(
@@ -39,7 +39,7 @@ async function askForJob(cluster: Cluster, record: RunRecord, signal: AbortSigna
   if (known === null) return;
   const { namespace, jobName } = record.ref;
   const job = await get(cluster, jobPath(namespace, jobName), trimJob, signal);
-  // What was told to be deleted meanwhile is: the answer is of before.
+  // The watch has told of the deletion while the request was under way: the answer is older.
   if (record.state.jobDeletedAt !== null) return;
   const at = performance.now();
   if (job?.metadata.uid === known.metadata.uid) record.frame({ resource: "jobs", type: "applied", object: job, at });
@@ -54,7 +54,7 @@ async function askForPods(cluster: Cluster, record: RunRecord, signal: AbortSign
   const isDeletedMeanwhile = ({ metadata: { uid } }: Pod) => before.some(isOf(uid)) && !live.some(isOf(uid));
   for (const object of inOrder(listed.filter((pod) => !isDeletedMeanwhile(pod))))
     record.frame({ resource: "pods", type: "applied", object, at, isAnswer: true });
-  // One that was made meanwhile need not be among them.
+  // A pod that was created after the list began need not be in it.
   for (const object of before) {
     if (isDeletedMeanwhile(object) || listed.some(isOf(object.metadata.uid))) continue;
     record.frame({ resource: "pods", type: "deleted", object, at, isAnswer: true });

@@ -50,7 +50,7 @@ function earliest(a: number | null, b: number | null): number | null {
   return a === null ? b : b === null ? a : Math.min(a, b);
 }
 
-/** An end is not held up for longer by a server that gives no answer. */
+/** So many questions without an answer, and the end is said without one. */
 const MAX_FAILED_ASKS = 3;
 
 /** Nothing shows that the container was started, or that its Job's last pod was seen, or why its pod was deleted. */
@@ -100,7 +100,7 @@ function endOfItself(run: Context, ended: ContainerEnd): Outcome {
   return finish(run, "failed", { reason: ended.reason || "Error", message: "" });
 }
 
-/** A pod that the kubelet refuses and whose container has run was ended for that. */
+/** Where the kubelet refuses a pod whose container has run, the refusal ended it. */
 function disruptionOf({ podFacts, ran }: Context): Words | null {
   return podFacts?.disruption ?? (ran ? podFacts?.refusedByKubelet : null) ?? null;
 }
@@ -109,7 +109,7 @@ function namedEviction({ reason, message }: Words): Words {
   return { reason: reason || "Evicted", message };
 }
 
-/** A pod whose container failed is perhaps not the last one that is told: then another is waited for. */
+/** Until when a later pod is waited for: the pod whose container failed need not be the Job's last. */
 function lastPodDue({ state, job, policy, now }: Context): number {
   if (job === null || job.end === null || (job.state === "failed" && isLastPod(state))) return now;
   return (state.jobEndedAt ?? now) + policy.settleMs;
@@ -126,7 +126,7 @@ interface Cause extends Words {
 /** What is ending the run from outside: deadline, eviction, deletion of the Job or the pod. */
 function externalCause(run: Context): Cause | null {
   const { state, job, pod, podFacts } = run;
-  // A pod that was told to go and then ended well is one that succeeded, to its Job.
+  // To its Job, a pod that exits with 0 while it is being deleted has succeeded.
   if (job?.state === "succeeded") return null;
   const end = job?.end ?? null;
   if (end?.reason === "DeadlineExceeded") return { kind: "deadline", at: state.jobEndedAt ?? run.now, ...end };
@@ -153,7 +153,7 @@ function externalCause(run: Context): Cause | null {
     return { kind: "job_deleted", at: deletingAt, reason: "JobDeleted", message: "the Job is being deleted" };
   }
   if (mayRetry(run)) return null;
-  // Of a Job that restarts its container in place the controller deletes the pod when it gives up.
+  // When it gives up a Job with restartPolicy OnFailure, the controller deletes the pod.
   if (end?.reason === "BackoffLimitExceeded" && wasRestarted(run)) return null;
   const said = end === null ? "" : `; the Job says ${end.reason || end.type}`;
   const cause: Cause = {
@@ -162,11 +162,11 @@ function externalCause(run: Context): Cause | null {
     reason: "PodDeleted",
     message: `the pod was deleted${said}`,
   };
-  // Deadline, deletion of the Job and suspension all begin by deleting the pod: let the Job's watch have its word.
+  // Deadline, deletion of the Job and suspension all begin by deleting the pod: the Job's watch will say which it is.
   return end === null ? { ...cause, guess: true } : cause;
 }
 
-/** The Job stands until its pods are deleted; meanwhile its controller may call it failed for the loss of them. */
+/** The Job exists until its pods are deleted; its controller may set it to Failed meanwhile, since it lost them. */
 function isDeletedInForeground(job: Job | null, pod: Pod): boolean {
   if (job === null || !isDeleting(job)) return false;
   return !isDeleting(pod) || deletionBegan(job) <= deletionBegan(pod);
@@ -179,7 +179,7 @@ function jobDeleted(at: number, end: JobEnd | null): Cause {
 
 /** The run has ended for this cause; say so when its details are known, cannot come any more, or have been waited for. */
 function settle(known: Context, cause: Cause): Outcome {
-  // A Job does not succeed with a failed container: that was before a restart, and its end is still to be told.
+  // A Job does not succeed with a failed container: this end is from before a restart, and the last one has not been told yet.
   const isOfBefore = cause.kind === "succeeded" && ((known.ended ?? known.last)?.exitCode ?? 0) !== 0;
   const run = isOfBefore ? { ...known, ended: null, last: null } : known;
   const { state, pod, policy, now } = run;

@@ -147,7 +147,7 @@ export class RunRegistry implements RecordHost {
 
   trustOf({ ref: { namespace }, state }: RunRecord): Trust {
     const trust = this.#trustIn(namespace);
-    // How far the pods' watch is matters once the Job has ended; until then each of its frames would be news to each run.
+    // The version that the pods' watch has reached counts only once the Job has ended. Before, each of its frames would change every run.
     const matters = state.jobEndedAt !== null || state.jobDeletedAt !== null;
     return matters ? withPodsTold(state.trust, trust, this.#pods.told(namespace)) : trust;
   }
@@ -195,13 +195,13 @@ export class RunRegistry implements RecordHost {
 
   #seedPod(record: RunRecord, pod: Pod | null, at: number): void {
     if (pod === null || jobUidOfPod(pod) !== record.ref.uid) return;
-    // Before anything that the cache knows of this pod: the order of its end and its deletion tells by which of them it ended.
+    // Earlier than what the cache has of this pod: whether it ended before its deletion says what ended the run.
     record.frame({ resource: "pods", type: "applied", object: pod, at: at - 1 });
     const live = this.#pods.get(pod.metadata.namespace, pod.metadata.name);
     if (live?.metadata.uid !== pod.metadata.uid) record.frame({ resource: "pods", type: "deleted", object: pod, at });
   }
 
-  /** The cache knows no such Job. It may be on its way here, or never have been: the server decides, once. */
+  /** The cache has no such Job: its watch may be late, or there was none. The server is asked once. */
   async #confirm(record: RunRecord): Promise<void> {
     const { signal } = this.#stopped;
     await this.#jobs.whenSynced(signal).catch(() => undefined);
@@ -220,12 +220,12 @@ export class RunRegistry implements RecordHost {
     } else if (job === null && uid === null) {
       this.#fail(record, "not_found", "there is none of this name: it was never created, or was deleted a while ago");
     } else if (job === null || (uid !== null && job.metadata.uid !== uid)) {
-      // Who knows its uid knows that it was there.
+      // The caller has its uid, so the Job existed and was deleted.
       record.frame({ resource: "jobs", type: "missing", at });
     } else if (!this.#isSelected(job)) {
       this.#fail(record, "not_selected", this.#whyNotSelected(job));
     } else {
-      // The watch will bring it; until then it is as good as seen.
+      // The watch will show it soon; the answer counts until then.
       record.frame({ resource: "jobs", type: "applied", object: job, at });
       this.#checkDeleted(record);
       this.#checkOnePod(record, job);
@@ -254,7 +254,7 @@ export class RunRegistry implements RecordHost {
     return `it carries ${found.join(", ")}, and this engine watches ${selector}; attach with an engine that selects it, or claim a Job of another shard before`;
   }
 
-  /** A Job that was created and deleted within a gap of the watch never was in the cache: no deletion of it is told. */
+  /** A Job that was created and deleted during a gap of the watch was never in the cache, so no deletion of it is published. */
   #checkDeleted(record: RunRecord): void {
     const { job, state } = record;
     if (job === null || state.jobDeletedAt !== null) return;

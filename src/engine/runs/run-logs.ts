@@ -99,7 +99,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
       const source = new VerdictSource(this.#run.logSource(pod, container), () => this.#run.endOf(container));
       this.#stream = followLogs(this.#cluster, source, {
         ...options,
-        // Where to start is said of the first pod; a later one is read from its beginning.
+        // The caller's start counts for the first pod; a later one is read from its beginning.
         tailLines: isFirst ? tailLines : undefined,
         since: isFirst ? since : undefined,
         after: goesOn ? after : undefined,

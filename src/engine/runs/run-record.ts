@@ -56,7 +56,7 @@ export class RunRecord implements LoggedRun {
   /** Questions so far: pods of whose deletion no watch will tell are asked for again and again. */
   #asked = 0;
   #state: RunState = INITIAL_STATE;
-  /** Frames that came while the create request was under way; whose they are is known with its answer. */
+  /** Frames that came while the create request was under way: its answer says which Job they must be of. Null: it was answered. */
   #pending: RunFrame[] | null;
   #isAsking = false;
   #isDeleted = false;
@@ -64,7 +64,7 @@ export class RunRecord implements LoggedRun {
   #lastPhase = "";
   /** Why it is not followed any more. Null: it is. */
   #closedBy: Error | null = null;
-  /** Made for who asks for `closed`: a signal takes more memory than the rest of a run. */
+  /** Made when somebody reads `closed`: a signal takes more memory than the rest of a run. */
   #closing: AbortController | null = null;
 
   constructor(host: RecordHost, ref: RunRef & { uid: string | null }, policy: RunPolicy, isLaunching: boolean) {
@@ -167,7 +167,7 @@ export class RunRecord implements LoggedRun {
     for (const frame of pending) this.frame(frame);
   }
 
-  /** Something was told. */
+  /** Folds one frame, and publishes what follows from it. */
   frame(frame: RunFrame): void {
     if (this.#pending !== null) {
       this.#pending.push(frame);
@@ -206,7 +206,7 @@ export class RunRecord implements LoggedRun {
       podName,
       container,
       view: () => {
-        // What a watch tells of its pod afterwards is of before.
+        // A watch may still bring older states of its pod.
         if (this.#isDeleted) return containerView(undefined, container);
         const current = livePods(this.#state).find(({ metadata }) => metadata.uid === uid);
         return containerView(current, container);

@@ -14,7 +14,7 @@ export interface RunState {
   job: Job | null;
   jobSeenAt: number | null;
   jobDeletedAt: number | null;
-  /** When the Job was last seen to go on after a suspension. A pod that was being deleted by then is of the time before. */
+  /** When the Job was last resumed after a suspension. A pod that was being deleted by then was made before it. */
   resumedAt: number | null;
   /** The newest pod by owner uid, kept after its deletion. */
   pod: Pod | null;
@@ -48,7 +48,7 @@ export interface RunState {
   trust: Trust;
   /** The server was asked, and nothing has been told since. */
   answer: Answer | null;
-  /** When the server was asked last. What a watch tells from before is no news from then on. */
+  /** When the server was asked last. From then on, older states that a watch brings are no news. */
   askedAt: number | null;
   /** When it last told of the pods. */
   answeredAt: number | null;
@@ -56,7 +56,7 @@ export interface RunState {
   failedAsks: number;
 }
 
-/** What the server answered has been folded before this: it only says that it did. */
+/** That the server was asked. The objects that it answered with are frames of their own, folded before. */
 export interface Answer {
   /** False: it gave no answer about the pods. */
   toldPods: boolean;
@@ -88,7 +88,7 @@ const NONE_ENDED: ReadonlyMap<string, number> = new Map();
 const NO_CONTAINERS: ReadonlySet<string> = new Set();
 const NONE_REPLACED: readonly string[] = [];
 const NO_PODS: readonly Pod[] = [];
-/** Older ones are told from the newest by their creation time: a Job does not make so many pods in one second. */
+/** Enough for one second, in which a Job does not make so many pods; later ones differ in their creation time. */
 const MAX_REPLACED = 32;
 
 export const INITIAL_STATE: RunState = {
@@ -207,7 +207,7 @@ function replacedBy(newer: Pod, state: RunState, at: number): RunState {
   };
 }
 
-/** One that is not the newest: kept as long as it is there, since its log may still be read. */
+/** A pod that is not the newest: kept until it is deleted, since its log may still be read. */
 function reduceOlderPod(state: RunState, { type, object: pod }: PodFrame): RunState {
   const known = state.olderPods.find(isOf(pod.metadata.uid));
   if (known === undefined ? type === "deleted" : isOld(state, type, pod, known)) return state;
@@ -275,7 +275,7 @@ function isAliveAfter(told: Job | Pod, known: Job | Pod | null): boolean {
   return compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) > 0;
 }
 
-/** Creation times have whole seconds; within one second a pod that still lives is newer than one that is done. */
+/** Creation times have whole seconds; of two pods of one second, the one that has not ended is the newer. */
 function isNewer(pod: Pod, known: Pod, { replaced, podDeletedAt }: RunState): boolean {
   const order = compareText(pod.metadata.creationTimestamp, known.metadata.creationTimestamp);
   if (order !== 0) return order > 0;
@@ -319,7 +319,7 @@ function containersOf(
   return { problems: problems ?? NO_PROBLEMS, endedAt: endedAt ?? NONE_ENDED, started };
 }
 
-/** What a container was missing was provided `at`: that it is still said to be missing counts from then. */
+/** The Secret or ConfigMap that a container was missing was created `at`: the grace of its problem starts again then. */
 export function restartConfigGrace(state: RunState, at: number): RunState {
   if (state.problems === NO_PROBLEMS) return state;
   const restarted = [...state.problems].map(

@@ -39,7 +39,7 @@ export class Tombstones {
     const known = this.#tombstones.peek(key)?.pod ?? null;
     const newest = newestOf(this.#podsOf(key, job.metadata.uid));
     const isOurs = known !== null && jobUidOfPod(known) === job.metadata.uid;
-    // What is remembered of a pod was taken before its deletion began; the cache knows more only of another pod.
+    // The remembered state of a pod is from before its deletion began, so it is better than the cache's. Another pod may be newer.
     const isBest = isOurs && (newest === null || newest.metadata.uid === known.metadata.uid);
     this.#tombstones.set(key, { job, pod: isBest ? known : newest });
   }
