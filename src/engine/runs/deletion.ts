@@ -44,6 +44,15 @@ export function deletionOf(state: RunState, now: number): Deletion {
   return { isDone: false, ask: null, wakeAt: answer.askAgainAt };
 }
 
+/** How far a watch may be behind the server's answer. */
+const LAST_WORD_MS = 3_000;
+
+/** Until when the pod's last state may still be told, where the server's answer that it has none came first. Infinity: it is not waited for. */
+export function lastWordUntil({ podDeletedAt, isPodFinal }: RunState, now: number): number {
+  const until = podDeletedAt === null || isPodFinal ? now : podDeletedAt + LAST_WORD_MS;
+  return until > now ? until : Number.POSITIVE_INFINITY;
+}
+
 /** From what is known, without asking. `unknown`: a watch is lost, the Job was not seen, or its pod may not have been told yet. */
 export function livenessOf(state: RunState, now: number): "alive" | "ended" | "unknown" {
   const { job, pod, jobDeletedAt, podDeletedAt, trust } = state;

@@ -73,9 +73,10 @@ export class RunRegistry implements RecordHost {
     pods.onWatch((event) => this.#onWatch("pods", event));
   }
 
+  /** But for those that are deleted, and of whose pod only the last state is waited for. */
   get size(): number {
     let size = 0;
-    for (const records of this.#records.values()) size += records.length;
+    for (const record of this.#all()) if (!record.isDeleted) size += 1;
     return size;
   }
 
@@ -83,6 +84,7 @@ export class RunRegistry implements RecordHost {
   phases(): Partial<Record<RunPhase, number>> {
     const phases: Partial<Record<RunPhase, number>> = {};
     for (const record of this.#all()) {
+      if (record.isDeleted) continue;
       const { phase } = record.phase();
       phases[phase] = (phases[phase] ?? 0) + 1;
     }

@@ -4,7 +4,7 @@ import { containerView, type LogServerState, type LogSource } from "../logs/inde
 import { backoffMs } from "../transport/backoff.ts";
 import { timer } from "../transport/index.ts";
 import { classify } from "./classify.ts";
-import { type Ask, deletionOf } from "./deletion.ts";
+import { type Ask, deletionOf, lastWordUntil } from "./deletion.ts";
 import { describe } from "./describe.ts";
 import { jobUidOfPod } from "./job-of-pod.ts";
 import type { RunPolicy } from "./policy.ts";
@@ -262,7 +262,7 @@ export class RunRecord implements LoggedRun {
     if (!this.#isDeleted) {
       ask ??= deletion.ask;
       wakeAt = Math.min(wakeAt, deletion.wakeAt ?? wakeAt);
-    }
+    } else wakeAt = Math.min(wakeAt, lastWordUntil(state, now));
     if (ask !== null) void this.#ask(ask);
     this.#wake(wakeAt, now);
     this.#register();

@@ -348,6 +348,21 @@ describe("a run whose pod the pods' watch has not told of", () => {
   });
 });
 
+it("the server says that a pod is deleted before its watch does: the pod's last state is told all the same", async () => {
+  const { k8s, engine } = await start(patient);
+  const run = await engine.launch(job("hasty"));
+  const pod = await run.podReady(MAIN);
+  const stall = k8s.faults.stallWatches(undefined, { resource: "pods" });
+  k8s.objects.delete("jobs", NAMESPACE, "hasty");
+  await run.gone();
+  expect(run.isPodFinal).toBe(false);
+  expect(stall.hits).toBeGreaterThan(0);
+  stall.release();
+  await expect.poll(() => run.isPodFinal).toBe(true);
+  expect(run.pod()?.metadata.uid).toBe(pod.metadata.uid);
+  await expect.poll(() => engine.stats().runs).toBe(0);
+});
+
 it("an end waits for a few seconds at most for a server that refuses to tell of the pods", async () => {
   const { k8s, engine } = await start(async () => 3);
   k8s.faults.stallWatches(undefined, { resource: "pods" });
