@@ -1,4 +1,5 @@
 import { FrameError } from "./json-lines.ts";
+import { textOf } from "./known-texts.ts";
 
 /**
  * Reads Kubernetes' protobuf by tables. A table names the fields that are wanted; all others are skipped by their length, so
@@ -58,30 +59,56 @@ class Reader {
     this.#bytes = bytes;
   }
 
-  /** From `from` to `end`, into `into` where the field stood before: Go merges the two as well. */
+  /**
+   * From `from` to `end`, into `into` where the field stood before: Go merges the two as well. Positions are cut to 32 bits: V8
+   * calculates in doubles with what `#varint` returns, and each byte is then found more slowly.
+   */
   message(table: MessageTable, from: number, end: number, into: Message = {}): Message {
-    this.#at = from;
-    while (this.#at < end) {
-      const tag = this.#varint(end);
+    const bytes = this.#bytes;
+    let at = from;
+    while (at < end) {
+      let tag = bytes[at] as number;
+      if (tag < 0x80) at += 1;
+      else {
+        const wide = this.#varint(at, end);
+        at = this.#at;
+        // Beyond 32 bits there is no number of a field.
+        tag = wide >= 0 && wide <= 0xffff_ffff ? wide | 0 : 0;
+      }
       const wire = tag & 7;
       const number = tag >>> 3;
-      if (number === 0 || tag > 0xffff_ffff) throw new Malformed(`a field has the number ${number}`);
+      if (number === 0) throw new Malformed("a field has the number 0, or one too large");
       const field = number < table.length ? table[number] : undefined;
-      if (field === undefined) this.#skip(wire, end);
-      else if (wire === DELIMITED) this.#delimited(field, end, into);
-      else if (wire === VARINT) this.#number(field, end, into);
-      else throw new Malformed(`${field.name} has the wire type ${wire}`);
+      if (wire === DELIMITED) {
+        let length = at < end ? (bytes[at] as number) : 0x80;
+        if (length < 0x80) at += 1;
+        else {
+          const wide = this.#varint(at, end);
+          at = this.#at;
+          length = wide <= end - at ? wide | 0 : -1;
+        }
+        if (length < 0 || length > end - at) throw new Malformed("a field is longer than its message");
+        if (field !== undefined) this.#delimited(field, at, at + length, into);
+        at += length;
+      } else if (wire === VARINT) {
+        const value = this.#varint(at, end);
+        at = this.#at;
+        if (field !== undefined) this.#number(field, value, into);
+      } else if (field !== undefined) throw new Malformed(`${field.name} has the wire type ${wire}`);
+      else if (wire === FIXED64) at += 8;
+      else if (wire === FIXED32) at += 4;
+      // Groups have no length. proto2 gave them up, and Kubernetes has none.
+      else throw new Malformed(`a field has the wire type ${wire}`);
     }
+    if (at > end) throw new Malformed("a field is longer than its message");
     return into;
   }
 
-  #delimited(field: Field, end: number, into: Message): void {
+  #delimited(field: Field, from: number, stop: number, into: Message): void {
     const { name, type } = field;
-    const stop = this.#length(end);
-    const from = this.#at;
     switch (type) {
       case "text":
-        if (stop > from) into[name] = this.#text(from, stop);
+        if (stop > from) into[name] = textOf(this.#bytes, from, stop);
         break;
       case "message":
         if (field.isRepeated) this.#list(into, name).push(this.message(field.table, from, stop));
@@ -94,7 +121,7 @@ class Reader {
         this.#entry(from, stop, into, name);
         break;
       case "integers":
-        while (this.#at < stop) this.#list(into, name).push(this.#varint(stop));
+        for (let at = from; at < stop; at = this.#at) this.#list(into, name).push(this.#varint(at, stop));
         break;
       case "bytes":
         into[name] = this.#bytes.subarray(from, stop);
@@ -102,11 +129,9 @@ class Reader {
       default:
         throw new Malformed(`${name} has the wire type ${DELIMITED}`);
     }
-    this.#at = stop;
   }
 
-  #number({ name, type }: Field, end: number, into: Message): void {
-    const value = this.#varint(end);
+  #number({ name, type }: Field, value: number, into: Message): void {
     if (type === "integer") into[name] = value;
     else if (type === "count") {
       if (value !== 0) into[name] = value;
@@ -141,36 +166,16 @@ class Reader {
     return text;
   }
 
-  #text(from: number, stop: number): string {
-    return this.#bytes.toString("utf8", from, stop);
-  }
-
-  #skip(wire: number, end: number): void {
-    if (wire === VARINT) this.#varint(end);
-    else if (wire === DELIMITED) this.#at = this.#length(end);
-    else if (wire === FIXED64) this.#at += 8;
-    else if (wire === FIXED32) this.#at += 4;
-    // Groups have no length. proto2 gave them up, and Kubernetes has none.
-    else throw new Malformed(`a field has the wire type ${wire}`);
-    if (this.#at > end) throw new Malformed("a field is longer than its message");
-  }
-
-  /** Where what follows its length ends. */
-  #length(end: number): number {
-    const length = this.#varint(end);
-    if (!(length >= 0 && length <= end - this.#at)) throw new Malformed("a field is longer than its message");
-    return this.#at + length;
-  }
-
-  /** Signed, as int32 and int64 are; exact to 2^53. */
-  #varint(end: number): number {
+  /** Signed, as int32 and int64 are; exact to 2^53. Leaves where it ended in `#at`. */
+  #varint(from: number, end: number): number {
     const bytes = this.#bytes;
     let low = 0;
     let high = 0;
+    let at = from;
     for (let shift = 0; shift < 70; shift += 7) {
-      if (this.#at >= end) throw new Malformed("a number breaks off");
-      const byte = bytes[this.#at] as number;
-      this.#at += 1;
+      if (at >= end) throw new Malformed("a number breaks off");
+      const byte = bytes[at] as number;
+      at += 1;
       const bits = byte & 0x7f;
       if (shift < 28) low |= bits << shift;
       else if (shift === 28) {
@@ -178,7 +183,10 @@ class Reader {
         high = bits >>> 4;
       } else if (shift < 63) high |= bits << (shift - 32);
       else high |= (bits & 1) << 31;
-      if (byte < 0x80) return high * 0x1_0000_0000 + (low >>> 0);
+      if (byte < 0x80) {
+        this.#at = at;
+        return high * 0x1_0000_0000 + (low >>> 0);
+      }
     }
     throw new Malformed("a number has more than ten bytes");
   }

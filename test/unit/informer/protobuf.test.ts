@@ -159,6 +159,23 @@ describe("reading by a table", () => {
     expect(read(...bytes)).toEqual(fields);
   });
 
+  it("a text is what its bytes say, whatever stood in its place before", () => {
+    const texts = [
+      // Of these, the bytes that choose the place are the same.
+      ..."abcdefgh".split("").map((letter) => Buffer.from(`a-${letter}-long-text-that-ends-alike`)),
+      // Of one length: a letter of two bytes, two letters, and bytes that are no UTF-8.
+      ...[
+        [0xc3, 0xa9],
+        [0x61, 0x62],
+        [0xc3, 0x28],
+        [0xff, 0xfe],
+      ].map((bytes) => Buffer.from(bytes)),
+      ...[63, 64, 65, 100].map((length) => Buffer.alloc(length, "x")),
+    ];
+    for (const text of [...texts, ...texts, ...texts.toReversed()])
+      expect(read(0x0a, text.length, ...text)).toEqual({ text: text.toString() });
+  });
+
   it.each<[string, number[], RegExp]>([
     ["a number that breaks off", [0x10, 0x80], /a number breaks off/],
     ["a number without end", [0x10, ...Array(10).fill(0x80), 0], /more than ten bytes/],
@@ -174,6 +191,8 @@ describe("reading by a table", () => {
     ["a number where a message belongs", [0x20, 1], /one has the wire type 0/],
     ["a fixed number where a text belongs", [0x0d, 1, 2, 3, 4], /text has the wire type 5/],
     ["a field with the number 0", [0x00, 1], /the number 0/],
+    ["a field whose number is beyond 32 bits", [0x82, 0x80, 0x80, 0x80, 0x10, 0], /the number 0, or one too large/],
+    ["a field whose number is negative", [0xfa, ...Array(8).fill(0xff), 1, 0], /the number 0, or one too large/],
     ["a time beyond all calendars", [0x42, 9, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f], /a time of/],
   ])("%s is a FrameError that says so", (_, bytes, message) => {
     expect(() => read(...bytes)).toThrow(FrameError);
