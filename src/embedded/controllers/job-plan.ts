@@ -83,11 +83,53 @@ export function planJob(job: Job, pods: readonly Pod[], now: number, retry: Retr
     retry: { ...retry },
     events: [],
   };
-  const uncounted = {
-    succeeded: [...(status.uncountedTerminatedPods?.succeeded ?? [])],
-    failed: [...(status.uncountedTerminatedPods?.failed ?? [])],
-  };
-  const known = new Set([...uncounted.succeeded, ...uncounted.failed]);
+  const count = countPods(job, pods, status);
+  noteFailures(plan.retry, count, now);
+  const unfinished = pods.filter((pod) => !isPodFinished(pod));
+  const running = unfinished.filter((pod) => pod.metadata.deletionTimestamp === undefined);
+
+  if (status.startTime === undefined && !suspended) status.startTime = timestamp(now);
+  const failure = failureOf(job, status, count, running, now);
+  if (failure !== undefined) {
+    addCondition(status, "FailureTarget", failure, now);
+    plan.deletePods = running;
+  } else if (!deleting) {
+    const wanted = wantedPods(job, running.length, count.succeeded, pods);
+    planPods(plan, running, suspended ? 0 : wanted, retryWait(plan.retry, now, backoffMs));
+    noteSuspension(plan, suspended, now);
+    if (isComplete(job, count.succeeded, running.length - plan.discardPods.length + plan.createPods)) {
+      const why = { reason: "CompletionsReached", message: "Reached expected number of succeeded pods" };
+      addCondition(status, "SuccessCriteriaMet", why, now);
+    }
+  }
+  if (failure === undefined && !suspended) plan.againInMs = sooner(plan.againInMs, untilDeadline(job, status, now));
+
+  noteCounts(plan, count, running, unfinished.length);
+  plan.countedPods = [...count.newSucceeded, ...count.newFailed, ...plan.deletePods, ...count.recorded];
+  plan.finalStatus = finalStatus(status, now, plan);
+  if (status.conditions.length === 0) delete status.conditions;
+  if (plan.finalStatus.conditions?.length === 0) delete plan.finalStatus.conditions;
+  return plan;
+}
+
+/** What the pods add to the Job's counters. */
+interface PodCount {
+  /** Uids that the status has on record as ended, and has not added to its counters yet. */
+  uncounted: { succeeded: string[]; failed: string[] };
+  /** The pods of these uids that still stand. */
+  recorded: Pod[];
+  newSucceeded: Pod[];
+  newFailed: Pod[];
+  /** Of `newFailed`: without those that the Job's `podFailurePolicy` ignores. */
+  newCounted: Pod[];
+  /** All of them together. */
+  succeeded: number;
+  failed: number;
+}
+
+function countPods(job: Job, pods: readonly Pod[], status: JobStatus): PodCount {
+  const { succeeded = [], failed = [] } = status.uncountedTerminatedPods ?? {};
+  const known = new Set([...succeeded, ...failed]);
   const tracked = pods.filter((pod) => hasTrackingFinalizer(pod) && !known.has(pod.metadata.uid));
   const newSucceeded = tracked.filter((pod) => pod.status.phase === "Succeeded");
   // A deleted pod may never reach the phase Failed: it counts from its deletion on.
@@ -96,76 +138,41 @@ export function planJob(job: Job, pods: readonly Pod[], now: number, retry: Retr
       pod.status.phase === "Failed" ||
       (pod.metadata.deletionTimestamp !== undefined &&
         pod.status.phase !== "Succeeded" &&
-        spec.podReplacementPolicy !== "Failed"),
+        job.spec.podReplacementPolicy !== "Failed"),
   );
-  noteFailures(plan.retry, newSucceeded, newFailed, now);
   const newCounted = newFailed.filter((pod) => judgeFailedPod(job, pod).counts);
-  const succeeded = (status.succeeded ?? 0) + uncounted.succeeded.length + newSucceeded.length;
-  const failed = (status.failed ?? 0) + uncounted.failed.length + newCounted.length;
-  const unfinished = pods.filter((pod) => !isPodFinished(pod));
-  const running = unfinished.filter((pod) => pod.metadata.deletionTimestamp === undefined);
+  return {
+    uncounted: { succeeded, failed },
+    recorded: pods.filter((pod) => known.has(pod.metadata.uid)),
+    newSucceeded,
+    newFailed,
+    newCounted,
+    succeeded: (status.succeeded ?? 0) + succeeded.length + newSucceeded.length,
+    failed: (status.failed ?? 0) + failed.length + newCounted.length,
+  };
+}
 
-  if (status.startTime === undefined && !suspended) status.startTime = timestamp(now);
-  const failure = failureOf(job, status, failed, running, newFailed, now);
-  if (failure !== undefined) {
-    addCondition(status, "FailureTarget", failure, now);
-    plan.deletePods = running;
-  } else if (!deleting) {
-    planPods(plan, job, pods, running, succeeded, now, backoffMs);
-    noteSuspension(plan, suspended, now);
-    if (isComplete(job, succeeded, running.length - plan.discardPods.length + plan.createPods)) {
-      const why = { reason: "CompletionsReached", message: "Reached expected number of succeeded pods" };
-      addCondition(status, "SuccessCriteriaMet", why, now);
-    }
-  }
-  if (failure === undefined && !suspended) plan.againInMs = sooner(plan.againInMs, untilDeadline(job, status, now));
-
+/** Writes the counters of pods that have not ended, and the record of those that have. */
+function noteCounts({ status, ...plan }: JobPlan, count: PodCount, running: readonly Pod[], unfinished: number): void {
   const active = running.filter((pod) => !plan.deletePods.includes(pod) && !plan.discardPods.includes(pod));
   const activeCount = active.length + plan.createPods;
   if (activeCount === 0) delete status.active;
   else status.active = activeCount;
-  // A pod that is on no node is gone as soon as it is deleted.
-  const goneAtOnce = plan.discardPods.filter((pod) => pod.spec.nodeName === undefined).length;
-  status.terminating = unfinished.length - active.length - goneAtOnce;
+  // A pod that is on no node is deleted at once.
+  const deletedAtOnce = plan.discardPods.filter((pod) => pod.spec.nodeName === undefined).length;
+  status.terminating = unfinished - active.length - deletedAtOnce;
   status.uncountedTerminatedPods = uids({
-    succeeded: [...uncounted.succeeded, ...newSucceeded.map((pod) => pod.metadata.uid)],
-    failed: [...uncounted.failed, ...[...newCounted, ...plan.deletePods].map((pod) => pod.metadata.uid)],
+    succeeded: [...count.uncounted.succeeded, ...count.newSucceeded.map((pod) => pod.metadata.uid)],
+    failed: [...count.uncounted.failed, ...[...count.newCounted, ...plan.deletePods].map((pod) => pod.metadata.uid)],
   });
   status.ready = active.filter((pod) => isTrue(pod.status.conditions, "Ready")).length;
-  plan.countedPods = [
-    ...newSucceeded,
-    ...newFailed,
-    ...plan.deletePods,
-    ...pods.filter((pod) => known.has(pod.metadata.uid)),
-  ];
-  plan.finalStatus = finalStatus(status, now, plan);
-  if (status.conditions.length === 0) delete status.conditions;
-  if (plan.finalStatus.conditions?.length === 0) delete plan.finalStatus.conditions;
-  return plan;
 }
 
-/** Which of the running pods go, and how many are to be made. */
-function planPods(
-  plan: JobPlan,
-  job: Job,
-  pods: readonly Pod[],
-  running: Pod[],
-  succeeded: number,
-  now: number,
-  backoffMs: number,
-): void {
-  if (job.spec.suspend === true) {
-    plan.discardPods = running;
-    return;
-  }
-  const wanted = wantedPods(job, running.length, succeeded, pods);
-  if (wanted > running.length) {
-    const wait = retryWait(plan.retry, now, backoffMs);
-    if (wait > 0) plan.againInMs = wait;
-    else plan.createPods = wanted - running.length;
-  } else {
-    plan.discardPods = youngestFirst(running).slice(0, running.length - wanted);
-  }
+/** Which of the running pods are deleted, and how many are created. */
+function planPods(plan: JobPlan, running: Pod[], wanted: number, waitMs: number): void {
+  if (wanted <= running.length) plan.discardPods = youngestFirst(running).slice(0, running.length - wanted);
+  else if (waitMs > 0) plan.againInMs = waitMs;
+  else plan.createPods = wanted - running.length;
 }
 
 /** `status` with the uncounted pods counted, and finished if nothing is left to wait for. */
@@ -193,9 +200,8 @@ function finalStatus(status: JobStatus, now: number, plan: JobPlan): JobStatus {
 function failureOf(
   job: Job,
   status: JobStatus,
-  failed: number,
+  { failed, newFailed }: PodCount,
   active: readonly Pod[],
-  newFailed: readonly Pod[],
   now: number,
 ): Why | undefined {
   const decided = condition(status.conditions, "FailureTarget");
@@ -251,9 +257,9 @@ function isComplete(job: Job, succeeded: number, active: number): boolean {
   return completions === undefined ? succeeded > 0 && active === 0 : succeeded >= completions;
 }
 
-function noteFailures(retry: RetryState, succeeded: readonly Pod[], failed: readonly Pod[], now: number): void {
-  if (succeeded.length > 0) retry.failures = 0;
-  for (const pod of failed) {
+function noteFailures(retry: RetryState, { newSucceeded, newFailed }: PodCount, now: number): void {
+  if (newSucceeded.length > 0) retry.failures = 0;
+  for (const pod of newFailed) {
     retry.failures++;
     retry.lastFailureAt = Math.max(retry.lastFailureAt, finishedAt(pod) ?? now);
   }
