@@ -38,71 +38,15 @@ interface Times {
  * Returns the function that ends it.
  */
 export function instrument(meter: Meter): () => void {
-  const requests = meter.createCounter("k8s_run_informer.requests", { description: "Requests to the API server." });
-  const requestDuration = meter.createHistogram("k8s_run_informer.request.duration", {
-    unit: "s",
-    description: "From a request's sending to the head of its answer.",
-    advice: { explicitBucketBoundaries: REQUEST_SECONDS },
-  });
-  const watchLosses = meter.createCounter("k8s_run_informer.watch.losses", {
-    description: "Watches that ended. cause: timeout (as every watch does after some minutes), or what was wrong.",
-  });
-  const followed = meter.createCounter("k8s_run_informer.runs.followed", {
-    description: "Runs that were launched, or attached to.",
-  });
-  const ended = meter.createCounter("k8s_run_informer.runs.ended", { description: "Runs that ended, by how." });
-  const startDuration = meter.createHistogram("k8s_run_informer.run.start.duration", {
-    unit: "s",
-    description: "From a launch's answer until the container runs.",
-    advice: { explicitBucketBoundaries: START_SECONDS },
-  });
-  const runDuration = meter.createHistogram("k8s_run_informer.run.duration", {
-    unit: "s",
-    description: "From the container's start until its end is known.",
-    advice: { explicitBucketBoundaries: RUN_SECONDS },
-  });
-  const gaps = meter.createCounter("k8s_run_informer.log.gaps", {
-    description: "Places in logs where lines are, or may be, missing.",
-  });
-  const logBytes = meter.createCounter("k8s_run_informer.log.bytes", {
-    unit: "By",
-    description: "Text of log lines, handed over.",
-  });
-  const logReconnects = meter.createCounter("k8s_run_informer.log.reconnects", {
-    description: "Requests for a log after the first of its follow. cause: how the one before ended.",
-  });
-  const decisions = meter.createCounter("k8s_run_informer.guard.decisions", {
-    description: "What the adapter's guard of one run an agent decided. code: why it refused.",
-  });
-  const adoptions = meter.createCounter("k8s_run_informer.adoptions", {
-    description: "Runs of an earlier process that the adapter took over.",
-  });
-  const results = meter.createCounter("k8s_run_informer.results", {
-    description: "Results of the adapter by error code; none: it has no code, as a success.",
-  });
-  const cost = meter.createCounter("k8s_run_informer.cost", {
-    unit: "USD",
-    description: "What runs cost, as their output says.",
-  });
-  const restarts = meter.createCounter("k8s_run_informer.run.restarts", {
-    description: "Containers that were started again, and pods that took the place of another.",
-  });
-
-  // A counter that begins with its first event rises from nothing, which no `increase()` sees.
-  for (const kind of ENDS) ended.add(0, { kind });
-  for (const reason of GAPS) gaps.add(0, { reason });
-  for (const cause of ["clean", "broken", "refused"]) logReconnects.add(0, { cause });
-  for (const what of ["pod", "container"]) restarts.add(0, { of: what });
-  for (const counter of [logBytes, adoptions, cost]) counter.add(0);
-
+  const to = instrumentsOf(meter);
   const times = new Map<string, Times>();
   const onRequest = ({ verb, resource, status, durationMs }: RequestMessage) => {
     const attributes = { verb, resource, code: status === 0 ? "none" : String(status) };
-    requests.add(1, attributes);
-    requestDuration.record(durationMs / 1_000, { verb, resource });
+    to.requests.add(1, attributes);
+    to.requestDuration.record(durationMs / 1_000, { verb, resource });
   };
   const onWatch = ({ type, resource, error }: WatchEvent) => {
-    if (type === "lost") watchLosses.add(1, { resource, cause: error === null ? "timeout" : causeOf(error) });
+    if (type === "lost") to.watchLosses.add(1, { resource, cause: error === null ? "timeout" : causeOf(error) });
   };
   const onRun = ({ type, run, event }: RunMessage) => {
     const now = performance.now();
@@ -110,39 +54,39 @@ export function instrument(meter: Meter): () => void {
     switch (type) {
       case "followed":
         times.set(run.id, { followedAt: now, readyAt: null });
-        return followed.add(1, { how: event.how });
+        return to.followed.add(1, { how: event.how });
       case "ready":
         if (known === undefined || known.readyAt !== null) return;
         known.readyAt = now;
-        return startDuration.record((now - known.followedAt) / 1_000);
+        return to.startDuration.record((now - known.followedAt) / 1_000);
       case "terminated":
         times.delete(run.id);
-        ended.add(1, { kind: event.kind });
-        if (known?.readyAt != null) runDuration.record((now - known.readyAt) / 1_000, { kind: event.kind });
+        to.ended.add(1, { kind: event.kind });
+        if (known?.readyAt != null) to.runDuration.record((now - known.readyAt) / 1_000, { kind: event.kind });
         return;
       case "gone":
       case "released":
         times.delete(run.id);
         return;
       case "gap":
-        return gaps.add(1, { reason: event.reason });
+        return to.gaps.add(1, { reason: event.reason });
       case "pod":
       case "restart":
-        return restarts.add(1, { of: type === "pod" ? "pod" : "container" });
+        return to.restarts.add(1, { of: type === "pod" ? "pod" : "container" });
     }
   };
   const onLog = (each: LogMessage) => {
-    if (each.type === "lines") logBytes.add(each.bytes);
-    else if (each.after !== null) logReconnects.add(1, { cause: each.after });
+    if (each.type === "lines") to.logBytes.add(each.bytes);
+    else if (each.after !== null) to.logReconnects.add(1, { cause: each.after });
   };
   const onStart = (each: StartMessage) => {
-    if (each.type === "decision") decisions.add(1, { decision: each.decision, code: each.code ?? "none" });
-    else if (each.isAdopted) adoptions.add(1);
+    if (each.type === "decision") to.decisions.add(1, { decision: each.decision, code: each.code ?? "none" });
+    else if (each.isAdopted) to.adoptions.add(1);
   };
   const onResult = ({ result: { errorCode, costUsd } }: ResultMessage) => {
-    results.add(1, { code: errorCode ?? "none" });
+    to.results.add(1, { code: errorCode ?? "none" });
     // A counter takes no negative number, and no agent is to be believed.
-    if (typeof costUsd === "number" && costUsd > 0 && Number.isFinite(costUsd)) cost.add(costUsd);
+    if (typeof costUsd === "number" && costUsd > 0 && Number.isFinite(costUsd)) to.cost.add(costUsd);
   };
   const stopListening = listen({
     request: onRequest,
@@ -158,6 +102,68 @@ export function instrument(meter: Meter): () => void {
     stopGauges();
     times.clear();
   };
+}
+
+/** Counters with few attributes are there from the beginning, at zero. */
+function instrumentsOf(meter: Meter) {
+  const to = {
+    requests: meter.createCounter("k8s_run_informer.requests", { description: "Requests to the API server." }),
+    requestDuration: meter.createHistogram("k8s_run_informer.request.duration", {
+      unit: "s",
+      description: "From a request's sending to the head of its answer.",
+      advice: { explicitBucketBoundaries: REQUEST_SECONDS },
+    }),
+    watchLosses: meter.createCounter("k8s_run_informer.watch.losses", {
+      description: "Watches that ended. cause: timeout (as every watch does after some minutes), or what was wrong.",
+    }),
+    followed: meter.createCounter("k8s_run_informer.runs.followed", {
+      description: "Runs that were launched, or attached to.",
+    }),
+    ended: meter.createCounter("k8s_run_informer.runs.ended", { description: "Runs that ended, by how." }),
+    startDuration: meter.createHistogram("k8s_run_informer.run.start.duration", {
+      unit: "s",
+      description: "From a launch's answer until the container runs.",
+      advice: { explicitBucketBoundaries: START_SECONDS },
+    }),
+    runDuration: meter.createHistogram("k8s_run_informer.run.duration", {
+      unit: "s",
+      description: "From the container's start until its end is known.",
+      advice: { explicitBucketBoundaries: RUN_SECONDS },
+    }),
+    gaps: meter.createCounter("k8s_run_informer.log.gaps", {
+      description: "Places in logs where lines are, or may be, missing.",
+    }),
+    logBytes: meter.createCounter("k8s_run_informer.log.bytes", {
+      unit: "By",
+      description: "Text of log lines, handed over.",
+    }),
+    logReconnects: meter.createCounter("k8s_run_informer.log.reconnects", {
+      description: "Requests for a log after the first of its follow. cause: how the one before ended.",
+    }),
+    decisions: meter.createCounter("k8s_run_informer.guard.decisions", {
+      description: "What the adapter's guard of one run an agent decided. code: why it refused.",
+    }),
+    adoptions: meter.createCounter("k8s_run_informer.adoptions", {
+      description: "Runs of an earlier process that the adapter took over.",
+    }),
+    results: meter.createCounter("k8s_run_informer.results", {
+      description: "Results of the adapter by error code; none: it has no code, as a success.",
+    }),
+    cost: meter.createCounter("k8s_run_informer.cost", {
+      unit: "USD",
+      description: "What runs cost, as their output says.",
+    }),
+    restarts: meter.createCounter("k8s_run_informer.run.restarts", {
+      description: "Containers that were started again, and pods that took the place of another.",
+    }),
+  };
+  // A counter that begins with its first event rises from nothing, which no `increase()` sees.
+  for (const kind of ENDS) to.ended.add(0, { kind });
+  for (const reason of GAPS) to.gaps.add(0, { reason });
+  for (const cause of ["clean", "broken", "refused"]) to.logReconnects.add(0, { cause });
+  for (const what of ["pod", "container"]) to.restarts.add(0, { of: what });
+  for (const counter of [to.logBytes, to.adoptions, to.cost]) counter.add(0);
+  return to;
 }
 
 /** The reason of an API error, else the error's class: few values, whatever the message. */
