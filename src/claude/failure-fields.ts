@@ -114,7 +114,7 @@ export function isRateLimit({ word, type, status }: ApiFailure): boolean {
 function byStatus(status: number | null): Kind | null {
   if (status === 401 || status === 403 || status === 407) return "auth";
   if (status === 402) return "money";
-  if (status === 404) return "model";
+  if (status === 404 || status === 410) return "model";
   const passes = [408, 409, 424, 425, 429, 499].includes(status ?? 0) || (status ?? 0) >= 500;
   return passes ? "trouble" : null;
 }

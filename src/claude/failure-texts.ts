@@ -17,7 +17,7 @@ export const LOGIN_NEEDED = anyOf(
   /requires login|re-?authenticat|(?:run|using) .?(?:aws sso|az|gcloud auth(?: [a-z-]+)?|claude auth) login/,
   /(?:login|sign-?in|session|credentials?|token)\b[^.;]{0,80} (?:has |have |is |are )?(?:been )?(?:expired|revoked)/,
   /reached its time limit/,
-  /(?:failed|unable) to authenticate|resolve authentication method/,
+  /(?:failed|unable) to authenticate|resolve authentication method|unable to verify organization/,
   /authentication (?:is )?(?:required|failed|error|unavailable|scopes)|authentication_(?:error|failed)/,
   /api key authentication|(?:disabled|suspended) organization|organization has been disabled|account (?:is )?on hold/,
   /\bapikeyhelper\b/,
@@ -51,7 +51,7 @@ export const LOGIN_NEEDED = anyOf(
 
 /** Another model must be chosen, or be enabled for the account. */
 export const MODEL_UNKNOWN = anyOf(
-  /(?:unknown|invalid|no such|not a valid) model\b/,
+  /(?:unknown|invalid|no such|not a valid) model\b|\bmodel (?:is )?not supported/,
   /\bmodel\b.{0,160}(?:not[ _]found|does not exist|may not exist|(?:is|are) (?:invalid|not available)|isn't available|deprecated|end of (?:its )?life)/,
   /model_not_found|not_found_error.{0,80}\bmodel:|deploymentnotfound/,
   /(?:opus|sonnet|haiku|fable) is not available|issue with the selected model|don't have access to the model/,
@@ -63,10 +63,10 @@ export const QUOTA = anyOf(
   /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|haiku|fable|spend(?:ing)?|budget|credit)(?: requests?| tokens?)? (?:limits?|caps?|quota|budget)\b.{0,40}(?:reached|exceeded|exhausted|hit|resets?)/,
   /\bquota\b.{0,40}\b(?:exceeded|exhausted|reached|used up)\b(?!.{0,200}per[- _](?:minute|second|base_model))/,
   // A rate is no share: it comes back by itself within a minute.
-  /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget|allowance)\b/,
+  /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time|output|images?|size|length|context))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget|allowance|allocation|credits)\b/,
   /reached your [\w\s-]*?usage limits|regain access/,
   /out of (?:extra )?usage|usage is (?:paused|suspended)/,
-  /servicequotaexceeded|(?:tokens|requests|models)[- _]per[- _](?:day|week|month)\b|daily (?:token |rate )?limit|key limit exceeded/,
+  /servicequotaexceeded|(?:tokens|requests|models)[- _]per[- _](?:day|week|month)\b|daily (?:token |rate )?limit|key limit exceeded|crossed budget/,
 );
 
 /** What is used up where a text says when it comes back. */
@@ -142,13 +142,13 @@ export const SESSION_UNUSABLE = anyOf(
   /exceeds? (?:the |its |this model's )?(?:maximum |available )?(?:context|number of tokens)|exceeded model token limit/,
   /maximum (?:context|prompt) (?:length|limit)|longer than the (?:maximum )?model|input (?:token )?length too long|range of input length|tokens in (?:the )?(?:prompt|request)/,
   /input tokens exceed|input length and .{0,4}max_tokens.{0,4} exceed|reduce the length of the messages/,
-  /too many total text bytes|request_too_large|too much media|payload size exceeds|token count of \d+ exceeds|exceeds max length|'body' failed to satisfy/,
+  /too many total text bytes|request_too_large|too much media|payload size exceeds|(?:input|prompt|context) tokens?\b[^.;]{0,40} exceed(?:s|ed) the|exceeds max length|'body' failed to satisfy/,
   // A message that the API refuses: the 400 names it, or what is wrong with its place.
   /\bmessages[.[/]\d+|(?<!\/)\bmessages: |messages (?:parameter|参数)|must alternate|(?:first|final|last) message must|unexpected role|conversation (?:history|must|blocks)/,
   /(?:created in this|to a different) conversation|(?<!\bno )(?:assistant|user) (?:message|turn)|expected .?thinking/,
   // A text with half a character, or a tool that is there no more, stays in it.
   /request body is not valid json|tool reference '[^']+' not found|in input_image|unsupported image/,
-  /tool use concurrency|tool_calls?\b|function (?:call|response)|thought.?signature|reasoning_content|passed back to the api|tool call result|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
+  /tool use concurrency|(?<!parallel_)tool_calls?\b|function (?:call|response)\b|thought.?signature|reasoning_content|passed back to the api|tool call result|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
   /text content blocks must|empty text blocks|thinking.{0,6} blocks?\b.{0,60}(?:cannot be modified|must|invalid)|signature.{0,6} in .{0,4}thinking/,
   /encrypted_(?:content|index|stdout)/,
   /could not process (?:image|pdf|document)|(?:process input|invalid) image|invalid base64|image was too large|images? (?:dimensions |in the conversation )?exceeds?|too many images/,

@@ -221,8 +221,9 @@ function retryTime(
   return retryNotBefore ? { retryNotBefore } : {};
 }
 
+/** One that cannot be read stays so, unless the process or its disk had trouble. */
 const UNKNOWN_SESSION =
-  /no conversation found with session id|unknown session|session (?!token\b)\S{1,128} (?:was )?not found|requires a valid session id|not a valid (?:uuid|session id)|is not a uuid|does not match any session/i;
+  /no conversation found with session id|failed to resume session(?!.*\b(?:emfile|enfile|eio|estale|eagain|enomem)\b)|unknown session|session (?!token\b)\S{1,128} (?:was )?not found|requires a valid session id|not a valid (?:uuid|session id)|is not a uuid|does not match any session/i;
 const POISONED_SESSION = /previous_message_id.{0,200}msg_/i;
 
 /** The structured answer; its text only from a CLI that says no `terminal_reason`, so that an answer about turns is no failure. */

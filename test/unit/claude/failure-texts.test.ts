@@ -177,6 +177,9 @@ describe("limits of money", () => {
     ["You've hit your monthly spend limit.", API_429, undefined],
     ["API Error: 429 Daily request limit reached", API_429, undefined],
     ["API Error: 429 Number of request tokens has exceeded your daily rate limit", API_429, undefined],
+    ["API Error: 429 You have exceeded your monthly included credits.", API_429, undefined],
+    ["API Error: 429 You have reached your daily neuron allocation.", API_429, undefined],
+    ["API Error: 429 No deployments available - crossed budget: 0.36 >= 0.3", API_429, undefined],
     ["API Error: 429 You have reached your premium request allowance", API_429, undefined],
   ])("a share that comes back is a quota: %s", (text, fields, retryNotBefore) => {
     const result = failed(text, fields);
@@ -326,6 +329,7 @@ describe("a login is needed", () => {
     "API Error: ManagedIdentityCredential authentication unavailable, no managed identity endpoint found.",
     "API Error: Request had insufficient authentication scopes.",
     "API Error: Unable to find credentials in current environment.",
+    "Unable to verify organization for the current authentication token",
     "API Error: AADSTS7000222: The provided client secret keys for app 'x' are expired.",
     "API Error: TokenRefreshRequired: token refresh is required",
     "API Error: Profile is configured with invalid SSO credentials.",
@@ -454,6 +458,7 @@ describe("a session that no request fits into is cleared", () => {
     ["API Error: 400 Request payload size exceeds the limit: 31457280 bytes.", {}],
     ["API Error: 400 Value at 'body' failed to satisfy constraint: Member must have length less than 25000000", {}],
     ["API Error: 400 prompt token count of 130000 exceeds the limit of 128000", {}],
+    ["API Error: 400 Input tokens 210000 exceeded the limit of 200000", {}],
   ])("%s %j", (text, fields) => {
     const result = failed(text, fields);
     expect(result.errorMessage).toBeTruthy();
@@ -470,6 +475,9 @@ describe("a session that no request fits into is cleared", () => {
     "API Error: 400 output_config.effort: Extra inputs are not permitted",
     "API Error: 400 Unexpected value(s) `context-1m-2025-08-07` for the `anthropic-beta` header",
     "API Error: 400 Malformed input request: #: extraneous key [context_management] is not permitted",
+    "API Error: 400 Function calling is not enabled for models/x",
+    "API Error: 400 Unsupported parameter: 'parallel_tool_calls' is not supported with this model.",
+    "API Error: Claude's response exceeded the maximum output token limit.",
     '{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: must be at least 1"}}',
     "API Error: Effort 'max' isn't available with thinking turned off on this model",
   ])("a parameter that is refused keeps it: %s", (text) => {
@@ -566,6 +574,7 @@ test.each([
   "API Error: 400 Invocation of model ID anthropic.claude-x with on-demand throughput isn’t supported.",
   "API Error: 400 Model use case details have not been submitted for this account.",
   "API Error: 400 No endpoints found for anthropic/claude-x.",
+  "API Error: 400 The requested model is not supported.",
   "API Error: 400 Publisher Model `projects/my-project/locations/us-east5/publishers/anthropic/models/claude-sonnet-4-5@20250929` was not found",
   "API Error: 400 This model version has reached the end of its life.",
 ])("a model that is not there any more: %s", (text) => {
@@ -643,6 +652,13 @@ describe("where else the CLI says why it failed", () => {
     ["a text, with exit code 0", ["You've hit your limit · resets 1pm (UTC)"], 0, "provider_quota"],
     ["a login, with exit code 0", ["Invalid API key · Please run /login"], 0, "claude_auth_required"],
     ["a lost session, with exit code 0", ["No conversation found with session ID: S-1"], 0, "session_unavailable"],
+    // As CLI 2.1.332 says it of a transcript that is not its own.
+    [
+      "a session that cannot be read",
+      ["Failed to resume session: EACCES: permission denied, open '/x/S-1.jsonl'"],
+      1,
+      "session_unavailable",
+    ],
     [
       "the answer of a gateway, as it came",
       ['{"type":"error","error":{"type":"overloaded_error"}}'],
