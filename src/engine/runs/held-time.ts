@@ -1,3 +1,4 @@
+import { jobFacts } from "../facts.ts";
 import type { RunPolicy } from "./policy.ts";
 import type { RunState } from "./run-state.ts";
 import { arePodsBehind, CATCH_UP_MS, isComplete } from "./trust.ts";
@@ -12,19 +13,21 @@ const MAX_BACKLOG_MS = 120_000;
 
 /**
  * The time by which waits are counted. It stands still while a watch is lost: the event that ends a wait may be waiting on the
- * server. And, for a Job that has ended, while the pods' watch brings a backlog from before: how the container ended is in it.
+ * server. So it does between two answers where only these tell of the pod. And, for a Job that has ended, while the pods' watch brings a backlog from before: how the container ended is in it.
  * Details of a run that has surely ended are not waited for without end.
  */
 export function heldTime(state: RunState, policy: RunPolicy, now: number): number {
-  const { trust, jobEndedAt } = state;
+  const { trust, jobEndedAt, answeredAt } = state;
+  if (isPodUntold(state) && !hasJobEnded(state)) return answeredAt ?? now;
   const known = isComplete(trust, now, catchUpMs(policy)) ? now : trust.completeUntil;
   const held = Math.min(now, Math.max(known, hasJobEnded(state) ? now - MAX_HOLD_MS : known));
   return jobEndedAt !== null && isPodsBacklog(state, policy, now) ? Math.min(held, jobEndedAt) : held;
 }
 
-/** When `heldTime` will be `due`, if nothing is told until then. Null: not before a watch is open again. */
+/** When `heldTime` will be `due`, if nothing is told until then. Null: not before a watch is open again, or the server is asked. */
 export function wakeTime(state: RunState, policy: RunPolicy, due: number, now: number): number | null {
   const { openSince, podsTold } = state.trust;
+  if (isPodUntold(state) && !hasJobEnded(state)) return null;
   let at = openSince === null ? Number.POSITIVE_INFINITY : Math.max(due, openSince + catchUpMs(policy));
   if (hasJobEnded(state)) at = Math.min(at, due + MAX_HOLD_MS);
   if (isPodsBacklog(state, policy, now) && state.jobEndedAt !== null && podsTold !== null)
@@ -39,16 +42,34 @@ const REFUSED_MS = 10_000;
 const MAX_ASK_MS = 600_000;
 
 /**
- * When the server is to be asked because a watch is lost, each time after twice as long. Null: both are open. One that is lost again
- * before it has told what it missed has been lost all the time.
+ * When the server is to be asked because a watch is lost or does not tell of a pod, each time after twice as long. Null: neither. One
+ * that is lost again before it has told what it missed has been lost all the time.
  */
-export function askTime({ trust, jobSeenAt, askedAt }: RunState): number | null {
+export function askTime(state: RunState): number | null {
+  const { trust, jobSeenAt, askedAt } = state;
   const { lostSince, completeUntil, isRefused } = trust;
-  if (lostSince === null) return null;
-  const since = Math.min(lostSince, Math.max(completeUntil, jobSeenAt ?? lostSince));
+  const since =
+    lostSince === null ? untoldSince(state) : Math.min(lostSince, Math.max(completeUntil, jobSeenAt ?? lostSince));
+  if (since === null) return null;
   const firstAt = since + (isRefused ? REFUSED_MS : LOST_MS);
   if (askedAt === null || askedAt < firstAt) return firstAt;
   return askedAt + Math.min(askedAt - since, MAX_ASK_MS);
+}
+
+/** Both watches are open, and the pods' does not tell of the pod: a webhook took off the labels that it selects by. */
+function untoldSince(state: RunState): number | null {
+  const { job, jobSeenAt, jobDeletedAt, resumedAt, pod, podDeletedAt } = state;
+  if (job === null || jobDeletedAt !== null) return null;
+  const isUntold = isPodUntold(state);
+  if (pod !== null && podDeletedAt === null && !isUntold) return null;
+  const { end, isManagedElsewhere, podsAlive } = jobFacts(job);
+  if (end !== null || (!isUntold && (isManagedElsewhere || podsAlive === 0))) return null;
+  return Math.max(jobSeenAt ?? 0, resumedAt ?? 0, podDeletedAt ?? 0);
+}
+
+/** Only the server's answers tell of it. */
+function isPodUntold({ pod, podDeletedAt, unwatched }: RunState): boolean {
+  return pod !== null && podDeletedAt === null && unwatched.has(pod.metadata.uid);
 }
 
 function hasJobEnded({ jobEndedAt, jobDeletedAt }: RunState): boolean {

@@ -279,7 +279,10 @@ export class RunRegistry implements RecordHost {
   }
 
   #onPod(change: StoreChange<Pod>): void {
-    const { type, object } = change;
+    const { type, object, previous } = change;
+    // A Job releases its pod when it is deleted with `--cascade=orphan` or the pod loses its labels: no later frame names it.
+    if (type === "updated" && previous !== null && jobUidOfPod(previous) !== jobUidOfPod(object))
+      this.#onPod({ type: "deleted", object: previous, previous });
     const key = jobKeyOfPod(object);
     if (key === null) return;
     this.#tombstones.onPod(key, change);

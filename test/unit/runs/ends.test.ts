@@ -1,5 +1,5 @@
 /** A run ends, always, and as what it was: over the wire, with the engine and the embedded Kubernetes. */
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import type { EmbeddedKubernetes, Program } from "../../../src/embedded/index.ts";
 import {
   AttachFailedError,
@@ -9,7 +9,8 @@ import {
   type RunLogs,
   StartFailedError,
 } from "../../../src/engine/index.ts";
-import { job, LABELS, NAMESPACE, startEngine, startKubernetes } from "../engine/harness.ts";
+import { Cluster } from "../../../src/engine/transport/index.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startEngine, startKubernetes } from "../engine/harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -247,5 +248,29 @@ it("await using releases a run", async () => {
     expect(closed.aborted).toBe(false);
   }
   expect(closed.aborted).toBe(true);
+  expect(engine.stats().runs).toBe(0);
+});
+
+it("a Job is deleted and its pod left behind (--cascade=orphan): the run ends, and its log with the container", async () => {
+  const release = Promise.withResolvers<void>();
+  const { k8s, engine } = await start(async function* () {
+    yield "hello";
+    await release.promise;
+    return 0;
+  });
+  const run = await engine.launch(job("orphaning"));
+  const pod = await run.podReady(MAIN);
+  const log = read(run.logs(MAIN));
+  const cluster = new Cluster({ kubeConfig: kubeConfigOf(k8s) });
+  onTestFinished(() => cluster.close());
+  const body = { apiVersion: "v1", kind: "DeleteOptions", propagationPolicy: "Orphan" };
+  await cluster.json({ method: "DELETE", path: `/apis/batch/v1/namespaces/${NAMESPACE}/jobs/${run.jobName}`, body });
+  expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted", exitCode: null });
+  await run.gone();
+  const left = k8s.objects.get("pods", NAMESPACE, pod.metadata.name);
+  expect(left).toMatchObject({ status: { phase: "Running" } });
+  expect(left?.metadata.ownerReferences ?? []).toEqual([]);
+  release.resolve();
+  expect(await log).toMatchObject([{ text: "hello" }]);
   expect(engine.stats().runs).toBe(0);
 });

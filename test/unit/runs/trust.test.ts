@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
 import { classify } from "../../../src/engine/runs/classify.ts";
 import { deletionOf, livenessOf } from "../../../src/engine/runs/deletion.ts";
+import { askTime } from "../../../src/engine/runs/held-time.ts";
 import { DEFAULT_POLICY } from "../../../src/engine/runs/policy.ts";
 import { INITIAL_STATE, type RunFrame, type RunState, reduceRun } from "../../../src/engine/runs/run-state.ts";
 import { noTrust, reduceTrust, type Trust, type WatchChange } from "../../../src/engine/runs/trust.ts";
@@ -167,6 +168,40 @@ describe("an end that the watches may know more of", () => {
     const state = fold(jobs(0, job(1)), pods(0, pod(2)), watch(10_000, trust), ...asked);
     expect(verdict(state, 15_000)).toMatchObject({ end: null, ask: null, wakeAt: expected });
     expect(verdict(state, expected).ask).toEqual({ job: true, pods: true });
+  });
+
+  const counted = { ...job(1), status: { active: 1 } };
+  const ended = { ...job(3, { ended: true }), status: { ...job(3, { ended: true }).status, active: 1 } };
+  const untold = [answer(61_000, true), pods(61_000, pod(2), "applied", true), answer(61_001, true)] as const;
+  it.each<[string, RunState, number | null]>([
+    ["a minute after the Job was seen", fold(jobs(0, counted)), 60_000],
+    ["then after as long again, of a pod that only the server tells of", fold(jobs(0, counted), ...untold), 122_002],
+    ["not of a pod that its watch tells of", fold(jobs(0, counted), pods(1, pod(2))), null],
+    ["nor once it does", fold(jobs(0, counted), ...untold, pods(62_000, pod(2))), null],
+    ["a minute after the pod's deletion", fold(jobs(0, counted), pods(1, pod(2)), pods(9, pod(3), "deleted")), 60_009],
+    ["not of a Job whose pods are elsewhere", fold(jobs(0, { ...counted, spec: { managedBy: "other" } })), null],
+    ["not of a Job that counts no pod", fold(jobs(0, job(1))), null],
+    ["also where the Job counts it no more", fold(jobs(0, counted), ...untold, jobs(62_000, job(4))), 122_002],
+    ["not of a Job that has ended", fold(jobs(0, counted), jobs(1, ended)), null],
+    ["not of a Job that is deleted", fold(jobs(0, counted), jobs(1, job(3), "deleted")), null],
+  ])("is asked for a pod that the Job counts and no watch tells of: %s", (_, state, expected) =>
+    expect(askTime(state)).toBe(expected),
+  );
+
+  it("is asked again before a start has failed of which only its answers tell", () => {
+    const waiting = pod(2);
+    waiting.status = {
+      phase: "Pending",
+      conditions: [{ type: "PodScheduled", status: "True" }],
+      containerStatuses: [{ name: "main", restartCount: 0, state: { waiting: { reason: "ErrImagePull" } } }],
+    };
+    const told = (at: number, object: Pod) => [pods(at, object, "applied", true), answer(at, true)];
+    const state = fold(jobs(0, counted), ...told(61_000, waiting));
+    expect(verdict(state, 100_000)).toMatchObject({ end: null, ask: null, wakeAt: 122_000 });
+    expect(verdict(state, 122_000)).toMatchObject({ end: null, ask: { pods: true } });
+    expect(verdict(told(122_000, pod(3)).reduce(reduceRun, state), 122_000)).toMatchObject({ end: null, ready: {} });
+    const stands = told(122_000, waiting).reduce(reduceRun, state);
+    expect(verdict(stands, 122_000).end).toMatchObject({ kind: "start_failed", startFailure: { code: "image_pull" } });
   });
 });
 
