@@ -24,6 +24,8 @@ export interface PodFacts {
   isScheduled: boolean;
   /** What the scheduler says of a pod that it found no node for: `Unschedulable`, `SchedulingGated`, … */
   unscheduled: Words | null;
+  /** What a virtual node says of a pod that it cannot run: `ProviderFailed`, `OffloadingBackOff`. A kubelet gives a pending pod no reason. */
+  unprovided: Words | null;
   /** When its deletion was asked for, in milliseconds on the server's clock. Null: it is not being deleted. */
   deletingSince: number | null;
   /** It is, or was, ended from outside: eviction, preemption, loss or shutdown of its node. */
@@ -48,6 +50,7 @@ export function podFacts(pod: Pod): PodFacts {
     hasEnded,
     isScheduled,
     unscheduled: scheduled === undefined || scheduled.status === "True" ? null : wordsOf(scheduled),
+    unprovided: isScheduled && isPending(pod) && UNPROVIDED.test(reason) ? { reason, message } : null,
     deletingSince: isDeleting(pod) ? deletionBegan(pod) : null,
     // KEP-3329: the API's eviction, preemption, taint manager and pod GC say so in the condition, the kubelet in the reason.
     disruption: disrupted ?? byKubelet,
@@ -60,9 +63,11 @@ export function podFacts(pod: Pod): PodFacts {
 /** Node pressure, preemption for a critical pod, loss and shutdown of the node (the last by three names over the releases). */
 const DISRUPTED = new Set(["Evicted", "Preempting", "NodeLost", "Shutdown", "NodeShutdown", "Terminated"]);
 
+const UNPROVIDED = /Failed|BackOff|Error/;
+
 /** What admission handlers of kubelets say: of devices, topology, resources, and what the scheduler has looked at before. */
 const REFUSED =
-  /^(UnexpectedAdmissionError|TopologyAffinityError|OutOf.+|NodeAffinity|NodeName|NodePorts|NodeUnschedulable|TaintToleration|AppArmor|SysctlForbidden|PodOS.+|PodFeatureUnsupported|InvalidNodeInfo|.*Forbidden)$/;
+  /^(Unexpected(AdmissionError|PredicateFailureType)|UnknownReason|TopologyAffinityError|SMTAlignmentError|OutOf.+|NodeAffinity|NodeName|NodePorts|NodeUnschedulable|TaintToleration|AppArmor|PodOS.+|PodFeatureUnsupported|InvalidNodeInfo|VolumeAttachmentLimitExceeded|.*(Forbidden|NotSupported))$/;
 
 /** `Unknown` is said of a pod whose node does not answer: it may run. */
 function isPending({ status: { phase } }: Pod): boolean {
@@ -173,7 +178,7 @@ export function containerFacts(pod: Pod, name: string): ContainerFacts {
     state: "waiting",
     reason,
     message,
-    problem: problemOf(pod, name, reason),
+    problem: problemOf(pod, name, { reason, message }),
     last: last !== undefined && hadStarted ? endOfContainer(last) : null,
     hasStarted: hadStarted,
     restartCount,
@@ -304,8 +309,12 @@ const WAITING_PROBLEMS: ReadonlyMap<string, StartProblemCode> = new Map([
   ["RunContainerError", "container_config"],
 ]);
 
-/** A container in `CrashLoopBackOff` is tried again, which is for the Job to end; but a sidecar is tried for as long as its pod lives. */
-function problemOf(pod: Pod, name: string, reason: string): StartProblemCode | null {
+/**
+ * A container in `CrashLoopBackOff` is tried again, which is for the Job to end; but a sidecar is tried for as long as its pod lives.
+ * A kubelet that pulls too many images at once has not asked for this one yet.
+ */
+function problemOf(pod: Pod, name: string, { reason, message }: Words): StartProblemCode | null {
+  if (message.includes("pull QPS exceeded")) return null;
   if (reason === "CrashLoopBackOff" && isSidecar(pod, name)) return "init_failed";
   return WAITING_PROBLEMS.get(reason) ?? null;
 }

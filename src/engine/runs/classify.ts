@@ -70,7 +70,7 @@ function endOf(run: Context): Outcome {
     const kind = job.state === "succeeded" ? "succeeded" : "failed";
     // A pod that never ran its container fails the Job too; startTroubleOf has the better words for that.
     if (kind === "failed" && !run.ran && run.pod !== null && state.podDeletedAt === null) return null;
-    return settle(run, { kind, at: state.jobEndedAt ?? run.now, ...job.end });
+    return settle(run, { kind, at: state.jobEndedAt ?? run.now, ...job.end, reason: job.end.reason || job.end.type });
   }
   if (run.pod !== null && podFacts?.hasEnded === true && run.ran && ended === null && !mayRetry(run)) {
     // The pod has ended, yet its container was never seen ended (a node crash).

@@ -69,6 +69,8 @@ export interface StartProblem {
   reason: string;
   message: string;
   since: number;
+  /** The one of another code whose place it took: they may alternate. */
+  former: Pick<StartProblem, "code" | "since"> | null;
 }
 
 export type RunFrame =
@@ -170,7 +172,7 @@ function reducePod(before: RunState, frame: PodFrame): RunState {
   // A list that does not show it any more comes with the cache's last state of it, the deletion itself with a version of its own.
   const order = isSame ? compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) : 1;
   const pod = order < 0 && known !== null && type === "deleted" ? known : told;
-  const { isScheduled, unscheduled, hasEnded, deletingSince } = podFacts(pod);
+  const { isScheduled, unscheduled, unprovided, hasEnded, deletingSince } = podFacts(pod);
   return {
     ...base,
     pod,
@@ -179,7 +181,7 @@ function reducePod(before: RunState, frame: PodFrame): RunState {
     podDeletingAt: base.podDeletingAt ?? (deletingSince === null && type !== "deleted" ? null : at),
     scheduledAt: base.scheduledAt ?? (isScheduled ? at : null),
     podEndedAt: base.podEndedAt ?? (hasEnded ? at : null),
-    ...containersOf(pod, unscheduled, base, at),
+    ...containersOf(pod, unprovided ?? (unscheduled?.reason === "Unschedulable" ? unscheduled : null), base, at),
     answer: null,
   };
 }
@@ -287,24 +289,30 @@ function compareText(a: string, b: string): number {
   return Number(a > b) - Number(a < b);
 }
 
-/** `ErrImagePull` and `ImagePullBackOff` alternate: the same code keeps its first sight, whatever the reason. */
+/**
+ * `ErrImagePull` and `ImagePullBackOff` alternate, and so may a want of processors and of volumes while an autoscaler brings nodes: a
+ * code keeps its first sight, whatever the reason.
+ */
 function containersOf(
   pod: Pod,
-  unscheduled: Words | null,
+  homeless: Words | null,
   known: RunState,
   at: number,
 ): Pick<RunState, "problems" | "endedAt" | "started"> {
   let problems: Map<string, StartProblem> | null = null;
   let endedAt: Map<string, number> | null = null;
   let started = known.started;
-  const addProblem = (name: string, { code, reason, message }: Omit<StartProblem, "since">) => {
-    const before = known.problems.get(name);
+  const addProblem = (name: string, { code, reason, message }: Omit<StartProblem, "since" | "former">) => {
+    const before = known.problems.get(name) ?? null;
+    const isSame = before?.code === code;
+    const since = isSame ? before.since : before?.former?.code === code ? before.former.since : at;
+    const former = isSame || before === null ? (before?.former ?? null) : { code: before.code, since: before.since };
     problems ??= new Map();
-    problems.set(name, { code, reason, message, since: before?.code === code ? before.since : at });
+    problems.set(name, { code, reason, message, since, former });
   };
-  if (unscheduled?.reason === "Unschedulable") {
-    const isVolume = /persistentvolumeclaim|volume/i.test(unscheduled.message);
-    addProblem("", { code: isVolume ? "volume" : "unschedulable", ...unscheduled });
+  if (homeless !== null) {
+    const isVolume = /persistentvolumeclaim|volume/i.test(homeless.message);
+    addProblem("", { code: isVolume ? "volume" : "unschedulable", ...homeless });
   }
   for (const name of containerNames(pod)) {
     const container = containerFacts(pod, name);
@@ -322,13 +330,10 @@ function containersOf(
 /** The Secret or ConfigMap that a container was missing was created `at`: the grace of its problem starts again then. */
 export function restartConfigGrace(state: RunState, at: number): RunState {
   if (state.problems === NO_PROBLEMS) return state;
-  const restarted = [...state.problems].map(
-    ([name, problem]) =>
-      [
-        name,
-        problem.code === "container_config" ? { ...problem, since: Math.max(problem.since, at) } : problem,
-      ] as const,
-  );
+  const restarted = [...state.problems].map(([name, problem]): [string, StartProblem] => {
+    const since = problem.code === "container_config" ? Math.max(problem.since, at) : problem.since;
+    return [name, { ...problem, since, former: null }];
+  });
   return { ...state, problems: new Map(restarted) };
 }
 

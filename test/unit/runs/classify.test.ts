@@ -464,6 +464,38 @@ describe("a start that takes time", () => {
     expect(story.verdict(25_000)).toMatchObject({ end: null, wakeAt: null });
   });
 
+  it.each<[string, number, string, (turn: boolean) => PodSpec]>([
+    [
+      "an image and a configuration",
+      30_010,
+      "image_pull",
+      (turn) => ({ claude: { waiting: { reason: turn ? "ErrImagePull" : "CreateContainerError", message: "x" } } }),
+    ],
+    [
+      "a want of processors and of volumes, while an autoscaler brings nodes",
+      300_010,
+      "unschedulable",
+      (turn) => {
+        const message = turn ? "3 Insufficient cpu" : "1 node(s) had volume node affinity conflict, 3 Insufficient cpu";
+        const unscheduled = { type: "PodScheduled", status: "False", reason: "Unschedulable", message } as const;
+        return { isHomeless: true, conditions: [unscheduled] };
+      },
+    ],
+  ])("counts from the first sight of a trouble that takes turns with another: %s", (_, due, code, podAt) => {
+    const story = new Story().job(0);
+    for (let turn = 0; turn <= 10; turn += 1) story.pod(10 + turn * (due / 12), podAt(turn % 2 === 0));
+    expect(story.verdict(due - 1)).toMatchObject({ end: null, wakeAt: due });
+    expect(story.verdict(due).end?.startFailure).toMatchObject({ code });
+  });
+
+  it("fails of a pod that a virtual node cannot run, with its words, as of one that no node is found for", () => {
+    const reason = "ProviderFailed";
+    const story = new Story().job(0).pod(10, { reason });
+    expect(story.verdict(10)).toMatchObject({ end: null, wakeAt: 300_010 });
+    expect(story.verdict(300_010).end?.startFailure).toMatchObject({ code: "unschedulable", reason });
+    expect(story.pod(300_010, { phase: "Running", claude: RUNNING }).verdict(300_010).end).toBeNull();
+  });
+
   it("fails at once on an image name that can never be pulled", () => {
     const story = new Story().job(0).pod(10, { claude: { waiting: { reason: "InvalidImageName", message: "bad" } } });
     expect(story.verdict(10).end).toMatchObject({ startFailure: { code: "image_pull", reason: "InvalidImageName" } });
@@ -709,6 +741,12 @@ describe("what the server is asked before an end is said", () => {
 describe("an end of which little is told", () => {
   const pods = { deleting: "2026-01-01T00:01:02Z", claude: RUNNING, phase: "Running" } as const;
   const over = [failure("FailureTarget", "BackoffLimitExceeded")];
+
+  it("a Job's end without a reason is of its type", () => {
+    const ended = (type: string) => new Story().job(0, { conditions: [{ type, status: "True" }] }).verdict(5_000).end;
+    expect(ended("Complete")).toMatchObject({ kind: "succeeded", reason: "Complete" });
+    expect(ended("Failed")).toMatchObject({ kind: "failed", reason: "Failed" });
+  });
 
   it("an exit without a reason is an error", () => {
     expect(

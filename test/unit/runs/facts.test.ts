@@ -96,15 +96,29 @@ describe("what a pod says", () => {
       pod({ phase: "Failed", reason: "DeadlineExceeded" }),
       { disruption: null, killedByKubelet: { reason: "DeadlineExceeded" } },
     ],
-    ...["UnexpectedAdmissionError", "OutOfcpu", "NodeAffinity", "TopologyAffinityError"].map(
-      (reason): [string, Pod, object] => [
-        `no admission: ${reason}`,
-        pod({ phase: "Failed", reason, message: "m" }),
-        { disruption: null, killedByKubelet: null, refusedByKubelet: { reason, message: "m" } },
-      ],
-    ),
+    ...[
+      "UnexpectedAdmissionError",
+      "OutOfcpu",
+      "NodeAffinity",
+      "TopologyAffinityError",
+      "UnexpectedPredicateFailureType",
+      "SMTAlignmentError",
+      "SupplementalGroupsPolicyNotSupported",
+      "VolumeAttachmentLimitExceeded",
+    ].map((reason): [string, Pod, object] => [
+      `no admission: ${reason}`,
+      pod({ phase: "Failed", reason, message: "m" }),
+      { disruption: null, killedByKubelet: null, refusedByKubelet: { reason, message: "m" } },
+    ]),
     ["no admission, and still Running", pod({ phase: "Running", reason: "OutOfcpu" }), { refusedByKubelet: null }],
     ["a reason of its own", pod({ phase: "Failed", reason: "ProviderFailed" }), { refusedByKubelet: null }],
+    ...["ProviderFailed", "OffloadingBackOff"].map((reason): [string, Pod, object] => [
+      `a virtual node that cannot run it yet: ${reason}`,
+      pod({ phase: "Pending", reason, message: "m" }, { nodeName: "a" }),
+      { unprovided: { reason, message: "m" } },
+    ]),
+    ["a virtual node that waits", pod({ reason: "Queued" }, { nodeName: "a" }), { unprovided: null }],
+    ["a virtual node that could not", pod({ phase: "Running", reason: "ProviderFailed" }), { unprovided: null }],
   ])("%s", (_, object, facts) => expect(podFacts(object)).toMatchObject(facts));
 });
 
@@ -135,6 +149,11 @@ describe("what a pod says of a container", () => {
       "no image",
       pod(main({ waiting: { reason: "ErrImagePull", message: "m" } })),
       { state: "waiting", problem: "image_pull", message: "m" },
+    ],
+    [
+      "no image yet, since its node pulls too many at once",
+      pod(main({ waiting: { reason: "ImagePullBackOff", message: "ErrImagePull: pull QPS exceeded" } })),
+      { state: "waiting", problem: null },
     ],
     ["running", pod(main({ running: { startedAt: at(2) } })), { state: "running", startedAt: at(2) }],
     [

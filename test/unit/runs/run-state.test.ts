@@ -346,6 +346,7 @@ it("what was provided meanwhile puts off the patience with a missing configurati
     reason: "",
     message: "",
     since,
+    former: null,
   });
   const state: RunState = {
     ...INITIAL_STATE,
