@@ -4,6 +4,8 @@ const FORBIDDEN: readonly (readonly [RegExp, string])[] = [
     /\bUser "system:anonymous" cannot\b/,
     "the request had no credentials that the server knows: check the kubeconfig's user, and grant this user nothing",
   ],
+  [/\bTeleport role\b/, "Teleport's own roles refuse it, whatever Kubernetes' allow: ask who runs Teleport"],
+  [/\baccess to the resource in Azure\b/, "assign a role in Azure, or grant a Role and a RoleBinding in the cluster"],
   // The RBAC authorizer, and every other authorizer: the message is the request's attributes.
   [
     /\bUser "(?!system:anonymous")[^"]*" cannot \S+ (resource|path)\b|^\S+ (\S+ )?is forbidden:?\s*$/,

@@ -80,6 +80,22 @@ describe("an error from an answer", () => {
     if (advice !== RBAC) expect(error.message).not.toMatch(RBAC);
   });
 
+  test.each([
+    [
+      'namespace "n"\nAsk your Teleport admin to ensure that your Teleport role includes access',
+      /Teleport's own roles/,
+    ],
+    [
+      'namespace "n": User does not have access to the resource in Azure. Update role',
+      /a role in Azure, or grant a Role/,
+    ],
+  ])("403 of an authorizer beside RBAC: a right is missing, and its owner's advice is kept: %s", (said, advice) => {
+    const message = `jobs is forbidden: User "u" cannot list resource "jobs" in API group "batch" in the ${said}`;
+    const error = answer(403, status(403, "Forbidden", message));
+    expect(error.message).toMatch(advice);
+    expect(lacksRight(error)).toBe(true);
+  });
+
   test("500: a webhook that does not answer is its owner's matter", () => {
     const said = 'Internal error occurred: failed calling webhook "w": context deadline exceeded';
     expect(answer(500, status(500, "InternalError", said)).message).toMatch(/webhook does not answer as it should/);
