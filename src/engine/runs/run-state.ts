@@ -165,8 +165,8 @@ function reducePod(before: RunState, frame: PodFrame): RunState {
   const isSame = known !== null && known.metadata.uid === told.metadata.uid;
   if (known !== null && !isSame && (type === "deleted" || !isNewer(told, known, state)))
     return reduceOlderPod(state, frame);
-  if (isSame && isOld(state, type, told, known)) return state;
-  const isBack = isSame && state.podDeletingAt !== null && type === "applied" && isAliveAfter(told, known);
+  const isBack = isSame && state.podDeletingAt !== null && type === "applied" && isAliveAfter(told, known, frame);
+  if (isSame && !isBack && isOld(state, type, told, known)) return state;
   const same: RunState = isBack ? { ...state, podDeletedAt: null, isPodFinal: false, podDeletingAt: null } : state;
   const base = isSame ? same : replacedBy(told, state, at);
   // A list that does not show it any more comes with the cache's last state of it, the deletion itself with a version of its own.
@@ -270,11 +270,12 @@ function isOld({ askedAt }: RunState, type: "applied" | "deleted", told: Job | P
 
 /**
  * A deletion cannot be taken back, but to a watch that selects by labels an object is also deleted when a label is taken off, and
- * added again, with the same uid, when it is put back.
+ * added again, with the same uid, when it is put back. The server has it meanwhile, at the version that was told as its deletion.
  */
-function isAliveAfter(told: Job | Pod, known: Job | Pod | null): boolean {
-  if (known === null || isDeleting(told)) return false;
-  return compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) > 0;
+function isAliveAfter(told: Job | Pod, known: Job | Pod | null, { isAnswer = false } = {}): boolean {
+  if (known === null || told.metadata.deletionTimestamp !== undefined) return false;
+  const order = compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion);
+  return order > 0 || (isAnswer && order === 0);
 }
 
 /** Creation times have whole seconds; of two pods of one second, the one that has not ended is the newer. */

@@ -1,6 +1,6 @@
 import { expect, it, onTestFinished } from "vitest";
 import { AttachFailedError, type JobManifest, RunEngine, RunTimeoutError } from "../../../src/engine/index.ts";
-import { job, kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
+import { job, kubeConfigOf, LABELS, NAMESPACE, startEngine, startKubernetes } from "./harness.ts";
 
 const MAIN = { container: "main" };
 
@@ -63,4 +63,23 @@ it.each<[string, AttachFailedError["reason"], (draft: JobManifest) => void]>([
   expect(hits).toBe(1);
   expect(k8s.objects.list("jobs", NAMESPACE).filter(({ metadata }) => !metadata.deletionTimestamp)).toEqual([]);
   expect(engine.stats().runs).toBe(0);
+});
+
+it("a run whose pod has lost its label ends as it ended: the server is asked for what no watch tells", async () => {
+  const k8s = await startKubernetes({ delays: "fast" });
+  const release = Promise.withResolvers<number>();
+  k8s.addProgram("main", () => release.promise);
+  const engine = await startEngine(k8s, { policy: { settleMs: 20 } });
+  const run = await engine.launch(job("unlabelled"));
+  const { metadata } = await run.podReady(MAIN);
+  const deleted = Promise.withResolvers<void>();
+  engine.pods.subscribe(({ type }) => type === "deleted" && deleted.resolve(), { replay: false });
+  k8s.objects.update("pods", NAMESPACE, metadata.name, (draft) => {
+    const { "example.com/agent": _, ...others } = draft.metadata.labels ?? {};
+    draft.metadata.labels = others;
+  });
+  await deleted.promise;
+  await expect.poll(() => run.phase().phase).toBe("running");
+  release.resolve(3);
+  expect(await run.terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 3 });
 });

@@ -83,6 +83,18 @@ describe("a label that is taken off and put back", () => {
     expect(verdict(state, 100_000)).toMatchObject({ end: null, wakeAt: null });
   });
 
+  it("for good: the server has the pod at the version that was told as its deletion, and not if it is being deleted", () => {
+    const answer = (metadata = {}): RunFrame => ({ ...podFrame(2_000, 3, metadata), isAnswer: true }) as RunFrame;
+    const lost = fold(jobFrame(0, 1), podFrame(10, 2), podFrame(1_000, 3, { type: "deleted" }));
+    const back = reduceRun(lost, answer());
+    expect(back).toMatchObject({ podDeletedAt: null, podDeletingAt: null, isPodFinal: false });
+    expect([...back.unwatched]).toEqual(["a"]);
+    expect(reduceRun(back, answer()).pod).toBe(back.pod);
+    const deletionTimestamp = "2026-01-01T00:01:00Z";
+    expect(reduceRun(lost, answer({ deletionTimestamp })).podDeletedAt).toBe(1_000);
+    expect(reduceRun(lost, podFrame(2_000, 3)).podDeletedAt).toBe(1_000);
+  });
+
   it("is not what an older state tells, nor one that is being deleted", () => {
     const pod = fold(jobFrame(0, 1), podFrame(10, 5), podFrame(1_000, 7, { type: "deleted" }), podFrame(1_010, 6));
     expect(pod).toMatchObject({ podDeletedAt: 1_000, podDeletingAt: 1_000 });
