@@ -7,7 +7,7 @@
  * @returns null when the text says no time; a clock time without a zone is taken in the server's, a date alone in UTC
  */
 export function resetTime(text: string, now: Date): Date | null {
-  const epoch = /limit reached\|(\d{10})\b/i.exec(text);
+  const epoch = /limit reached\|(\d{10})(?:\d{3})?\b/i.exec(text);
   if (epoch) return new Date(Number(epoch[1]) * 1000);
   return isoTime(text) ?? clockOrDate(text, now) ?? timeFromNow(text, now);
 }
@@ -16,11 +16,11 @@ const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "
 const HALF_A_YEAR = 183 * 24 * 3600 * 1000;
 const DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 /** What the time is the time of; dates of other things (a model's, a request's) stand in such texts too. */
-const VERB = String.raw`\b(?:resets?|renews?|refresh(?:es)?|restored|regain access|available|(?:try|retry|wait)(?: again)?|until)\b(?:\s+again\b)?`;
+const VERB = String.raw`\b(?:resets?|renews?|refresh(?:es)?|restored|resumes?|regain access|available|(?:try|retry|wait)(?: again)?|until)\b(?:\s+again\b)?`;
 const ENDS = String.raw`${VERB}[^.;\n]{0,40}?`;
 const NTH = "(?:st|nd|rd|th)?";
 const RESETS = new RegExp(
-  String.raw`${VERB}\s+(?:(?:at|on|after|by)\s+)?` +
+  String.raw`${VERB}:?\s+(?:(?:at|on|after|by|next):?\s+)?` +
     String.raw`(?:(?<weekday>${DAYS.join("|")})(?:day|s|sday|nesday|rs|rsday|urday)?\b\.?(?:,|\s+at)?\s*)?` +
     String.raw`(?:(?:(?<month>${MONTHS.join("|")})[a-z]*\.?\s+(?<day>\d{1,2})${NTH}|(?<dayBefore>\d{1,2})${NTH}\s+(?<monthAfter>${MONTHS.join("|")})[a-z]*\.?)(?![a-z\d])(?:,?\s+(?<year>20\d\d)\b)?(?:,|\s+at)?\s*)?` +
     String.raw`(?:(?<hour>\d{1,2})(?::(?<minute>\d{2}))?\s*(?<half>[ap]\.?\s?m\b\.?)?)?(?:\s*(?:\((?<zone>[^)]{1,64})\)|(?<utc>utc|gmt)\b))?`,
@@ -31,7 +31,7 @@ const ISO = new RegExp(
   "i",
 );
 const FROM_NOW = new RegExp(
-  String.raw`${ENDS}\b(?:in|after|for)\s+(?<parts>(?:(?:about\s+|,\s*|\s|and\s)*\d{1,6}\s*(?:d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z]))+)`,
+  String.raw`${ENDS}\b(?:in|after|for)\s+(?<parts>(?:(?:about\s+|,\s*|\s|and\s)*\d{1,6}(?:\.\d{1,9})?\s*(?:d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z]))+)`,
   "i",
 );
 const UNIT_MS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 };
@@ -48,7 +48,7 @@ function isoTime(text: string): Date | null {
 function timeFromNow(text: string, now: Date): Date | null {
   const parts = FROM_NOW.exec(text)?.groups?.parts ?? "";
   let ms = 0;
-  for (const [, amount, unit] of parts.matchAll(/(\d+)\s*([dhms])/gi)) {
+  for (const [, amount, unit] of parts.matchAll(/(\d+(?:\.\d+)?)\s*([dhms])/gi)) {
     ms += Number(amount) * (UNIT_MS[unit?.toLowerCase() ?? ""] ?? 0);
   }
   return ms === 0 ? null : new Date(now.getTime() + ms);

@@ -23,6 +23,11 @@ describe("when a limit ends", () => {
     ["Please retry in 5h30m.", "2026-11-24T12:00:00Z", "2026-11-24T17:30:00.000Z"],
     ["Try again later: your limit will reset at 9:45 PM (UTC)", "2026-11-24T12:00:00Z", "2026-11-24T21:45:00.000Z"],
     ["Claude AI usage limit reached|1760000000", "2025-10-09T00:00:00Z", "2025-10-09T08:53:20.000Z"],
+    ["Claude AI usage limit reached|1760000000000", "2025-10-09T00:00:00Z", "2025-10-09T08:53:20.000Z"],
+    ["Next reset: Dec 1, 12am UTC", "2026-11-24T12:00:00Z", "2026-12-01T00:00:00.000Z"],
+    ["Limit resets next Monday", "2026-11-24T12:00:00Z", "2026-11-30T00:00:00.000Z"],
+    ["Access will resume on December 1", "2026-11-24T12:00:00Z", "2026-12-01T00:00:00.000Z"],
+    ["Please try again in 1m30.5s.", "2026-11-24T12:00:00Z", "2026-11-24T12:01:30.500Z"],
   ])("%s at %s", (text, now, expected) => {
     expect(at(text, now)).toBe(expected);
   });
