@@ -34,11 +34,11 @@ it.each(["pods", "jobs"] as const)("a run goes on whose label is taken off its %
       metadata.labels = value === undefined ? others : { ...others, "example.com/agent": value };
     });
   }
+  await expect.poll(() => told.filter((type) => type !== "updated")).toEqual(["deleted", "added"]);
   // Longer than an end waits for its details: `settleMs`, and of a Job that is gone the pod's grace period.
   await expect(run.terminated({ ...MAIN, timeoutMs: resource === "jobs" ? 1_300 : 200 })).rejects.toThrow(
     RunTimeoutError,
   );
-  expect(told.filter((type) => type !== "updated")).toEqual(["deleted", "added"]);
   expect(run.liveness()).toBe("alive");
   await run.delete();
   expect(await run.terminated(MAIN)).toMatchObject({ kind: "job_deleted", exitCode: 143 });
