@@ -6,6 +6,9 @@ import { kubeConfigOf, LABELS, NAMESPACE, startKubernetes } from "./harness.ts";
 
 const QUEUE = "kueue.x-k8s.io/queue-name";
 
+/** Enough for a pod that is scheduled at once, on a busy machine too. */
+const SCHEDULE_TIMEOUT_MS = 3_000;
+
 interface JobSpec {
   suspend?: boolean;
 }
@@ -52,7 +55,7 @@ function queued(name: string): JobManifest {
 
 async function start(k8s: EmbeddedKubernetes): Promise<RunEngine> {
   // No patience with a pod that is not scheduled: a Job that waits for its admission has none, and is not held to it.
-  const policy = { scheduleTimeoutMs: 500 };
+  const policy = { scheduleTimeoutMs: SCHEDULE_TIMEOUT_MS };
   const engine = await RunEngine.start({ kubeConfig: kubeConfigOf(k8s), namespace: NAMESPACE, labels: LABELS, policy });
   onTestFinished(() => engine.stop());
   return engine;
@@ -71,8 +74,8 @@ it("a Job waits for its admission, for as long as that takes, and is then a run 
   const waiting = engine.attach({ jobName: "b" });
   queue.admit("a");
   expect(await runs[0]).toMatchObject({ hasSucceeded: true, lines: 1 });
-  // Twice what a pod would have had to be scheduled.
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  // Longer than a pod would have had to be scheduled.
+  await new Promise((resolve) => setTimeout(resolve, SCHEDULE_TIMEOUT_MS + 500));
   expect(waiting.phase()).toMatchObject({ phase: "suspended" });
   expect(waiting.liveness()).toBe("alive");
   expect(k8s.objects.list("pods", NAMESPACE).filter(({ metadata }) => metadata.labels?.["job-name"] === "b")).toEqual(
