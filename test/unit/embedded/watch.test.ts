@@ -140,8 +140,8 @@ describe("watch", () => {
   it("bookmarks come about once a minute, with the newest version, to those who asked", async () => {
     client.close();
     await k8s.stop();
-    // The second one may be half a second late.
-    await start({ timeScale: 50 });
+    // The second one may be a second late.
+    await start({ timeScale: 25 });
     const query = `watch=1&resourceVersion=${version()}&timeoutSeconds=150`;
     const asked = await client.watch(`${PATH}?${query}&allowWatchBookmarks=true`);
     const notAsked = await client.watch(`${PATH}?${query}`);

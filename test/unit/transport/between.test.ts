@@ -170,7 +170,7 @@ describe.concurrent("through", () => {
     const { expect } = t;
     const k8s = await start(t, 10);
     const { front, seen } = await startFront(t, k8s, { line: (text) => !text.includes('"type":"BOOKMARK"') });
-    await runThrough(t, front.kubeConfig(), { progressTimeoutMs: 1_500 });
+    await runThrough(t, front.kubeConfig(), { progressTimeoutMs: 4_000 });
     // The end of a streaming list is a bookmark, so there was one to strip.
     expect(seen.dropped).toBeGreaterThan(0);
   });

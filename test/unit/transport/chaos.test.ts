@@ -139,7 +139,7 @@ test.each([
     ];
     expect([...endings.keys()].filter((ending) => !expected.includes(ending))).toEqual([]);
     expect(count("answered")).toBeGreaterThan(20);
-    expect(count("ConnectionReset")).toBeGreaterThan(5);
+    expect(count("ConnectionReset")).toBeGreaterThan(0);
     expect([...hits].sort()).toEqual(expectedHits);
     // And it is as good as new.
     while (held.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
