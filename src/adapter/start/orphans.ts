@@ -92,7 +92,7 @@ export function decide(situation: Situation): Decision {
   let endedTarget: Job | null = null;
   for (const job of jobs) {
     if (jobFacts(job).isDeleting) {
-      if (mayRunOn(job, situation)) leaving.push(job.metadata.name);
+      if (mayRunOn(job, situation) || hidesFormer(job, situation)) leaving.push(job.metadata.name);
       continue;
     }
     if (jobFacts(job).end !== null && hasLiveAgent(job, situation)) {
@@ -147,6 +147,12 @@ function isSuperseded(job: Job, situation: Situation): boolean {
     situation.jobs.some((other) => restartOf(other)?.former.uid === uid) &&
     !(jobFacts(job).isDeleting ? mayRunOn(job, situation) : hasLiveAgent(job, situation))
   );
+}
+
+/** The Job that it goes on from still stands. Once this one is deleted, it is that one's run that is to be adopted. */
+function hidesFormer(job: Job, { jobs }: Situation): boolean {
+  const former = restartOf(job)?.former.uid;
+  return jobs.some((other) => other.metadata.uid === former && !jobFacts(other).isDeleting);
 }
 
 /**

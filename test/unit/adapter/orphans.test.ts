@@ -172,6 +172,17 @@ describe("a disrupted run, between two of its Jobs", () => {
     }
   });
 
+  test("whose next Job is being deleted: it is waited for, and the one before is gone on with", () => {
+    const annotations = { [RESTART]: restart("old") };
+    const next = { ...jobOf({ name: "old-r1", annotations, deleting: true }), status: { failed: 1, terminating: 0 } };
+    const pods = [evicted()];
+    expect(decide(situation({ jobs: [marked(), next], pods }))).toEqual({ kind: "leaving", names: ["old-r1"] });
+    expect(decide(situation({ jobs: [marked()], pods }))).toMatchObject({ kind: "adopt", isEnded: true });
+    // The one before is being deleted as well, or is not there any more.
+    const deleted = { ...jobOf({ conditions: failed, deleting: true }), status: { failed: 1, terminating: 0 } };
+    for (const jobs of [[deleted, next], [next]]) expect(decide(situation({ jobs }))).toEqual({ kind: "start" });
+  });
+
   test("the next Job is followed from its creation, since the one before is", () => {
     const jobs = [marked(), goesOn("old-r1", "old")];
     const parallel = { concurrencyPolicy: "parallel" } as const;
