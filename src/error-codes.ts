@@ -121,7 +121,7 @@ export const EXECUTE_ERRORS = {
     action: "Nothing. Where the message says that the Job could not be seen to stop, look at it.",
   },
   session_unavailable: {
-    meaning: "Claude does not know the session that was to be resumed.",
+    meaning: "Claude does not know the session that was to be resumed, or cannot read it.",
     retry: "depends",
     action:
       "Nothing: the session is cleared, and the next run begins another. If it comes again, look at the shared volume.",

@@ -317,6 +317,21 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
     },
   );
 
+  test("the Job, which can be neither asked after nor deleted for a moment, without the right to read Secrets", async () => {
+    const agentId = fresh();
+    const agent = agentOf(agentId);
+    agent.letGo();
+    const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["get"] });
+    const lost = world.k8s.faults.loseAnswers({ match: { verb: "create", resource: "jobs" }, count: 1 });
+    const unasked = world.k8s.faults.errorRate({ status: 403, match: { verb: "get", resource: "jobs" }, count: 2 });
+    const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t", config: { apiOutageSec: 60 } });
+    expect(await each.result).toMatchObject({ exitCode: 0 });
+    revoked.remove();
+    expect([lost.hits, unasked.hits, agent.runs]).toEqual([1, 2, 1]);
+    expect(each.notes().join("\n")).toContain("which was created for a start that failed");
+    expect(objectsOf(world, "jobs", agentId)).toEqual([]);
+  });
+
   test("the Secret: its answer is lost, and whether it stands cannot be asked for a moment: it is known by its mark", async () => {
     const agentId = fresh();
     const agent = agentOf(agentId);
