@@ -144,7 +144,7 @@ describe("a streaming list", () => {
     ["is never answered", () => undefined],
   ])("that %s: the list comes page by page", async (_, answer) => {
     // On a machine that is slow the request must have come to the server before its time is over.
-    const { scripted, informer } = await start({ "streaming list": answer }, { progressTimeoutMs: 1_500 });
+    const { scripted, informer } = await start({ "streaming list": answer }, { progressTimeoutMs: 3_000 });
     await informer.whenSynced(AbortSignal.timeout(30_000));
     expect(names(informer)).toEqual(["a", "b"]);
     await status(informer, () => informer.freshness().connected);
