@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { KubeCluster, KubeUser } from "./kube-config.ts";
-import { secureContext } from "./secure-context.ts";
+import { readableCas, secureContext } from "./secure-context.ts";
 
 /** What `tls.connect` needs to know both sides. */
 export interface TlsMaterial {
@@ -52,7 +52,7 @@ export async function readCredential(
     bytesOf(user?.certData, user?.certFile),
     bytesOf(user?.keyData, user?.keyFile),
   ]);
-  if (ca !== undefined) tls.ca = ca;
+  if (ca !== undefined) tls.ca = readableCas(ca);
   const [clientCert, clientKey] = [cert ?? login.cert, key ?? login.key];
   if (clientCert !== undefined) tls.cert = clientCert;
   if (clientKey !== undefined) tls.key = clientKey;

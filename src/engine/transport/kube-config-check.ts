@@ -2,6 +2,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import fs from "node:fs";
 import type { KubeCluster, KubeConfig, KubeUser } from "./kube-config.ts";
 import { codeOf, describe, KubeConfigError } from "./kube-config-error.ts";
+import { readableCas } from "./secure-context.ts";
 
 /**
  * That the current context leads to a cluster and user that can be used. Nothing else is looked at, as kubectl does not: an
@@ -78,7 +79,12 @@ function checkCluster(cluster: KubeCluster, at: string): void {
       "keep one of them: a CA that is not asked protects nothing",
     );
   if (cluster.proxyUrl) checkProxyUrl(`${at}.proxy-url`, cluster.proxyUrl);
-  checkBytes(`${at}.certificate-authority`, cluster.caFile, cluster.caData, (ca) => new X509Certificate(ca));
+  checkBytes(
+    `${at}.certificate-authority`,
+    cluster.caFile,
+    cluster.caData,
+    (ca) => new X509Certificate(readableCas(ca)),
+  );
 }
 
 /** @throws KubeConfigError, without the password of the URL */

@@ -1,6 +1,6 @@
 /**
  * Kubeconfigs as they are met, with what the server sees of each or the words of its refusal. Placeholders: `$SERVER` is the
- * server's URL, `$CA`, `$LEAF` (the server's own certificate), `$CERT` and `$KEY` are base64, `$DIR` is the folder of the files, in which stand ca.crt, client.crt, client.key, token.
+ * server's URL, `$CA`, `$BUNDLE` (CAs and broken blocks), `$LEAF` (the server's own certificate), `$CERT` and `$KEY` are base64, `$DIR` is the folder of the files, in which stand ca.crt, client.crt, client.key, token.
  */
 
 /** What reaches the server. */
@@ -713,6 +713,11 @@ const TEXTS: Row[] = [
   { name: "a document with its marks", files: `---\n${YAML}...\n`, sees: T1 },
   { name: "no apiVersion and kind", files: YAML.replace("apiVersion: v1\nkind: Config\n", ""), sees: T1 },
   { name: "apiVersion v2", files: YAML.replace("apiVersion: v1", "apiVersion: v2"), sees: T1, kubectl: LENIENT },
+  {
+    name: "a bundle of CAs with blocks that are no certificate before the right one",
+    files: YAML.replace("$CA", "$BUNDLE"),
+    sees: T1,
+  },
   {
     name: "a CA in base64 of several lines, folded",
     files: YAML.replace("$CA", ">\n      $CALINES"),

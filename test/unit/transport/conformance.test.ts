@@ -35,6 +35,8 @@ let root = "";
 let seen: Seen[] = [];
 let tunnels = 0;
 const values: Record<string, string> = {};
+/** A comment, and a block that is no certificate. */
+const BROKEN = "# a comment\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 beforeAll(async () => {
   root = await fs.mkdtemp(path.join(os.tmpdir(), "conformance-"));
@@ -72,6 +74,7 @@ beforeAll(async () => {
     PROXY: `http://127.0.0.1:${await portOf(proxy)}`,
     CERTLINES: inLines(base64(client.cert)),
     CALINES: inLines(base64(cert)),
+    BUNDLE: base64(`${BROKEN}${other.cert}${BROKEN}${cert}`),
     CERT: base64(client.cert),
     OTHERKEY: base64(other.key),
     KEY: base64(client.key),
@@ -144,7 +147,7 @@ function inLines(text: string): string {
 
 function fill(text: string): string {
   return text.replaceAll(
-    /\$(SERVER|PLAIN|PROXY|CERTLINES|CALINES|CERT|OTHERKEY|KEY|CA|LEAF|DIR)/g,
+    /\$(SERVER|PLAIN|PROXY|CERTLINES|CALINES|BUNDLE|CERT|OTHERKEY|KEY|CA|LEAF|DIR)/g,
     (_, name: string) => values[name] ?? root,
   );
 }
