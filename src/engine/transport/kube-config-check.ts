@@ -90,9 +90,24 @@ function checkCluster(cluster: KubeCluster, at: string): void {
 /** @throws KubeConfigError, without the password of the URL */
 export function checkProxyUrl(field: string, text: string): void {
   const proxy = URL.canParse(text) ? new URL(text) : null;
+  if (proxy !== null && !isDecodable(proxy.username + proxy.password))
+    throw new KubeConfigError(
+      field,
+      describe(`${proxy.protocol}//…@${proxy.host}`),
+      "write a percent sign in its credentials as %25",
+    );
   if (proxy !== null && /^(https?|socks(4a?|5h?)?):$/.test(proxy.protocol) && proxy.hostname !== "") return;
   const got = proxy === null ? "a text that is no URL" : describe(`${proxy.protocol}//${proxy.host}`);
   throw new KubeConfigError(field, got, "expected http://, https://, socks4:// or socks5:// with host and port");
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Names of the providers that kubectl has had, and what it says of them since 1.26. */

@@ -66,6 +66,12 @@ describe("loadKubeConfig", () => {
       /got "ftp:\/\/proxy:1"; expected http/,
     ],
     [
+      "a proxy's password with a bare percent sign",
+      kubeConfigObject({ server, "proxy-url": "http://user:100%@proxy:1" }, {}),
+      "clusters[test].cluster.proxy-url",
+      /got "http:\/\/…@proxy:1".*%25/,
+    ],
+    [
       "a proxy URL that is none",
       kubeConfigObject({ server, "proxy-url": "proxy user:pass" }, {}),
       "clusters[test].cluster.proxy-url",
