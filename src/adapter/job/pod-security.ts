@@ -45,7 +45,6 @@ const APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/";
 export function checkRestricted(annotations: Fields, spec: Fields, exempt: string | null): void {
   const pod = record(spec.securityContext);
   checkContext("spec.securityContext", pod);
-  expect("spec.securityContext.sysctls", pod.sysctls, recordsIn(pod.sysctls).length === 0, "none");
   for (const [key, value] of Object.entries(annotations)) {
     const isFine = !key.startsWith(APPARMOR_ANNOTATION) || /^(runtime\/default|localhost\/.*)$/.test(String(value));
     expect(`metadata.annotations.${key}`, value, isFine, "runtime/default or localhost/<profile>");
@@ -102,11 +101,12 @@ function checkHosts(path: string, container: Fields): void {
 
 /** What pod and container have in common. */
 function checkContext(at: string, context: Fields): void {
-  const { privileged, procMount = "Default", runAsUser, runAsNonRoot } = context;
+  const { privileged, procMount = "Default", runAsUser, runAsNonRoot, sysctls } = context;
   expect(`${at}.privileged`, privileged, privileged === undefined || privileged === false, "false");
   expect(`${at}.procMount`, procMount, procMount === "Default", "Default");
   expect(`${at}.runAsUser`, runAsUser, runAsUser === undefined || Number(runAsUser) > 0, "a user other than 0");
   expect(`${at}.runAsNonRoot`, runAsNonRoot, runAsNonRoot === undefined || runAsNonRoot === true, "true");
+  expect(`${at}.sysctls`, sysctls, recordsIn(sysctls).length === 0, "none");
   for (const profile of ["seccompProfile", "appArmorProfile"]) {
     if (context[profile] === undefined) continue;
     const { type } = record(context[profile]);

@@ -66,9 +66,8 @@ describe.each([
       await world.k8s.objects.until(() => world.k8s.objects.list("jobs", NAMESPACE).length === 0);
     }
     expect(most).toBe(1);
-    // Who withdraws looks again and is then blocked by the other, unless both were created in one frame of the watch: of
-    // which there are more on a busy machine.
-    expect(won).toBeGreaterThanOrEqual(ROUNDS / 2);
+    // Who withdraws looks again and is then blocked by the other, unless both were created in one frame of the watch.
+    expect(won).toBeGreaterThanOrEqual(ROUNDS - 2);
   });
 
   test("wait: both run, one after the other", async () => {

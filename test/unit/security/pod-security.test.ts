@@ -46,12 +46,11 @@ function violations(pod: PodSpec): string[] {
     if (context.seLinuxOptions !== undefined) found.push(`${where}: seLinuxOptions`);
     if (context.windowsOptions?.hostProcess === true) found.push(`${where}: hostProcess`);
     if (context.runAsUser === 0) found.push(`${where}: runAsUser 0`);
+    if ((context.sysctls ?? []).length > 0) found.push(`${where}: sysctls`);
     const { type } = context.appArmorProfile ?? { type: "RuntimeDefault" };
     if (!["RuntimeDefault", "Localhost"].includes(type)) found.push(`${where}: appArmorProfile`);
   };
   check("pod", podContext);
-  // Only a pod has them: a server drops the field from a container.
-  if ((podContext.sysctls ?? []).length > 0) found.push("pod: sysctls");
   for (const container of [...(pod.initContainers ?? []), ...pod.containers]) {
     const context = (container.securityContext ?? {}) as SecurityContext;
     check(container.name, context);

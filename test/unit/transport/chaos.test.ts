@@ -92,7 +92,7 @@ test.each([
       count("answered") > 20 &&
       count("ConnectionReset") > 5 &&
       expectedHits.every((name) => hits.has(name));
-    const latest = performance.now() + 60_000;
+    const latest = performance.now() + 120_000;
     const goesOn = () => !isEnough() && performance.now() < latest;
 
     const stream = async () => {
@@ -139,7 +139,7 @@ test.each([
     ];
     expect([...endings.keys()].filter((ending) => !expected.includes(ending))).toEqual([]);
     expect(count("answered")).toBeGreaterThan(20);
-    expect(count("ConnectionReset")).toBeGreaterThan(0);
+    expect(count("ConnectionReset")).toBeGreaterThan(5);
     expect([...hits].sort()).toEqual(expectedHits);
     // And it is as good as new.
     while (held.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
