@@ -26,8 +26,9 @@ export interface JobEnd extends Words {
 }
 
 /** Its deletion was asked for; it stands until its finalizers are removed and, a pod, until its containers have ended. */
-export function isDeleting({ metadata }: { metadata: { deletionTimestamp?: string } }): boolean {
-  return metadata.deletionTimestamp !== undefined;
+export function isDeleting({ metadata }: { readonly metadata?: { readonly deletionTimestamp?: string } }): boolean {
+  // None: an answer, which may be a proxy's.
+  return metadata?.deletionTimestamp !== undefined;
 }
 
 export interface Words {

@@ -1,3 +1,4 @@
+import { isDeleting } from "./facts.ts";
 import { type Cluster, isConflict, isNotFound } from "./transport/index.ts";
 
 /** Null: the server says that there is no such object. @throws ApiError; the signal's reason */
@@ -38,6 +39,6 @@ export async function deleteUnchanged(
     // Where the object stands until its finalizers are done, a deletion whose answer was lost has changed it.
     const found = await findObject<Standing>(cluster, path, signal);
     if (found === null) return "missing";
-    return found.metadata?.uid === uid && found.metadata.deletionTimestamp !== undefined ? "deleted" : "changed";
+    return found.metadata?.uid === uid && isDeleting(found) ? "deleted" : "changed";
   }
 }

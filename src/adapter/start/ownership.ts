@@ -1,19 +1,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import {
-  ApiError,
   abortable,
   type Cluster,
   deleteUnchanged,
   EngineStoppedError,
   findObject,
+  isDeleting,
   isForbidden,
   isNotFound,
   isRetryable,
+  isStrayAnswer,
   type Job,
   jobPath,
   type RunEngine,
-  speaksOfObject,
 } from "../../engine/index.ts";
 import { AnnotationKey } from "../job/names.ts";
 import { ownPodName, type SelfPod } from "../job/self-pod.ts";
@@ -195,7 +195,7 @@ export class Ownership {
         return await this.#reclaimOnce(job, owner, signal);
       } catch (error) {
         signal.throwIfAborted();
-        if (!mayPass(error)) throw error;
+        if (!isRetryable(error) && !isStrayAnswer(error)) throw error;
         await sleep(RECLAIM_AGAIN_MS, undefined, { signal, ref: false });
       }
     }
@@ -250,20 +250,13 @@ export class Ownership {
   async isCollected({ name, uid }: { name: string; uid: string | null }, signal: AbortSignal): Promise<boolean> {
     const job = await findObject<Job>(this.#cluster, jobPath(this.#namespace, name), signal);
     if (job === null || job.metadata.uid !== uid) return true;
-    const { annotations, deletionTimestamp } = job.metadata;
-    return annotations?.[AnnotationKey.collectedAt] !== undefined || deletionTimestamp !== undefined;
+    return job.metadata.annotations?.[AnnotationKey.collectedAt] !== undefined || isDeleting(job);
   }
 
   /** Is it a Lease of this process? */
   isHere(name: string): boolean {
     return this.#lease?.name === name || [...processState().leases].some((lease) => lease.name === name);
   }
-}
-
-/** A proxy that does not reach the server may answer with anything for a while. */
-function mayPass(error: unknown): boolean {
-  if (isRetryable(error)) return true;
-  return error instanceof ApiError && ![0, 401].includes(error.status) && !speaksOfObject(error);
 }
 
 /** A server that is away is asked for so long whether a Job is still this process's. */

@@ -1,4 +1,4 @@
-import { type Cluster, type Job, jobPath } from "../../engine/index.ts";
+import { type Cluster, isDeleting, type Job, jobPath } from "../../engine/index.ts";
 import { isRecord } from "../../json/read-json.ts";
 import { BootstrapError } from "../errors.ts";
 import { AnnotationKey, LabelKey } from "../job/names.ts";
@@ -70,7 +70,7 @@ export interface NewRun {
  *
  * Of several processes that want to adopt the run at once, the first one's patch holds: those of the others fail, since run and
  * owner no longer are what they have seen.
- * @returns false when somebody has begun to delete the Job meanwhile: it is nobody's to follow
+ * @returns false when the deletion of the Job has begun meanwhile: its run is not to be followed
  * @throws AdoptedElsewhereError, ApiError
  */
 export async function relabel(cluster: Cluster, { metadata }: Job, run: NewRun, signal: AbortSignal): Promise<boolean> {
@@ -105,9 +105,4 @@ export async function relabel(cluster: Cluster, { metadata }: Job, run: NewRun, 
     if (label === before.run && owner === before.owner && current.metadata?.uid === uid) throw error;
     throw new AdoptedElsewhereError(name);
   }
-}
-
-/** Of an answer, which may be a proxy's. */
-function isDeleting(job: Job): boolean {
-  return job.metadata?.deletionTimestamp !== undefined;
 }

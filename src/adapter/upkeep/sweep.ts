@@ -28,7 +28,8 @@ const SWEEP_EVERY_MS = 5 * 60_000;
 
 /**
  * Ends what processes left behind that died: Jobs without their Secret, Jobs whose agent has ended but not their pod, Secrets of the
- * former adapter without their Job, Leases; and Jobs that this one could not delete. At most every five minutes per namespace, whatever the number of runs.
+ * former adapter without their Job, Leases; and Jobs that this one could not delete. At most every five minutes per namespace,
+ * whatever the number of runs.
  *
  * @throws ApiError
  */
@@ -96,7 +97,7 @@ async function sweepEndedJobs(input: SweepInput): Promise<void> {
 
 /**
  * Jobs of this process's runs whose deletion failed after their result was handed out: once this process ends, another one would
- * take the result for one that nobody has.
+ * hand out the result again.
  */
 async function sweepCollectedJobs({ engine, namespace, ownership, signal, say }: SweepInput): Promise<void> {
   const { active, collected } = processState();

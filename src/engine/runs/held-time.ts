@@ -12,9 +12,9 @@ const MAX_HOLD_MS = 60_000;
 const MAX_BACKLOG_MS = 120_000;
 
 /**
- * The time by which waits are counted. It stands still while a watch is lost: the event that ends a wait may be waiting on the
- * server. So it does between two answers where only these tell of the pod. And, for a Job that has ended, while the pods' watch brings a backlog from before: how the container ended is in it.
- * Details of a run that has surely ended are not waited for without end.
+ * The time by which waits are counted. It stands still while a watch is lost, since the event that ends a wait may be waiting on the
+ * server; between two answers of the server, where only they show the pod; and, for a Job that has ended, while the pods' watch brings
+ * a backlog from before, which holds how the container ended. Details of a run that has surely ended are not waited for without end.
  */
 export function heldTime(state: RunState, policy: RunPolicy, now: number): number {
   const { trust, jobEndedAt, answeredAt } = state;
@@ -24,7 +24,7 @@ export function heldTime(state: RunState, policy: RunPolicy, now: number): numbe
   return jobEndedAt !== null && isPodsBacklog(state, policy, now) ? Math.min(held, jobEndedAt) : held;
 }
 
-/** When `heldTime` will be `due`, if nothing is told until then. Null: not before a watch is open again, or the server is asked. */
+/** When `heldTime` will be `due`, if no frame comes until then. Null: not before a watch is open again, or the server is asked. */
 export function wakeTime(state: RunState, policy: RunPolicy, due: number, now: number): number | null {
   const { openSince, podsTold } = state.trust;
   if (isPodUntold(state) && !hasJobEnded(state)) return null;

@@ -273,7 +273,7 @@ function isOld({ askedAt }: RunState, type: "applied" | "deleted", told: Job | P
  * added again, with the same uid, when it is put back. The server has it meanwhile, at the version that was told as its deletion.
  */
 function isAliveAfter(told: Job | Pod, known: Job | Pod | null, { isAnswer = false } = {}): boolean {
-  if (known === null || told.metadata.deletionTimestamp !== undefined) return false;
+  if (known === null || isDeleting(told)) return false;
   const order = compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion);
   return order > 0 || (isAnswer && order === 0);
 }

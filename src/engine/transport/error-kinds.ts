@@ -59,6 +59,14 @@ export function speaksOfObject(error: unknown): boolean {
   return isAbout(factsOf(error)) === true || lacksRight(error);
 }
 
+/**
+ * An answer that is not the API server's word on the object: a tunnel or proxy that does not reach the server for a moment may answer
+ * with anything. The object may be as it was.
+ */
+export function isStrayAnswer(error: unknown): boolean {
+  return error instanceof ApiError && ![0, 401].includes(error.status) && !speaksOfObject(error);
+}
+
 const RETRYABLE_FAILURE = new Set([
   "ConnectionRefused",
   "ConnectionReset",

@@ -11,6 +11,7 @@ export {
   isNotFound,
   isQuotaConflict,
   isRetryable,
+  isStrayAnswer,
   isUnauthorized,
   lacksRight,
   speaksOfObject,

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import pRetry from "p-retry";
 import { ApiError, retryAfterMs } from "./api-error.ts";
 import { backoffMs, type Ceilings } from "./backoff.ts";
-import { isAmbiguous, isConflict, isQuotaConflict, isRetryable, speaksOfObject } from "./error-kinds.ts";
+import { isAmbiguous, isConflict, isQuotaConflict, isRetryable, isStrayAnswer } from "./error-kinds.ts";
 import type { ApiRequest } from "./types.ts";
 
 export interface RetryOptions extends Ceilings {
@@ -72,8 +72,7 @@ export function isSafeToRetry(request: ApiRequest, error: unknown): boolean {
   if (isRetryable(error) && (!isAmbiguous(error) || isIdempotent(request))) return true;
   // It names no version: others wrote the object each of the five times that the server tried it.
   if (isJsonPatch(request) && isConflict(error)) return true;
-  // A tunnel or proxy that does not reach the API server for a moment may answer with anything. The object may still stand there.
-  return request.method === "DELETE" && ![0, 401].includes(error.status) && !speaksOfObject(error);
+  return request.method === "DELETE" && isStrayAnswer(error);
 }
 
 function isJsonPatch({ method, body }: ApiRequest): boolean {
