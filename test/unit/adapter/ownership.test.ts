@@ -59,6 +59,17 @@ async function running(agent: { live: number }, run: Promise<unknown> = new Prom
   await Promise.race([early, expect.poll(() => agent.live).toBe(1)]);
 }
 
+/** A run that works on, and whose server was killed. */
+async function leftByDeadServer(config: Record<string, unknown> = {}) {
+  const agentId = fresh();
+  const agent = agentOf(agentId);
+  const dead = server();
+  const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t", config });
+  await running(agent, left);
+  await dead.kill();
+  return { agentId, agent };
+}
+
 describe("a live run of another server", () => {
   test("is not taken over by a run of the same agent and task: that is refused, and may be tried again", async () => {
     const agentId = fresh();
@@ -133,12 +144,7 @@ describe("a live run of another server", () => {
 
 describe("a run whose server has ended", () => {
   test("SIGKILL: a server in the same place knows, and adopts it at once", async () => {
-    const agentId = fresh();
-    const agent = agentOf(agentId);
-    const dead = server();
-    const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
-    await running(agent, left);
-    await dead.kill();
+    const { agentId, agent } = await leftByDeadServer();
     const heir = server().run({ agentId, runId: `${agentId}-b`, taskId: "t" });
     await expect.poll(() => jobOf(agentId)?.metadata.labels?.["paperclip.io/run-id"]).toBe(`${agentId}-b`);
     agent.letGo();
@@ -232,12 +238,7 @@ describe("a run whose server has ended", () => {
   });
 
   test("an owner that no one knows is dead", async () => {
-    const agentId = fresh();
-    const agent = agentOf(agentId);
-    const dead = server();
-    const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
-    await running(agent, left);
-    await dead.kill();
+    const { agentId, agent } = await leftByDeadServer();
     const job = jobOf(agentId);
     world.k8s.objects.update("jobs", NAMESPACE, job?.metadata.name ?? "", ({ metadata: { annotations = {} } }) => {
       annotations[OWNER] = "k8s-run-informer-none";
@@ -344,7 +345,7 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
     expect([lost.hits, unasked.hits, agent.runs]).toEqual([1, 1, 1]);
   });
 
-  test("nor can it be asked later: the run fails, and no one is told that its agent has not run", async () => {
+  test("nor can it be asked later: the run fails, and its result does not say that its agent has not run", async () => {
     const agentId = fresh();
     const lost = world.k8s.faults.loseAnswers({ match: { verb: "create", resource: "secrets" }, count: 1 });
     const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["get"] });
@@ -376,12 +377,7 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
   });
 
   test("an adoption: its answer is lost", async () => {
-    const agentId = fresh();
-    const agent = agentOf(agentId);
-    const dead = server();
-    const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
-    await running(agent, left);
-    await dead.kill();
+    const { agentId, agent } = await leftByDeadServer();
     const fault = world.k8s.faults.loseAnswers({ match: { verb: "patch", resource: "jobs" }, count: 1 });
     const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
     await heir.logged("Reattaching");
@@ -395,12 +391,7 @@ test.each([
   ["the server fails for longer than one request is repeated", { status: 500, count: 7 }],
   ["others write the Job each time (409)", { status: 409, count: 2 }],
 ])("an adoption that %s: the adopter's name stands on the Job all the same", async (_, fails) => {
-  const agentId = fresh();
-  const agent = agentOf(agentId);
-  const dead = server();
-  const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
-  await running(agent, left);
-  await dead.kill();
+  const { agentId, agent } = await leftByDeadServer();
   const former = jobOf(agentId)?.metadata.annotations?.[OWNER];
   const name = jobOf(agentId)?.metadata.name ?? "";
   const details = { name, group: "batch", kind: "jobs" };
@@ -419,12 +410,7 @@ test.each([
 test.each(["Background", "Foreground"])(
   "a Job that is deleted while it is adopted, as by its owner's last request (%s): a fresh run starts, with its own prompt",
   async (propagationPolicy) => {
-    const agentId = fresh();
-    const agent = agentOf(agentId);
-    const dead = server();
-    const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t" });
-    await running(agent, left);
-    await dead.kill();
+    const { agentId, agent } = await leftByDeadServer();
     const name = jobOf(agentId)?.metadata.name ?? "";
     // Between the guard's look and the adopter's patch.
     const delay = world.k8s.faults.delayRequests(10_000, { match: { verb: "patch", resource: "jobs" }, count: 1 });
@@ -457,13 +443,8 @@ test("a Job of another server under the run's name is not deleted, also when one
 });
 
 test("this machine's clock an hour ahead of the server's: a run that is adopted has its time, and its Lease holds", async () => {
-  const agentId = fresh();
-  const agent = agentOf(agentId);
-  const dead = server();
   const config = { timeoutSec: 3_000 };
-  const left = dead.run({ agentId, runId: `${agentId}-a`, taskId: "t", config });
-  await running(agent, left);
-  await dead.kill();
+  const { agentId, agent } = await leftByDeadServer(config);
   const now = Date.now;
   const ahead = vi.spyOn(Date, "now").mockImplementation(() => now() + 3_600_000);
   try {

@@ -1,4 +1,4 @@
-/** Writes whose answer is lost, so that nobody knows whether the server has carried them out. */
+/** Writes whose answer is lost: it is not known whether the server has carried them out. */
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { Cluster, corePath, createOnce, deleteUnchanged, LAUNCH_ID_ANNOTATION } from "../../../src/engine/index.ts";

@@ -348,7 +348,7 @@ describe("a run whose pod the pods' watch has not told of", () => {
   });
 });
 
-it("the server says that a pod is deleted before its watch does: the pod's last state is told all the same", async () => {
+it("the server says that a pod is deleted before its watch does: the run still gets the pod's last state", async () => {
   const { k8s, engine } = await start(patient);
   const run = await engine.launch(job("hasty"));
   const pod = await run.podReady(MAIN);
