@@ -1,5 +1,5 @@
 import { performance } from "node:perf_hooks";
-import { LinkedAbort } from "../transport/index.ts";
+import { bounded, LinkedAbort } from "../transport/index.ts";
 import { Delivery, type LogSink } from "./delivery.ts";
 import {
   afterOutage,
@@ -164,10 +164,11 @@ export class LogFollower {
 
   /** Not without end: where watches are cut off and logs are not, the next read shows it. */
   async #awaitServer(): Promise<void> {
-    const limit = { ms: OUTAGE_MAX_MS, reason: () => new Error("the server's return was not told of") };
-    const ended = new LinkedAbort([this.#signal], limit);
-    await this.#source.server?.whenBack(ended.signal).catch(() => undefined);
-    ended.release();
+    const { server } = this.#source;
+    if (server === undefined) return;
+    const late = () => new Error("the server's return was not told of");
+    const back = bounded({ signal: this.#signal, ms: OUTAGE_MAX_MS, late }, (limited) => server.whenBack(limited));
+    await back.catch(() => undefined);
   }
 
   // ---- reading

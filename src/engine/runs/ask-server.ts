@@ -4,7 +4,7 @@ import type { Job, Pod } from "../kubernetes.ts";
 import { findObject } from "../object-requests.ts";
 import { corePath, jobPath } from "../paths.ts";
 import { backoffMs } from "../transport/backoff.ts";
-import { type Cluster, isForbidden, LinkedAbort } from "../transport/index.ts";
+import { bounded, type Cluster, isForbidden } from "../transport/index.ts";
 import type { Ask } from "./deletion.ts";
 import { inOrder } from "./job-of-pod.ts";
 import type { RunRecord } from "./run-record.ts";
@@ -24,14 +24,14 @@ export async function askServer(
   stopped: AbortSignal,
 ): Promise<boolean> {
   const { namespace, jobName } = record.ref;
-  const reason = () => new Error(`the server did not tell of Job ${namespace}/${jobName} within ${ASK_TIMEOUT_MS} ms`);
-  const abort = new LinkedAbort([stopped, record.closed], { ms: ASK_TIMEOUT_MS, reason });
-  const [, pods] = await Promise.allSettled([
-    what.job ? askForJob(cluster, record, abort.signal) : null,
-    what.pods ? askForPods(cluster, record, abort.signal) : null,
-  ]);
-  abort.release();
-  return what.pods && pods.status === "fulfilled";
+  const late = () => new Error(`the server did not tell of Job ${namespace}/${jobName} within ${ASK_TIMEOUT_MS} ms`);
+  const ask = (signal: AbortSignal) =>
+    Promise.allSettled([
+      what.job ? askForJob(cluster, record, signal) : null,
+      what.pods ? askForPods(cluster, record, signal) : null,
+    ]);
+  const answers = await bounded({ signal: [stopped, record.closed], ms: ASK_TIMEOUT_MS, late }, ask).catch(() => null);
+  return what.pods && answers?.[1].status === "fulfilled";
 }
 
 async function askForJob(cluster: Cluster, record: RunRecord, signal: AbortSignal): Promise<void> {

@@ -7,7 +7,7 @@ import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
 import { ExchangeError, type Incoming, type Outgoing, readAll, UnseenError } from "./exchange.ts";
 import type { KubeConfig } from "./kube-config.ts";
 import { checkKubeConfig, checkProxyUrl } from "./kube-config-check.ts";
-import { abortable, bounded, LinkedAbort } from "./linked-abort.ts";
+import { abortable, type Bound, bounded, LinkedAbort } from "./linked-abort.ts";
 import { isProtobuf, statusText } from "./protobuf.ts";
 import { proxyFromEnvironment } from "./proxy-from-env.ts";
 import { published } from "./request-channel.ts";
@@ -165,17 +165,8 @@ export class Cluster {
 
   async #typed({ method, target, headers, body, signal }: TypedRequest): Promise<TypedResponse> {
     const [path = target] = target.split("?");
-    const abort = new LinkedAbort([signal, this.#closing.signal]);
-    try {
-      return await this.#whole(
-        { method, path },
-        { method, target, headers, ...(body === undefined ? {} : { body }) },
-        undefined,
-        abort.signal,
-      );
-    } finally {
-      abort.release();
-    }
+    const outgoing = { method, target, headers, ...(body === undefined ? {} : { body }) };
+    return await this.#whole({ method, path }, outgoing, undefined, [signal, this.#closing.signal]);
   }
 
   /** An answer of any status with its whole body, within the timeout. */
@@ -183,19 +174,15 @@ export class Cluster {
     name: RequestName,
     outgoing: BareOutgoing,
     timeoutMs = REQUEST_TIMEOUT_MS,
-    signal: AbortSignal,
+    signal: Bound["signal"],
   ): Promise<TypedResponse> {
-    const reason = () => {
+    const late = () => {
       const message = `${name.method} ${name.path}: Timeout: no complete answer within ${timeoutMs} ms`;
       return new ApiError({ ...name, status: 0, reason: "Timeout", message });
     };
-    const abort = new LinkedAbort([signal], { ms: timeoutMs, reason });
-    try {
-      const { status, headers, body } = await this.#send("short", name, {
-        ...outgoing,
-        signal: abort.signal,
-        sendTimeoutMs: timeoutMs,
-      });
+    return await bounded({ signal, ms: timeoutMs, late }, async (limited) => {
+      const bounds = { signal: limited, sendTimeoutMs: timeoutMs };
+      const { status, headers, body } = await this.#send("short", name, { ...outgoing, ...bounds });
       this.clock.saw(headers.date);
       const whole = await readAll(body, this.#maxAnswerBytes + 1);
       if (whole.length > this.#maxAnswerBytes) {
@@ -203,9 +190,7 @@ export class Cluster {
         throw new ApiError({ ...name, status, reason: "AnswerTooLarge", message });
       }
       return { status, headers, body: whole };
-    } finally {
-      abort.release();
-    }
+    });
   }
 
   /**

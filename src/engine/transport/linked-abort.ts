@@ -109,8 +109,8 @@ export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<
 }
 
 export interface Bound {
-  /** Ends the wait with its reason. */
-  readonly signal?: AbortSignal | undefined;
+  /** Ends the wait with its reason; of several, the first that aborts. */
+  readonly signal?: AbortSignal | readonly (AbortSignal | undefined)[] | undefined;
   readonly ms: number;
   /** What the wait rejects with when the time is over. */
   readonly late: () => Error;
@@ -121,7 +121,7 @@ export interface Bound {
  * aborts then, and is no longer waited for if it does not heed it.
  */
 export async function bounded<T>({ signal, ms, late }: Bound, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const abort = new LinkedAbort([signal], { ms, reason: late });
+  const abort = new LinkedAbort([signal].flat(), { ms, reason: late });
   try {
     abort.signal.throwIfAborted();
     return await abortable(work(abort.signal), abort.signal);

@@ -4,8 +4,8 @@ import { asError } from "./as-error.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { createConnector } from "./connector.ts";
 import { decoded } from "./content-encoding.ts";
-import { type Outgoing, readAll } from "./exchange.ts";
-import { LinkedAbort } from "./linked-abort.ts";
+import { readAll } from "./exchange.ts";
+import { bounded } from "./linked-abort.ts";
 import { proxyFromEnvironment } from "./proxy-from-env.ts";
 import { RequestCounter } from "./request-counter.ts";
 
@@ -126,8 +126,6 @@ async function ask(
   ca: Buffer | undefined,
   redirects = MAX_REDIRECTS,
 ): Promise<Answer> {
-  const late = () => new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`);
-  const bound = new LinkedAbort([], { ms: REQUEST_TIMEOUT_MS, reason: late });
   const pool = new ConnectionPool({
     origin: url.origin,
     connect: createConnector({
@@ -143,7 +141,7 @@ async function ask(
     pingTimeoutMs: REQUEST_TIMEOUT_MS,
     idleTimeoutMs: 1_000,
   });
-  const outgoing: Outgoing = {
+  const request = {
     method: post === null ? "GET" : "POST",
     target: url.pathname + url.search,
     headers: {
@@ -152,23 +150,24 @@ async function ask(
       ...(post?.authorization === undefined ? {} : { authorization: post.authorization }),
     },
     ...(post === null ? {} : { body: new URLSearchParams(post.form).toString() }),
-    signal: bound.signal,
     sendTimeoutMs: REQUEST_TIMEOUT_MS,
     explain: asError,
   };
+  const late = () => new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`);
   let answer: Answer & { location: string | undefined };
   try {
-    const incoming = await pool.request(outgoing);
-    const { status, headers, body } = decoded(incoming, { method: outgoing.method, path: url.pathname });
-    const fields = parseObject((await readAll(body, 1024 * 1024)).toString("utf8"));
-    answer = { status, fields, location: textOf(headers.location) };
+    answer = await bounded({ ms: REQUEST_TIMEOUT_MS, late }, async (signal) => {
+      const incoming = await pool.request({ ...request, signal });
+      const { status, headers, body } = decoded(incoming, { method: request.method, path: url.pathname });
+      const fields = parseObject((await readAll(body, 1024 * 1024)).toString("utf8"));
+      return { status, fields, location: textOf(headers.location) };
+    });
   } catch (error) {
     const cause = error instanceof Error ? (error.cause ?? error) : error;
     throw new Error(
       `the identity provider ${url.origin} cannot be asked: ${cause instanceof Error ? cause.message : cause}`,
     );
   } finally {
-    bound.release();
     await pool.destroy(new Error("the identity provider has answered"));
   }
   const { status, location = "" } = answer;
