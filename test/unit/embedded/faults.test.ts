@@ -14,11 +14,17 @@ describe("faults", () => {
     k8s = await EmbeddedKubernetes.start({ namespaces: ["ex"], timeScale: 10, delays: "fast", ...options });
     client = new Client(k8s);
   }
-  beforeEach(() => start());
-  afterEach(async () => {
+  async function stop(): Promise<void> {
     client.close();
     await k8s.stop();
-  });
+  }
+  /** With a `timeScale` of 0 its time stands still until the test moves it. */
+  async function restart(options: EmbeddedKubernetesOptions): Promise<void> {
+    await stop();
+    await start(options);
+  }
+  beforeEach(() => start());
+  afterEach(stop);
 
   const create = (name: string) => k8s.objects.create("configmaps", { metadata: { name, namespace: "ex" } });
   const watch = () => client.watch(`${PATH}?watch=1&resourceVersion=${k8s.objects.resourceVersion}`);
@@ -95,9 +101,7 @@ describe("faults", () => {
     );
 
     it("send no bookmarks", async () => {
-      client.close();
-      await k8s.stop();
-      await start({ timeScale: 500 });
+      await restart({ timeScale: 500 });
       const withheld = k8s.faults.withholdBookmarks();
       const open = await client.watch(`${PATH}?watch=1&${ASKED}&resourceVersion=${k8s.objects.resourceVersion}`);
       await expect.poll(() => withheld.hits).toBeGreaterThanOrEqual(2);
@@ -165,9 +169,7 @@ describe("faults", () => {
     });
 
     it("end a streaming list late: what changes meanwhile comes before its end, and no other bookmark does", async () => {
-      client.close();
-      await k8s.stop();
-      await start({ timeScale: 500 });
+      await restart({ timeScale: 500 });
       create("a");
       create("b");
       const list = () =>
@@ -234,9 +236,7 @@ describe("faults", () => {
       const first = await outcomes();
       expect(first.filter((status) => status === 429).length).toBeGreaterThan(8);
       expect(first.filter((status) => status === 200).length).toBeGreaterThan(8);
-      client.close();
-      await k8s.stop();
-      await start();
+      await restart({});
       expect(await outcomes()).toEqual(first);
     });
 
@@ -285,11 +285,15 @@ describe("faults", () => {
     });
 
     it("beyond a client's seats and their queue are refused with 429, and not acted on", async () => {
+      await restart({ timeScale: 0 });
       const limit = k8s.faults.limitSeats({ seats: 1, queued: 1, workMs: 1_000, match: { verb: "create" } });
       const names = ["a", "b", "c"];
-      const answers = await Promise.all(
+      const answered = Promise.all(
         names.map((name) => client.call({ method: "POST", path: SECRETS, body: secret(name) })),
       );
+      await expect.poll(() => limit.hits).toBe(1);
+      await k8s.clock.advance(2_000);
+      const answers = await answered;
       expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 429]);
       const at = answers.findIndex(({ status }) => status === 429);
       expect(answers[at]?.headers["retry-after"]).toBe("1");
@@ -324,18 +328,17 @@ describe("faults", () => {
       ["dropped, once its client has gone", false],
       ["acted on though its client has gone, where that is asked for", true],
     ])("that are delayed are %s", async (_, outlivesClient) => {
-      const match = { verb: "create", resource: "secrets" } as const;
-      const fault = k8s.faults.delayRequests(10_000, { count: 1, match, outlivesClient });
+      await restart({ timeScale: 0 });
+      k8s.objects.create("secrets", { metadata: { name: "s", namespace: "ex" } });
+      const fault = k8s.faults.delayRequests(10_000, { match: { verb: "delete" }, outlivesClient });
       const gone = new Client(k8s);
-      const sent = gone.call({ method: "POST", path: SECRETS, body: secret("late") }).catch((error) => error);
+      const sent = gone.call({ method: "DELETE", path: `${SECRETS}/s` }).catch((error) => error);
       await expect.poll(() => fault.hits).toBe(1);
       gone.close();
       expect(await sent).toBeInstanceOf(Error);
-      // One that comes later and waits as long is looked at after it.
-      const later = k8s.faults.delayRequests(10_000, { count: 1 });
-      await client.call({ path: PATH });
-      expect(later.hits).toBe(1);
-      expect(k8s.objects.get("secrets", "ex", "late") !== undefined).toBe(outlivesClient);
+      await expect.poll(() => k8s.requests.connectionsOpen).toBe(0);
+      await k8s.clock.advance(10_000);
+      expect((await client.call({ path: `${SECRETS}/s` })).status).toBe(outlivesClient ? 404 : 200);
     });
 
     it("are answered a few bytes at a time", async () => {
@@ -415,8 +418,9 @@ describe("faults", () => {
       const open = await watch();
       const ended = open.next().catch((error: Error) => error);
       const restarted = k8s.restart({ downMs: 2_000 });
-      expect(await ended).toBeInstanceOf(Error);
+      // It connects before anything else happens: later, the server may listen again.
       await expect(new Client(k8s).call({ path: PATH })).rejects.toThrow(/ECONNREFUSED/);
+      expect(await ended).toBeInstanceOf(Error);
       create("meanwhile");
       await restarted;
       expect(k8s.url).toBe(url);
@@ -437,8 +441,9 @@ describe("faults", () => {
       const open = await watch();
       const restarted = k8s.restart({ mode: "graceful", drainMs: 3_000, downMs: 10 });
       const other = new Client(k8s);
-      await expect(other.call({ path: PATH })).rejects.toThrow(/ECONNREFUSED/);
+      const refused = expect(other.call({ path: PATH })).rejects.toThrow(/ECONNREFUSED/);
       create("a");
+      await refused;
       expect((await open.next())?.object.metadata.name).toBe("a");
       expect(await open.next()).toBeUndefined();
       await restarted;

@@ -20,6 +20,8 @@ describe.skipIf(!hasKubectl)("kubectl", () => {
     directory = await mkdtemp(join(tmpdir(), "kubectl-test-"));
     k8s = await EmbeddedKubernetes.start({ namespaces: ["ex"], timeScale: 5 });
     k8s.addProgram("claude", async function* (container) {
+      // However long kubectl takes to ask, the Job has not ended by then.
+      while (k8s.openLogs === 0) await container.sleep(100);
       for (let i = 1; i <= 5; i++) {
         yield `line ${i}`;
         await container.sleep(500);
@@ -46,13 +48,12 @@ describe.skipIf(!hasKubectl)("kubectl", () => {
   it("create, get, logs -f, wait, delete", async () => {
     expect(await kubectl("create", "-f", await manifest("a"))).toBe("job.batch/a created\n");
     expect(await kubectl("get", "jobs", "--no-headers")).toMatch(/^a +Running +0\/1/);
-    // It may have ended by now.
     await k8s.objects.until(() =>
-      k8s.objects.list("pods", "ex").find(({ status }) => (status as { phase?: string }).phase !== "Pending"),
+      k8s.objects.list("pods", "ex").find(({ status }) => (status as { phase?: string }).phase === "Running"),
     );
     const log = await kubectl("logs", "-f", "job/a");
     expect(log).toBe("line 1\nline 2\nline 3\nline 4\nline 5\n");
-    expect(await kubectl("wait", "--for=condition=complete", "job/a", "--timeout=15s")).toContain("condition met");
+    expect(await kubectl("wait", "--for=condition=complete", "job/a", "--timeout=150s")).toContain("condition met");
     expect(await kubectl("get", "jobs", "-o", "wide", "--no-headers")).toMatch(
       /^a +Complete +1\/1 .* claude +local\/claude:1/,
     );

@@ -201,6 +201,7 @@ describe("a container as a local process", () => {
       return statuses.length === 2 && statuses.every(({ state }) => state.running !== undefined);
     });
     cluster.create({
+      terminationGracePeriodSeconds: 600,
       containers: [
         {
           name: "polite",
@@ -211,21 +212,29 @@ describe("a container as a local process", () => {
       ],
     });
     await ready;
-    const log = cluster.controllers.logFor("ns", cluster.pod().metadata.name, "deaf");
+    const { name } = cluster.pod().metadata;
+    const log = cluster.controllers.logFor("ns", name, "deaf");
     if (log instanceof StatusError) throw log;
     const { value } = await log.read({ follow: true }).next();
     const grandchild = Number(Buffer.from(value ?? []).toString());
     expect(() => process.kill(grandchild, 0)).not.toThrow();
-    const polite = cluster.controllers.logFor("ns", cluster.pod().metadata.name, "polite");
+    const polite = cluster.controllers.logFor("ns", name, "polite");
+    if (polite instanceof StatusError) throw polite;
+    const words = polite.read({ follow: true });
+    // By then it listens to SIGTERM.
+    expect(Buffer.from((await words.next()).value ?? []).toString()).toBe("up\n");
     let last: Pod | undefined;
     const gone = cluster.when(({ type, object, resource }) => {
       if (resource === "pods") last = podOf(object);
       return resource === "pods" && type === "DELETED";
     });
     cluster.store.delete("jobs", "ns", "job");
+    for await (const chunk of words) expect(Buffer.from(chunk).toString()).toBe("bye\n");
+    // It has ended; the other one has not, and its grace is cut short.
+    cluster.store.delete("pods", "ns", name, { gracePeriodSeconds: 1 });
     await gone;
     expect(last?.status.containerStatuses?.map(({ state }) => state.terminated?.exitCode)).toEqual([3, 137]);
-    if (!(polite instanceof StatusError)) expect(await polite.text()).toMatch(/^up\nbye\n$/);
+    expect(await polite.text()).toBe("up\nbye\n");
     // It is reaped by whoever adopted it; until then it is a zombie, which a signal still reaches.
     await expect.poll(() => isAlive(grandchild)).toBe(false);
   });
