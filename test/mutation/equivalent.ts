@@ -16,7 +16,7 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
   "src/engine/runs/classify.ts": [
     ["const againAt = «state.answer?.askAgainAt ?? now → state.answer?.askAgainAt»;", "no time is before undefined"],
     [
-      "return settle(run, { kind, at: «state.jobEndedAt ?? run.now → state.jobEndedAt», ...job.end });",
+      "return settle(run, { kind, at: «state.jobEndedAt ?? run.now → state.jobEndedAt», ...job.end, reason: job.end.reason || job.end.type });",
       "set with the Job's end",
     ],
     [
@@ -48,6 +48,10 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     [
       'const isOfBefore = cause.kind === "succeeded" && ((known.ended ?? known.last)?.exitCode ?? «0 → 1») !== 0;',
       "there is no end to leave out",
+    ],
+    [
+      "return «podFacts?.disruption ?? (ran ? podFacts?.refusedByKubelet : null) ?? null → podFacts?.disruption ?? (ran ? podFacts?.refusedByKubelet : null)»;",
+      "without a pod none is deleted and none has ended",
     ],
     ["? Math.max(cause.at, «endedAt ?? cause.at → endedAt») + policy.settleMs", "null counts as 0"],
   ],
@@ -100,6 +104,10 @@ const EQUIVALENT: Readonly<Record<string, readonly (readonly [shown: string, rea
     ["if (this.#before === null || compare(time, this.#before) «> → >=» 0) this.#before = time;", "equal times"],
   ],
   "src/engine/runs/run-state.ts": [
+    [
+      "const former = isSame || before === null ? («before?.former ?? null → before?.former») : { code: before.code, since: before.since };",
+      "asked for its code alone",
+    ],
     ["isPodFinal: «false → true»,", "set with the first pod"],
     [
       "const order = isSame ? compareVersions(told.metadata.resourceVersion, known.metadata.resourceVersion) : «1 → 2»;",

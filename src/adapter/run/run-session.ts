@@ -49,7 +49,7 @@ export class RunSession<Config extends BaseConfig, Verdict extends AgentVerdict>
       containerName: definition.containerName,
       signal: tidying.signal,
       say: (text) => log.say("stdout", text),
-    }).catch(() => undefined);
+    });
     let result: AdapterExecutionResult;
     try {
       result = await this.#run();

@@ -4,6 +4,7 @@ import {
   deleteUnchanged,
   type EngineView,
   findObject,
+  isAlreadyExists,
   isForbidden,
   type Job,
   jobFacts,
@@ -121,7 +122,7 @@ export async function deleteHalfCreatedOrphans(jobs: readonly Job[], input: Orph
     try {
       if (!(await deleteHalfCreated({ name, uid }, input))) continue;
     } catch (error) {
-      // Without the right to read Secrets it cannot be told.
+      // Neither the right to read Secrets nor to create them: it cannot be told.
       if (isForbidden(error)) continue;
       throw error;
     }
@@ -137,14 +138,35 @@ export async function deleteHalfCreated(target: Target, input: DeletionInput): P
   return await deleteIf(target, input, (job) => lacksSecret(job, input));
 }
 
-/** Does the Job need a Secret that does not stand? @throws ApiError */
+/**
+ * Does the Job need a Secret that does not stand? Without the right to read Secrets a dry run of its create tells: it is stored in
+ * no case, and refused where the name is taken.
+ * @throws ApiError
+ */
 export async function lacksSecret(
   job: FullJob,
   { engine, namespace, signal }: Pick<DeletionInput, "engine" | "namespace" | "signal">,
 ): Promise<boolean> {
   const secret = secretNameFor(job.metadata.name);
   if (!needsSecret(job, secret)) return false;
-  return (await findObject(engine.cluster, corePath(namespace, "secrets", secret), signal)) === null;
+  const { cluster } = engine;
+  try {
+    return (await findObject(cluster, corePath(namespace, "secrets", secret), signal)) === null;
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+  }
+  const dryRun = {
+    path: corePath(namespace, "secrets"),
+    query: { dryRun: "All" },
+    body: { apiVersion: "v1", kind: "Secret", metadata: { name: secret } },
+  };
+  try {
+    const { metadata } = await cluster.json<Partial<Job>>({ method: "POST", ...dryRun, signal });
+    return metadata?.name === secret;
+  } catch (error) {
+    if (isAlreadyExists(error)) return false;
+    throw error;
+  }
 }
 
 function needsSecret({ spec }: FullJob, name: string): boolean {

@@ -11,7 +11,9 @@ import {
   type RunEngine,
 } from "../../engine/index.ts";
 import { AnnotationKey, LabelKey, secretNameFor } from "../job/names.ts";
-import { LEASE_LABELS, type LeaseObject, leasePath, leasesPath, writtenAt } from "../start/lease.ts";
+import { pause } from "../start/guard.ts";
+import { LEASE_LABELS, type LeaseObject, leasesPath, writtenAt } from "../start/lease.ts";
+import { CONFIRM_MS } from "../start/lease-verdict.ts";
 import { type DeletionInput, deleteHalfCreated, deleteIf, isOld, LEFT_AGE_MS, mayBeLeft } from "../start/left-jobs.ts";
 import { ownerNameOf } from "../start/ownership.ts";
 import { processState } from "../start/process-state.ts";
@@ -29,9 +31,7 @@ const SWEEP_EVERY_MS = 5 * 60_000;
 /**
  * Ends what processes left behind that died: Jobs without their Secret, Jobs whose agent has ended but not their pod, Secrets of the
  * former adapter without their Job, Leases; and Jobs that this one could not delete. At most every five minutes per namespace,
- * whatever the number of runs.
- *
- * @throws ApiError
+ * whatever the number of runs. Never rejects: what one step cannot do is left to the next sweep, and keeps no other step from its work.
  */
 export async function sweep(input: SweepInput): Promise<void> {
   const { engine, namespace, adapterType } = input;
@@ -40,11 +40,8 @@ export async function sweep(input: SweepInput): Promise<void> {
   const last = swept.get(key);
   if (last !== undefined && performance.now() - last < SWEEP_EVERY_MS) return;
   swept.set(key, performance.now());
-  await sweepHalfCreatedJobs(input);
-  await sweepEndedJobs(input);
-  await sweepCollectedJobs(input);
-  await sweepOrphanedSecrets(input);
-  await sweepLeases(input);
+  const steps = [sweepHalfCreatedJobs, sweepEndedJobs, sweepCollectedJobs, sweepOrphanedSecrets, sweepLeases];
+  for (const step of steps) await step(input).catch(() => undefined);
 }
 
 /**
@@ -167,16 +164,23 @@ function isOrphan({ name, creationTimestamp, ownerReferences = [] }: ListedSecre
   return ownerReferences.length === 0 && name.endsWith("-prompt") && isOld(creationTimestamp, now);
 }
 
-/** Leases of servers that died, and whose runs no other server has asked after: not renewed for a quarter of an hour. */
+/**
+ * Leases of servers that died, and whose runs no other server has asked after: not renewed for a quarter of an hour. A clock that was
+ * set forward makes every Lease as old, so each is judged as at an adoption.
+ */
 async function sweepLeases({ engine, namespace, ownership, signal }: SweepInput): Promise<void> {
   if (ownership.lease === null) return;
   const { cluster } = engine;
   const query = { labelSelector: selectorOf(LEASE_LABELS), pageSize: PAGE_SIZE, signal };
+  const unsure: string[] = [];
   for await (const lease of listed<LeaseObject>(cluster, leasesPath(namespace), query)) {
     const at = writtenAt(lease);
-    if (at === null || cluster.clock.now() - at < LEFT_AGE_MS || ownership.isHere(lease.metadata.name)) continue;
-    await deleteUnchanged(cluster, leasePath(namespace, lease.metadata.name), lease.metadata, { signal });
+    if (at === null || cluster.clock.now() - at < LEFT_AGE_MS) continue;
+    const { name } = lease.metadata;
+    if ((await ownership.stateOf(name, signal)).state === "unsure") unsure.push(name);
   }
+  if (unsure.length > 0) await pause(CONFIRM_MS, signal);
+  for (const name of unsure) await ownership.stateOf(name, signal);
 }
 
 /** Few at a time: a Secret may have a megabyte. */

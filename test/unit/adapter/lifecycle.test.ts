@@ -466,6 +466,15 @@ describe("the process goes away and another comes", () => {
     await startsAfresh(agentId, next);
   });
 
+  test("nor where Secrets cannot be read: a dry run of its create tells", async () => {
+    const agentId = fresh();
+    await leftWithoutSecret(agentId, orphaned);
+    const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["get"] });
+    await startsAfresh(agentId, run(world, adapterOf(world).adapter, { agentId, taskId: "task-2", config: BLOCK }));
+    expect(revoked.hits).toBe(1);
+    revoked.remove();
+  });
+
   test("the answer to its deletion is lost, and what is sent again finds it changed by that: a fresh run", async () => {
     const agentId = fresh();
     const { adapter } = adapterOf(world);
@@ -512,8 +521,9 @@ describe("the process goes away and another comes", () => {
     const agentId = fresh();
     const { adapter } = adapterOf(world);
     const left = await leftWithoutSecret(agentId);
-    // Whether it stands cannot be seen when the Job is adopted.
-    const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["get"] });
+    // Whether it stands cannot be seen when the Job is adopted, nor tried.
+    const verbs = ["get", "create"];
+    const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs });
     const next = run(world, adapter, { agentId, config: { configErrorGraceSec: 1 } });
     await next.logged("Reattaching");
     expect(revoked.hits).toBeGreaterThan(0);

@@ -1,7 +1,9 @@
 /** A server that is stopped for longer than its Lease, and goes on. Time is real here: a Lease runs out by the server's clock. */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { thisProcess } from "../../../src/adapter/start/holder.ts";
+import { LEASE_LABELS } from "../../../src/adapter/start/lease.ts";
 import { ServerProcess } from "./server-process.ts";
-import { NAMESPACE, objectsOf, startWorld, type World } from "./world.ts";
+import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
 
 let world: World;
 const servers: ServerProcess[] = [];
@@ -57,4 +59,41 @@ test.concurrent.each([
     expect(codes.filter((code) => code === 0).length).toBe(runs);
   }
   expect(world.k8s.objects.list("jobs", NAMESPACE).filter(({ metadata }) => metadata.uid === uid)).toEqual([]);
+});
+
+test.concurrent("Leases of a quarter of an hour ago are deleted when that is certain: the clock may have been set forward", async () => {
+  const { objects, clock } = world.k8s;
+  const longAgo = new Date(clock.now() - 3_600_000).toISOString();
+  const touch = (name: string) =>
+    objects.update("leases", NAMESPACE, name, ({ metadata }) => {
+      for (const each of metadata.managedFields ?? []) each.time = longAgo;
+      metadata.annotations = { ...metadata.annotations, "test/touched": String(performance.now()) };
+    });
+  const leave = (name: string, holder: object) => {
+    const annotations = { "paperclip.io/holder": JSON.stringify(holder) };
+    objects.create("leases", { metadata: { name, namespace: NAMESPACE, labels: LEASE_LABELS, annotations }, spec: {} });
+    touch(name);
+  };
+  leave("a-renewed", {});
+  leave("b-dead", { ...(await thisProcess(null)), pid: 2 ** 30 });
+  leave("c-silent", {});
+  const go = Promise.withResolvers<void>();
+  world.agents.set("sweeper", async function* () {
+    yield "works";
+    await go.promise;
+    yield '{"done":true,"ok":true}';
+  });
+  const sweeper = run(world, adapterOf(world).adapter, { agentId: "sweeper" });
+  const left = () => objects.list("leases", NAMESPACE).map(({ metadata }) => metadata.name);
+  await expect.poll(left).not.toContain("b-dead");
+  expect(left()).toEqual(expect.arrayContaining(["a-renewed", "c-silent"]));
+  // As its holder does, until the others are sure of the silent one.
+  const renewed = () => {
+    touch("a-renewed");
+    return left();
+  };
+  await expect.poll(renewed, { interval: 1_000, timeout: 60_000 }).not.toContain("c-silent");
+  expect(left()).toContain("a-renewed");
+  go.resolve();
+  expect(await sweeper.result).toMatchObject({ exitCode: 0 });
 });

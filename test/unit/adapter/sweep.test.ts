@@ -191,6 +191,25 @@ describe("a Job that nobody follows", () => {
       world.k8s.objects.delete("jobs", NAMESPACE, name);
   });
 
+  test("is ended also where Secrets cannot be read: a dry run of its create tells, and stores nothing", async () => {
+    leave("untold-half");
+    giveSecret("untold-waiting");
+    leave("untold-waiting", {
+      change: ({ spec }) =>
+        Object.assign((spec as { template: { spec: object } }).template.spec, { nodeSelector: { disk: "none" } }),
+    });
+    const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["get", "list"] });
+    const sweeper = sweeps("untold-sweeper");
+    await sweeper.swept();
+    await sweeper.end();
+    revoked.remove();
+    await until(() => objectsOf(world, "jobs", "untold-half").length === 0);
+    expect(revoked.hits).toBeGreaterThan(1);
+    expect(objectsOf(world, "jobs", "untold-waiting")).toHaveLength(1);
+    expect(world.k8s.objects.get("secrets", NAMESPACE, "untold-half-prompt")).toBeUndefined();
+    world.k8s.objects.delete("jobs", NAMESPACE, "untold-waiting");
+  });
+
   test("whose agent has ended is ended once its TTL has passed since then, though another container keeps its pod", async () => {
     world.k8s.addProgram("mesh", async (container) => {
       await container.sleep(100 * 3_600_000, { interruptible: true }).catch(() => undefined);

@@ -561,6 +561,12 @@ describe("a start that takes time", () => {
       kind: "start_failed",
       startFailure: { code: "unschedulable", reason: "SchedulingGated", message },
     });
+    const forVolume = { ...gated, message: "the volume is being restored" };
+    const waiting = new Story().job(0).pod(10, { isHomeless: true, conditions: [forVolume] });
+    expect(waiting.verdict(300_010).end?.startFailure).toMatchObject({
+      code: "unschedulable",
+      message: forVolume.message,
+    });
     const forgotten = new Story().job(0).pod(10, { isHomeless: true, conditions: [] });
     expect(forgotten.verdict(300_010).end?.startFailure).toMatchObject({
       reason: "NotScheduled",
