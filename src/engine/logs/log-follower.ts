@@ -200,7 +200,7 @@ export class LogFollower {
         limited: () => abort.abort(),
         gap: (next) => this.#lostTrack(next),
         passedOver: () => this.#delivery.gap("clock_stepped", { certain: true }),
-        resent: (after, before) => this.#delivery.gap("rotated", { after, before, certain: true }),
+        skipped: (gap) => this.#delivery.gap("rotated", gap),
         answered: (time) => {
           serverTime = time;
           this.#firstAnsweredAt ??= time;

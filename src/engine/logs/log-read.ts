@@ -3,11 +3,13 @@ import type { ApiStream } from "../transport/index.ts";
 import { consume } from "./consume.ts";
 import type { Delivery } from "./delivery.ts";
 import type { ReadOutcome } from "./follow-history.ts";
+import type { GapFacts } from "./gap.ts";
 import { decodeText, LogLineReader, type RawLine, type TimedLine } from "./log-line-reader.ts";
 import type { LogPosition } from "./log-position.ts";
 import type { LogReadRequest } from "./log-request.ts";
 import type { QuietWatch } from "./quiet-watch.ts";
 import type { Replay, Verdict } from "./replay.ts";
+import { SkippedFiles } from "./skipped-files.ts";
 import { TimestampParser } from "./timestamp.ts";
 import type { LogTransport } from "./types.ts";
 
@@ -25,11 +27,8 @@ export interface LogReadHandler {
   gap(next: TimedLine): Promise<boolean>;
   /** Lines were found that an earlier read had left out. */
   passedOver(): void;
-  /**
-   * The server begins a file again that it has sent, since it was rotated more than once while the read was held back: what came
-   * between the lines of these times is lost. `after` is null where that line's time is not known any more.
-   */
-  resent(after: string | null, before: string): void;
+  /** The server begins a file again that it has sent, since it has passed over others: lines are, or may be, missing there. */
+  skipped(gap: GapFacts): void;
   /** Answered with a log; `serverTime` is the server's clock in seconds. */
   answered(serverTime: number | null): void;
 }
@@ -115,6 +114,11 @@ class LogRead {
   /** `replay` has nothing more to say; nor has it since the last chunk, if it was reckoned with. */
   #isLive = false;
   #isReckoned = false;
+  readonly #skipped = new SkippedFiles();
+  /** Second of the last line delivered. */
+  #second = Number.NaN;
+  /** Since when nothing holds the read back, on the monotonic clock. */
+  #freeSince = performance.now();
   /** Time of the line that a file begins with which was sent again. */
   #resentFrom: string | null = null;
   #timed = false;
@@ -160,6 +164,7 @@ class LogRead {
   }
 
   #take(lines: readonly RawLine[], from: number): boolean | Promise<boolean> {
+    const { delivered } = this;
     for (let at = from; at < lines.length; at++) {
       const raw = lines[at] as RawLine;
       const timeEnd = time.parse(raw.bytes, raw.start, raw.end);
@@ -184,6 +189,8 @@ class LogRead {
       this.#isReckoned = this.#isLive;
       if (this.#replay.caughtUp && this.#position.isNewHole(this.#replay.holeAfter)) this.#handler.passedOver();
     }
+    this.#freeSince = performance.now();
+    if (this.delivered > delivered) this.deliveredAt = this.#freeSince;
     return this.#flush() ?? true;
   }
 
@@ -192,7 +199,10 @@ class LogRead {
     if (verdict !== "new" || !this.#position.isDelivered(seconds, nanos)) return verdict;
     const begin = bytes.toString("latin1", start, timeEnd);
     // It is sent once for each rotation, and what is lost before it is lost once.
-    if (begin !== this.#resentFrom) this.#handler.resent(this.#position.timeBefore(seconds, nanos), begin);
+    if (begin !== this.#resentFrom) {
+      const gap = { after: this.#position.timeBefore(seconds, nanos), before: begin };
+      for (const each of this.#skipped.resent({ seconds, nanos }, gap)) this.#handler.skipped(each);
+    }
     this.#resentFrom = begin;
     this.#replay = this.#position.replay(this.#request.since);
     this.#isReckoned = false;
@@ -216,11 +226,19 @@ class LogRead {
   }
 
   #deliver(line: TimedLine): void {
+    if (line.seconds !== this.#second) this.#newSecond(line);
     this.#position.delivered(line.seconds, line.nanos, line.text);
     this.delivered++;
-    this.deliveredAt = performance.now();
     if (this.#delivery.first === null) this.#handler.head(line);
     this.#delivery.line(line);
+  }
+
+  #newSecond(line: TimedLine): void {
+    const { last } = this.#delivery;
+    const now = performance.now();
+    if (last !== null && !Number.isNaN(this.#second)) this.#skipped.jump(last, line, (now - this.#freeSince) / 1000);
+    this.#second = line.seconds;
+    this.#freeSince = now;
   }
 
   /** What the kubelet said in place of a log, or null. */
@@ -244,6 +262,7 @@ class LogRead {
     if (room === undefined) return undefined;
     this.#quiet.held();
     return room.then(() => {
+      this.#freeSince = performance.now();
       this.#quiet.active();
       return true;
     });

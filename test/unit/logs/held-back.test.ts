@@ -23,7 +23,9 @@ function told(c: TestContainer) {
     lines.push(line);
     events.push(line.text);
   });
-  return { events, lines, done };
+  /** The follow waits whether the pod tells of a restart: beside its read it listens for that. */
+  const isInDoubt = () => c.listeners === 2;
+  return { events, lines, done, isInDoubt };
 }
 
 test("while the follow waits whether a gap is a restart: told once, and no piece of a line", async () => {
@@ -34,8 +36,7 @@ test("while the follow waits whether a gap is a restart: told once, and no piece
   server.resetConnections();
   c.lines(["three"]).rotate().lines(["four", "five"]).write("six, of which half ");
   // The third read shows `four`, and it is not yet clear whether that is a new instance's.
-  await until(() => c.requests.length === 3 && server.openRequests === 1);
-  await sleep(100);
+  await until(() => c.requests.length === 3 && f.isInDoubt() && c.isSent);
   server.resetConnections();
   await idle();
   c.write("has come\n").lines(["seven"]);
@@ -58,8 +59,8 @@ test("while a slow consumer has not taken its lines: none is lost", async () => 
   await take();
   for (const line of ["two", "three", "four"]) {
     c.lines([line]);
-    await sleep(50);
     // It has the first of these lines, and nobody takes it.
+    await until(() => stream.stats.lines > 1);
     server.resetConnections();
     await idle();
     // As long as a follow that was not held back would take to come again.
@@ -76,7 +77,7 @@ test("a line that was cut off is the first of a rotated file: it comes whole, on
   const f = told(c);
   await until(() => f.lines.length === 1);
   c.rotate().write("two, of which half ");
-  await sleep(100);
+  await until(() => c.isSent);
   server.resetConnections();
   await idle();
   c.write("has come\n").lines(["three"]);
@@ -109,8 +110,7 @@ test("a new instance's first lines, cut off before the pod tells of it, are no r
       (ns += 1_000_000n)
   )(BigInt(Date.parse("2026-11-24T01:00:00Z")) * 1_000_000n);
   c.lines(["of the second life"]).write("the second line, of which half ");
-  await until(() => c.requests.length === 2 && server.openRequests === 1);
-  await sleep(100);
+  await until(() => c.requests.length === 2 && f.isInDoubt() && c.isSent);
   server.resetConnections();
   c.write("has come\n");
   c.tell({ restartCount: 1, startedAt: "2026-11-24T01:00:00Z" });
@@ -126,8 +126,7 @@ test.each([
 ])("a log %s before its file was rotated away: the rest is a gap, not the end", async (_, before) => {
   const c = container().lines(before).write("one, of which ");
   const f = told(c);
-  await until(() => f.lines.length === before.length && server.openRequests === 1);
-  await sleep(100);
+  await until(() => f.lines.length === before.length && c.isSent);
   server.resetConnections();
   c.write("half has come\n").lines(["two"]).rotate();
   c.exit().tell({ phase: "ended" });
@@ -138,8 +137,7 @@ test.each([
 test("a last line without newline that came in half is waited for, and is no gap", async () => {
   const c = container().write("one, of which ");
   const f = told(c);
-  await until(() => server.openRequests === 1);
-  await sleep(100);
+  await until(() => c.isSent);
   server.resetConnections();
   c.write("half has come");
   c.exit().tell({ phase: "ended" });

@@ -178,6 +178,7 @@ export class TestContainer implements LogSource {
   reopensNewest = false;
   /** Nanoseconds since 1970 of the next part. */
   time: () => bigint;
+  #stall: { opening: number; reached: () => void; over: Promise<void> } | null = null;
 
   constructor(podName: string, time?: () => bigint) {
     this.podName = podName;
@@ -261,6 +262,17 @@ export class TestContainer implements LogSource {
     return this;
   }
 
+  /**
+   * From when it has sent a part of the file that it opens as the so many-th (0: the first) of a request, the server sends nothing,
+   * as over a network that stalls. Resolves then, with what ends the stall.
+   */
+  stall(opening: number): Promise<() => void> {
+    const { promise, resolve } = Promise.withResolvers<() => void>();
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    this.#stall = { opening, reached: () => resolve(end), over };
+    return promise;
+  }
+
   /** Ends all follows cleanly, as a restart of the kubelet does. */
   restartKubelet(): void {
     this.#epoch++;
@@ -268,7 +280,9 @@ export class TestContainer implements LogSource {
   }
 
   #wake(): void {
-    for (const wake of [...this.#readers]) wake();
+    const readers = [...this.#readers];
+    this.#readers.clear();
+    for (const wake of readers) wake();
   }
 
   // ---- the server
@@ -301,6 +315,7 @@ export class TestContainer implements LogSource {
     const tail = query.get("tailLines");
     let file = files.length - 1;
     let noticed = file;
+    let opening = 0;
     let at = tail === null ? 0 : Math.max(0, (files[file]?.length ?? 0) - Number(tail));
     let lineStart = true;
     while (!out.isOver) {
@@ -317,9 +332,17 @@ export class TestContainer implements LogSource {
         }
         lineStart = part.endsLine;
       }
-      if (pieces.length > 0) await out.write(Buffer.concat(pieces));
-      else if (follow && noticed < files.length - 1) {
+      if (pieces.length > 0) {
+        await out.write(Buffer.concat(pieces));
+        if (this.#stall?.opening === opening) {
+          const { reached, over } = this.#stall;
+          this.#stall = null;
+          reached();
+          await over;
+        }
+      } else if (follow && noticed < files.length - 1) {
         noticed++;
+        opening++;
         file = this.reopensNewest ? files.length - 1 : noticed;
         at = 0;
       } else if (!follow || epoch !== this.#epoch || files !== this.#files || !this.#running) {
@@ -328,7 +351,6 @@ export class TestContainer implements LogSource {
         const { promise, resolve } = Promise.withResolvers<void>();
         this.#readers.add(resolve);
         await promise;
-        this.#readers.delete(resolve);
       }
     }
   }
