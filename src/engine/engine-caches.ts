@@ -3,7 +3,7 @@ import type { EngineView, RunEngineOptions } from "./engine-types.ts";
 import { anyResource, type ResourceInformerOptions } from "./informer/any-resource.ts";
 import { Informer, type InformerOptions, type InformerStats, type Resource } from "./informer/informer.ts";
 import { JOB_KINDS, POD_KINDS } from "./informer/messages.ts";
-import { listed } from "./informer/page-request.ts";
+import { listAll } from "./informer/page-request.ts";
 import { keyOf } from "./informer/store.ts";
 import { trimJob, trimPod } from "./informer/trim.ts";
 import type { Job, KubeObject, Pod } from "./kubernetes.ts";
@@ -89,12 +89,7 @@ export class EngineCaches {
   ): Promise<T[]> {
     const path = `${resource.root}/namespaces/${encodeURIComponent(namespace)}/${resource.plural}`;
     const labelSelector = this.#scope.selector(labels);
-    const objects: T[] = [];
-    for await (const item of listed(this.#common.cluster, path, { labelSelector, signal })) {
-      const object = resource.trim(item);
-      if (object !== null) objects.push(object);
-    }
-    return objects;
+    return await listAll(this.#common.cluster, path, resource.trim, { labelSelector, signal });
   }
 
   stats(): InformerStats[] {

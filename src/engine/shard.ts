@@ -1,3 +1,4 @@
+import { listed } from "./informer/page-request.ts";
 import type { ObjectMeta } from "./kubernetes.ts";
 import { corePath, jobPath } from "./paths.ts";
 import type { JobManifest } from "./runs/launch.ts";
@@ -130,13 +131,8 @@ async function claimPods(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   // The older of the two names: every version sets it.
-  const query = { labelSelector: `job-name=${jobName}` };
-  const { items = [] } = await cluster.json<{ items?: Labelled[] }>({
-    path: corePath(namespace, "pods"),
-    query,
-    signal,
-  });
-  for (const { metadata } of items) {
+  const pods = listed<Labelled>(cluster, corePath(namespace, "pods"), { labelSelector: `job-name=${jobName}`, signal });
+  for await (const { metadata } of pods) {
     if (metadata.labels?.[label] === value) continue;
     const body = patchOf(metadata, label, value, false);
     try {

@@ -1,4 +1,5 @@
 import { type Cluster, type Kinds, PROTOBUF, readObject } from "../transport/index.ts";
+import type { Trim } from "./trim.ts";
 import { WatchProtocolError } from "./watch-errors.ts";
 
 export interface Selectors {
@@ -63,6 +64,21 @@ export async function requestPage(
 function readList(body: Buffer, kinds: Kinds): ListBody {
   const { kind, metadata = {}, items = [] } = readObject(body, kinds) as ListBody & { kind?: unknown };
   return String(kind).endsWith("List") ? { metadata, items } : {};
+}
+
+/** What `trim` keeps of a whole list; what it knows nothing of is left out. @throws ApiError, WatchProtocolError, the signal's reason */
+export async function listAll<T>(
+  cluster: Cluster,
+  path: string,
+  trim: Trim<T>,
+  options: Selectors & { signal: AbortSignal | undefined },
+): Promise<T[]> {
+  const objects: T[] = [];
+  for await (const item of listed(cluster, path, options)) {
+    const object = trim(item);
+    if (object !== null) objects.push(object);
+  }
+  return objects;
 }
 
 /** All items of a list, page by page. @throws ApiError, WatchProtocolError, the signal's reason */

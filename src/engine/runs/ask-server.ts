@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { listAll } from "../informer/page-request.ts";
 import { type Trim, trimJob, trimPod } from "../informer/trim.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { findObject } from "../object-requests.ts";
@@ -69,13 +70,8 @@ async function listPods(
   signal: AbortSignal,
 ): Promise<Pod[]> {
   try {
-    const query = { labelSelector: `job-name=${jobName}` };
-    const { items } = await cluster.json<{ items?: unknown[] | null }>({
-      path: corePath(namespace, "pods"),
-      query,
-      signal,
-    });
-    return (items ?? []).map(trimPod).filter((pod) => pod !== null);
+    const labelSelector = `job-name=${jobName}`;
+    return await listAll(cluster, corePath(namespace, "pods"), trimPod, { labelSelector, signal });
   } catch (error) {
     if (!isForbidden(error) || known.length === 0) throw error;
     const got = known.map(({ metadata: { name } }) => get(cluster, corePath(namespace, "pods", name), trimPod, signal));

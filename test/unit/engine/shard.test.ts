@@ -95,6 +95,17 @@ describe("shards", () => {
     await adopted.gone();
   });
 
+  it("hand over a Job of which the server lists no pod, as Go writes an empty list", async () => {
+    const lost = await engineOf("lost");
+    const { jobName } = await lost.launch({ ...job(), spec: { ...job().spec, suspend: true } });
+    await lost.stop();
+    const heir = await engineOf("heir");
+    k8s.faults.nullItems({ match: { verb: "list", resource: "pods" }, count: 1 });
+    await heir.claim({ jobName, from: "lost" });
+    expect(k8s.objects.get("jobs", NAMESPACE, jobName)?.metadata.labels?.[SHARD_LABEL]).toBe("heir");
+    await heir.attach({ jobName }).delete();
+  });
+
   it("give a Job to exactly one of those that claim it at the same moment", async () => {
     const lost = await engineOf("lost");
     const run = await lost.launch(job());
