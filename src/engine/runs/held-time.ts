@@ -17,21 +17,22 @@ const MAX_BACKLOG_MS = 120_000;
  * a backlog from before, which holds how the container ended. Details of a run that has surely ended are not waited for without end.
  */
 export function heldTime(state: RunState, policy: RunPolicy, now: number): number {
-  const { trust, jobEndedAt, answeredAt } = state;
-  if (isPodUntold(state) && !hasJobEnded(state)) return answeredAt ?? now;
+  const { trust, answeredAt } = state;
+  if (countsByAnswers(state)) return answeredAt ?? now;
   const known = isComplete(trust, now, catchUpMs(policy)) ? now : trust.completeUntil;
   const held = Math.min(now, Math.max(known, hasJobEnded(state) ? now - MAX_HOLD_MS : known));
-  return jobEndedAt !== null && isPodsBacklog(state, policy, now) ? Math.min(held, jobEndedAt) : held;
+  return Math.min(held, backlogSince(state, policy, now) ?? held);
 }
 
 /** When `heldTime` will be `due`, if no frame comes until then. Null: not before a watch is open again, or the server is asked. */
 export function wakeTime(state: RunState, policy: RunPolicy, due: number, now: number): number | null {
   const { openSince, podsTold } = state.trust;
-  if (isPodUntold(state) && !hasJobEnded(state)) return null;
+  if (countsByAnswers(state)) return null;
   let at = openSince === null ? Number.POSITIVE_INFINITY : Math.max(due, openSince + catchUpMs(policy));
   if (hasJobEnded(state)) at = Math.min(at, due + MAX_HOLD_MS);
-  if (isPodsBacklog(state, policy, now) && state.jobEndedAt !== null && podsTold !== null)
-    at = Math.max(at, Math.min(podsTold.at + catchUpMs(policy), state.jobEndedAt + MAX_BACKLOG_MS));
+  const since = backlogSince(state, policy, now);
+  if (since !== null && podsTold !== null)
+    at = Math.max(at, Math.min(podsTold.at + catchUpMs(policy), since + MAX_BACKLOG_MS));
   return at === Number.POSITIVE_INFINITY ? null : at;
 }
 
@@ -67,6 +68,11 @@ function untoldSince(state: RunState): number | null {
   return Math.max(jobSeenAt ?? 0, resumedAt ?? 0, podDeletedAt ?? 0);
 }
 
+/** Time passes only with the server's answers: nothing else tells of the pod, and the Job has not ended. */
+function countsByAnswers(state: RunState): boolean {
+  return isPodUntold(state) && !hasJobEnded(state);
+}
+
 /** Only the server's answers tell of it. */
 function isPodUntold({ pod, podDeletedAt, unwatched }: RunState): boolean {
   return pod !== null && podDeletedAt === null && unwatched.has(pod.metadata.uid);
@@ -76,10 +82,11 @@ function hasJobEnded({ jobEndedAt, jobDeletedAt }: RunState): boolean {
   return jobEndedAt !== null || jobDeletedAt !== null;
 }
 
-function isPodsBacklog({ job, jobEndedAt, trust }: RunState, policy: RunPolicy, now: number): boolean {
+/** When the Job ended, for as long as the pods' watch brings what happened before. Null: it does not. */
+function backlogSince({ job, jobEndedAt, trust }: RunState, policy: RunPolicy, now: number): number | null {
   if (job === null || jobEndedAt === null || trust.openSince === null || now - jobEndedAt >= MAX_BACKLOG_MS)
-    return false;
-  return arePodsBehind(trust, job.metadata.resourceVersion, catchUpMs(policy), now);
+    return null;
+  return arePodsBehind(trust, job.metadata.resourceVersion, catchUpMs(policy), now) ? jobEndedAt : null;
 }
 
 function catchUpMs({ settleMs }: RunPolicy): number {
