@@ -6,7 +6,7 @@ import { CertificateAuthority } from "./api/certificates.ts";
 import { Lister } from "./api/list.ts";
 import type { RequestCounts } from "./api/request-counts.ts";
 import { Clock, SleepAbortedError } from "./clock.ts";
-import { type Controllers, type ControllersOptions, startControllers } from "./controllers/controllers.ts";
+import { Controllers, type ControllersOptions } from "./controllers/controllers.ts";
 import { FaultRules } from "./faults/fault-rules.ts";
 import { Faults } from "./faults/faults.ts";
 import type { FaultTargets } from "./faults/targets.ts";
@@ -165,7 +165,7 @@ export class EmbeddedKubernetes {
       clientCa: authority.cert,
       maxConcurrentStreams: options.maxConcurrentStreams ?? 100,
     });
-    const controllers = startControllers({ ...options, store, clock });
+    const controllers = new Controllers({ ...options, store, clock });
     const k8s = new EmbeddedKubernetes({ clock, store, authority, server, controllers, options });
     const admin = authority.client(ADMIN.name, ["system:masters"]);
     k8s.#admin = { "client-certificate-data": base64(admin.cert), "client-key-data": base64(admin.key) };

@@ -45,10 +45,53 @@ export interface ControllersOptions {
   seed?: number;
 }
 
-export interface Controllers {
+const DEFAULT_EVICTION =
+  "The node was low on resource: memory. Threshold quantity: 100Mi, available: 90100Ki. Container was using more than it requested.";
+
+export class Controllers {
   readonly programs: ProgramRegistry;
-  readonly images: ImageRegistry;
+  readonly images = new ImageRegistry();
   readonly nodes: Nodes;
+  readonly #store: ObjectStore;
+  readonly #gate = new ApiGate();
+  /** What acts by timers, or on changes of the store. */
+  readonly #stops: (() => void)[];
+
+  constructor({ store, clock, events = "all", overcommit = true, ...options }: ControllersOptions) {
+    this.#store = store;
+    const recorder = new EventRecorder(store, clock, events);
+    const cluster = { store, clock, delays: delaysOf(options.delays), events: recorder, gate: this.#gate };
+    this.programs =
+      options.programs instanceof ProgramRegistry ? options.programs : new ProgramRegistry(options.programs);
+    this.nodes = new Nodes({
+      ...cluster,
+      programs: this.programs,
+      images: this.images,
+      claims: new Map(),
+      containerLogMaxSize: options.containerLogMaxSize ?? 10 * 1024 * 1024,
+      containerLogMonitorMs: options.containerLogMonitorMs ?? 10_000,
+      random: seededRandom(options.seed ?? 1),
+      nodes: options.nodes ?? 1,
+    });
+    const scheduler = new Scheduler({ ...cluster, overcommit });
+    const jobs = new JobController(cluster);
+    const ttl = new TtlController(cluster);
+    const taints = new TaintController(cluster);
+    const definitions = new DefinitionController(store);
+    const garbage = new GarbageCollector(cluster);
+    const unsubscribe = store.subscribe((event) => {
+      if (event.resource === "events") return;
+      for (const each of [definitions, garbage, jobs]) each.handle(event);
+      if (event.resource === "jobs") ttl.handle(event);
+      else {
+        scheduler.handle(event);
+        taints.handle(event);
+        if (event.resource === "pods") this.nodes.handlePod(event);
+      }
+    });
+    this.#stops = [unsubscribe, () => jobs.stop(), () => ttl.stop(), () => taints.stop()];
+  }
+
   /**
    * The log that a request means: of the named container, or of the only one. What the API answers instead comes as a
    * StatusError: 404 no such pod, 400 no such container or not started, 500 kubelet down.
@@ -57,115 +100,60 @@ export interface Controllers {
     namespace: string,
     podName: string,
     container: string | undefined,
-    previous?: boolean,
-  ): ContainerLog | StatusError;
+    previous = false,
+  ): ContainerLog | StatusError {
+    const object = this.#store.get("pods", namespace, podName);
+    if (object === undefined) return notFound("pods", podName);
+    const pod = podOf(object);
+    try {
+      return this.nodes.logFor(pod, chooseContainer(pod, container), previous);
+    } catch (error) {
+      if (error instanceof StatusError) return error;
+      throw error;
+    }
+  }
+
   /** The kernel kills a running container for its memory: exit code 137, reason OOMKilled. */
-  oomKill(namespace: string, podName: string, container: string): void;
+  oomKill(namespace: string, podName: string, container: string): void {
+    if (!this.#workerOf(namespace, podName).oomKill(container)) {
+      throw new Error(`container ${container} of pod ${namespace}/${podName} does not run`);
+    }
+  }
+
   /** The kubelet evicts the pod: Failed, reason Evicted. */
-  evictPod(namespace: string, podName: string, message?: string): void;
+  evictPod(namespace: string, podName: string, message = DEFAULT_EVICTION): void {
+    this.#workerOf(namespace, podName).evict(message);
+  }
+
   /** Starts a new log file, as at 10 MiB. */
-  rotateLogs(namespace: string, podName: string, container: string): void;
+  rotateLogs(namespace: string, podName: string, container: string): void {
+    if (!this.#workerOf(namespace, podName).rotateLog(container)) {
+      throw new Error(`container ${container} of pod ${namespace}/${podName} has no log yet`);
+    }
+  }
+
   /** While the API server is down, nothing is written and no new work begins; containers run on. */
-  pause(): void;
-  resume(): void;
+  pause(): void {
+    this.#gate.close();
+  }
+
+  resume(): void {
+    this.#gate.open();
+  }
+
   /**
    * Kills what runs; nothing is written any more. Stop the clock afterwards.
    * Resolves when the files of the nodes are removed.
    */
-  stop(): Promise<void>;
-}
+  async stop(): Promise<void> {
+    for (const stop of this.#stops) stop();
+    await this.nodes.stop();
+  }
 
-const defaultEviction =
-  "The node was low on resource: memory. Threshold quantity: 100Mi, available: 90100Ki. Container was using more than it requested.";
-
-export function startControllers(options: ControllersOptions): Controllers {
-  const { store, clock } = options;
-  const delays = delaysOf(options.delays);
-  const gate = new ApiGate();
-  const events = new EventRecorder(store, clock, options.events ?? "all");
-  const programs =
-    options.programs instanceof ProgramRegistry ? options.programs : new ProgramRegistry(options.programs);
-  const images = new ImageRegistry();
-  const nodes = new Nodes({
-    store,
-    clock,
-    delays,
-    events,
-    gate,
-    programs,
-    images,
-    claims: new Map(),
-    containerLogMaxSize: options.containerLogMaxSize ?? 10 * 1024 * 1024,
-    containerLogMonitorMs: options.containerLogMonitorMs ?? 10_000,
-    random: seededRandom(options.seed ?? 1),
-    nodes: options.nodes ?? 1,
-  });
-  const scheduler = new Scheduler({ store, clock, delays, events, gate, overcommit: options.overcommit ?? true });
-  const jobController = new JobController({ store, clock, delays, events, gate });
-  const ttlController = new TtlController(store, clock, gate);
-  const taintController = new TaintController(store, clock, gate);
-  const definitionController = new DefinitionController(store);
-  const garbageCollector = new GarbageCollector(store, clock, delays, gate);
-  const unsubscribe = store.subscribe((event) => {
-    if (event.resource === "events") return;
-    definitionController.handle(event);
-    garbageCollector.handle(event);
-    jobController.handle(event);
-    if (event.resource === "jobs") ttlController.handle(event);
-    else {
-      scheduler.handle(event);
-      taintController.handle(event);
-      if (event.resource === "pods") nodes.handlePod(event);
-    }
-  });
-
-  const workerOf = (namespace: string, podName: string): PodWorker => {
-    const pod = store.get("pods", namespace, podName);
-    const worker = pod === undefined ? undefined : nodes.workerOf(podOf(pod));
+  #workerOf(namespace: string, podName: string): PodWorker {
+    const pod = this.#store.get("pods", namespace, podName);
+    const worker = pod === undefined ? undefined : this.nodes.workerOf(podOf(pod));
     if (worker === undefined) throw notFound("pods", podName);
     return worker;
-  };
-
-  return {
-    programs,
-    images,
-    nodes,
-    logFor(namespace, podName, container, previous = false) {
-      const object = store.get("pods", namespace, podName);
-      if (object === undefined) return notFound("pods", podName);
-      const pod = podOf(object);
-      try {
-        return nodes.logFor(pod, chooseContainer(pod, container), previous);
-      } catch (error) {
-        if (error instanceof StatusError) return error;
-        throw error;
-      }
-    },
-    oomKill(namespace, podName, container) {
-      if (!workerOf(namespace, podName).oomKill(container)) {
-        throw new Error(`container ${container} of pod ${namespace}/${podName} does not run`);
-      }
-    },
-    evictPod(namespace, podName, message = defaultEviction) {
-      workerOf(namespace, podName).evict(message);
-    },
-    rotateLogs(namespace, podName, container) {
-      if (!workerOf(namespace, podName).rotateLog(container)) {
-        throw new Error(`container ${container} of pod ${namespace}/${podName} has no log yet`);
-      }
-    },
-    pause() {
-      gate.close();
-    },
-    resume() {
-      gate.open();
-    },
-    async stop() {
-      unsubscribe();
-      jobController.stop();
-      ttlController.stop();
-      taintController.stop();
-      await nodes.stop();
-    },
-  };
+  }
 }

@@ -1,11 +1,8 @@
-import type { Clock } from "../clock.ts";
-import type { Delays } from "../kubelet/delays.ts";
+import type { ClusterParts } from "../kubelet/cluster-parts.ts";
 import type { OwnerReference, StoredObject } from "../objects/objects.ts";
 import { apiVersionOf, RESOURCE_NAMES, type ResourceName, typeOf } from "../objects/resources.ts";
 import { StatusError } from "../objects/status-error.ts";
-import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
-import type { ObjectStore } from "../store/store.ts";
 
 const foregroundFinalizer = "foregroundDeletion";
 
@@ -16,16 +13,10 @@ const resourceOfKind = new Map<string, ResourceName>(
 
 /** Deletes what the owner of which is gone, and finishes foreground deletions once the dependents are gone. */
 export class GarbageCollector {
-  readonly #store: ObjectStore;
-  readonly #clock: Clock;
-  readonly #delays: Delays;
-  readonly #gate: ApiGate;
+  readonly #cluster: ClusterParts;
 
-  constructor(store: ObjectStore, clock: Clock, delays: Delays, gate: ApiGate) {
-    this.#store = store;
-    this.#clock = clock;
-    this.#delays = delays;
-    this.#gate = gate;
+  constructor(cluster: ClusterParts) {
+    this.#cluster = cluster;
   }
 
   handle({ type, resource, object, previous }: StoreEvent): void {
@@ -34,7 +25,7 @@ export class GarbageCollector {
       const lost = metadata.ownerReferences?.find((owner) => !this.#exists(owner, metadata.namespace));
       if (lost !== undefined) this.#later(() => this.#collect(lost.uid));
     } else if (type === "DELETED") {
-      if (this.#store.dependents(metadata.uid).length > 0) this.#later(() => this.#collect(metadata.uid));
+      if (this.#cluster.store.dependents(metadata.uid).length > 0) this.#later(() => this.#collect(metadata.uid));
       for (const owner of metadata.ownerReferences ?? []) this.#finishForeground(owner, metadata.namespace);
     } else if (isForeground(object) && !(previous !== undefined && isForeground(previous))) {
       this.#later(() => this.#deleteDependents(resource, object));
@@ -43,11 +34,11 @@ export class GarbageCollector {
 
   /** Dependents of an owner that is gone; those with another living owner only lose the reference. */
   #collect(ownerUid: string): void {
-    for (const { resource, object } of this.#store.dependents(ownerUid)) {
+    for (const { resource, object } of this.#cluster.store.dependents(ownerUid)) {
       const { namespace, name, ownerReferences = [] } = object.metadata;
       const living = ownerReferences.filter((owner) => owner.uid !== ownerUid && this.#exists(owner, namespace));
       if (living.length > 0) {
-        this.#store.update(resource, namespace, name, (draft) => {
+        this.#cluster.store.update(resource, namespace, name, (draft) => {
           draft.metadata.ownerReferences = living;
         });
       } else {
@@ -58,7 +49,7 @@ export class GarbageCollector {
 
   #deleteDependents(resource: ResourceName, owner: StoredObject): void {
     const { uid, name, namespace } = owner.metadata;
-    for (const dependent of this.#store.dependents(uid)) {
+    for (const dependent of this.#cluster.store.dependents(uid)) {
       if (dependent.object.metadata.deletionTimestamp === undefined) this.#delete(dependent.resource, dependent.object);
     }
     this.#release(resource, namespace, name, uid);
@@ -67,29 +58,32 @@ export class GarbageCollector {
   #finishForeground(owner: OwnerReference, namespace: string | undefined): void {
     const resource = resourceOfKind.get(`${owner.apiVersion} ${owner.kind}`);
     if (resource === undefined) return;
-    const object = this.#store.get(resource, namespace, owner.name);
+    const object = this.#cluster.store.get(resource, namespace, owner.name);
     if (object === undefined || object.metadata.uid !== owner.uid || !isForeground(object)) return;
     this.#later(() => this.#release(resource, namespace, owner.name, owner.uid));
   }
 
   /** Takes the finalizer off, if nothing that blocks the deletion is left. */
   #release(resource: ResourceName, namespace: string | undefined, name: string, uid: string): void {
-    const object = this.#store.get(resource, namespace, name);
+    const object = this.#cluster.store.get(resource, namespace, name);
     if (object?.metadata.uid !== uid || !isForeground(object)) return;
-    const blocked = this.#store
+    const blocked = this.#cluster.store
       .dependents(uid)
       .some(({ object: { metadata } }) =>
         metadata.ownerReferences?.some((owner) => owner.uid === uid && owner.blockOwnerDeletion === true),
       );
     if (blocked) return;
-    this.#store.update(resource, namespace, name, (draft) => {
+    this.#cluster.store.update(resource, namespace, name, (draft) => {
       draft.metadata.finalizers = draft.metadata.finalizers?.filter((entry) => entry !== foregroundFinalizer) ?? [];
     });
   }
 
   #delete(resource: ResourceName, { metadata: { namespace, name, uid } }: StoredObject): void {
     try {
-      this.#store.delete(resource, namespace, name, { propagationPolicy: "Background", preconditions: { uid } });
+      this.#cluster.store.delete(resource, namespace, name, {
+        propagationPolicy: "Background",
+        preconditions: { uid },
+      });
     } catch (error) {
       // Someone was quicker.
       if (!(error instanceof StatusError)) throw error;
@@ -100,11 +94,11 @@ export class GarbageCollector {
     const resource = resourceOfKind.get(`${owner.apiVersion} ${owner.kind}`);
     // An owner of a kind that is not served here cannot be judged: leave its dependents alone.
     if (resource === undefined) return true;
-    return this.#store.get(resource, namespace, owner.name)?.metadata.uid === owner.uid;
+    return this.#cluster.store.get(resource, namespace, owner.name)?.metadata.uid === owner.uid;
   }
 
   #later(run: () => void): void {
-    this.#clock.setTimeout(() => this.#gate.pass(run), this.#delays.garbageCollection);
+    this.#cluster.clock.setTimeout(() => this.#cluster.gate.pass(run), this.#cluster.delays.garbageCollection);
   }
 }
 

@@ -1,13 +1,10 @@
 import { equalJson } from "../../json/json-object.ts";
-import { type Clock, SleepAbortedError, type Timer } from "../clock.ts";
-import type { Delays } from "../kubelet/delays.ts";
+import { SleepAbortedError, type Timer } from "../clock.ts";
+import type { ClusterParts } from "../kubelet/cluster-parts.ts";
 import { inOrder } from "../objects/field-order.ts";
 import { StatusError } from "../objects/status-error.ts";
 import { type Job, type JobStatus, jobOf, type Pod, podOf } from "../objects/workloads.ts";
-import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
-import type { EventRecorder } from "../store/event-recorder.ts";
-import type { ObjectStore } from "../store/store.ts";
 import { warn } from "../warn.ts";
 import {
   hasTrackingFinalizer,
@@ -18,14 +15,6 @@ import {
   type RetryState,
   trackingFinalizer,
 } from "./job-plan.ts";
-
-export interface JobControllerOptions {
-  store: ObjectStore;
-  clock: Clock;
-  delays: Delays;
-  events: EventRecorder;
-  gate: ApiGate;
-}
 
 interface Entry {
   readonly uid: string;
@@ -47,12 +36,12 @@ const STATUS_FIELDS =
 
 /** Carries out `planJob` for every Job when it, or one of its pods, has changed. */
 export class JobController {
-  readonly #options: JobControllerOptions;
+  readonly #cluster: ClusterParts;
   readonly #jobs = new Map<string, Entry>();
 
-  constructor(options: JobControllerOptions) {
-    this.#options = options;
-    for (const job of options.store.list("jobs")) this.#track(jobOf(job));
+  constructor(cluster: ClusterParts) {
+    this.#cluster = cluster;
+    for (const job of cluster.store.list("jobs")) this.#track(jobOf(job));
   }
 
   handle(event: StoreEvent): void {
@@ -92,7 +81,7 @@ export class JobController {
     );
     if (owner === undefined) return;
     const entry = this.#jobs.get(owner.uid);
-    if (entry !== undefined) this.#enqueue(entry, this.#options.delays.jobSync);
+    if (entry !== undefined) this.#enqueue(entry, this.#cluster.delays.jobSync);
     else if (type === "ADDED") this.#releasePods(owner.uid);
   }
 
@@ -110,16 +99,16 @@ export class JobController {
       gone: false,
     };
     this.#jobs.set(metadata.uid, entry);
-    this.#enqueue(entry, this.#options.delays.jobStart);
+    this.#enqueue(entry, this.#cluster.delays.jobStart);
   }
 
   /** The earliest of the times asked for counts, as in a delaying work queue. */
   #enqueue(entry: Entry, delayMs: number): void {
-    const dueAt = this.#options.clock.now() + delayMs;
+    const dueAt = this.#cluster.clock.now() + delayMs;
     if (entry.timer !== null && entry.dueAt <= dueAt) return;
     entry.timer?.cancel();
     entry.dueAt = dueAt;
-    entry.timer = this.#options.clock.setTimeout(() => {
+    entry.timer = this.#cluster.clock.setTimeout(() => {
       entry.timer = null;
       void this.#sync(entry);
     }, delayMs);
@@ -127,7 +116,7 @@ export class JobController {
 
   async #sync(entry: Entry): Promise<void> {
     if (entry.gone) return;
-    const { gate, delays } = this.#options;
+    const { gate, delays } = this.#cluster;
     if (gate.closed) {
       gate.pass(() => this.#enqueue(entry, 0));
       return;
@@ -150,7 +139,7 @@ export class JobController {
   }
 
   async #syncJob(entry: Entry): Promise<void> {
-    const { store, clock, delays, events } = this.#options;
+    const { store, clock, delays, events } = this.#cluster;
     const stored = store.get("jobs", entry.namespace, entry.name);
     if (stored === undefined || stored.metadata.uid !== entry.uid) return;
     const job = jobOf(stored);
@@ -176,7 +165,7 @@ export class JobController {
   }
 
   #createPods(job: Job, plan: JobPlan): void {
-    const { store, events } = this.#options;
+    const { store, events } = this.#cluster;
     const { metadata, spec } = job.spec.template;
     for (let created = 0; created < plan.createPods; created++) {
       try {
@@ -210,7 +199,7 @@ export class JobController {
   }
 
   #deletePod(job: Job, { metadata }: Pod): void {
-    const { store, events } = this.#options;
+    const { store, events } = this.#cluster;
     if (store.get("pods", metadata.namespace, metadata.name)?.metadata.uid !== metadata.uid) return;
     store.delete("pods", metadata.namespace, metadata.name, { preconditions: { uid: metadata.uid } });
     events.record(job, source, "Normal", "SuccessfulDelete", `Deleted pod: ${metadata.name}`);
@@ -219,7 +208,7 @@ export class JobController {
   /** @returns whether there was anything to write. */
   #writeStatus(entry: Entry, status: JobStatus): boolean {
     if (entry.gone) return false;
-    const { store } = this.#options;
+    const { store } = this.#cluster;
     const job = store.get("jobs", entry.namespace, entry.name);
     if (job === undefined || job.metadata.uid !== entry.uid || equalJson(job.status ?? {}, status)) return false;
     store.update("jobs", entry.namespace, entry.name, (draft) => {
@@ -230,7 +219,7 @@ export class JobController {
 
   /** No controller counts the pods of a deleted Job: they lose their finalizer. */
   #releasePods(jobUid: string): void {
-    const { clock, delays, gate } = this.#options;
+    const { clock, delays, gate } = this.#cluster;
     if (!this.#podsOf(jobUid).some(hasTrackingFinalizer)) return;
     const release = () => {
       for (const pod of this.#podsOf(jobUid)) this.#release(pod);
@@ -239,7 +228,7 @@ export class JobController {
   }
 
   #release({ metadata }: Pod): void {
-    const { store } = this.#options;
+    const { store } = this.#cluster;
     const latest = store.get("pods", metadata.namespace, metadata.name);
     if (latest?.metadata.uid !== metadata.uid || !hasTrackingFinalizer(podOf(latest))) return;
     store.update("pods", metadata.namespace, metadata.name, (draft) => {
@@ -249,14 +238,14 @@ export class JobController {
 
   #podsOf(jobUid: string): Pod[] {
     const pods: Pod[] = [];
-    for (const { resource, object } of this.#options.store.dependents(jobUid)) {
+    for (const { resource, object } of this.#cluster.store.dependents(jobUid)) {
       if (resource === "pods") pods.push(podOf(object));
     }
     return pods;
   }
 
   async #pause(): Promise<void> {
-    const { clock, delays } = this.#options;
+    const { clock, delays } = this.#cluster;
     if (delays.apiLatency > 0) await clock.sleep(delays.apiLatency);
   }
 }

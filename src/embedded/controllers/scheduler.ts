@@ -1,5 +1,4 @@
-import type { Clock } from "../clock.ts";
-import type { Delays } from "../kubelet/delays.ts";
+import type { ClusterParts } from "../kubelet/cluster-parts.ts";
 import { podAmounts } from "../objects/pod-amounts.ts";
 import { parseQuantity } from "../objects/quantity.ts";
 import {
@@ -12,20 +11,12 @@ import {
   type PodSpec,
   podOf,
 } from "../objects/workloads.ts";
-import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
 import { disruptionTarget, disruptPod } from "../store/disruption.ts";
-import type { EventRecorder } from "../store/event-recorder.ts";
-import type { ObjectStore } from "../store/store.ts";
 import { type PlacedPod, victimsFor } from "./preemption.ts";
 import { tolerates } from "./tolerations.ts";
 
-export interface SchedulerOptions {
-  store: ObjectStore;
-  clock: Clock;
-  delays: Delays;
-  events: EventRecorder;
-  gate: ApiGate;
+export interface SchedulerOptions extends ClusterParts {
   /**
    * true: a pod fits when it alone fits an empty node, so that thousands of pods that each ask for a processor run on one
    * node. false: requests are summed up, as the real scheduler does.

@@ -1,9 +1,8 @@
-import type { Clock, Timer } from "../clock.ts";
+import type { Timer } from "../clock.ts";
+import type { ClusterParts } from "../kubelet/cluster-parts.ts";
 import { isPodFinished, type Node, type Pod, podOf, type Taint } from "../objects/workloads.ts";
-import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
 import { disruptionTarget, disruptPod } from "../store/disruption.ts";
-import type { ObjectStore } from "../store/store.ts";
 import { toleratedSeconds } from "./tolerations.ts";
 
 /** Nodes that are lost have their own way: `Nodes.lose` marks and evicts their pods. */
@@ -11,23 +10,19 @@ const ofLostNodes = "node.kubernetes.io/unreachable";
 
 /** Deletes the pods of a node that do not tolerate its NoExecute taints, or no longer do. */
 export class TaintController {
-  readonly #store: ObjectStore;
-  readonly #clock: Clock;
-  readonly #gate: ApiGate;
+  readonly #cluster: ClusterParts;
   /** By pod uid. */
   readonly #evictions = new Map<string, Timer>();
 
-  constructor(store: ObjectStore, clock: Clock, gate: ApiGate) {
-    this.#store = store;
-    this.#clock = clock;
-    this.#gate = gate;
+  constructor(cluster: ClusterParts) {
+    this.#cluster = cluster;
   }
 
   handle({ type, resource, object, previous }: StoreEvent): void {
     if (resource === "nodes" && type === "MODIFIED") {
       const node = object as Node;
       if (taintsOf(node).length === 0 && taintsOf(previous as Node).length === 0) return;
-      for (const pod of this.#store.list("pods").map(podOf)) {
+      for (const pod of this.#cluster.store.list("pods").map(podOf)) {
         if (pod.spec.nodeName === node.metadata.name) this.#consider(pod, node);
       }
     } else if (resource === "pods" && type === "DELETED") this.#forget(object.metadata.uid);
@@ -45,20 +40,20 @@ export class TaintController {
     if (!Number.isFinite(seconds)) return;
     this.#evictions.set(
       uid,
-      this.#clock.setTimeout(() => this.#gate.pass(() => this.#evict(pod)), seconds * 1000),
+      this.#cluster.clock.setTimeout(() => this.#cluster.gate.pass(() => this.#evict(pod)), seconds * 1000),
     );
   }
 
   #evict(pod: Pod): void {
     const { namespace, name, uid } = pod.metadata;
     this.#forget(uid);
-    const object = this.#store.get("pods", namespace, name);
+    const object = this.#cluster.store.get("pods", namespace, name);
     if (object?.metadata.uid !== uid || object.metadata.deletionTimestamp !== undefined) return;
     const latest = podOf(object);
     if (isPodFinished(latest)) return;
     const message = "Taint manager: deleting due to NoExecute taint";
-    const target = disruptionTarget("DeletionByTaintManager", message, this.#clock.now(), latest);
-    disruptPod(this.#store, latest, target, "kube-controller-manager");
+    const target = disruptionTarget("DeletionByTaintManager", message, this.#cluster.clock.now(), latest);
+    disruptPod(this.#cluster.store, latest, target, "kube-controller-manager");
   }
 
   #forget(uid: string): void {

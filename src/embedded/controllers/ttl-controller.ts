@@ -1,22 +1,17 @@
-import type { Clock, Timer } from "../clock.ts";
+import type { Timer } from "../clock.ts";
+import type { ClusterParts } from "../kubelet/cluster-parts.ts";
 import { condition, type Job, jobOf } from "../objects/workloads.ts";
-import type { ApiGate } from "../store/api-gate.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
-import type { ObjectStore } from "../store/store.ts";
 import { isJobFinished } from "./job-plan.ts";
 
 /** Deletes Jobs, in the foreground, `ttlSecondsAfterFinished` after their end. */
 export class TtlController {
-  readonly #store: ObjectStore;
-  readonly #clock: Clock;
-  readonly #gate: ApiGate;
+  readonly #cluster: ClusterParts;
   readonly #timers = new Map<string, Timer>();
 
-  constructor(store: ObjectStore, clock: Clock, gate: ApiGate) {
-    this.#store = store;
-    this.#clock = clock;
-    this.#gate = gate;
-    for (const job of store.list("jobs")) this.#watch(jobOf(job));
+  constructor(cluster: ClusterParts) {
+    this.#cluster = cluster;
+    for (const job of cluster.store.list("jobs")) this.#watch(jobOf(job));
   }
 
   handle({ type, resource, object }: StoreEvent): void {
@@ -37,18 +32,18 @@ export class TtlController {
     if (seconds === undefined || deletionTimestamp !== undefined || !isJobFinished(job.status)) return;
     const end = condition(job.status?.conditions, "Complete") ?? condition(job.status?.conditions, "Failed");
     if (end?.lastTransitionTime === undefined) return;
-    const left = Date.parse(end.lastTransitionTime) + seconds * 1000 - this.#clock.now();
+    const left = Date.parse(end.lastTransitionTime) + seconds * 1000 - this.#cluster.clock.now();
     this.#timers.set(
       uid,
-      this.#clock.setTimeout(() => this.#gate.pass(() => this.#delete(job)), left),
+      this.#cluster.clock.setTimeout(() => this.#cluster.gate.pass(() => this.#delete(job)), left),
     );
   }
 
   #delete(job: Job): void {
     const { namespace, name, uid } = job.metadata;
     this.#timers.delete(uid);
-    if (this.#store.get("jobs", namespace, name)?.metadata.uid !== uid) return;
-    this.#store.delete("jobs", namespace, name, { propagationPolicy: "Foreground", preconditions: { uid } });
+    if (this.#cluster.store.get("jobs", namespace, name)?.metadata.uid !== uid) return;
+    this.#cluster.store.delete("jobs", namespace, name, { propagationPolicy: "Foreground", preconditions: { uid } });
   }
 
   #forget(uid: string): void {

@@ -1,19 +1,11 @@
-import type { Clock } from "../clock.ts";
-import type { ApiGate } from "../store/api-gate.ts";
-import type { EventRecorder } from "../store/event-recorder.ts";
-import type { ObjectStore } from "../store/store.ts";
+import type { ClusterParts } from "./cluster-parts.ts";
 import type { Volume } from "./container-files.ts";
 import type { ContainerLog } from "./container-log.ts";
-import type { Delays, RangedDelay } from "./delays.ts";
+import type { RangedDelay } from "./delays.ts";
 import type { ImageRegistry } from "./image-registry.ts";
 import type { ProgramRegistry } from "./programs.ts";
 
-export interface KubeletOptions {
-  store: ObjectStore;
-  clock: Clock;
-  delays: Delays;
-  events: EventRecorder;
-  gate: ApiGate;
+export interface KubeletOptions extends ClusterParts {
   programs: ProgramRegistry;
   images: ImageRegistry;
   /** Volumes that outlive pods, by `namespace/claim`. */

@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
-import { type Controllers, startControllers } from "../../../src/embedded/controllers/controllers.ts";
+import { Controllers } from "../../../src/embedded/controllers/controllers.ts";
 import { StatusError } from "../../../src/embedded/objects/status-error.ts";
 import { isTrue, jobOf, podOf } from "../../../src/embedded/objects/workloads.ts";
 import { ObjectStore } from "../../../src/embedded/store/store.ts";
@@ -19,7 +19,7 @@ it.each([
   clock = new Clock(scale);
   const store = new ObjectStore({ now: () => clock.now() });
   store.create("namespaces", { metadata: { name: "ns" } });
-  controllers = startControllers({
+  controllers = new Controllers({
     store,
     clock,
     delays,

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
-import { type Controllers, startControllers } from "../../../src/embedded/controllers/controllers.ts";
+import { Controllers } from "../../../src/embedded/controllers/controllers.ts";
 import type { Program } from "../../../src/embedded/kubelet/programs.ts";
 import { StatusError } from "../../../src/embedded/objects/status-error.ts";
 import { type Pod, podOf } from "../../../src/embedded/objects/workloads.ts";
@@ -16,7 +16,7 @@ class Cluster {
 
   constructor(programs: Record<string, Program>) {
     this.store.create("namespaces", { metadata: { name: "ns" } });
-    this.controllers = startControllers({ store: this.store, clock: this.clock, programs, delays: "fast" });
+    this.controllers = new Controllers({ store: this.store, clock: this.clock, programs, delays: "fast" });
   }
 
   create(spec: Record<string, unknown>): void {

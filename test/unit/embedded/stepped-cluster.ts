@@ -1,10 +1,6 @@
 /** Store, controllers and kubelets on a clock that stands still until the test moves it. */
 import { Clock } from "../../../src/embedded/clock.ts";
-import {
-  type Controllers,
-  type ControllersOptions,
-  startControllers,
-} from "../../../src/embedded/controllers/controllers.ts";
+import { Controllers, type ControllersOptions } from "../../../src/embedded/controllers/controllers.ts";
 import type { ContainerLog } from "../../../src/embedded/kubelet/container-log.ts";
 import type { StoredObject } from "../../../src/embedded/objects/objects.ts";
 import { StatusError } from "../../../src/embedded/objects/status-error.ts";
@@ -34,7 +30,7 @@ export class SteppedCluster {
       if (resource === "pods") this.podStates.push(podOf(object));
       if (resource === "jobs") this.jobStates.push(jobOf(object));
     });
-    this.controllers = startControllers({ ...options, store: this.store, clock: this.clock });
+    this.controllers = new Controllers({ ...options, store: this.store, clock: this.clock });
   }
 
   stop(): void {

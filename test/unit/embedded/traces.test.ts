@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Clock } from "../../../src/embedded/clock.ts";
-import { type Controllers, startControllers } from "../../../src/embedded/controllers/controllers.ts";
+import { Controllers } from "../../../src/embedded/controllers/controllers.ts";
 import type { NodeOptions } from "../../../src/embedded/kubelet/nodes.ts";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
 import type { NewObject } from "../../../src/embedded/objects/objects.ts";
@@ -182,7 +182,7 @@ async function replay(recorded: readonly Frame[], scenario: Scenario): Promise<F
   const clock = Clock.stepped(Date.parse("2026-11-23T10:44:33.690Z"));
   const store = new ObjectStore({ now: () => clock.now() });
   store.create("namespaces", { metadata: { name: "traces" } });
-  const controllers = startControllers({
+  const controllers = new Controllers({
     store,
     clock,
     ...(programs ? { programs } : {}),
