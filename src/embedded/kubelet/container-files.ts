@@ -51,9 +51,7 @@ export class Volume {
       this.#memory().set(path, content);
       return;
     }
-    const file = join(this.#directory, path);
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, content);
+    writeOnDisk(join(this.#directory, path), content);
   }
 
   paths(): string[] {
@@ -70,8 +68,7 @@ export class Volume {
     mkdirSync(directory, { recursive: true });
     for (const [path, content] of this.#memory()) {
       const file = join(directory, path);
-      mkdirSync(dirname(file), { recursive: true });
-      writeFileSync(file, content);
+      writeOnDisk(file, content);
       // Not by the option of `writeFile`, from which the umask takes.
       if (this.#modeOf !== null) chmodSync(file, this.#modeOf(path));
     }
@@ -85,6 +82,11 @@ export class Volume {
     this.#load = null;
     return this.#files;
   }
+}
+
+function writeOnDisk(file: string, content: Buffer): void {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, content);
 }
 
 export interface Mount {

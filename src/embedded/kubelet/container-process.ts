@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
+import { constants } from "node:os";
 import { join, posix } from "node:path";
 import type { Clock } from "../clock.ts";
 import { type ContainerFiles, isFileOnDisk, type Mount, type Volume } from "./container-files.ts";
@@ -69,7 +70,7 @@ export class ProcessContainer implements RunningContainer {
     this.#child.on("close", (code, signal) => {
       if (this.#forced !== null) this.#end(this.#forced.exitCode, this.#forced.reason);
       else {
-        const exitCode = code ?? 128 + (signalNumbers[signal ?? "SIGKILL"] ?? 9);
+        const exitCode = code ?? 128 + constants.signals[signal ?? "SIGKILL"];
         this.#end(exitCode, exitCode === 0 ? "Completed" : "Error");
       }
     });
@@ -112,17 +113,6 @@ export class ProcessContainer implements RunningContainer {
     this.#resolve({ exitCode, reason, finishedAt: this.#clock.now() });
   }
 }
-
-const signalNumbers: Partial<Record<NodeJS.Signals, number>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGABRT: 6,
-  SIGKILL: 9,
-  SIGSEGV: 11,
-  SIGPIPE: 13,
-  SIGTERM: 15,
-};
 
 type LocalMount = Mount & { localPath: string };
 
