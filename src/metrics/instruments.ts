@@ -106,56 +106,39 @@ export function instrument(meter: Meter): () => void {
 
 /** Counters with few attributes are there from the beginning, at zero. */
 function instrumentsOf(meter: Meter) {
+  const counter = (name: string, description: string, unit?: string) =>
+    meter.createCounter(`k8s_run_informer.${name}`, { description, ...(unit === undefined ? {} : { unit }) });
+  const seconds = (name: string, explicitBucketBoundaries: number[], description: string) =>
+    meter.createHistogram(`k8s_run_informer.${name}`, { unit: "s", description, advice: { explicitBucketBoundaries } });
   const to = {
-    requests: meter.createCounter("k8s_run_informer.requests", { description: "Requests to the API server." }),
-    requestDuration: meter.createHistogram("k8s_run_informer.request.duration", {
-      unit: "s",
-      description: "From a request's sending to the head of its answer.",
-      advice: { explicitBucketBoundaries: REQUEST_SECONDS },
-    }),
-    watchLosses: meter.createCounter("k8s_run_informer.watch.losses", {
-      description: "Watches that ended. cause: timeout (as every watch does after some minutes), or what was wrong.",
-    }),
-    followed: meter.createCounter("k8s_run_informer.runs.followed", {
-      description: "Runs that were launched, or attached to.",
-    }),
-    ended: meter.createCounter("k8s_run_informer.runs.ended", { description: "Runs that ended, by how." }),
-    startDuration: meter.createHistogram("k8s_run_informer.run.start.duration", {
-      unit: "s",
-      description: "From a launch's answer until the container runs.",
-      advice: { explicitBucketBoundaries: START_SECONDS },
-    }),
-    runDuration: meter.createHistogram("k8s_run_informer.run.duration", {
-      unit: "s",
-      description: "From the container's start until its end is known.",
-      advice: { explicitBucketBoundaries: RUN_SECONDS },
-    }),
-    gaps: meter.createCounter("k8s_run_informer.log.gaps", {
-      description: "Places in logs where lines are, or may be, missing.",
-    }),
-    logBytes: meter.createCounter("k8s_run_informer.log.bytes", {
-      unit: "By",
-      description: "Text of log lines, handed over.",
-    }),
-    logReconnects: meter.createCounter("k8s_run_informer.log.reconnects", {
-      description: "Requests for a log after the first of its follow. cause: how the one before ended.",
-    }),
-    decisions: meter.createCounter("k8s_run_informer.guard.decisions", {
-      description: "What the adapter's guard of one run an agent decided. code: why it refused.",
-    }),
-    adoptions: meter.createCounter("k8s_run_informer.adoptions", {
-      description: "Runs of an earlier process that the adapter took over.",
-    }),
-    results: meter.createCounter("k8s_run_informer.results", {
-      description: "Results of the adapter by error code; none: it has no code, as a success.",
-    }),
-    cost: meter.createCounter("k8s_run_informer.cost", {
-      unit: "USD",
-      description: "What runs cost, as their output says.",
-    }),
-    restarts: meter.createCounter("k8s_run_informer.run.restarts", {
-      description: "Containers that were started again, and pods that took the place of another.",
-    }),
+    requests: counter("requests", "Requests to the API server."),
+    requestDuration: seconds(
+      "request.duration",
+      REQUEST_SECONDS,
+      "From a request's sending to the head of its answer.",
+    ),
+    watchLosses: counter(
+      "watch.losses",
+      "Watches that ended. cause: timeout (as every watch does after some minutes), or what was wrong.",
+    ),
+    followed: counter("runs.followed", "Runs that were launched, or attached to."),
+    ended: counter("runs.ended", "Runs that ended, by how."),
+    startDuration: seconds("run.start.duration", START_SECONDS, "From a launch's answer until the container runs."),
+    runDuration: seconds("run.duration", RUN_SECONDS, "From the container's start until its end is known."),
+    gaps: counter("log.gaps", "Places in logs where lines are, or may be, missing."),
+    logBytes: counter("log.bytes", "Text of log lines, handed over.", "By"),
+    logReconnects: counter(
+      "log.reconnects",
+      "Requests for a log after the first of its follow. cause: how the one before ended.",
+    ),
+    decisions: counter(
+      "guard.decisions",
+      "What the adapter's guard of one run an agent decided. code: why it refused.",
+    ),
+    adoptions: counter("adoptions", "Runs of an earlier process that the adapter took over."),
+    results: counter("results", "Results of the adapter by error code; none: it has no code, as a success."),
+    cost: counter("cost", "What runs cost, as their output says.", "USD"),
+    restarts: counter("run.restarts", "Containers that were started again, and pods that took the place of another."),
   };
   // A counter that begins with its first event rises from nothing, which no `increase()` sees.
   for (const kind of ENDS) to.ended.add(0, { kind });
