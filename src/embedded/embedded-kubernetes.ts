@@ -48,8 +48,10 @@ export interface UserOptions {
 }
 
 export interface RestartOptions {
-  /** How long the server does not listen, in milliseconds of the cluster's clock. Default 1 000. */
+  /** How long the server does not listen, in milliseconds of the cluster's clock. Default 1 000; with `until` without end. */
   downMs?: number;
+  /** The server listens again when this resolves, should `downMs` not be over by then. */
+  until?: Promise<unknown>;
   /** `kill` (default): connections reset. `graceful`: new ones are refused at once, open watches and logs end after `drainMs`. */
   mode?: "kill" | "graceful";
   /** Default 60 000, as kube-apiserver. */
@@ -291,7 +293,8 @@ export class EmbeddedKubernetes {
     }
   }
 
-  async #restart({ downMs = 1_000, mode = "kill", drainMs = 60_000, expireVersions = false }: RestartOptions) {
+  async #restart({ until, mode = "kill", drainMs = 60_000, expireVersions = false, ...options }: RestartOptions) {
+    const { downMs = until === undefined ? 1_000 : Number.POSITIVE_INFINITY } = options;
     this.#server.stopListening();
     if (mode === "graceful") {
       await this.clock.sleep(drainMs);
@@ -302,7 +305,8 @@ export class EmbeddedKubernetes {
     this.#controllers.pause();
     await this.#server.close();
     if (expireVersions) this.faults.expireVersions();
-    await this.clock.sleep(downMs);
+    const over = this.clock.sleep(downMs);
+    await (until === undefined ? over : Promise.race([over, until]));
     if (this.#stopped) return;
     await this.#server.listen(this.#context);
     this.#controllers.resume();

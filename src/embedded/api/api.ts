@@ -37,7 +37,10 @@ export async function handleRequest(
     const late = context.faults.delayFor(request);
     if (late.outlivesClient === true) await exchange.readBody();
     const delay = late.ms + (limit?.options.workMs ?? 0);
-    if (delay > 0) await context.clock.sleep(delay);
+    if (delay > 0) {
+      const over = context.clock.sleep(delay);
+      await (late.released === undefined ? over : Promise.race([over, late.released]));
+    }
     // A real server cancels what its client has given up.
     if (exchange.closed && late.outlivesClient !== true) return;
     context.faults.prepareAnswer(request, exchange);

@@ -9,6 +9,8 @@ import type { ListEndFault, OpenAnswer, Pace, WatchFrameFault } from "./targets.
 
 export interface RequestDelay {
   readonly ms: number;
+  /** Ends the wait sooner. */
+  readonly released?: Promise<void>;
   /** It is acted on though its client has gone by then. */
   readonly outlivesClient?: boolean;
 }

@@ -193,11 +193,18 @@ export class Faults {
   }
 
   /**
-   * Matching requests wait before the server looks at them. One whose client has gone by then is dropped, as a server does that
-   * cancels it; with `outlivesClient` it is acted on all the same, as when etcd had it already.
+   * Matching requests wait before the server looks at them, for `ms`, or until released; `remove` lets those that wait go on
+   * waiting. One whose client has gone by then is dropped, as a server does that cancels it; with `outlivesClient` it is acted on
+   * all the same, as when etcd had it already.
    */
-  delayRequests(ms: number, options: FaultScope & { outlivesClient?: boolean } = {}): ActiveFault {
-    return this.#rules.delays.add({ ...options, ms });
+  delayRequests(ms: number, options: FaultScope & { outlivesClient?: boolean } = {}): Stall {
+    const { promise: released, resolve } = Promise.withResolvers<void>();
+    const rule = this.#rules.delays.add({ ...options, ms, released });
+    const release = () => {
+      rule.remove();
+      resolve();
+    };
+    return Object.assign(rule, { release });
   }
 
   /** Destroys open connections with a TCP reset, all or so many of them. Returns how many. */

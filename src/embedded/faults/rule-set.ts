@@ -9,7 +9,7 @@ export interface ActiveFault {
 }
 
 export interface Stall extends ActiveFault {
-  /** Lets everything go that was held back. Same as `remove`. */
+  /** Lets everything go that was held back. Same as `remove`, unless said otherwise. */
   release(): void;
 }
 

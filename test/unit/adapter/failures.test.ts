@@ -4,7 +4,7 @@ import { createK8sAdapter } from "../../../src/adapter/create-adapter.ts";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { ActiveFault, PolicyRule } from "../../../src/embedded/index.ts";
 import { testDefinition } from "./test-definition.ts";
-import { adapterOf, NAMESPACE, objectsOf, run, startWorld, type World } from "./world.ts";
+import { adapterOf, NAMESPACE, objectsOf, restart, run, startWorld, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -58,7 +58,7 @@ describe("before there is a Job: the host may start the run again", () => {
 
   test("k8s_api_unreachable is transient and says what the connection said; once it is back the next run goes well", async () => {
     const away = await startWorld();
-    const back = away.k8s.restart({ downMs: 80_000 });
+    const server = restart(away);
     const { definition } = testDefinition();
     const adapter = createK8sAdapter(definition, { env: away.env, connectTimeoutMs: 500 });
     const result = await run(away, adapter).result;
@@ -68,7 +68,7 @@ describe("before there is a Job: the host may start the run again", () => {
       executionRecovery: BOOTSTRAP,
     });
     expect(result.errorMessage).toMatch(/refused/i);
-    await back;
+    await server.comesBack();
     // The engine asks again after up to 30 s.
     const next = run(away, createK8sAdapter(definition, { env: away.env }), { config: { apiOutageSec: 60 } });
     expect(await next.result).toMatchObject({ exitCode: 0 });

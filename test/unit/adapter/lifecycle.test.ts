@@ -150,13 +150,12 @@ describe("stopped by a person", () => {
   test("while its Job is deleted after a good end: the result stands, and it is acknowledged", async () => {
     const agentId = fresh();
     world.agents.set(agentId, works);
-    world.k8s.requests.reset();
-    const fault = world.k8s.faults.delayRequests(40_000, { match: { verb: "delete", resource: "jobs" } });
+    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "delete", resource: "jobs" } });
     const each = run(world, adapterOf(world).adapter, { agentId });
-    await expect.poll(() => world.k8s.requests.count("delete jobs")).toBe(1);
+    await expect.poll(() => fault.hits).toBe(1);
     each.abort.abort();
+    fault.release();
     const result = await each.result;
-    fault.remove();
     expect(result).toMatchObject({
       exitCode: 0,
       resultJson: { executionCancellation: { state: "acknowledged" } },

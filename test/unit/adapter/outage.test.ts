@@ -1,6 +1,6 @@
 /** The API server is away while a run wants to start: the run waits for it, says so, and can be stopped. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { adapterOf, objectsOf, run, startWorld, type World } from "./world.ts";
+import { adapterOf, objectsOf, restart, run, startWorld, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -19,11 +19,11 @@ async function warm(): Promise<void> {
 describe("a server that is away", () => {
   test("before the engine's first lists: the run begins when it is back", async () => {
     const away = await startWorld();
-    const back = away.k8s.restart({ downMs: 40_000 });
+    const server = restart(away);
     const waiting = run(away, adapterOf(away, {}, { connectTimeoutMs: 300 }).adapter, { config: PATIENT });
     await waiting.logged(AWAY);
     expect(waiting.events).toMatchObject([{ eventType: "k8s.api_away", message: expect.stringMatching(/refused/i) }]);
-    await back;
+    await server.comesBack();
     expect(await waiting.result).toMatchObject({ exitCode: 0 });
     await away.stop();
   });
@@ -31,13 +31,13 @@ describe("a server that is away", () => {
   test("later: twelve runs of one agent wait, and all of them run", async () => {
     await warm();
     const { adapter } = adapterOf(world);
-    const back = world.k8s.restart({ downMs: 60_000 });
+    const server = restart(world);
     const agentId = "agent-of-twelve";
     const runs = Array.from({ length: 12 }, (_, i) =>
       run(world, adapter, { agentId, taskId: `t-${i}`, config: { ...PATIENT, concurrencyPolicy: "parallel" } }),
     );
     await runs[0]?.logged(AWAY);
-    await back;
+    await server.comesBack();
     const results = await Promise.all(runs.map(({ result }) => result));
     expect(results.map(({ exitCode }) => exitCode)).toEqual(Array.from({ length: 12 }, () => 0));
   });

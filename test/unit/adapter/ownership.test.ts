@@ -413,12 +413,13 @@ test.each(["Background", "Foreground"])(
     const { agentId, agent } = await leftByDeadServer();
     const name = jobOf(agentId)?.metadata.name ?? "";
     // Between the guard's look and the adopter's patch.
-    const delay = world.k8s.faults.delayRequests(10_000, { match: { verb: "patch", resource: "jobs" }, count: 1 });
+    const delay = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "patch", resource: "jobs" }, count: 1 });
     const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
     await expect.poll(() => delay.hits).toBe(1);
     const cluster = new Cluster({ kubeConfig: kubeConfigOf(world.k8s) });
     await cluster.json({ method: "DELETE", path: jobPath(NAMESPACE, name), query: { propagationPolicy } });
     await cluster.close();
+    delay.release();
     await expect.poll(() => agent.runs).toBe(2);
     agent.letGo();
     expect(await heir.result).toMatchObject({ exitCode: 0, sessionId: "S-1" });

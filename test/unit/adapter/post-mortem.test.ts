@@ -31,7 +31,7 @@ test("no more memory: the limit", async () => {
 });
 
 test("a Secret that came after its pod is no news: the container ran", async () => {
-  const late = world.k8s.faults.delayRequests(20_000, { match: { verb: "create", resource: "secrets" } });
+  const late = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "secrets" } });
   world.agents.set("quick-kubelet", async function* () {
     yield "boom";
     return 1;
@@ -39,10 +39,10 @@ test("a Secret that came after its pod is no news: the container ran", async () 
   const each = run(world, adapterOf(world).adapter, { agentId: "quick-kubelet" });
   await world.k8s.objects.until(() => objectsOf(world, "jobs", "quick-kubelet").length > 0);
   const secret = secretNameFor(objectsOf(world, "jobs", "quick-kubelet")[0]?.metadata.name ?? "");
+  await world.k8s.objects.until(() => missesSecret(world, secret));
+  await expect.poll(() => late.hits).toBe(1);
+  late.release();
   const { errorMessage } = await each.result;
-  expect(late.hits).toBe(1);
-  late.remove();
-  expect(missesSecret(world, secret), "the kubelet waited for it").toBe(true);
   expect(errorMessage).toContain("exit 1 after: boom");
   expect(errorMessage).not.toContain(secret);
 });

@@ -1,4 +1,5 @@
 /** What processes leave behind that die, and what only looks like it: a Secret whose creation takes long. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { processState } from "../../../src/adapter/start/process-state.ts";
 import type { StoredObject } from "../../../src/embedded/index.ts";
@@ -14,13 +15,14 @@ const env = { GITHUB_TOKEN: "ghp_half-created-0001" };
 
 test("a Secret that takes longer than configErrorGraceSec costs nothing: the kubelet waits for its volume", async () => {
   const agentId = "slow-secret";
-  // 60 s of the cluster's time: 3 s here.
-  const fault = world.k8s.faults.delayRequests(60_000, { match: { verb: "create", resource: "secrets" } });
+  const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "secrets" } });
   const each = run(world, adapterOf(world).adapter, { agentId, config: { env, configErrorGraceSec: 1 } });
-  const result = await each.result;
-  fault.remove();
-  expect(world.k8s.objects.list("events", NAMESPACE).some(({ reason }) => reason === "FailedMount")).toBe(true);
-  expect(result).toMatchObject({ exitCode: 0 });
+  await until(() => objectsOf(world, "jobs", agentId).some(({ metadata }) => waits(metadata.name)));
+  await expect.poll(() => fault.hits).toBe(1);
+  // Longer than the grace, from here on; it may be still longer.
+  await sleep(2_000);
+  fault.release();
+  expect(await each.result).toMatchObject({ exitCode: 0 });
 });
 
 test("a Job whose deletion failed after its result was handed out is deleted with the next sweep", async () => {
@@ -38,6 +40,7 @@ test("a Job whose deletion failed after its result was handed out is deleted wit
 });
 
 const until = (predicate: () => boolean) => world.k8s.objects.until(predicate);
+const waits = (name: string) => missesSecret(world, `${name}-prompt`);
 /** By the cluster's clock, which goes twenty times as fast: longer ago than a process that lives takes. */
 const old = () => new Date(world.k8s.clock.now() - 16 * 60_000).toISOString();
 /** An hour ahead, so that it stays young however long a test takes. */
@@ -118,8 +121,6 @@ describe("a Job that nobody follows", () => {
       metadata: { name: `${name}-prompt`, namespace: NAMESPACE },
       data,
     });
-  const waits = (name: string) => missesSecret(world, `${name}-prompt`);
-
   test("without its Secret is ended by the next run of any agent; what is young, lives, has ended or waits for something else stays", async () => {
     leave("half-old");
     leave("half-young", { created: young() });
@@ -322,15 +323,15 @@ describe("a Job that nobody follows", () => {
     leave("half-adopted");
     await until(() => waits("half-adopted"));
     // It has looked at the Job by the time that it asks for the Secret.
-    const fault = world.k8s.faults.delayRequests(20_000, { match: { verb: "get", resource: "secrets" } });
+    const fault = world.k8s.faults.delayRequests(3_600_000, { match: { verb: "get", resource: "secrets" } });
     const sweeper = sweeps("half-sweeper-2");
     await expect.poll(() => fault.hits).toBe(1);
     world.k8s.objects.update("jobs", NAMESPACE, "half-adopted", ({ metadata }) => {
       metadata.labels = { ...metadata.labels, "paperclip.io/run-id": "the-adopter" };
     });
+    fault.release();
     await sweeper.swept();
     await sweeper.end();
-    fault.remove();
     expect(world.k8s.requests.count("delete jobs")).toBe(2);
     expect(objectsOf(world, "jobs", "half-adopted")).toHaveLength(1);
   });

@@ -121,6 +121,18 @@ export function missesSecret({ k8s }: World, name: string): boolean {
     .some(({ message }) => String(message).includes(`secret "${name}" not found`));
 }
 
+/** The API server is away until it is told to come back. */
+export function restart({ k8s }: World): { comesBack(): Promise<void> } {
+  const { promise: until, resolve } = Promise.withResolvers<void>();
+  const restarted = k8s.restart({ until });
+  return {
+    comesBack: () => {
+      resolve();
+      return restarted;
+    },
+  };
+}
+
 /** As a process that dies: the run is left alone, and nobody of this process follows it any more. */
 export async function crash(each: Recorded): Promise<AdapterExecutionResult> {
   each.abort.abort(new Error("Legacy controller lease lost"));

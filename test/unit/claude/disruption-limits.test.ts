@@ -169,12 +169,12 @@ describe("between two Jobs", () => {
     const agent = cluster.agent(works);
     const each = cluster.execute(agent);
     await running(agent, 1);
-    const fault = cluster.world.k8s.faults.delayRequests(20_000, { match: { verb: "create", resource: "jobs" } });
+    const fault = cluster.world.k8s.faults.delayRequests(3_600_000, { match: { verb: "create", resource: "jobs" } });
     await evict(cluster.victim(agent));
     await expect.poll(() => fault.hits).toBeGreaterThan(0);
     each.abort.abort();
+    fault.release();
     expect(await each.result).toMatchObject({ errorCode: "cancelled", sessionId: SESSION });
-    fault.remove();
     await objects().until(() => jobNames(agent).length === 0);
     expect(agent.starts).toHaveLength(1);
   });

@@ -324,6 +324,16 @@ describe("faults", () => {
       expect(k8s.clock.now() - before).toBeGreaterThanOrEqual(3_000);
     });
 
+    it("are delayed until they are released, and those that come then are not", async () => {
+      const fault = k8s.faults.delayRequests(Number.POSITIVE_INFINITY);
+      const held = client.call({ path: PATH });
+      await expect.poll(() => fault.hits).toBe(1);
+      fault.release();
+      expect((await held).status).toBe(200);
+      expect((await client.call({ path: PATH })).status).toBe(200);
+      expect(fault.hits).toBe(1);
+    });
+
     it.each([
       ["dropped, once its client has gone", false],
       ["acted on though its client has gone, where that is asked for", true],
@@ -427,6 +437,16 @@ describe("faults", () => {
       expect((await client.call({ path: `${PATH}/a` })).status).toBe(200);
       const resumed = await client.watch(`${PATH}?watch=1&resourceVersion=${from}`);
       expect((await resumed.next())?.object.metadata.name).toBe("meanwhile");
+    });
+
+    it("that ends when it is told to", async () => {
+      const { promise: until, resolve } = Promise.withResolvers<void>();
+      const restarted = k8s.restart({ until });
+      const other = new Client(k8s);
+      await expect(other.call({ path: PATH })).rejects.toThrow(/ECONNREFUSED/);
+      resolve();
+      await restarted;
+      expect((await client.call({ path: PATH })).status).toBe(200);
     });
 
     it("with expired versions: a watch from before is answered with 410", async () => {
