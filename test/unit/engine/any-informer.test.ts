@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { NewObject } from "../../../src/embedded/index.ts";
 import type { Informer, KubeObject, StoreChange } from "../../../src/engine/index.ts";
-import { kubeConfigOf, NAMESPACE, startEngine, startKubernetes } from "./harness.ts";
+import { kubeConfigOf, NAMESPACE, startEngine, startKubernetes, status, timeoutAfter } from "./harness.ts";
 
 interface ConfigMap extends KubeObject {
   data?: Record<string, string>;
@@ -180,7 +180,8 @@ describe("an informer of any resource", () => {
     const k8s = await startKubernetes();
     const engine = await startEngine(k8s);
     const informer = engine.informer({ group: "example.com", version: "v1", plural: "widgets" });
-    await expect(informer.whenSynced(AbortSignal.timeout(2_000))).rejects.toThrow(
+    const failed = status(informer, () => informer.freshness().error !== null);
+    await expect(informer.whenSynced(timeoutAfter(failed))).rejects.toThrow(
       /widgets could not be listed from https:.*404.*given up: .*timeout/,
     );
   });

@@ -1,6 +1,7 @@
 import { KubeConfig } from "@kubernetes/client-node";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished, vi } from "vitest";
 import { EmbeddedKubernetes, type EmbeddedKubernetesOptions, type NewObject } from "../../../src/embedded/index.ts";
+import { liveEngines } from "../../../src/engine/diagnostics.ts";
 import { PODS } from "../../../src/engine/engine-caches.ts";
 import { RunEngine, type RunEngineOptions } from "../../../src/engine/index.ts";
 import { Informer, type InformerOptions } from "../../../src/engine/informer/informer.ts";
@@ -122,7 +123,7 @@ export class Story {
 }
 
 /** Resolves when `fits` holds; asked after each event of the informer's watches. */
-export function status(informer: Informer<Pod>, fits: () => boolean): Promise<void> {
+export function status(informer: Pick<Informer<Pod>, "onWatch">, fits: () => boolean): Promise<void> {
   return new Promise((resolve) => {
     const check = () => {
       if (!fits()) return;
@@ -132,6 +133,27 @@ export function status(informer: Informer<Pod>, fits: () => boolean): Promise<vo
     const stop = informer.onWatch(check);
     check();
   });
+}
+
+/** Aborts as `AbortSignal.timeout` does, though not after a time, but when what is awaited has come. */
+export function timeoutAfter(event: Promise<unknown>): AbortSignal {
+  const abort = new AbortController();
+  const timeout = new DOMException("The operation was aborted due to timeout", "TimeoutError");
+  void event.then(() => abort.abort(timeout));
+  return abort.signal;
+}
+
+/** Resolves when both caches of the only engine of this process have a problem. */
+export async function cachesFail(): Promise<void> {
+  const caches = () => [...liveEngines()].flatMap(({ jobs, pods }) => [jobs, pods]);
+  await expect.poll(() => caches().filter((cache) => cache.freshness().error !== null)).toHaveLength(2);
+}
+
+/** The time limits of this process stand still, until the test calls what is returned. Requests and intervals go on. */
+export function holdTimeouts(): (ms: number) => void {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
+  return (ms) => void vi.advanceTimersByTime(ms);
 }
 
 /** A Job of one pod with one container `main`, for the programs of image `agent`. */

@@ -140,7 +140,8 @@ describe("launches", () => {
     });
     const begin = performance.now();
     await Promise.all(Array.from({ length: 30 }, (_, index) => engine.launch(job(`job-${index}`))));
-    expect(performance.now() - begin).toBeGreaterThan(1_000);
+    // A timer may fire a millisecond early.
+    expect(performance.now() - begin).toBeGreaterThanOrEqual(999);
     expect(refusal.hits).toBe(10);
     expect(k8s.requests.count("create jobs")).toBe(40);
   });

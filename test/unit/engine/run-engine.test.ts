@@ -114,18 +114,25 @@ describe("a run", () => {
   });
 
   it("tells people where it stands, each state once", async () => {
+    const told = Promise.withResolvers<void>();
     const { engine } = await start(async function* () {
       yield "x";
+      await told.promise;
       return 0;
     });
     const run = await engine.launch(job("phases"));
     const phases: string[] = [];
-    run.on("phase", ({ phase, text }) => phases.push(`${phase}: ${text}`));
+    const seen = ({ phase, text }: ReturnType<typeof run.phase>) => {
+      if (phase === "running") told.resolve();
+      return `${phase}: ${text}`;
+    };
+    run.on("phase", (phase) => phases.push(seen(phase)));
+    const first = seen(run.phase());
     await run.terminated(MAIN);
     await run.delete();
     await run.gone();
     expect(new Set(phases).size).toBe(phases.length);
-    expect(phases.map((each) => each.split(":")[0])).toEqual(expect.arrayContaining(["running", "ended"]));
+    expect([first, ...phases].map((each) => each.split(":")[0])).toEqual(expect.arrayContaining(["running", "ended"]));
     expect(phases.join("\n")).toContain("main ended with exit code 0");
   });
 });
@@ -180,7 +187,7 @@ describe("how a run ends", () => {
     k8s.faults.cutWatches({ how: "reset" });
     stall.release();
     expect(await end).toMatchObject({ kind: "job_deleted", exitCode: null });
-    await run.gone({ timeoutMs: 5_000 });
+    await run.gone();
   });
 
   it("of which the pods' watch, open and silent, says nothing: the server is asked, and the log is read", async () => {
@@ -380,7 +387,7 @@ describe("a deletion that is answered with a conflict", () => {
     const run = await engine.launch(job("kept"));
     const message = 'admission webhook "hours.example.com" denied the request: not now';
     const fault = k8s.faults.errorRate({ ...conflict, message });
-    await expect(run.delete({ signal: AbortSignal.timeout(20_000) })).rejects.toThrow("not now");
+    await expect(run.delete({ signal: AbortSignal.timeout(120_000) })).rejects.toThrow("not now");
     expect(fault.hits).toBeGreaterThan(1);
     fault.remove();
     await run.delete();
@@ -550,7 +557,7 @@ describe("waiting", () => {
     const engine = await RunEngine.start(options);
     k8s.faults.errorRate({ status: 429, retryAfterSeconds: 4, match: { verb: "create" } });
     const launching = expect(engine.launch(job("late"))).rejects.toThrow(EngineStoppedError);
-    await expect.poll(() => k8s.requests.count("create jobs")).toBe(1);
+    await expect.poll(() => k8s.requests.count("create jobs")).toBeGreaterThan(0);
     await engine.stop();
     await launching;
   });
@@ -560,12 +567,7 @@ describe("waiting", () => {
     k8s.failImagePull("agent");
     const run = await engine.launch(job("jump"), { policy: { imagePullGraceMs: 60_000 } });
     const ready = run.podReady(MAIN);
-    const failing = new Promise<void>((resolve) => {
-      run.on("phase", ({ text }) => {
-        if (text.includes("Pull")) resolve();
-      });
-    });
-    await failing;
+    while (!run.phase().text.includes("Pull")) await new Promise<void>((resolve) => run.once("phase", () => resolve()));
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 86_400_000 });
     onTestFinished(() => void vi.useRealTimers());
     k8s.faults.cutWatches();
@@ -659,9 +661,10 @@ describe("an engine", () => {
   });
 
   it("makes no request but its two watches while nothing happens", async () => {
-    const { k8s } = await start(patient, { timeScale: 100 });
-    // Two minutes of the cluster's time: bookmarks came meanwhile.
-    await k8s.clock.sleep(120_000);
+    const { k8s, engine } = await start(patient, { timeScale: 0 });
+    await k8s.clock.advance(120_000);
+    // The end of the list, and one after each minute.
+    await expect.poll(() => engine.stats().informers.map(({ bookmarks }) => bookmarks)).toEqual([3, 3]);
     expect(k8s.requests.byVerb).toEqual({ "watch jobs": 1, "watch pods": 1 });
   });
 

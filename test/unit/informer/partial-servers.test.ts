@@ -1,12 +1,12 @@
 /** Servers, and proxies before them, that speak lists and watches only in part: over the wire, with the real client. */
 import { type Http2ServerResponse, constants as http2 } from "node:http2";
 import { constants, createGzip } from "node:zlib";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { PODS } from "../../../src/engine/engine-caches.ts";
 import { Informer, type InformerOptions } from "../../../src/engine/informer/informer.ts";
 import type { Pod } from "../../../src/engine/kubernetes.ts";
 import { Cluster } from "../../../src/engine/transport/index.ts";
-import { status } from "../engine/harness.ts";
+import { holdTimeouts, status } from "../engine/harness.ts";
 import { startApiServer, status as statusBody } from "../transport/api-server.ts";
 
 interface Asked {
@@ -121,11 +121,12 @@ async function start(
 const names = (informer: Informer<Pod>) => informer.list().map(({ metadata }) => metadata.name);
 
 describe("a streaming list", () => {
-  it.each<[string, Answer]>([
-    ["has objects and never its end", (response) => sendFrames(response, [added("a"), added("b")])],
-    ["is a watch from now on", (response) => sendFrames(response, [])],
+  it.each<[string, number, Answer]>([
+    ["has objects and never its end", 2, (response) => sendFrames(response, [added("a"), added("b")])],
+    ["is a watch from now on", 0, (response) => sendFrames(response, [])],
     [
       "is a watch that goes on after its objects",
+      4,
       (response) => {
         const change = { type: "MODIFIED", object: pod("a") };
         sendFrames(response, [added("a"), added("b"), change]);
@@ -133,6 +134,17 @@ describe("a streaming list", () => {
         response.once("close", () => clearInterval(timer));
       },
     ],
+    ["is never answered", 0, () => undefined],
+  ])("that %s: when its time is over, the list comes page by page", async (_, frames, answer) => {
+    const passTime = holdTimeouts();
+    const { scripted, informer } = await start({ "streaming list": answer }, { progressTimeoutMs: 3_000 });
+    await expect.poll(() => scripted.count("streaming list")).toBe(1);
+    await expect.poll(() => informer.stats().frames).toBeGreaterThanOrEqual(frames);
+    passTime(3_000);
+    await expectPages(scripted, informer);
+  });
+
+  it.each<[string, Answer]>([
     ["ends after its objects", (response) => sendFrames(response, [added("a"), added("b")], true)],
     ["has an end without a version", (response) => sendFrames(response, [added("a"), added("b"), bookmark("", true)])],
     [
@@ -141,15 +153,17 @@ describe("a streaming list", () => {
     ],
     ["is a list in one line", (response) => sendList(response, [pod("a"), pod("b")])],
     ["is a list in many lines", (response) => sendList(response, [pod("a"), pod("b")], 2)],
-    ["is never answered", () => undefined],
   ])("that %s: the list comes page by page", async (_, answer) => {
-    // On a machine that is slow the request must have come to the server before its time is over.
-    const { scripted, informer } = await start({ "streaming list": answer }, { progressTimeoutMs: 3_000 });
+    const { scripted, informer } = await start({ "streaming list": answer });
+    await expectPages(scripted, informer);
+  });
+
+  async function expectPages(scripted: ScriptedServer, informer: Informer<Pod>): Promise<void> {
     await informer.whenSynced(AbortSignal.timeout(30_000));
     expect(names(informer)).toEqual(["a", "b"]);
     await status(informer, () => informer.freshness().connected);
     expect(scripted.asked.slice(0, 3).map(({ kind }) => kind)).toEqual(["streaming list", "list", "watch"]);
-  });
+  }
 
   it.each<[string, Answer]>([
     ["with 500", (response) => sendStatus(response, 500, "InternalError")],
@@ -231,20 +245,17 @@ describe("a streaming list", () => {
   });
 
   it("that is as slow as it likes is waited for as long as its objects come", async () => {
-    const { scripted, informer } = await start(
-      {
-        "streaming list": (response) => {
-          sendFrames(response, []);
-          let sent = 0;
-          const timer = setInterval(() => {
-            sent += 1;
-            response.write(lines([sent < 8 ? added(`pod-${sent}`) : bookmark("9", true)]));
-            if (sent === 8) clearInterval(timer);
-          }, 100);
-        },
-      },
-      { progressTimeoutMs: 400 },
-    );
+    const passTime = holdTimeouts();
+    const asked = Promise.withResolvers<Http2ServerResponse>();
+    const { scripted, informer } = await start({ "streaming list": asked.resolve }, { progressTimeoutMs: 400 });
+    const response = await asked.promise;
+    sendFrames(response, []);
+    for (let sent = 1; sent < 8; sent += 1) {
+      response.write(lines([added(`pod-${sent}`)]));
+      await expect.poll(() => informer.stats().frames).toBe(sent);
+      passTime(300);
+    }
+    response.write(lines([bookmark("9", true)]));
     await informer.whenSynced();
     expect(informer.size).toBe(7);
     expect(scripted.asked).toHaveLength(1);
@@ -339,14 +350,27 @@ describe("with the default delays", () => {
 });
 
 describe("a server that sends no bookmarks", () => {
+  /** The first three watches are silent for too long: each when all that was sent on it has come. */
+  async function fallSilent(scripted: ScriptedServer, informer: Informer<Pod>, bookmarks: number): Promise<void> {
+    for (let watches = 1; watches < 4; watches += 1) {
+      await status(informer, () => informer.freshness().connected && scripted.count("watch") === watches);
+      await expect.poll(() => informer.stats().bookmarks).toBe(bookmarks);
+      passTime(1_500);
+    }
+    await status(informer, () => scripted.count("watch") === 4);
+  }
+  let passTime: ReturnType<typeof holdTimeouts>;
+  beforeEach(() => {
+    passTime = holdTimeouts();
+  });
+
   it("is watched again when it is silent, is not listed again, and has no problem", async () => {
     const { scripted, informer } = await start({}, { progressTimeoutMs: 1_500 });
     const errors: Error[] = [];
     informer.onWatch(({ error }) => {
       if (error !== null) errors.push(error);
     });
-    await informer.whenSynced(AbortSignal.timeout(30_000));
-    await status(informer, () => scripted.count("watch") >= 4);
+    await fallSilent(scripted, informer, 0);
     expect(scripted.count("list")).toBe(1);
     expect(errors).toEqual([]);
   });
@@ -356,8 +380,7 @@ describe("a server that sends no bookmarks", () => {
       { watch: (response, _, server) => sendFrames(response, server.count("watch") === 1 ? [bookmark("10")] : []) },
       { progressTimeoutMs: 1_500 },
     );
-    await informer.whenSynced(AbortSignal.timeout(30_000));
-    await status(informer, () => scripted.count("watch") >= 4);
+    await fallSilent(scripted, informer, 1);
     expect(scripted.count("list")).toBe(2);
     expect(scripted.asked.map(({ kind }) => kind).lastIndexOf("list")).toBeLessThan(6);
   });
