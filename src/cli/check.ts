@@ -23,7 +23,7 @@ export const checkCommand = defineCommand<CheckOptions>({
     const { createServerAdapter, type } = await import("../index.ts");
     const { kubeconfig, context } = target;
     // A server that does not answer is said within two seconds; the test itself is more patient.
-    const { cluster, namespace } = await connect(target, io.signal);
+    const { cluster, namespace } = await connect(target, io);
     await cluster.close();
     const config = {
       ...set,

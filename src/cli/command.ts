@@ -9,6 +9,8 @@ export interface CommandIo {
   signal: AbortSignal;
   /** Keys of a person, for commands that draw. Default: none. */
   stdin?: NodeJS.ReadStream;
+  /** How long a server has for its first answer. Default 2 000 ms. */
+  answerMs?: number;
 }
 
 /** Resolves when the signal aborts. */

@@ -152,6 +152,7 @@ async function runAgents(
     };
     const update = (run: DemoRun) => {
       latencies?.told(run);
+      faults?.told();
       view.update(run.row);
     };
     await Promise.all(runs.map((run) => executeDemoRun(run, { adapter, config, update, signal: io.signal })));
@@ -218,31 +219,50 @@ function measureLatencies(k8s: EmbeddedKubernetes): Latencies {
   return { ready, end, told };
 }
 
-/** Breaks everything that can break, several times a second. */
-function causeFaults(k8s: EmbeddedKubernetes, view: View): { count: Record<string, number>; end(): void } {
+interface DemoFaults {
+  count: Record<string, number>;
+  /** The host was told something: what was broken works again. */
+  told(): void;
+  end(): void;
+}
+
+/** Of what the host is told, so much comes between two faults of a kind: a machine that is slow has fewer of them. */
+const TOLD_BETWEEN = 5;
+
+/** Breaks everything that can break, several times a second, as long as the agents get on. */
+function causeFaults(k8s: EmbeddedKubernetes, view: View): DemoFaults {
   const count: Record<string, number> = {};
-  const happen = (what: string, times: number) => {
-    if (times === 0) return;
-    count[what] = (count[what] ?? 0) + times;
-    view.note(`${what} ×${times}`);
-  };
   const { faults } = k8s;
   const evicted = new Set<string>();
+  let toldInAll = 0;
   faults.cutLogs({ everyBytes: 300, how: "random", followOnly: true });
   faults.errorRate({ rate: 0.05, status: 500, match: { verb: ["get", "list", "watch", "create", "delete"] } });
   faults.errorRate({ rate: 0.05, status: 429, retryAfterSeconds: 1, match: { verb: ["create", "get"] } });
+  const every = (ms: number, what: string, cause: () => number) => {
+    let due = 0;
+    return setInterval(() => {
+      const times = toldInAll < due ? 0 : cause();
+      if (times === 0) return;
+      due = toldInAll + TOLD_BETWEEN;
+      count[what] = (count[what] ?? 0) + times;
+      view.note(`${what} ×${times}`);
+    }, ms);
+  };
   const timers = [
-    setInterval(() => happen("watches cut", faults.cutWatches({ how: "reset" })), 700),
-    setInterval(() => happen("logs cut", faults.cutOpenLogs({ how: "end" })), 500),
-    setInterval(() => {
+    every(700, "watches cut", () => faults.cutWatches({ how: "reset" })),
+    every(500, "logs cut", () => faults.cutOpenLogs({ how: "end" })),
+    every(1_900, "versions expired", () => {
       faults.expireVersions();
-      happen("versions expired", 1);
-    }, 1_900),
-    setInterval(() => happen("connections reset", faults.resetConnections(2)), 1_300),
-    setInterval(() => happen("agents evicted", evictOne(k8s, evicted)), 500),
+      return 1;
+    }),
+    every(1_300, "connections reset", () => faults.resetConnections(2)),
+    every(500, "agents evicted", () => evictOne(k8s, evicted)),
   ];
   return {
     count,
+    told() {
+      toldInAll += 1;
+    },
     end() {
       for (const timer of timers) clearInterval(timer);
       faults.clear();

@@ -45,7 +45,7 @@ export const logsCommand = defineCommand<LogsArguments>({
   async action({ labels, ...given }, io, [query]) {
     const options: LogsOptions = { ...given, ...wanted(query, given.selector ?? labels) };
     const printer = new Printer(io, options);
-    const { cluster, namespace } = await connect(options, io.signal);
+    const { cluster, namespace } = await connect(options, io);
     const pods = new Informer<Pod>({
       cluster,
       resource: PODS,

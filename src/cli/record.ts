@@ -22,7 +22,7 @@ export const recordCommand = defineCommand<RecordOptions>({
       .option("--raw", "leave values of environment variables in", false),
   async action({ selector, labels = selector, raw, ...target }, io) {
     if (labels === undefined) throw new UsageError(`-l is required: a label selector, e.g. -l ${DEFAULT_SELECTOR}`);
-    const { cluster, namespace } = await connect(target, io.signal);
+    const { cluster, namespace } = await connect(target, io);
     let start: number | null = null;
     const write = (frame: object) => {
       const now = performance.now();

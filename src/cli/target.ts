@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { ApiError, Cluster, KubeConfigError, loadKubeConfig } from "../engine/index.ts";
-import { UsageError } from "./command.ts";
+import { type CommandIo, UsageError } from "./command.ts";
 
 /** Which cluster and namespace: the same spelling in every command. */
 export interface TargetOptions {
@@ -44,17 +44,18 @@ function load(kubeconfig: string | undefined, context: string | undefined): Targ
   }
 }
 
-const ANSWER_MS = 2_000;
-
 /**
  * Connects, and makes sure that the server answers, so that a command fails within two seconds where there is none.
  * @throws ApiError, KubeConfigError, UsageError
  */
-export async function connect(options: TargetOptions, signal: AbortSignal): Promise<{ cluster: Cluster } & Target> {
+export async function connect(
+  options: TargetOptions,
+  { signal, answerMs = 2_000 }: Pick<CommandIo, "signal" | "answerMs">,
+): Promise<{ cluster: Cluster } & Target> {
   const target = targetOf(options);
   const cluster = new Cluster({ kubeConfig: target.kubeConfig });
   try {
-    await cluster.json({ path: "/version", timeoutMs: ANSWER_MS, maxAttempts: 1, signal });
+    await cluster.json({ path: "/version", timeoutMs: answerMs, maxAttempts: 1, signal });
   } catch (error) {
     // Whatever status it has, the server has answered.
     if (!(error instanceof ApiError) || error.status === 0) {

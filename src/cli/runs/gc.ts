@@ -43,7 +43,7 @@ export const gcCommand = defineCommand<GcOptions>({
       .option("--yes", "delete what is shown", false),
   async action({ olderThan, yes, selector, ...target }, io) {
     labelsOf(selector);
-    const { cluster, namespace } = await connect(target, io.signal);
+    const { cluster, namespace } = await connect(target, io);
     try {
       const found = await findGarbage(cluster, namespace, selector, olderThan, io.signal);
       if (found.length === 0) {

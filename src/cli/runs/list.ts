@@ -47,13 +47,13 @@ export function tableOf(rows: readonly RunRow[], { stdout }: CommandIo): string[
 /** Runs with the two watches of one selection open. @throws ApiError within two seconds where no server answers. */
 export async function withEngine<T>(
   { selector, ...target }: SelectionOptions,
-  { signal }: CommandIo,
+  io: CommandIo,
   use: (engine: RunEngine, namespace: string) => Promise<T>,
 ): Promise<T> {
   const labels = labelsOf(selector);
-  const { cluster, kubeConfig, namespace } = await connect(target, signal);
+  const { cluster, kubeConfig, namespace } = await connect(target, io);
   await cluster.close();
-  const engine = await RunEngine.start({ kubeConfig, namespace, labels, signal });
+  const engine = await RunEngine.start({ kubeConfig, namespace, labels, signal: io.signal });
   try {
     return await use(engine, namespace);
   } finally {

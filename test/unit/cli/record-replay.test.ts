@@ -267,7 +267,7 @@ async function startRecording(k8s: EmbeddedKubernetes): Promise<{ stop(): Promis
   });
   const end = new AbortController();
   const labels = Object.entries(LABELS).map(([key, value]) => `${key}=${value}`);
-  const io = { stdout, stderr: process.stderr, signal: end.signal };
+  const io = { stdout, stderr: process.stderr, signal: end.signal, answerMs: 60_000 };
   const running = recordCommand.run(["--kubeconfig", kubeconfig, "--labels", labels.join()], io);
   await open;
   return {

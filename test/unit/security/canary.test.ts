@@ -98,7 +98,7 @@ beforeAll(async () => {
     },
   });
   const argv = ["--labels", "paperclip.io/adapter-type=claude_k8s", "-n", NAMESPACE, "--kubeconfig", world.kubeconfig];
-  recorded = recordCommand.run(argv, { stdout, stderr: stdout, signal: recording.signal });
+  recorded = recordCommand.run(argv, { stdout, stderr: stdout, signal: recording.signal, answerMs: 60_000 });
   for (const stream of [process.stdout, process.stderr]) {
     const write = stream.write.bind(stream);
     vi.spyOn(stream, "write").mockImplementation((chunk, ...rest) => {

@@ -160,7 +160,9 @@ describe("k8s-run-informer", () => {
       const stdout = new Sink(isTTY);
       const stderr = new Sink(isTTY);
       const argv = ["-l", "app=terminal", "--kubeconfig", kubeconfig];
-      expect(await logsCommand.run(argv, { stdout, stderr, signal: AbortSignal.timeout(20_000) })).toBe(0);
+      expect(
+        await logsCommand.run(argv, { stdout, stderr, signal: AbortSignal.timeout(120_000), answerMs: 60_000 }),
+      ).toBe(0);
       return stdout.text;
     };
     const shown = await print(true);
