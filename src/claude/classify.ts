@@ -20,7 +20,7 @@ export function classifyRun(outcome: Outcome, now: Date): AdapterExecutionResult
   // The deadline came too late: the work was done, and only the process lingered.
   if (kind === "timed_out" && !verdict.isSuccess) return timedOut(outcome);
   // What went on after the result and was cut off is no success, but what ended by itself with 0 was done.
-  const isCutOff = verdict.isUnfinished && end?.exitCode !== 0;
+  const isCutOff = verdict.isUnfinished && (end?.exitCode !== 0 || verdict.isInterrupted);
   return verdict.result === null || isCutOff ? withoutResult(outcome, now) : withResult(outcome, now);
 }
 

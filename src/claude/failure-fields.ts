@@ -13,7 +13,7 @@ export function byStartup(result: ClaudeResult | null): Kind | null {
 }
 
 /** The most exact fields: the CLI's own kind, else the API's code. Those of a session at fault are asked for before. */
-export function byKind({ kind, code }: ApiFailure): Kind | null {
+export function byKind({ kind, code, type }: ApiFailure): Kind | null {
   switch (kind ?? code) {
     case "provider_credentials":
     case "gateway_signin_required":
@@ -64,8 +64,17 @@ export function byKind({ kind, code }: ApiFailure): Kind | null {
     case "field_not_granted":
       return "other";
     default:
-      return null;
+      return byGatewaysType(type ?? "");
   }
+}
+
+/** Of LiteLLM, Vercel, OpenAI and others. The CLI has no word for them, but one for the status, which says less. */
+function byGatewaysType(type: string): Kind | null {
+  if (/^(?:budget_exceeded|insufficient_(?:quota|funds|credits?|balance)|customer_verification_required)$/.test(type))
+    return "money";
+  if (/^(?:expired_key|auth_error|invalid_api_key|invalid_authentication_error|token_not_found_in_db)$/.test(type))
+    return "auth";
+  return type.endsWith("_model_access_denied") ? "model" : null;
 }
 
 export function byStatusOrWord({ word, type, status }: ApiFailure): Kind | null {
@@ -96,7 +105,6 @@ function byWord(word: string | null): Kind | null {
     case "conflict_error":
       return "trouble";
     case "billing_error":
-    case "insufficient_quota":
       return "money";
     // The same answer would be as long again.
     case "max_output_tokens":

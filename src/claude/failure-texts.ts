@@ -15,7 +15,7 @@ export const LOGIN_NEEDED = anyOf(
   /please (?:log ?in|sign ?in|run .?(?:claude )?\/?login)/,
   /(?:log|sign)[- ]?in (?:is )?(?:required|needed|again)/,
   /requires login|re-?authenticat|(?:run|using) .?(?:aws sso|az|gcloud auth(?: [a-z-]+)?|claude auth) login/,
-  /(?:login|sign-?in|session|credentials?|token)\b[^.;]{0,80} (?:has |have |is |are )?(?:been )?(?:expired|revoked)/,
+  /(?:login|sign-?in|session|credentials?|token|bearer_token_bedrock)\b[^.;]{0,80} (?:has |have |is |are )?(?:been )?(?:expired|revoked)/,
   /reached its time limit/,
   /(?:failed|unable) to authenticate|resolve authentication method|unable to verify organization/,
   /authentication (?:is )?(?:required|failed|error|unavailable|scopes)|authentication_(?:error|failed)/,
@@ -29,16 +29,16 @@ export const LOGIN_NEEDED = anyOf(
   /(?:invalid|incorrect|expired|revoked|missing|no) (?:bearer|oauth|access|auth|session|proxy server|virtual) (?:token|key)/,
   /(?:invalid|expired|missing|no) (?:(?:cookie )?auth |authentication |sso )?credentials?\b/,
   /(?:missing|no|invalid) auth(?:entication|orization) header|authorization header is/,
-  /credentials? (?:object )?(?:is|are) (?:missing|required|unavailable|not (?:valid|found|set))/,
+  /credentials? (?:object )?(?:is|are|were) (?:missing|required|unavailable|not (?:valid|found|set))/,
   /api[- ]key[^.;]{0,60}(?:invalid|not valid|expired|revoked|not found|disabled|missing|required)/,
-  /token (?:is )?(?:expired|revoked|invalid|not found|missing)|token ?refresh ?(?:is )?required|signature expired/,
+  /token (?:is )?(?:expired|revoked|invalid|not found|missing)|token ?refresh ?(?:(?:is )?required|failed)|signature expired/,
   /jwt verification fail|\bkey (?:is|has been) (?:blocked|disabled|revoked)|secret keys?[^.;]{0,60} expired/,
   /gateway (?:refused the request|could not authenticate)/,
   // AWS.
   /security token included in the request is (?:expired|invalid)/,
-  /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied|invalididentitytoken|optinrequired|access key id needs/,
+  /expiredtoken|unrecognizedclient|invalidclienttokenid|invalidsignature|missingauthenticationtoken|accessdenied|invalididentitytoken|optinrequired|service_disabled|aadsts\d|access key id needs/,
   /signature we calculated does not match|not authorized to perform/,
-  /(?:credentials|token)providererror|credentialunavailable|authenticationrequired|ec2 metadata|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found|not exist)|credentials file|config profile/,
+  /(?:credentials|token)providererror|credentialunavailable|credential: is unavailable|authenticationrequired|(?:ec2|instance) metadata|sso (?:session|token)[^.;]{0,80}(?:expired|invalid|not found|not exist)|credentials file|config profile/,
   // Google Cloud, Azure, and all their SDKs.
   /invalid_grant|invalid_rapt|reauth related error|unauthorized_client|invalid_client\b/,
   /permission_denied|permission '[^']+' denied/,
@@ -74,12 +74,15 @@ export const LIMITED = /quota|limit|usage|budget|\bcap\b|spend|allowance|credit|
 
 /** Money is used up that does not come back by itself: someone must pay, or raise a limit. */
 export const MONEY = anyOf(
-  /credit balance (?:is )?too low|insufficient[_ ](?:\w+ )?(?:credits?|funds|balance|quota)|negative balance|can only afford/,
-  /payment (?:required|method|instrument)|payment_instrument|subscription (?:is |has )?(?:lapsed|past due|inactive)/,
+  /credit balance (?:is )?too low|(?:insufficient|not enough|no)[_ ](?:\w+ )?(?:credits?|funds|balance|quota)|(?:negative|prepaid) balance|can only afford/,
+  /payment[ _](?:required|method|instrument)|overdue|top[- ]up|recharge|quota is not enough|余额|额度|subscription (?:'[^']*' )?(?:is |was |has )?(?:lapsed|past due|inactive|disabled)/,
   /billing_(?:error|not_active|hard_limit|disabled)|arrearage|good standing|(?:enable|requires?) billing|billing (?:is |to be |account|details|hard limit)/,
   /(?:add|purchase|buy) (?:more )?(?:funds|credits)/,
   /out of (?:usage )?credits|credits (?:required|ran out|are depleted)|(?:requires?|needs) (?:more |usage )credits/,
-  /budget has been exceeded|exceeded_?(?:token)?budget|budget_exceeded|extra usage is required|from your extra usage/,
+  /budget has been exceeded|exceeded_?(?:token)?budget|budget_exceeded|over budget|extra usage is required|from your extra usage/,
+  // Of a gateway, for a key, a team or a project: no period is named, so none brings it back.
+  /(?<!(?:hour|dai|week|month|year)ly )(?:\b(?:budget|cost|credits?)|gateway spend) (?:limit |quota |cap )?(?:has been |is |was )?(?:exceeded|exhausted|used up)/,
+  /limits? (?:exceeded|reached) for (?:this|the) (?:api |virtual )?key|no credits left|run out of [\w ]{0,20}credits/,
   /seat type doesn't include|usage allocation has been disabled|usage limit is set to \$0|key limit exceeded \(total/,
   /account balance|valid credit card|free (?:tier|quota|trial)\b.{0,40}(?:exhausted|ended|used up)|(?:package|plan|subscription) has expired/,
 );
@@ -100,10 +103,10 @@ export const TROUBLE = anyOf(
   /connection ?(?:refused|closed|reset|error|lost|dropped|terminated|aborted|timed out)/,
   /connection (?:was |has been |to \S{0,60} was )(?:closed|reset|refused|lost|interrupted)/,
   /unable to connect|(?:can't|cannot|could not|couldn't|failed to) (?:reach|connect|resolve host)|your internet connection|appear to be offline/,
-  /network (?:error|is unreachable|socket disconnected)|failedtoopensocket|fetch failed|failed to fetch/,
+  /network (?:error|timeout|is unreachable|socket disconnected)|no (?:such host|route to host)|i\/o timeout|name resolution|name or service not known|failedtoopensocket|fetch failed|failed to fetch/,
   /\be(?:connreset|connrefused|connaborted|timedout|notfound|pipe|hostunreach|hostdown|netunreach|netdown)\b|eai_again/,
   /getaddrinfo|und_err_|err_(?:socket|stream|ssl|tls|proxy|http2)|socket (?:hang up|closed|timeout|connection was closed)/,
-  /other side closed|premature close|broken pipe|goaway|\bterminated$/,
+  /other side closed|premature close|broken pipe|goaway|\beof$|\bterminated$|request was aborted/,
   // TLS.
   /\b(?:tls|ssl)\b.{0,40}(?:error|fail|handshake|alert)|secure tls connection was established|handshake (?:fail|error|time)/,
   /self[- ]signed certificate|certificate (?:error|verif\w+ failed|has|is|hostname|expired)/,
@@ -144,14 +147,14 @@ export const SESSION_UNUSABLE = anyOf(
   /input tokens exceed|input length and .{0,4}max_tokens.{0,4} exceed|reduce the length of the messages/,
   /too many total text bytes|request_too_large|too much media|payload size exceeds|(?:input|prompt|context) tokens?\b[^.;]{0,40} exceed(?:s|ed) the|exceeds max length|'body' failed to satisfy/,
   // A message that the API refuses: the 400 names it, or what is wrong with its place.
-  /\bmessages[.[/]\d+|(?<!\/)\bmessages: |messages (?:parameter|参数)|must alternate|(?:first|final|last) message must|unexpected role|conversation (?:history|must|blocks)/,
+  /\bmessages(?:[.[/]|", ?)\d+|(?<!\/)\bmessages: |messages (?:parameter|参数)|must alternate|(?:first|final|last) message must|unexpected role|conversation (?:history|must|blocks)/,
   /(?:created in this|to a different) conversation|(?<!\bno )(?:assistant|user) (?:message|turn)|expected .?thinking/,
   // A text with half a character, or a tool that is there no more, stays in it.
-  /request body is not valid json|tool reference '[^']+' not found|in input_image|unsupported image/,
+  /request body is not valid json|surrogates not allowed|tool reference '[^']+' not found|in input_image|unsupported image/,
   /tool use concurrency|(?<!parallel_)tool_calls?\b|function (?:call|response)\b|thought.?signature|reasoning_content|passed back to the api|tool call result|tool_use.{0,20} ids?\b|tool_use.{0,80}tool_result|tool_result.{0,80}tool_use/,
   /text content blocks must|empty text blocks|thinking.{0,6} blocks?\b.{0,60}(?:cannot be modified|must|invalid)|signature.{0,6} in .{0,4}thinking/,
   /encrypted_(?:content|index|stdout)/,
-  /could not process (?:image|pdf|document)|(?:process input|invalid) image|invalid base64|image was too large|images? (?:dimensions |in the conversation )?exceeds?|too many images/,
+  /could not process (?:image|pdf|document)|invalid data in image|a valid image\b|page limit exceeded|(?:process input|invalid) image|invalid base64|image was too large|images? (?:dimensions |in the conversation )?exceeds?|too many images/,
   /image (?:does not match|cannot be empty|file is empty)|pdf (?:specified|cannot be empty|too large|is password|file was not)|\d+ pdf pages/,
 );
 

@@ -18,6 +18,7 @@ function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null, logError: stri
   const exitCode = end?.exitCode ?? null;
   const code = exitCode ?? -1;
   if (exitCode === 0) {
+    if (verdict.isInterrupted) return `Claude ${INTERRUPTED}`;
     const said = verdict.hasOutput ? null : verdict.firstPlainLine;
     return verdict.hasLines
       ? `Claude ended with exit code 0, but its output could not be read: there is no result event in it${said === null ? "" : `: ${cutEnd(said, 500)}`}`
@@ -37,6 +38,8 @@ function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null, logError: stri
   return `Claude exited with code ${code}`;
 }
 
+const INTERRUPTED = "was interrupted by SIGINT before its result";
+
 /** `reason=OOMKilled, signal=9, killed by SIGKILL (out of memory, or its grace was over)`; null when the pod says nothing. */
 export function podCause(end: RunEnd | null): string | null {
   if (end === null) return null;
@@ -47,6 +50,7 @@ export function podCause(end: RunEnd | null): string | null {
   if (end.signal !== null && end.signal !== 0) parts.push(`signal=${end.signal}`);
   if (end.exitCode === 137) parts.push("killed by SIGKILL: out of memory, or still running when its grace was over");
   if (end.exitCode === 143) parts.push("ended by SIGTERM");
+  if (end.exitCode === 130) parts.push("ended by SIGINT");
   return parts.length === 0 ? null : parts.join(", ");
 }
 
@@ -64,7 +68,12 @@ export function describeTruncation(verdict: ClaudeVerdict, end: RunEnd | null, l
   const code = end?.exitCode ?? null;
   const cause = podCause(end);
   const how =
-    cause ?? (code === null ? "the pod's final state is not known" : `its container exited with code ${code}`);
+    cause ??
+    (verdict.isInterrupted
+      ? `it ${INTERRUPTED}`
+      : code === null
+        ? "the pod's final state is not known"
+        : `its container exited with code ${code}`);
   const codeNote = cause !== null && code !== null ? `, exit code ${code}` : "";
   return `Claude's output ended in the middle of its answer: ${how}${codeNote}${said === null ? "" : `: ${cutEnd(said, 500)}`}${lostNote(lostLines)}`;
 }

@@ -11,17 +11,21 @@ export class RunResults {
   #last: ClaudeResult | null = null;
   #turns: number | null = null;
   #hasSpoken = false;
+  #isInterrupted = false;
   /** Its process has gone, and the next one has not yet answered the prompt to go on. */
   #isResumed = false;
 
   /** Another process goes on with the session. */
   restarted(): void {
     this.#isResumed = this.#last !== null;
+    this.#isInterrupted = false;
   }
 
   add(event: JsonObject): void {
     const next = readResult(event);
     if (next.numTurns !== null) this.#turns = (this.#turns ?? 0) + next.numTurns;
+    this.#isInterrupted = /^aborted/.test(next.terminalReason ?? "");
+    if (this.#isInterrupted) return;
     if (this.#isRuns(next)) {
       this.#last = this.#isResumed ? next : withAnswerOf(this.#last, next);
       this.#isResumed = false;
@@ -42,6 +46,11 @@ export class RunResults {
   /** The model went on after the run's result, or was to go on, and no result of that followed. */
   get isUnfinished(): boolean {
     return this.#last !== null && (this.#hasSpoken || this.#isResumed || !isLastWord(this.#last));
+  }
+
+  /** SIGINT broke the turn off. The CLI gives that a result, too, and ends with 0: the turn was not ended by its own. */
+  get isInterrupted(): boolean {
+    return this.#isInterrupted;
   }
 
   #isRuns(next: ClaudeResult): boolean {

@@ -17,6 +17,8 @@ export interface ClaudeVerdict extends AgentVerdict {
   readonly isResultOfCli: boolean;
   /** The model went on after that result, or was to go on, and no result of that followed. Then it is not the run's last word. */
   readonly isUnfinished: boolean;
+  /** SIGINT broke off the latest turn, though the CLI ended with 0. */
+  readonly isInterrupted: boolean;
   /** The latest process has found its session, or begun one. */
   readonly hasInit: boolean;
   /** Some line was not blank. */
@@ -118,7 +120,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
   finish(): ClaudeVerdict {
     const spending = this.#spending.read();
     const result = this.#results.last;
-    const { isUnfinished } = this.#results;
+    const { isUnfinished, isInterrupted } = this.#results;
     const said = this.#said.read();
     const isResultOfCli = result?.isError === true && result.text !== null && !isAnswer(result, said);
     // The host would post it as the agent's comment.
@@ -134,6 +136,7 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
       result,
       isResultOfCli,
       isUnfinished,
+      isInterrupted,
       hasInit: this.#hasInit,
       hasLines: this.#hasLines,
       hasBegun: this.#hasBegun,

@@ -1,4 +1,4 @@
-import { isDisruption, type RunEnd } from "../../engine/index.ts";
+import { isDisruption, podFacts, type RunEnd } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict, ResultParser } from "../definition.ts";
 import type { AgentState } from "../errors.ts";
@@ -24,7 +24,11 @@ export function planFor<Config extends BaseConfig, Verdict extends AgentVerdict>
   { parser, reader, agent, leftMs, backoffMs }: Seen<Verdict>,
 ): RestartPlan {
   const { uid, jobName: name } = run;
-  if (!isDisruption(end) || uid === null) return { restart: null, why: null };
+  const pod = run.pod();
+  // Told to end, some processes end with 0: to Kubernetes such a pod has succeeded. What the agent was at decides.
+  const wasToldToEnd = end.exitCode === 0 && pod !== null ? podFacts(pod).disruption : null;
+  const disruption = isDisruption(end) ? end : wasToldToEnd;
+  if (disruption === null || uid === null) return { restart: null, why: null };
   const verdict = parser.finish();
   const hasBegun = verdict.hasBegun ?? (reader !== null && reader.output.lines > 0);
   const isLogWhole = reader !== null && !reader.isIncomplete && reader.output.gaps.length === 0;
@@ -32,8 +36,8 @@ export function planFor<Config extends BaseConfig, Verdict extends AgentVerdict>
   return planRestart({
     job: { name, uid },
     restart,
-    reason: end.reason,
-    nodeName: run.pod()?.spec.nodeName ?? null,
+    reason: disruption.reason,
+    nodeName: pod?.spec.nodeName ?? null,
     maxRestarts: config.maxDisruptionRestarts,
     activity: parser.activity?.() ?? (verdict.hasResult ? "done" : "working"),
     surelyIdle: agent === "never-ran" || (isLogWhole && !hasBegun),

@@ -465,6 +465,22 @@ describe("the whole result, with nothing beside what is known", () => {
     expect(classify(paid, { exitCode: 1 })).toMatchObject({ costUsd: 0.5, usageBasis: "per_run" });
   });
 
+  test("a turn that SIGINT broke off, after which the CLI ends with 0, is no result", () => {
+    const aborted = { type: "result", subtype: "error_during_execution", is_error: true, num_turns: 2, errors: ["x"] };
+    const of = (lines: Lines, exitCode = 0) => {
+      const got = classify([...lines, { ...aborted, terminal_reason: "aborted_streaming" }], { exitCode });
+      return [got.errorCode, got.errorFamily, got.errorMessage];
+    };
+    const signal = "was interrupted by SIGINT before its result";
+    const cut = "Claude's output ended in the middle of its answer:";
+    expect(of([init])).toEqual([undefined, undefined, `Claude ${signal}`]);
+    expect(of([init, said("x")])).toEqual(["claude_truncated", undefined, `${cut} it ${signal}`]);
+    expect(of([init, said("x")], 130)[2]).toBe(`${cut} ended by SIGINT, exit code 130`);
+    expect(of([init, said("x"), done, said("and more")])[0]).toBe("claude_truncated");
+    // It only lingered.
+    expect(of([init, said("x"), done])).toEqual([undefined, undefined, undefined]);
+  });
+
   test.each<[string, string, object]>([
     ["job_deleted", "it was deleted", {}],
     ["pod_deleted", "its pod was deleted", { errorFamily: "transient_upstream" }],

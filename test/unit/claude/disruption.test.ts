@@ -60,6 +60,35 @@ describe("in the middle of its work, it goes on in its session in another pod", 
   });
 });
 
+/** As CLI 2.1.332 ends at SIGINT, which an image may have as its STOPSIGNAL; older ones, and wrapper scripts, say nothing. */
+const interrupted = {
+  ...{ type: "result", subtype: "error_during_execution", is_error: true, num_turns: 2, session_id: SESSION },
+  ...{ terminal_reason: "aborted_tools", errors: ["[ede_diagnostic] result_type=user"] },
+};
+
+test.each<[string, string[]]>([
+  ["with a result", [JSON.stringify(interrupted)]],
+  ["without a word", []],
+])("told to end, its process ends with 0 in mid-work, %s: it goes on", async (_, last) => {
+  const agent = cluster.agent(
+    async function* (container, printed) {
+      container.onTerminate(() => {
+        for (const line of last) container.write(line);
+        return 0;
+      });
+      yield* printsAndWorks(...works)(container, printed);
+      return 0;
+    },
+    printsAndEnds(...goneOn),
+  );
+  const each = cluster.execute(agent);
+  await each.logged('"tool_use"');
+  await evict(cluster.victim(agent));
+  expect(await each.result).toMatchObject({ exitCode: 0, summary: "Done.", sessionId: SESSION });
+  expect(each.output()).toEqual([...works, ...last, ...goneOn]);
+  expect(agent.starts[1]?.command).toContain(resumed);
+});
+
 const POD_KINDS = Object.entries(DISRUPTIONS).filter(([name]) => !name.startsWith("node re"));
 
 describe("before it has begun, it starts from its prompt", () => {

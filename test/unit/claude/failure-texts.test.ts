@@ -109,6 +109,14 @@ describe("trouble on the way to the model passes", () => {
     "API Error: an image in the conversation could not be processed and was removed.",
     "API Error: this model does not accept PDF documents, so a PDF in the conversation was removed.",
     "The model's tool call could not be parsed (retry also failed).",
+    "Error: Request was aborted.",
+    "FetchError: network timeout at: https://api.anthropic.com",
+    "dial tcp: lookup api.anthropic.com: no such host",
+    "dial tcp 10.0.0.1:443: i/o timeout",
+    "unexpected EOF",
+    "Temporary failure in name resolution",
+    "Name or service not known",
+    "No route to host",
   ])("%s", (text) => {
     expect(failed(text)).toMatchObject({
       errorCode: "claude_transient_upstream",
@@ -181,6 +189,14 @@ describe("limits of money", () => {
     ["API Error: 429 You have reached your daily neuron allocation.", API_429, undefined],
     ["API Error: 429 No deployments available - crossed budget: 0.36 >= 0.3", API_429, undefined],
     ["API Error: 429 You have reached your premium request allowance", API_429, undefined],
+    ["API Error: 429 AI token budget exhausted, will reset in 1 week", API_429, "2026-12-01T12:00:00.000Z"],
+    ["Limit reached. Your limit will reset on the 1st of December.", API_429, "2026-12-01T00:00:00.000Z"],
+    [
+      "API Error: 429 Budget has been exceeded! Max budget: 10.0. Budget resets at: 2026-12-01T00:00:00Z",
+      API_429,
+      "2026-12-01T00:00:00.000Z",
+    ],
+    ["You've hit your limit · resets tomorrow at 3pm (UTC)", API_429, "2026-11-25T15:00:00.000Z"],
   ])("a share that comes back is a quota: %s", (text, fields, retryNotBefore) => {
     const result = failed(text, fields);
     expect(result).toMatchObject({ errorCode: "provider_quota", errorFamily: "provider_quota" });
@@ -220,12 +236,46 @@ describe("limits of money", () => {
     ["API Error: 429 You exceeded your current token quota, please check your account balance", API_429],
     ["API Error: 429 Your Coding Plan package has expired and is temporarily unavailable.", API_429],
     ["API Error: 403 The free tier of the model has been exhausted.", API_403],
+    // Gateways, as CLI 2.1.332 shows their answers. None of them names a period.
+    ["API Error: Request rejected (429) · ExceededBudget: User=u1 over budget. Spend=10.1, Budget=10.0", API_429],
+    ["API Error: 429 Crossed spend within 30 days. Team=x over budget. Spend=21, Budget=20", API_429],
+    ["API Error: 412 Budget limit exceeded for the API key", { ...API_400, api_error_status: 412 }],
+    ["API Error: 412 Usage limits exceeded for this api key", { ...API_400, api_error_status: 412 }],
+    ["Failed to authenticate. API Error: 403 AI cost quota exceeded", API_403],
+    ["API Error: Request rejected (429) · Cost limit exceeded", API_429],
+    [
+      'API Error: Request rejected (429) · {"success":false,"errors":[{"code":2021,"message":"AI Gateway spend limit exceeded"}]}',
+      API_429,
+    ],
+    ["API Error: 403 The subscription 'x' is disabled and therefore marked as read only.", API_403],
+    ["API Error: 403 Your account has an overdue invoice.", API_403],
+    ["API Error: 403 Not enough balance, please top up.", API_403],
+    ["API Error: 429 You have no credits left", API_429],
+    ["API Error: 429 Credit limit exceeded for project", API_429],
+    ["Failed to authenticate. API Error: 403 [quota] user quota is not enough, remaining $0.00", API_403],
+    ["API Error: 403 用户额度不足, 剩余额度: $-0.08", API_403],
+    ["API Error: 429 余额不足或无可用资源包,请充值。", API_429],
+    ["Your organization has run out of prepaid credits.", { ...API_400, word: "billing_error" }],
   ])("money that someone must pay is neither a rate nor a login: %s", (text, fields) => {
     for (const result of [failed(text, fields), failed(text)]) {
       expect(result.errorMessage).toBeTruthy();
       expect([result.errorCode, result.errorFamily, result.clearSession]).toEqual([undefined, undefined, undefined]);
     }
   });
+
+  test.each(["budget_exceeded", "insufficient_funds", "insufficient_quota", "customer_verification_required"])(
+    "a gateway's own type %s, whatever it says, and whatever the status",
+    (api_error_type) => {
+      for (const fields of [API_400, API_429, API_403]) {
+        const result = failed("API Error: No.", { ...fields, api_error_type });
+        expect([result.errorCode, result.errorFamily, result.clearSession]).toEqual([undefined, undefined, undefined]);
+      }
+      const body = JSON.stringify({ error: { message: "No.", type: api_error_type } });
+      expect(failed(`API Error: 429 ${body}`).errorFamily).toBeUndefined();
+      const until = failed("API Error: Limit. Resets 2026-12-01", { ...API_429, api_error_type });
+      expect([until.errorCode, until.retryNotBefore]).toEqual(["provider_quota", "2026-12-01T00:00:00.000Z"]);
+    },
+  );
 
   test.each(["enforced_spend_limit_reached", "contract_spend_limit_reached", "extra_usage_out_of_credits"])(
     "the API's own code %s, whatever it says: in a field, or in the body that older CLIs print",
@@ -337,6 +387,13 @@ describe("a login is needed", () => {
     "API Error: 400 The AWS Access Key Id needs a subscription for the service",
     "API Error: Jwt verification fails",
     "API Error: Key is blocked.",
+    "API Error: AWS_BEARER_TOKEN_BEDROCK is expired or invalid",
+    "API Error: Your default credentials were not found. To set up Application Default Credentials, see https://x",
+    "API Error: AADSTS700016: Application with identifier 'x' was not found in the directory",
+    "API Error: WorkloadIdentityCredential: is unavailable. clientId and tenantId are required.",
+    "API Error: SERVICE_DISABLED",
+    "API Error: Unable to get instance metadata: EC2 IMDS not reachable",
+    "API Error: Token refresh failed: 401",
   ])("%s", (text) => {
     const result = failed(text);
     expect([result.errorCode, result.errorFamily]).toEqual(["claude_auth_required", undefined]);
@@ -349,6 +406,8 @@ describe("a login is needed", () => {
     ["account_on_hold", {}],
     ["verification_required", {}],
     ["cloud_credential_error", {}],
+    ["unknown", { ...API_400, word: "unknown", api_error_type: "expired_key" }],
+    ["invalid_request", { ...API_400, word: "invalid_request", api_error_type: "auth_error" }],
     ["unknown", { api_error: "gateway_signin_required" }],
     ["unknown", { api_error: "gateway_session_expired" }],
     ["invalid_request", { api_error: "org_disabled_credential" }],
@@ -459,6 +518,11 @@ describe("a session that no request fits into is cleared", () => {
     ["API Error: 400 Value at 'body' failed to satisfy constraint: Member must have length less than 25000000", {}],
     ["API Error: 400 prompt token count of 130000 exceeds the limit of 128000", {}],
     ["API Error: 400 Input tokens 210000 exceeded the limit of 200000", {}],
+    ['API Error: 422 {"detail":[{"loc":["body","messages",0,"content"],"msg":"field required"}]}', {}],
+    ["API Error: 400 Document page limit exceeded: 100 pages", API_400],
+    ["API Error: 400 Invalid data in image: unsupported media type", API_400],
+    ["API Error: 400 The image data you provided does not represent a valid image", API_400],
+    ["API Error: 400 'utf-8' codec can't encode character: surrogates not allowed", API_400],
   ])("%s %j", (text, fields) => {
     const result = failed(text, fields);
     expect(result.errorMessage).toBeTruthy();
@@ -480,6 +544,11 @@ describe("a session that no request fits into is cleared", () => {
     "API Error: Claude's response exceeded the maximum output token limit.",
     '{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: must be at least 1"}}',
     "API Error: Effort 'max' isn't available with thinking turned off on this model",
+    "API Error: 400 metadata.user_id: String should match pattern",
+    "API Error: 400 max_tokens: must be less than the context window minus messages",
+    "API Error: 400 A maximum of 4 blocks with cache_control may be provided. Found 5.",
+    "API Error: 400 Thinking may not be enabled when tool_choice forces tool use.",
+    "API Error: 400 output_format: schema is too complex",
   ])("a parameter that is refused keeps it: %s", (text) => {
     const result = failed(text, API_400);
     expect(result.errorMessage).toBeTruthy();
@@ -564,6 +633,11 @@ test.each([
 
 test("a model that is suspended, by the API's own code", () => {
   const fields = { ...API_403, api_error_code: "model_access_suspended" };
+  expect(failed("Words of next year", fields).errorCode).toBe("model_not_found");
+});
+
+test("a model that a gateway's key may not use, by its own type", () => {
+  const fields = { ...API_403, api_error_type: "key_model_access_denied" };
   expect(failed("Words of next year", fields).errorCode).toBe("model_not_found");
 });
 
