@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { BuildOptions, Plugin } from "esbuild";
+import { type BuildOptions, type Plugin, transform } from "esbuild";
 
 const root = new URL("..", import.meta.url).pathname;
 const manifest: { dependencies: Record<string, string> } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
@@ -110,6 +111,11 @@ const shakeHostPackages: Plugin = {
       const resolved = await build.resolve(path, { importer, resolveDir, kind, pluginData: shakeHostPackages });
       return resolved.errors.length > 0 || resolved.external ? resolved : { ...resolved, sideEffects: false };
     });
+    // No one steps through it.
+    build.onLoad({ filter: /[\\/]node_modules[\\/]@paperclipai[\\/].*\.js$/ }, async ({ path }) => {
+      const { code } = await transform(await readFile(path, "utf8"), { format: "esm", minify: true });
+      return { contents: code, loader: "js" };
+    });
   },
 };
 
@@ -123,6 +129,7 @@ export function uiParserBuild(): BuildOptions {
     platform: "node",
     target: "es2020",
     format: "cjs",
+    minifyWhitespace: true,
     logLevel: "warning",
   };
 }
