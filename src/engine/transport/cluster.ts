@@ -5,7 +5,7 @@ import type { Credential } from "./credential.ts";
 import { Credentials } from "./credentials.ts";
 import { ClusterDispatcher, type Lane } from "./dispatcher.ts";
 import { ExchangeError, type Incoming, type Outgoing, readAll, UnseenError } from "./exchange.ts";
-import type { KubeConfig } from "./kube-config.ts";
+import { type KubeConfig, withoutZone, zoneOf } from "./kube-config.ts";
 import { checkKubeConfig, checkProxyUrl } from "./kube-config-check.ts";
 import { abortable, type Bound, bounded, LinkedAbort } from "./linked-abort.ts";
 import { isProtobuf, statusText } from "./protobuf.ts";
@@ -73,7 +73,8 @@ export class Cluster {
   }: ClusterOptions) {
     checkKubeConfig(kubeConfig);
     const cluster = kubeConfig.getCurrentCluster();
-    const url = new URL(cluster?.server ?? "");
+    const server = cluster?.server ?? "";
+    const url = new URL(withoutZone(server));
     this.server = url.href.replace(/\/+$/, "");
     this.#basePath = url.pathname.replace(/\/+$/, "");
     this.#retry = retry;
@@ -81,6 +82,7 @@ export class Cluster {
     this.#credentials = new Credentials(kubeConfig);
     this.#dispatcher = new ClusterDispatcher({
       origin: url.origin,
+      zone: zoneOf(server),
       proxyUrl: cluster?.proxyUrl || environmentProxy(url),
       requests: this.requests,
       connectTimeoutMs,

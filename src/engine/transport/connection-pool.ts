@@ -1,14 +1,16 @@
 import type { Socket } from "node:net";
 import { asError } from "./as-error.ts";
 import { ConnectionError } from "./connection-failure.ts";
-import type { Connector } from "./connector.ts";
+import { bareHost, type Connector } from "./connector.ts";
 import { type Connection, ExchangeError, type Incoming, type Outgoing } from "./exchange.ts";
-import { Http1Connection } from "./http1-connection.ts";
+import { Http1Connection, type Http1ConnectionOptions } from "./http1-connection.ts";
 import { Http2Connection, type Http2ConnectionOptions } from "./http2-connection.ts";
 import { abortable, LinkedAbort } from "./linked-abort.ts";
 import type { RequestCounter } from "./request-counter.ts";
 
-export interface ConnectionPoolOptions extends Omit<Http2ConnectionOptions, "onChange"> {
+export interface ConnectionPoolOptions extends Omit<Http1ConnectionOptions & Http2ConnectionOptions, "onChange"> {
+  /** Of an IPv6 address: `%eth0`. */
+  zone?: string;
   connect: Connector;
   requests: RequestCounter;
   /** HTTP/1.1 connections at a time; more requests wait. */
@@ -126,9 +128,10 @@ export class ConnectionPool {
 
   async #openSocket(): Promise<Socket> {
     const { protocol, hostname, port } = new URL(this.#options.origin);
-    const { connect, requests } = this.#options;
+    const { zone = "", connect, requests } = this.#options;
     const isTls = protocol === "https:";
-    const target = { isTls, host: hostname.replace(/^\[|\]$/g, ""), port: Number(port) || (isTls ? 443 : 80) };
+    const host = zone === "" ? bareHost(hostname) : hostname.slice(1, -1) + zone;
+    const target = { isTls, host, port: Number(port) || (isTls ? 443 : 80) };
     const { signal } = this.#ending;
     const socket = await connect(target, signal);
     // The pool may have ended in the moment in which the socket was connected.

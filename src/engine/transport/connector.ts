@@ -92,7 +92,7 @@ function connectTls(
   raw?: Socket,
 ): Promise<Socket> {
   const tls = process.getBuiltinModule("node:tls");
-  const name = options.servername ?? host;
+  const name = bareHost(options.servername ?? host);
   const ca = options.ca ?? (options.rejectUnauthorized === false ? undefined : casOfMachine());
   const socket = tls.connect({
     // As in Go, a CA need not be a root: kubeconfigs hold intermediate ones, and the server's own certificate.
@@ -115,7 +115,7 @@ function createTunnel(proxy: URL, timeoutMs: number): Tunnel {
   const isTls = proxy.protocol === "https:";
   const at: Target = {
     isTls,
-    host: proxy.hostname.replace(/^\[|\]$/g, ""),
+    host: bareHost(proxy.hostname),
     port: Number(proxy.port) || (isSocks ? 1080 : isTls ? 443 : 80),
   };
   const late = () => proxyError(proxy, `timed out: no answer within ${timeoutMs} ms`);
@@ -124,6 +124,8 @@ function createTunnel(proxy: URL, timeoutMs: number): Tunnel {
       let socket: Socket | undefined;
       try {
         socket = await (isTls ? connectTls(at, {}, limited) : connectTcp(at, limited));
+        // A proxy passes plain HTTP on itself: many refuse CONNECT for it.
+        if (!isSocks && !target.isTls) return socket;
         const handshake = isSocks ? askSocks(proxy, at, target, socket, timeoutMs) : askConnect(proxy, target, socket);
         return await abortable(handshake, limited);
       } catch (error) {
@@ -159,14 +161,11 @@ async function askSocks(
 
 function askConnect(proxy: URL, target: Target, socket: Socket): Promise<Socket> {
   const authority = authorityOf(target);
-  const login = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
-  const authorization =
-    proxy.username === "" ? {} : { "proxy-authorization": `Basic ${Buffer.from(login).toString("base64")}` };
   return new Promise((resolve, reject) => {
     const request = process.getBuiltinModule("node:http").request({
       method: "CONNECT",
       path: authority,
-      headers: { host: authority, ...authorization },
+      headers: { host: authority, ...proxyHeaders(proxy) },
       createConnection: () => socket,
     });
     const answered = ({ statusCode, statusMessage }: IncomingMessage, head: Buffer) => {
@@ -185,9 +184,28 @@ function askConnect(proxy: URL, target: Target, socket: Socket): Promise<Socket>
   });
 }
 
+function proxyHeaders({ username, password }: URL): Record<string, string> {
+  if (username === "") return {};
+  const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return { "proxy-authorization": `Basic ${Buffer.from(login).toString("base64")}` };
+}
+
+/** What requests to an `http://` server say to the proxy that passes them on; undefined where there is none, or a tunnel. */
+export function forwardHeaders(origin: string, proxyUrl: string | undefined): Record<string, string> | undefined {
+  const proxy = proxyUrl === undefined ? null : new URL(proxyUrl);
+  return origin.startsWith("http:") && proxy?.protocol.startsWith("http") ? proxyHeaders(proxy) : undefined;
+}
+
 /** Without the proxy's password. */
 function proxyError(proxy: URL, detail: string): ConnectionError {
   return new ConnectionError("ProxyError", `the proxy ${proxy.protocol}//${proxy.host} did not connect: ${detail}`);
+}
+
+/** As certificates name it: an IPv6 address without brackets and zone, and ::ffff:10.0.0.1 as 10.0.0.1. */
+export function bareHost(host: string): string {
+  const bare = host.replace(/^\[|\]$/g, "");
+  if (!net.isIPv6(bare)) return bare;
+  return new net.SocketAddress({ address: bare, family: "ipv6" }).address.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
 function authorityOf({ host, port }: Target): string {

@@ -47,15 +47,15 @@ export async function readCredential(
     ...(user && impersonation(user)),
   };
   const tls: TlsMaterial = {};
+  const pair = user?.certData || user?.certFile ? user : null;
   const [ca, cert, key] = await Promise.all([
     bytesOf(cluster?.caData, cluster?.caFile),
-    bytesOf(user?.certData, user?.certFile),
-    bytesOf(user?.keyData, user?.keyFile),
+    pair ? bytesOf(pair.certData, pair.certFile) : login.cert,
+    pair ? bytesOf(pair.keyData, pair.keyFile) : login.key,
   ]);
   if (ca !== undefined) tls.ca = readableCas(ca);
-  const [clientCert, clientKey] = [cert ?? login.cert, key ?? login.key];
-  if (clientCert !== undefined) tls.cert = clientCert;
-  if (clientKey !== undefined) tls.key = clientKey;
+  if (cert !== undefined) tls.cert = cert;
+  if (key !== undefined) tls.key = key;
   if (cluster?.tlsServerName) tls.servername = cluster.tlsServerName;
   // Said in any case: NODE_TLS_REJECT_UNAUTHORIZED of the host's environment is not followed.
   tls.rejectUnauthorized = !cluster?.skipTLSVerify;

@@ -1,12 +1,14 @@
 import { ConnectionError } from "./connection-failure.ts";
 import { ConnectionPool } from "./connection-pool.ts";
-import { createConnector } from "./connector.ts";
+import { createConnector, forwardHeaders } from "./connector.ts";
 import type { Credential } from "./credential.ts";
 import type { RequestCounter } from "./request-counter.ts";
 
 export interface DispatcherOptions {
   /** `https://host:6443` */
   origin: string;
+  /** Of an IPv6 address: `%eth0`; mostly empty. */
+  zone: string;
   proxyUrl: string | undefined;
   requests: RequestCounter;
   connectTimeoutMs: number;
@@ -72,9 +74,11 @@ export class ClusterDispatcher {
   }
 
   #createPool({ tls }: Credential, lane: Lane): ConnectionPool {
-    const { origin, proxyUrl, requests, connectTimeoutMs, pingIntervalMs, pingTimeoutMs } = this.#options;
+    const { origin, zone, proxyUrl, requests, connectTimeoutMs, pingIntervalMs, pingTimeoutMs } = this.#options;
     return new ConnectionPool({
       origin,
+      zone,
+      forward: forwardHeaders(origin, proxyUrl),
       connect: createConnector({ tls, proxyUrl, connectTimeoutMs }),
       requests,
       maxStreams: MAX_STREAMS_PER_CONNECTION,

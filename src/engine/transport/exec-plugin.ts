@@ -6,9 +6,9 @@ import { StringDecoder } from "node:string_decoder";
 import { isRecord } from "../../json/read-json.ts";
 import type { KubeCluster } from "./kube-config.ts";
 import { codeOf } from "./kube-config-error.ts";
-import { parseText } from "./kube-config-parse.ts";
 import { bounded } from "./linked-abort.ts";
 import { secureContext } from "./secure-context.ts";
+import { parseText } from "./yaml.ts";
 
 /** What a plugin gave: a token, a client certificate, or both. */
 export interface PluginCredential {
@@ -61,9 +61,10 @@ export class ExecPlugin {
   }
 
   /** What it printed. */
-  async #run(signal: AbortSignal): Promise<string> {
+  async #run(signal: AbortSignal): Promise<Buffer> {
     const { command, args, env, installHint } = this.#config;
-    const child = process.getBuiltinModule("node:child_process").spawn(inOwnPath(command), args, {
+    const program = inOwnPath(command);
+    const child = process.getBuiltinModule("node:child_process").spawn(program, args, {
       argv0: command,
       env: { ...process.env, ...env, KUBERNETES_EXEC_INFO: JSON.stringify(this.#info()) },
       stdio: ["ignore", "pipe", "pipe"],
@@ -82,14 +83,15 @@ export class ExecPlugin {
       await bounded({ signal, ms: LAST_WORDS_MS, late }, () => closed).catch(() => undefined);
       signal.throwIfAborted();
       if (printed.isTooMuch) throw new Error(`${command} printed more than ${MAX_OUTPUT_BYTES} bytes`);
-      if (code === 0) return printed.text();
+      if (code === 0) return printed.bytes();
       const ended = `${command} ended with ${killedBy === null ? `exit code ${code}` : `signal ${killedBy}`}`;
-      throw new Error([said.text().trim(), ended].filter(Boolean).join(": "));
+      throw new Error([said.bytes().toString().trim(), ended].filter(Boolean).join(": "));
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (!(error instanceof Error && "syscall" in error)) throw error;
-      const text = `the exec plugin ${command} cannot be started (${codeOf(error)})`;
-      throw new Error(installHint === "" ? text : `${text}: ${installHint}`);
+      const code = codeOf(error);
+      const text = `the exec plugin ${command} cannot be started (${code})`;
+      throw new Error([text, code === "ENOENT" && missingInterpreter(program), installHint].filter(Boolean).join(": "));
     } finally {
       child.stdout.destroy();
       child.stderr.destroy();
@@ -123,6 +125,14 @@ function inOwnPath(command: string): string {
   return candidates.find(isProgram) ?? command;
 }
 
+/** "ENOENT" is also said where the program is there and the one that its first line names is not. */
+function missingInterpreter(file: string): string {
+  const line = isProgram(file) ? /^#![^\n]*/.exec(fs.readFileSync(file, "latin1"))?.[0] : undefined;
+  if (line === undefined) return "";
+  const isCrlf = line.endsWith("\r") ? ", which ends in a carriage return: write the file with line feeds only" : "";
+  return `its first line is ${JSON.stringify(line)}${isCrlf}`;
+}
+
 function isProgram(file: string): boolean {
   try {
     fs.accessSync(file, fs.constants.X_OK);
@@ -148,8 +158,8 @@ function readConfig(exec: unknown): ExecConfig {
 }
 
 /** As kubectl takes it: JSON, or YAML. */
-function parseOutput(text: string, { apiVersion, command }: ExecConfig): PluginCredential {
-  const answer = parseAnswer(text);
+function parseOutput(printed: Buffer, { apiVersion, command }: ExecConfig): PluginCredential {
+  const answer = parseAnswer(printed);
   // Neither the parser's error nor the text: they quote the credential.
   if (answer === null) throw new Error("the exec plugin did not print valid JSON");
   if (answer.apiVersion !== apiVersion)
@@ -172,9 +182,9 @@ function parseOutput(text: string, { apiVersion, command }: ExecConfig): PluginC
   return { token: pluginToken, cert, key, expiresAt: Number.isNaN(expiresAt) ? Number.POSITIVE_INFINITY : expiresAt };
 }
 
-function parseAnswer(text: string): Record<string, unknown> | null {
+function parseAnswer(printed: Buffer): Record<string, unknown> | null {
   try {
-    const value = parseText(text, "");
+    const value = parseText(printed, "");
     return isRecord(value) ? value : null;
   } catch {
     return null;
@@ -211,7 +221,7 @@ class Output {
     return this.#bytes > MAX_OUTPUT_BYTES;
   }
 
-  text(): string {
-    return Buffer.concat(this.#chunks).toString("utf8");
+  bytes(): Buffer {
+    return Buffer.concat(this.#chunks);
   }
 }

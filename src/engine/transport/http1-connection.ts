@@ -6,6 +6,8 @@ import { type Connection, Exchange, type Incoming, type Outgoing, UnseenError } 
 
 export interface Http1ConnectionOptions {
   origin: string;
+  /** The request line names the whole URL, and these headers go along: a proxy passes the request on. */
+  forward?: Record<string, string> | undefined;
   /** `available` or `isOpen` has changed. */
   onChange(connection: Connection): void;
 }
@@ -57,17 +59,19 @@ export class Http1Connection implements Connection {
 
   request(outgoing: Outgoing): Promise<Incoming> {
     const { method, target, headers, body } = outgoing;
+    const { origin, forward } = this.#options;
     const exchange = new Exchange(outgoing, () => request.destroy());
     let request: ClientRequest;
     try {
       request = http().request({
         agent: this.#agent,
         method,
-        path: target,
+        path: forward ? origin + target : target,
         // Node itself gives no length to the body of a DELETE.
         headers: {
           host: this.#host,
           ...headers,
+          ...forward,
           ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }),
         },
       });

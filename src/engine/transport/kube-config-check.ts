@@ -1,6 +1,6 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import fs from "node:fs";
-import type { KubeCluster, KubeConfig, KubeUser } from "./kube-config.ts";
+import { type KubeCluster, type KubeConfig, type KubeUser, withoutZone } from "./kube-config.ts";
 import { codeOf, describe, KubeConfigError } from "./kube-config-error.ts";
 import { readableCas } from "./secure-context.ts";
 
@@ -51,9 +51,8 @@ export function checkKubeConfig(kubeConfig: KubeConfig): void {
 
 /** kubectl leaves the credentials out, so that another user acts. Without any there is nothing to protect (`kubectl proxy`). */
 function checkPlainHttp({ name, server, skipTLSVerify }: KubeCluster, user: KubeUser): void {
-  if (skipTLSVerify || new URL(server).protocol !== "http:") return;
-  const { token, tokenFile, username, certData, certFile, exec, authProvider } = user;
-  if (![token, tokenFile, username, certData, certFile, exec, authProvider].some(Boolean)) return;
+  if (skipTLSVerify || new URL(withoutZone(server)).protocol !== "http:") return;
+  if (!hasCredentials(user)) return;
   throw new KubeConfigError(
     `clusters[${name}].cluster.server`,
     describe(server),
@@ -61,8 +60,13 @@ function checkPlainHttp({ name, server, skipTLSVerify }: KubeCluster, user: Kube
   );
 }
 
+function hasCredentials({ token, tokenFile, username, certData, certFile, exec, authProvider }: KubeUser): boolean {
+  return [token, tokenFile, username, certData, certFile, exec, authProvider].some(Boolean);
+}
+
 function checkCluster(cluster: KubeCluster, at: string): void {
-  const server = URL.canParse(cluster.server) ? new URL(cluster.server) : null;
+  const text = withoutZone(cluster.server);
+  const server = URL.canParse(text) ? new URL(text) : null;
   if (server === null || !["https:", "http:"].includes(server.protocol)) {
     throw new KubeConfigError(`${at}.server`, describe(cluster.server), "expected a URL such as https://host:6443");
   }
@@ -167,8 +171,13 @@ function checkPair(user: KubeUser, at: string): void {
     user.certData,
     (pem) => new X509Certificate(pem),
   );
+  // kubectl does not look at a key without a certificate.
+  if (certificate === null && hasCredentials(user)) return;
   const key = checkBytes(`${at}.client-key`, user.keyFile, user.keyData, createPrivateKey);
-  if (certificate === null) return;
+  if (certificate === null) {
+    if (key === null) return;
+    throw new KubeConfigError(`${at}.client-certificate`, "nothing", "a client key needs its certificate");
+  }
   if (key === null)
     throw new KubeConfigError(`${at}.client-key`, "nothing", "a client certificate needs its key, as file or data");
   if (!certificate.checkPrivateKey(key))
@@ -177,6 +186,20 @@ function checkPair(user: KubeUser, at: string): void {
       "a key of another certificate",
       "take certificate and key from the same source",
     );
+}
+
+/** @throws KubeConfigError that names `field` */
+export function readNamedFile(field: string, file: string): Buffer {
+  try {
+    return fs.readFileSync(file);
+  } catch (cause) {
+    throw new KubeConfigError(
+      field,
+      JSON.stringify(file),
+      `the file cannot be read (${codeOf(cause)}): check the path and its permissions`,
+      { cause },
+    );
+  }
 }
 
 function checkBytes<T>(
@@ -188,24 +211,16 @@ function checkBytes<T>(
   if (!file && !data) return null;
   if (file && data)
     throw new KubeConfigError(field, `${describe(file)} and ${field.split(".").at(-1)}-data`, "keep one of them");
-  let bytes: Buffer;
-  try {
-    bytes = file ? fs.readFileSync(file) : Buffer.from(data ?? "", "base64");
-  } catch (cause) {
-    throw new KubeConfigError(
-      field,
-      describe(file),
-      `the file cannot be read (${codeOf(cause)}): check the path and its permissions`,
-      { cause },
-    );
-  }
+  const bytes = file ? readNamedFile(field, file) : Buffer.from(data ?? "", "base64");
   try {
     return parse(bytes);
   } catch (cause) {
+    const isEncrypted = bytes.includes("ENCRYPTED");
+    const hint = isEncrypted ? "take its password away: `openssl pkey -in … -out …`" : "expected PEM";
     throw new KubeConfigError(
       file ? field : `${field}-data`,
-      `${file ? describe(file) : `${bytes.length} bytes`} (${codeOf(cause)})`,
-      file ? "expected PEM" : "expected PEM in base64",
+      `${file ? describe(file) : `${bytes.length} bytes`} (${isEncrypted ? "encrypted" : codeOf(cause)})`,
+      file || isEncrypted ? hint : `${hint} in base64`,
       { cause },
     );
   }

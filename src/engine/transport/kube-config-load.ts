@@ -2,9 +2,10 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { type KubeConfig, type KubeConfigParts, LoadedKubeConfig, named } from "./kube-config.ts";
-import { checkKubeConfig } from "./kube-config-check.ts";
-import { codeOf, describe, KubeConfigError } from "./kube-config-error.ts";
-import { mergeParts, parseParts, parseText } from "./kube-config-parse.ts";
+import { checkKubeConfig, readNamedFile } from "./kube-config-check.ts";
+import { describe, KubeConfigError } from "./kube-config-error.ts";
+import { mergeParts, parseParts } from "./kube-config-parse.ts";
+import { parseText } from "./yaml.ts";
 
 export interface LoadOptions {
   /** Instead of the kubeconfig's `current-context`, as kubectl's `--context`. */
@@ -115,25 +116,7 @@ function emptyError(files: string): KubeConfigError {
 
 function readPart(file: string): KubeConfigParts {
   const source = JSON.stringify(file);
-  return parseParts(parseText(readText(file), source), source, path.dirname(path.resolve(file)));
-}
-
-function readText(file: string): string {
-  let bytes: Buffer;
-  try {
-    bytes = fs.readFileSync(file);
-  } catch (cause) {
-    throw new KubeConfigError(
-      "path",
-      JSON.stringify(file),
-      `the file cannot be read (${codeOf(cause)}): check the path and its permissions`,
-      { cause },
-    );
-  }
-  // YAML 1.2, 5.2: a byte order mark tells UTF-16, which PowerShell's `>` writes.
-  const mark = bytes.length < 2 ? 0 : bytes.readUInt16BE(0);
-  const encoding = mark === 0xfffe ? "utf-16le" : mark === 0xfeff ? "utf-16be" : "utf-8";
-  return new TextDecoder(encoding).decode(bytes);
+  return parseParts(parseText(readNamedFile("path", file), source), source, path.dirname(path.resolve(file)));
 }
 
 function serviceAccount(env: NodeJS.ProcessEnv, namespace?: string): KubeConfigParts | null {

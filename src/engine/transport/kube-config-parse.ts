@@ -1,31 +1,10 @@
 import path from "node:path";
-import { boolYaml11Tag, CORE_SCHEMA, loadAll, mergeTag } from "js-yaml";
 import { isRecord } from "../../json/read-json.ts";
 import type { KubeCluster, KubeConfigParts, KubeContext, KubeUser } from "./kube-config.ts";
 import { describe, KubeConfigError } from "./kube-config-error.ts";
 
 /** A document of kind `Config` as it stands in a file: `clusters`, `users`, `contexts`, `current-context`. */
 type Fields = Record<string, unknown>;
-
-/**
- * The YAML of kubectl (goyaml 2): `yes` and `on` are booleans, `2026-01-01` and `12:30` are texts, `<<` merges, of a key that
- * stands twice the last one counts, and only the first document of a file is read.
- */
-const SCHEMA = CORE_SCHEMA.withTags(boolYaml11Tag, mergeTag);
-
-/** @throws KubeConfigError when it is no YAML */
-export function parseText(text: string, source: string): unknown {
-  try {
-    return loadAll(text, { schema: SCHEMA, json: true, maxAliases: 1_000 })[0];
-  } catch (cause) {
-    // The parser's message quotes the lines around the fault, which may hold a key. So it is no `cause`, either.
-    throw new KubeConfigError(
-      "path",
-      `${source}, which is no YAML${lineOf(cause)}`,
-      "correct its syntax; `kubectl config view --kubeconfig …` reads it too",
-    );
-  }
-}
 
 /**
  * One part of a kubeconfig. Entries may be unfinished, since what the current context does not lead to is of no interest; but,
@@ -214,9 +193,4 @@ class Reader {
   #wrong(key: string, value: unknown, hint: string): KubeConfigError {
     return new KubeConfigError(this.#name(key), describe(value), hint);
   }
-}
-
-function lineOf(cause: unknown): string {
-  const line = (cause as { mark?: { line?: unknown } } | null)?.mark?.line;
-  return typeof line === "number" ? ` in line ${line + 1}` : "";
 }

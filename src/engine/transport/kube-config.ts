@@ -117,6 +117,19 @@ export class LoadedKubeConfig implements KubeConfig {
   }
 }
 
+const ZONE = /^(https?:\/\/\[[\da-f:.]+)%25([^\]]+)/i;
+
+/** A `URL` knows no IPv6 zone, as in `https://[fe80::1%25eth0]:6443` (RFC 6874). */
+export function withoutZone(server: string): string {
+  return server.replace(ZONE, "$1");
+}
+
+/** `%eth0`; mostly empty. */
+export function zoneOf(server: string): string {
+  const [, , zone] = ZONE.exec(server) ?? [];
+  return zone === undefined ? "" : `%${zone}`;
+}
+
 export function named<T extends { readonly name: string }>(entries: readonly T[], name: string): T | null {
   return entries.find((each) => each.name === name) ?? null;
 }

@@ -95,6 +95,10 @@ const prints = (answer: object | string) =>
     env: [{ name: "PRINT", value: typeof answer === "string" ? answer : JSON.stringify(answer) }],
   });
 const credential = (status: object) => ({ kind: "ExecCredential", apiVersion: v1.apiVersion, status });
+const printsUtf16 = (isBigEndian: boolean) => {
+  const text = JSON.stringify(`\ufeff${JSON.stringify(credential({ token: "t-16" }))}`);
+  return `process.stdout.write(Buffer.from(${text}, "utf16le")${isBigEndian ? ".swap16()" : ""})`;
+};
 const jwt = (claims: object) =>
   [{ alg: "none" }, claims, "sig"].map((each) => Buffer.from(JSON.stringify(each)).toString("base64url")).join(".");
 const VALID_JWT = jwt({ sub: "me", exp: 4_000_000_000 });
@@ -448,6 +452,53 @@ const IDENTITIES: Row[] = [
     refused: /a key of another certificate/,
   },
   {
+    name: "a key of another certificate beside a token",
+    files: config({ user: { token: "t-1", ...CERT, "client-key-data": "$OTHERKEY" } }),
+    refused: /a key of another certificate/,
+  },
+  {
+    name: "a broken certificate beside a token",
+    files: config({ user: { token: "t-1", ...CERT, "client-certificate-data": "bm9uZQ==" } }),
+    refused: /client-certificate-data: got 4 bytes .*expected PEM in base64/,
+  },
+  {
+    name: "a broken key of a certificate beside a token",
+    files: config({ user: { token: "t-1", ...CERT, "client-key-data": "bm9uZQ==" } }),
+    refused: /client-key-data: got 4 bytes .*expected PEM in base64/,
+  },
+  {
+    name: "a broken key without a certificate, beside a token",
+    files: config({ user: { token: "t-1", "client-key-data": "bm9uZQ==" } }),
+    sees: T1,
+  },
+  {
+    name: "a key file that is gone, without a certificate, beside a password",
+    files: config({ user: { username: "a", password: "b", "client-key": "gone.key" } }),
+    sees: { authorization: "Basic YTpi" },
+  },
+  {
+    name: "a key without a certificate, beside an exec plugin with both",
+    files: config({
+      user: { ...exec("tsh", { ...v1, env: [{ name: "CERT", value: "1" }] }), "client-key-data": "$OTHERKEY" },
+    }),
+    sees: { client: "agent" },
+  },
+  {
+    name: "a key without a certificate, and nothing else",
+    files: config({ user: { "client-key-data": "$KEY" } }),
+    refused: /client-certificate: got nothing; a client key needs its certificate/,
+  },
+  {
+    name: "an expired certificate beside a token",
+    files: config({ user: { token: "t-1", "client-certificate-data": "$OLDCERT", "client-key-data": "$OLDKEY" } }),
+    sees: { ...T1, client: "old" },
+  },
+  {
+    name: "an encrypted key",
+    files: config({ user: { ...CERT, "client-key-data": "$LOCKEDKEY" } }),
+    refused: /client-key-data: got \d+ bytes \(encrypted\); take its password away: `openssl pkey/,
+  },
+  {
     name: "a certificate as data and as file",
     files: config({ user: { ...CERT, "client-certificate": "$DIR/client.crt" } }),
     refused: /keep one of them/,
@@ -521,6 +572,30 @@ const IDENTITIES: Row[] = [
     name: "an exec plugin that prints a byte order mark",
     files: config({ user: prints(`\ufeff${JSON.stringify(credential({ token: "t-2" }))}`) }),
     sees: bearer("t-2"),
+  },
+  ...["utf16le", "utf16be"].map((encoding) => ({
+    name: `an exec plugin that prints ${encoding}, as PowerShell does`,
+    files: config({ user: exec(process.execPath, { ...v1, args: ["-e", printsUtf16(encoding === "utf16be")] }) }),
+    sees: bearer("t-16"),
+  })),
+  {
+    name: "an exec plugin whose first line ends in a carriage return",
+    files: { config: JSON.stringify(config({ user: exec("./crlf.sh", v1) })), "crlf.sh": "#!/bin/sh\r\nexit\r\n" },
+    refused: /cannot be started \(ENOENT\): its first line is "#!\/bin\/sh\\r", which ends in a carriage return/,
+  },
+  {
+    name: "an exec plugin whose interpreter is not there",
+    files: { config: JSON.stringify(config({ user: exec("./old.py", v1) })), "old.py": "#!/no/python2\n" },
+    refused: /cannot be started \(ENOENT\): its first line is "#!\/no\/python2"/,
+  },
+  {
+    name: "an exec plugin that is a script without its first line",
+    files: {
+      config: JSON.stringify(config({ user: exec("./plain.sh", v1) })),
+      "plain.sh": `echo '${JSON.stringify(credential({ token: "t-2" }))}'\n`,
+    },
+    sees: bearer("t-2"),
+    kubectl: LENIENT,
   },
   {
     name: "an exec plugin that does not say its kind",
@@ -709,6 +784,50 @@ const TEXTS: Row[] = [
     files: `x-me: &me {token: t-1}\n${YAML.replace("    token: t-1", "    <<: *me\n    as: bob")}`,
     sees: { ...T1, impersonate: { "impersonate-user": "bob" } },
   },
+  {
+    name: "a merge behind the key: the later counts",
+    files: `x-me: &me {token: t-1}\n${YAML.replace("    token: t-1", "    token: t-0\n    <<: *me")}`,
+    sees: T1,
+  },
+  {
+    name: "a merge of a list: the first counts",
+    files: `a: &a {token: t-1}\nb: &b {token: t-2, as: bob}\n${YAML.replace("    token: t-1", "    <<: [*a, *b]")}`,
+    sees: { ...T1, impersonate: { "impersonate-user": "bob" } },
+  },
+  { name: "a token of the tag !!binary", files: YAML.replace("t-1", "!!binary dC0x"), sees: T1 },
+  { name: "!!binary that is no base64", files: YAML.replace("t-1", "!!binary t-1"), refused: /no YAML in line 12/ },
+  {
+    name: "a token of the tag !!timestamp",
+    files: YAML.replace("t-1", "!!timestamp 2026-01-01"),
+    sees: bearer("2026-01-01"),
+  },
+  { name: "a token of an unknown tag is a text", files: YAML.replace("t-1", "!secret 123"), sees: bearer("123") },
+  {
+    name: "unknown tags of lists and mappings",
+    files: `x: !!python/object:a.B {}\ny: !GetAtt [a, b]\n${YAML.replace("users:", "users: !x").replace("user:\n", "user: !y\n")}`,
+    sees: T1,
+  },
+  {
+    name: "a number of more than 64 bits in hex is a text",
+    files: YAML.replace("t-1", "0x0123456789abcdef01"),
+    sees: bearer("0x0123456789abcdef01"),
+  },
+  { name: "%YAML 1.2", files: `%YAML 1.2\n---\n${YAML}`, sees: T1, kubectl: LENIENT },
+  { name: "a number with underscores", files: YAML.replace("t-1", "1_000"), sees: bearer("1_000"), kubectl: LENIENT },
+  { name: "a token as a block", files: YAML.replace("t-1", "|\n      t-1"), sees: T1, kubectl: LENIENT },
+  {
+    name: "Latin-1 in a comment",
+    files: `# ü\n${YAML}`,
+    encode: (text) => Buffer.from(text, "latin1"),
+    sees: T1,
+    kubectl: LENIENT,
+  },
+  {
+    name: "JSON inside YAML that is not indented",
+    files: YAML.replace("user:\n    token: t-1", 'user: {\n"token": "t-1"\n}'),
+    refused: /no YAML in line 12/,
+    kubectl: "reads it",
+  },
   { name: "two documents: the first counts", files: `${YAML}---\n${YAML.replace("t-1", "t-2")}`, sees: T1 },
   { name: "a document with its marks", files: `---\n${YAML}...\n`, sees: T1 },
   { name: "no apiVersion and kind", files: YAML.replace("apiVersion: v1\nkind: Config\n", ""), sees: T1 },
@@ -892,6 +1011,26 @@ const BROKEN: Row[] = [
     files: YAML.replace("$SERVER", "$SERVER//"),
     sees: T1,
   },
+  ...[" $SERVER", "$SERVER\n", "https:/127.0.0.1:$PORT", "https://127.1:$PORT", "https://127%2e0.0.1:$PORT"].map(
+    (server) => ({
+      name: `a server URL as a browser reads it: ${JSON.stringify(server)}`,
+      files: config({ cluster: { server } }),
+      sees: T1,
+      kubectl: LENIENT,
+    }),
+  ),
+  {
+    name: "an IPv4 address in IPv6",
+    files: config({ cluster: { server: "https://[::ffff:127.0.0.1]:$PORT" } }),
+    sees: T1,
+  },
+  {
+    name: "an IPv4 address in IPv6, with a zone",
+    files: config({
+      cluster: { server: "https://[::ffff:127.0.0.1%25lo]:$PORT", "tls-server-name": "localhost" },
+    }),
+    sees: { ...T1, sni: "localhost" },
+  },
   {
     name: "a server with a password in its URL",
     files: YAML.replace("$SERVER", "https://me:secret@127.0.0.1:1"),
@@ -940,6 +1079,16 @@ const BROKEN: Row[] = [
     name: "an address as tls-server-name: no SNI",
     files: config({ cluster: { "tls-server-name": "127.0.0.1" } }),
     sees: T1,
+  },
+  ...["::ffff:127.0.0.1", "[127.0.0.1]"].map((name) => ({
+    name: `the address as tls-server-name: ${name}`,
+    files: config({ cluster: { "tls-server-name": name } }),
+    sees: T1,
+  })),
+  {
+    name: "plain HTTP behind a proxy",
+    files: config({ cluster: { server: "$PLAIN", "proxy-url": "$PROXY" }, user: {} }),
+    sees: { proxied: true },
   },
   {
     name: "a CA as data and as file",

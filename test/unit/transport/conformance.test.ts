@@ -1,5 +1,6 @@
 /** The table of kubeconfigs against a real server; where kubectl is on the machine, it is run on the same files and compared. */
 import { execFile, execFileSync } from "node:child_process";
+import { createPrivateKey } from "node:crypto";
 import fs from "node:fs/promises";
 import http from "node:http";
 import type { Http2ServerRequest } from "node:http2";
@@ -35,6 +36,7 @@ let root = "";
 let seen: Seen[] = [];
 let tunnels = 0;
 const values: Record<string, string> = {};
+const LOCKED = { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "x" } as const;
 /** A comment, and a block that is no certificate. */
 const BROKEN = "# a comment\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
@@ -42,6 +44,9 @@ beforeAll(async () => {
   root = await fs.mkdtemp(path.join(os.tmpdir(), "conformance-"));
   const client = clientCertificate("agent");
   const other = clientCertificate("other");
+  vi.useFakeTimers({ toFake: ["Date"], now: new Date("2010-01-01") });
+  const old = clientCertificate("old");
+  vi.useRealTimers();
   const { cert } = serverCertificate();
   server = await startApiServer(
     (request, response) => {
@@ -55,7 +60,12 @@ beforeAll(async () => {
     if (request.url !== "/version") seen.push({ path: "/x" });
     response.setHeader("content-type", "application/json").end("{}");
   });
-  proxy = http.createServer().on("connect", (_, socket: net.Socket) => {
+  const passOn: http.RequestListener = (request, response) => {
+    tunnels += 1;
+    const upstream = http.get(request.url ?? "", (answer) => answer.pipe(response.writeHead(answer.statusCode ?? 0)));
+    upstream.on("error", () => response.destroy());
+  };
+  proxy = http.createServer(passOn).on("connect", (_, socket: net.Socket) => {
     tunnels += 1;
     const upstream = net.connect(server.port, "127.0.0.1", () => {
       socket.write("HTTP/1.1 200 OK\r\n\r\n");
@@ -77,6 +87,10 @@ beforeAll(async () => {
     BUNDLE: base64(`${BROKEN}${other.cert}${BROKEN}${cert}`),
     CERT: base64(client.cert),
     OTHERKEY: base64(other.key),
+    OLDCERT: base64(old.cert),
+    OLDKEY: base64(old.key),
+    LOCKEDKEY: base64(createPrivateKey(client.key).export(LOCKED).toString()),
+    PORT: String(server.port),
     KEY: base64(client.key),
     CA: base64(cert),
     LEAF: base64(cert.slice(0, cert.indexOf("-----END CERTIFICATE-----") + 26)),
@@ -147,7 +161,7 @@ function inLines(text: string): string {
 
 function fill(text: string): string {
   return text.replaceAll(
-    /\$(SERVER|PLAIN|PROXY|CERTLINES|CALINES|BUNDLE|CERT|OTHERKEY|KEY|CA|LEAF|DIR)/g,
+    /\$(SERVER|PLAIN|PROXY|PORT|CERTLINES|CALINES|BUNDLE|CERT|OTHERKEY|OLDCERT|OLDKEY|LOCKEDKEY|KEY|CA|LEAF|DIR)/g,
     (_, name: string) => values[name] ?? root,
   );
 }
@@ -158,7 +172,7 @@ async function write(row: Row): Promise<string> {
   const files = isNamed ? (row.files as Record<string, string>) : { config: row.files };
   for (const [name, content] of Object.entries(files)) {
     const text = fill(typeof content === "string" ? content : JSON.stringify(content));
-    await fs.writeFile(path.join(root, name), row.encode?.(text) ?? text);
+    await fs.writeFile(path.join(root, name), row.encode?.(text) ?? text, { mode: 0o755 });
   }
   return (row.order ?? ["config"]).map((name) => path.join(root, name)).join(path.delimiter);
 }

@@ -4,7 +4,7 @@ import https from "node:https";
 import net, { type AddressInfo, type Server } from "node:net";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type ApiError, Cluster } from "../../../src/engine/transport/index.ts";
-import { type ApiServer, sendJson, serverCertificate, startApiServer } from "./api-server.ts";
+import { type ApiServer, kubeConfigOf, sendJson, serverCertificate, startApiServer } from "./api-server.ts";
 
 const cleanups: (() => Promise<unknown> | unknown)[] = [];
 afterEach(async () => {
@@ -60,6 +60,11 @@ function join(client: net.Socket, host: string, port: number, onConnect: () => v
 async function startHttpProxy(tls = false, answer = 200, to?: number) {
   const asked: string[] = [];
   const server = tls ? https.createServer(serverCertificate()) : http.createServer();
+  const answerTo: http.RequestListener = (request, response) => {
+    asked.push(`${request.url} ${request.headers["proxy-authorization"]}`);
+    http.get(request.url ?? "", (passedOn) => passedOn.pipe(response.writeHead(passedOn.statusCode ?? 0)));
+  };
+  server.on("request", answerTo);
   server.on("connect", (request: http.IncomingMessage, socket: net.Socket) => {
     asked.push(`${request.url} ${request.headers["proxy-authorization"] ?? ""}`.trim());
     if (answer !== 200) {
@@ -128,6 +133,19 @@ describe("proxy-url", () => {
     expect(proxy.asked).toEqual(
       Array(2).fill(`127.0.0.1:${server.port} Basic ${Buffer.from("me:p@ss").toString("base64")}`),
     );
+  });
+
+  test("http, for an http:// server: it passes requests on by their whole URL, with its credentials", async () => {
+    const plain = http.createServer((_, response) => response.setHeader("content-type", "application/json").end("{}"));
+    const url = `http://127.0.0.1:${await listen(plain)}`;
+    const proxy = await startHttpProxy();
+    const cluster = new Cluster({
+      kubeConfig: kubeConfigOf({ server: `${url}/base`, "proxy-url": `http://me:p%40ss@127.0.0.1:${proxy.port}` }, {}),
+      retry: { maxAttempts: 1 },
+    });
+    cleanups.push(() => cluster.close());
+    expect(await cluster.json({ path: PODS })).toEqual({});
+    expect(proxy.asked).toEqual([`${url}/base${PODS} Basic ${Buffer.from("me:p@ss").toString("base64")}`]);
   });
 
   test("https", async () => {
