@@ -99,7 +99,7 @@ export function workingDirOf(ctx: AdapterExecutionContext, config: BaseConfig): 
 
 /** @throws ConfigError, RunSecretTooLargeError */
 export function buildManifest(input: ManifestInput): RunManifest {
-  const { ctx, config, selfPod, namespace, image, prepared, workingDir, restart = null } = input;
+  const { ctx, config, selfPod, namespace, prepared, restart = null } = input;
   const timeoutSec = input.timeoutSec ?? config.timeoutSec;
   const jobName =
     restart === null
@@ -124,40 +124,12 @@ export function buildManifest(input: ManifestInput): RunManifest {
   if (bytes > MAX_SECRET_BYTES) throw new RunSecretTooLargeError(bytes);
 
   const { labels, notices } = labelsOf(input);
-  const volumes = volumesOf(config, selfPod, secretName, files);
-  const podSpec: PodSpec = {
-    restartPolicy: "Never",
-    terminationGracePeriodSeconds: TERMINATION_GRACE_SECONDS,
-    ...serviceAccountOf(config),
-    ...(selfPod !== null && selfPod.imagePullSecrets.length > 0 ? { imagePullSecrets: selfPod.imagePullSecrets } : {}),
-    ...(selfPod?.dnsConfig ? { dnsConfig: selfPod.dnsConfig } : {}),
-    ...schedulingOf(config, selfPod),
-    ...(restart === null ? {} : awayFrom(restart.nodes)),
-    securityContext: POD_SECURITY,
-    ...dockerSidecar(config),
-    containers: [
-      {
-        name: input.containerName,
-        image,
-        imagePullPolicy: config.imagePullPolicy,
-        workingDir,
-        command: prepared.command.map(escapeReferences),
-        env: environment.entries,
-        ...(selfPod !== null && selfPod.envFrom.length > 0 ? { envFrom: selfPod.envFrom } : {}),
-        volumeMounts: volumes.mounts,
-        resources: config.resources,
-        securityContext: CONTAINER_SECURITY,
-      },
-    ],
-    volumes: volumes.volumes,
-  };
+  const { volumes, mounts } = volumesOf(config, selfPod, secretName, files);
+  const spec = podSpecOf(input, volumes, agentContainer(input, environment.entries, mounts));
   const agent = { containerName: input.containerName, exempt: config.docker === null ? null : DOCKER_CONTAINER };
-  const unpatched = { metadata: { labels: { ...labels } }, spec: podSpec };
-  const template = patchTemplate(
-    patchTemplate(unpatched, readPodPatch(prepared.podPatch), agent),
-    config.podPatch,
-    agent,
-  );
+  const unpatched = { metadata: { labels: { ...labels } }, spec };
+  const ofCli = patchTemplate(unpatched, readPodPatch(prepared.podPatch), agent);
+  const template = patchTemplate(ofCli, config.podPatch, agent);
   const job: JobManifest = {
     apiVersion: "batch/v1",
     kind: "Job",
@@ -170,6 +142,45 @@ export function buildManifest(input: ManifestInput): RunManifest {
     },
   };
   return { job, jobName, namespace, secret: { name: secretName, data }, notices: [...notices, ...environment.notices] };
+}
+
+function podSpecOf(
+  { config, selfPod, restart = null }: ManifestInput,
+  volumes: PodSpec["volumes"],
+  agent: ContainerSpec,
+): PodSpec {
+  return {
+    restartPolicy: "Never",
+    terminationGracePeriodSeconds: TERMINATION_GRACE_SECONDS,
+    ...serviceAccountOf(config),
+    ...(selfPod !== null && selfPod.imagePullSecrets.length > 0 ? { imagePullSecrets: selfPod.imagePullSecrets } : {}),
+    ...(selfPod?.dnsConfig ? { dnsConfig: selfPod.dnsConfig } : {}),
+    ...schedulingOf(config, selfPod),
+    ...(restart === null ? {} : awayFrom(restart.nodes)),
+    securityContext: POD_SECURITY,
+    ...dockerSidecar(config),
+    containers: [agent],
+    volumes,
+  };
+}
+
+function agentContainer(
+  { config, selfPod, containerName, image, workingDir, prepared }: ManifestInput,
+  env: readonly EnvEntry[],
+  volumeMounts: readonly VolumeMount[],
+): ContainerSpec {
+  return {
+    name: containerName,
+    image,
+    imagePullPolicy: config.imagePullPolicy,
+    workingDir,
+    command: prepared.command.map(escapeReferences),
+    env,
+    ...(selfPod !== null && selfPod.envFrom.length > 0 ? { envFrom: selfPod.envFrom } : {}),
+    volumeMounts,
+    resources: config.resources,
+    securityContext: CONTAINER_SECURITY,
+  };
 }
 
 /** The token of the namespace's default account would let the agent act with whatever rights that has. */
