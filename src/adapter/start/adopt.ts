@@ -1,4 +1,4 @@
-import { isNotFound, isRetryable } from "../../engine/index.ts";
+import { isNotFound, isRetryable, type Job } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { BootstrapError, reasonOf } from "../errors.ts";
@@ -20,32 +20,18 @@ import { policyOf } from "./site.ts";
  * @throws BootstrapError, ApiError; the signal's reason
  */
 export async function adopt<Config extends BaseConfig, Verdict extends AgentVerdict>(
-  { definition, ctx, config, site, signal, log, redactor, runLabel, patience }: RunInput<Config, Verdict>,
+  input: RunInput<Config, Verdict>,
   { newcomer, owners }: GuardInput,
   { job, isOwnRun, isEnded }: Adoption,
 ): Promise<Started | null> {
+  const { ctx, config, site, signal } = input;
   const { namespace, engine } = site;
   const { name: jobName, uid } = job.metadata;
   const left = readLeftBehind(job);
-  const prior = left.runId ?? "unknown";
+  const workingDir = left.workingDir ?? workingDirOf(ctx, config);
   const owner = site.ownership.lease?.name ?? null;
-  if (!isOwnRun || owner !== null) {
-    // An ended one as well: its adopter hands out its result, and that is to happen once.
-    if (!isOwnRun && ownerNameOf(job) === null && isJustAdopted(job, engine.cluster.clock.now()))
-      throw new AdoptedElsewhereError(jobName);
-    try {
-      const run = { runId: ctx.runId, runIdLabel: runLabel, sessionId: newcomer.sessionId, owner };
-      const write = () => relabel(engine.cluster, job, run, signal);
-      if (!(await patiently(engine, { ...patience, askedAt: performance.now() }, write))) return null;
-    } catch (error) {
-      signal.throwIfAborted();
-      // Who could not write its name would hand out the result besides the one who can.
-      if (error instanceof AdoptedElsewhereError || isRetryable(error)) throw error;
-      // Its owner had sent the deletion, and died: the guard looks again.
-      if (isNotFound(error)) return null;
-      log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);
-    }
-  }
+  const isToBeWritten = !isOwnRun || owner !== null;
+  if (isToBeWritten && !(await takeOver(input, job, isOwnRun, newcomer.sessionId))) return null;
   const former = owners.get(ownerNameOf(job) ?? "");
   const isContested = former?.state === "over" && former.mayBeUnheard === true;
   const contestedUntil = isContested ? performance.now() + CONFIRM_MS : null;
@@ -60,12 +46,72 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
       cause: error,
     });
   }
+  await tellAdoption(input, job, workingDir, isEnded);
+  return {
+    run: engine.attach({ namespace, jobName, uid, policy: policyOf(config) }),
+    adopted: true,
+    formerRunId: isOwnRun || isEnded ? null : priorRunOf(job),
+    owner,
+    contestedUntil,
+    launchedAt: null,
+    sessionId: left.sessionId,
+    workingDir,
+    carry: left.carry,
+    timeoutSec: job.spec.activeDeadlineSeconds ?? config.timeoutSec,
+    restart: restartOf(job),
+    next: nextRestartOf(job),
+  };
+}
+
+function priorRunOf(job: Job): string {
+  return readLeftBehind(job).runId ?? "unknown";
+}
+
+/**
+ * Writes this run and its owner on the Job: that of one that has ended, too, since its result is to be handed out once.
+ * @returns false when the Job was deleted meanwhile
+ */
+async function takeOver<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { ctx, site, signal, log, runLabel, patience }: RunInput<Config, Verdict>,
+  job: Job,
+  isOwnRun: boolean,
+  sessionId: string | null,
+): Promise<boolean> {
+  const { engine, ownership } = site;
+  const { name: jobName } = job.metadata;
+  if (!isOwnRun && ownerNameOf(job) === null && isJustAdopted(job, engine.cluster.clock.now()))
+    throw new AdoptedElsewhereError(jobName);
+  const run = { runId: ctx.runId, runIdLabel: runLabel, sessionId, owner: ownership.lease?.name ?? null };
+  try {
+    const write = () => relabel(engine.cluster, job, run, signal);
+    return await patiently(engine, { ...patience, askedAt: performance.now() }, write);
+  } catch (error) {
+    signal.throwIfAborted();
+    // Who could not write its name would hand out the result besides the one who can.
+    if (error instanceof AdoptedElsewhereError || isRetryable(error)) throw error;
+    // Its owner had sent the deletion, and died: the guard looks again.
+    if (isNotFound(error)) return false;
+    log.say("stderr", `Job ${jobName} keeps the labels of run ${priorRunOf(job)}: ${reasonOf(error)}`);
+    return true;
+  }
+}
+
+/** Tells the host, and the run's log, whose Job this run goes on with. */
+async function tellAdoption<Config extends BaseConfig, Verdict extends AgentVerdict>(
+  { definition, ctx, config, site, signal, log, redactor }: RunInput<Config, Verdict>,
+  job: Job,
+  workingDir: string,
+  isEnded: boolean,
+): Promise<void> {
+  const { namespace } = site;
+  const { name: jobName, uid } = job.metadata;
+  const prior = priorRunOf(job);
   await tell(
     () =>
       ctx.onMeta?.({
         adapterType: definition.type,
         command: `kubectl job/${jobName}`,
-        cwd: left.workingDir ?? workingDirOf(ctx, config),
+        cwd: workingDir,
         commandArgs: [],
         commandNotes: [`Namespace: ${namespace}`, `Reattached to the Job of run ${prior}`, timeoutNote(config)],
         prompt: "",
@@ -75,24 +121,6 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
   );
   const state = isEnded ? "has ended and whose result nobody took" : "is still running";
   log.say("stdout", `Reattaching to Job ${namespace}/${jobName} of run ${prior}, which ${state}`);
-  eventTo(ctx, redactor)("k8s.job_adopted", `Reattached to Job ${jobName}`, {
-    namespace,
-    jobName,
-    uid,
-    priorRunId: prior,
-  });
-  return {
-    run: engine.attach({ namespace, jobName, uid, policy: policyOf(config) }),
-    adopted: true,
-    formerRunId: isOwnRun || isEnded ? null : prior,
-    owner,
-    contestedUntil,
-    launchedAt: null,
-    sessionId: left.sessionId,
-    workingDir: left.workingDir ?? workingDirOf(ctx, config),
-    carry: left.carry,
-    timeoutSec: job.spec.activeDeadlineSeconds ?? config.timeoutSec,
-    restart: restartOf(job),
-    next: nextRestartOf(job),
-  };
+  const payload = { namespace, jobName, uid, priorRunId: prior };
+  eventTo(ctx, redactor)("k8s.job_adopted", `Reattached to Job ${jobName}`, payload);
 }
