@@ -1,9 +1,6 @@
 import { randomUUID } from "node:crypto";
 import {
   ApiError,
-  abortable,
-  corePath,
-  findObject,
   isAlreadyExists,
   isAmbiguous,
   isForbidden,
@@ -14,22 +11,18 @@ import {
 import { type AgentState, BootstrapError, reasonOf } from "../errors.ts";
 import { isLeaseLoss } from "../host/stop.ts";
 import type { RunManifest } from "../job/manifest.ts";
-import { AnnotationKey, LabelKey } from "../job/names.ts";
-import { createRunSecret } from "../job/prompt-delivery.ts";
+import { AnnotationKey } from "../job/names.ts";
 import { bounded, settlesWithin } from "../wait.ts";
 import type { GuardInput } from "./guard.ts";
 import { deleteIf, keepInMind } from "./left-jobs.ts";
 import { patiently } from "./outage.ts";
 import type { RivalWatch } from "./rivals.ts";
+import { SecretDelivery, TakenOverError } from "./secret-delivery.ts";
 import { policyOf } from "./site.ts";
 import { stopJob } from "./stop-job.ts";
 
 /** How long the pod of a Job that is withdrawn may take to go. It holds no agent: its Secret was never there. */
 const WITHDRAW_TIMEOUT_MS = 20_000;
-/** How long a Secret's create that is under way may take yet when the host loses its lease. */
-const LAST_CREATE_MS = 2_000;
-/** And how long the look for that Secret, should its create not be answered. */
-const LAST_LOOK_MS = 5_000;
 
 /** Where a Job is launched, and who hears of it. */
 export type LaunchPlace = Pick<
@@ -65,7 +58,7 @@ export async function launchRun(
   const rivals = watchRivals?.() ?? null;
   let run: Run | null = null;
   let isAlone = false;
-  const secret: SecretState = { mayStand: false };
+  const secret = new SecretDelivery(place, manifest, adapterType);
   try {
     run = await createJob(place, manifest, owner);
     const before = rivals === null ? [] : await rivals.before(run);
@@ -80,8 +73,7 @@ export async function launchRun(
     }
     isAlone = true;
     const launched = { run, owner };
-    const give = () => giveSecret(place, manifest, launched, adapterType, secret);
-    return { run, owner: await patiently(place.engine, place.patience, give) };
+    return { run, owner: await patiently(place.engine, place.patience, () => secret.give(launched)) };
   } catch (error) {
     if (run === null) throw error;
     if (error instanceof TakenOverError) {
@@ -89,63 +81,19 @@ export async function launchRun(
       throw error;
     }
     if (signal.aborted) {
-      if (!isLeaseLoss(signal) || (await mayHaveSecret(place, manifest, secret))) return { run, owner };
+      if (!isLeaseLoss(signal) || (await secret.mayHaveArrived())) return { run, owner };
       // It cannot go on: no process would give it its Secret, and until it is deleted it blocks the agent.
       await withdraw(place, run);
       throw signal.reason;
     }
     // Without its Secret no agent starts.
-    const mayHaveStarted = await mayHaveSecret(place, manifest, secret);
+    const mayHaveStarted = await secret.mayHaveArrived();
     const isDeleted = await withdraw(place, run);
     const agent = !isDeleted && secret.mayStand ? "may-run" : mayHaveStarted ? "ended" : "never-ran";
     throw isAlone ? secretFailure(manifest, error, agent) : rivalFailure(manifest, error, agent);
   } finally {
     rivals?.close();
   }
-}
-
-/** This process was stopped for so long that another one may have adopted the Job, whose agent it must not start now. */
-class TakenOverError extends BootstrapError {
-  constructor(jobName: string) {
-    const message = `This process did not renew its Lease in time, so that Job ${jobName} may be another's by now; its agent was not started.`;
-    super({ code: "k8s_concurrent_run_blocked", message, family: "transient_upstream" });
-  }
-}
-
-interface SecretState {
-  /** A create of it was sent, and was not certainly refused. */
-  mayStand: boolean;
-}
-
-/** @returns the owner that stands on the Job then */
-async function giveSecret(
-  { engine, namespace, signal, ownership }: LaunchPlace,
-  { secret, jobName, job }: RunManifest,
-  { run, owner }: Launched,
-  adapterType: string,
-  state: SecretState,
-): Promise<string | null> {
-  const { uid } = run;
-  if (uid === null) return owner;
-  const confirmed = await ownership.confirm({ name: jobName, uid }, owner);
-  if (confirmed === false) throw new TakenOverError(jobName);
-  const runIdLabel = job.metadata.labels[LabelKey.runId] ?? null;
-  const created = createRunSecret(engine.cluster, secret, { namespace, jobName, uid, adapterType, runIdLabel }, signal);
-  const couldStand = state.mayStand;
-  state.mayStand = true;
-  created.catch((error) => {
-    state.mayStand = couldStand || isAmbiguous(error);
-  });
-  try {
-    await abortable(created, signal);
-  } catch (error) {
-    // The agent may run already, and a lost lease does not stop it. After a Stop the Secret is deleted with its Job.
-    if (!isLeaseLoss(signal) || !(await settlesWithin(created, LAST_CREATE_MS))) throw error;
-    await created;
-  }
-  // A variable that refers to it may have been called missing until now.
-  run.configProvided();
-  return confirmed;
 }
 
 function rivalFailure({ jobName }: RunManifest, error: unknown, agent: AgentState): BootstrapError {
@@ -218,20 +166,6 @@ function isPermanent(error: unknown): boolean {
   if (error.status === 404 && !isNotFound(error)) return false;
   return (
     error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 409 && error.status !== 429
-  );
-}
-
-/** The Secret's create may have been carried out without an answer: then the agent runs. */
-async function mayHaveSecret(
-  { engine, namespace }: LaunchPlace,
-  { secret }: RunManifest,
-  { mayStand }: SecretState,
-): Promise<boolean> {
-  if (!mayStand) return false;
-  const path = corePath(namespace, "secrets", secret.name);
-  return await bounded({ ms: LAST_LOOK_MS }, (signal) => findObject(engine.cluster, path, signal)).then(
-    (found) => found !== null,
-    () => true,
   );
 }
 
