@@ -69,7 +69,7 @@ describe("launches", () => {
   });
 
   it("are few more requests than launches, also to a server that takes only four at a time", async () => {
-    let inFlight = 0;
+    const inFlight: (() => void)[] = [];
     let created = 0;
     let refused = 0;
     const server = await startApiServer((request, response) => {
@@ -87,22 +87,27 @@ describe("launches", () => {
       });
       request.on("end", () => {
         const { metadata, ...rest } = JSON.parse(body);
-        if (inFlight === 4) {
+        if (inFlight.length === 4) {
           refused += 1;
           return sendJson(response, 429, status(429, "TooManyRequests"), { "retry-after": "1" });
         }
-        inFlight += 1;
-        setTimeout(() => {
-          inFlight -= 1;
+        inFlight.push(() => {
           created += 1;
           sendJson(response, 201, { ...rest, metadata: { ...metadata, uid: metadata.name, resourceVersion: "2" } });
-        }, 30);
+        });
       });
     });
     onTestFinished(() => server.close());
     const engine = await RunEngine.start({ kubeConfig: server.kubeConfig(), namespace: "ns", labels: LABELS });
     onTestFinished(() => engine.stop());
-    await Promise.all(Array.from({ length: 100 }, (_, index) => engine.launch(job(`job-${index}`))));
+    let creating = 0;
+    engine.bus.subscribe("queue", (queue) => {
+      creating = queue.creating;
+    });
+    const all = Promise.all(Array.from({ length: 100 }, (_, index) => engine.launch(job(`job-${index}`))));
+    // One is answered when all that were sent have arrived.
+    for (; created < 100; await sleep(1)) if (creating === inFlight.length) inFlight.shift()?.();
+    await all;
     expect(created).toBe(100);
     expect(refused).toBeGreaterThan(0);
     expect(refused).toBeLessThan(30);

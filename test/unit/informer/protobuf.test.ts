@@ -300,7 +300,7 @@ async function start(answer: Answer, options: Partial<InformerOptions<Pod>> = {}
     if (error !== null) problems.push(error);
   });
   informer.start();
-  await informer.whenSynced(AbortSignal.timeout(10_000)).catch((error) => problems.push(error));
+  await informer.whenSynced(AbortSignal.timeout(60_000)).catch((error) => problems.push(error));
   return { asked, informer, problems };
 }
 

@@ -11,7 +11,7 @@ let directory: string;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "recorder-"));
-  k8s = await EmbeddedKubernetes.start({ namespaces: ["soak"] });
+  k8s = await EmbeddedKubernetes.start({ namespaces: ["soak"], timeScale: 0 });
 });
 
 afterAll(async () => {
@@ -32,7 +32,14 @@ it("a recorder that is started while the server is down records all the same", a
     ...{ kubeconfig, namespace: "soak", selector: "app=soak", traceDirectory: directory },
     onFrame: () => seen.resolve(),
   });
-  await Promise.all([seen.promise, restarted]);
+  // The server is down until it was tried.
+  await expect.poll(() => said.mock.calls.length).toBeGreaterThan(0);
+  let isUp = false;
+  void restarted.then(() => {
+    isUp = true;
+  });
+  await expect.poll(() => k8s.clock.advance(300).then(() => isUp)).toBe(true);
+  await seen.promise;
   const path = await recorder.write("job");
   await recorder.stop();
   expect(new Set(said.mock.calls.map(([words]) => words))).toEqual(new Set(["the recorder begins again:"]));
