@@ -8,8 +8,8 @@ interface Consumer {
 /**
  * Takes a body chunk by chunk as they come: with thousands of streams of a line now and then, iterating would cost more than
  * the lines themselves. The read holds the body back with a promise, and ends it with false. Resolves with whether the body
- * came to its end; rejects with its error. Neither before the read has let go: a body can break while it is held back, and what
- * is still being taken must not meet the read that follows.
+ * came to its end; rejects with what the read throws. Neither before the read has let go: a body can break while it is held back, and
+ * what is still being taken must not meet the read that follows.
  */
 export function consume(body: Readable, read: Consumer): Promise<boolean> {
   return new Promise((resolve, reject) => {
@@ -40,7 +40,7 @@ export function consume(body: Readable, read: Consumer): Promise<boolean> {
     });
     // Listeners would come too late for a body that broke in the same moment as its headers came; this looks.
     finished(body, { writable: false }, (error) => {
-      const settle = () => (error ? reject(error) : resolve(true));
+      const settle = () => resolve(!error);
       if (held === null) settle();
       else void held.then(settle);
     });

@@ -176,7 +176,8 @@ type Refused = Extract<ReadOutcome, { end: "refused" }>;
 
 function refusal({ history: { last } }: FollowState): Refused {
   if (last?.end !== "refused") throw new TypeError("asked for the refusal of a read that was answered");
-  return last;
+  // A gateway's page, or a Status in the place of a log: whatever its status, it says nothing of the log.
+  return /: an HTML page |^\s*[<{]/.test(last.message) ? { ...last, status: 502 } : last;
 }
 
 /** What only another request, or another right, helps. */
@@ -186,11 +187,11 @@ function isFatal(state: FollowState): boolean {
   // `container nope is not valid for pod p`, `a container name must be specified …`: reason is BadRequest for all of them.
   if (status === 400) return /is not valid for pod|must be specified|parsing time/.test(message);
   // An API server that has just started refuses for a moment what is allowed. What was allowed once will be again. A kubelet that
-  // refuses its API server, and a proxy, say nothing of our rights.
-  if (status === 403 && /: (Forbidden \(user=|an HTML page )/.test(message)) return false;
+  // refuses its API server says nothing of our rights.
+  if (status === 403 && message.includes(": Forbidden (user=")) return false;
   if (status === 403) return !state.history.everAnswered && state.history.sameRefusals >= FORBIDDEN_AFTER_READS;
-  // 401: credentials are renewed. 404: a kubelet that has just started says so of a pod that runs.
-  return ![401, 404, 408, 409, 410, 425, 429].includes(status);
+  // What Kubernetes says of a request that is wrong. Gateways know more: 407, 421, 431, 451, 460, 499.
+  return [405, 406, 414, 415, 422].includes(status);
 }
 
 function isNoLog({ status }: Refused): boolean {
@@ -283,8 +284,8 @@ function sawEnd({ view, history, lastLine }: FollowState): boolean {
 }
 
 /** "Not found" after a clean end takes nothing away, for the log goes with the pod; a kubelet that cannot be reached leaves it open. */
-function isKubeletAway({ history: { last } }: FollowState): boolean {
-  return last?.end === "refused" && !isNoLog(last);
+function isKubeletAway(state: FollowState): boolean {
+  return state.history.last?.end === "refused" && !isNoLog(refusal(state));
 }
 
 function doubled(ms: number, times: number): number {

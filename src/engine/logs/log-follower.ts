@@ -208,10 +208,11 @@ export class LogFollower {
         },
       },
       abort.signal,
-    );
-    unsubscribe();
-    quiet.close();
-    abort.release();
+    ).finally(() => {
+      unsubscribe();
+      quiet.close();
+      abort.release();
+    });
 
     const { outcome, unfinished } = result;
     this.stats.repeated += result.repeated;

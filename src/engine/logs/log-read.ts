@@ -44,7 +44,7 @@ export interface LogReadResult {
   error: unknown;
 }
 
-/** One request for the log, from the position on. Never rejects: how it went is its outcome. */
+/** One request for the log, from the position on. How it went is its outcome; rejects only with what the handler throws. */
 export async function readLog(
   transport: LogTransport,
   request: LogReadRequest,
@@ -91,7 +91,7 @@ export async function readLog(
   answered = true;
   serverTime = timeOf(stream.headers.date);
   handler.answered(serverTime);
-  const isWhole = await consume(stream.body, read).catch(() => false);
+  const isWhole = await consume(stream.body, read);
   if (!isWhole) return read.result({ end: "broken", caughtUp: read.caughtUp, ...facts() });
   const complaint = read.complaint();
   if (complaint === null) return read.result({ ...read.cleanEnd(), ...facts() });

@@ -212,6 +212,17 @@ describe("leaving", () => {
         throw new Error("consumer fails");
       }),
     ).rejects.toThrow("consumer fails");
+
+    const fails = () => {
+      throw new Error("a question about a line fails");
+    };
+    for (const options of [{ isFirstLine: fails }, { isLastLine: fails }]) {
+      const asked = container().lines(["a"]).exit();
+      asked.tell({ phase: "ended" });
+      const read = followLogs(cluster, asked, { ...NO_LATE_LINES, ...options });
+      await expect(read.forEach(() => {})).rejects.toThrow("a question about a line fails");
+      expect(asked.listeners).toBe(0);
+    }
     await noRequestLeft();
   });
 });

@@ -8,6 +8,7 @@ import {
   nextStep,
 } from "../../../src/engine/logs/follow-policy.ts";
 import type { ContainerView } from "../../../src/engine/logs/types.ts";
+import { errorFromResponse } from "../../../src/engine/transport/api-error.ts";
 import { broken, clean, NOW, refused, timeOf } from "./outcomes.ts";
 
 type Phase = ContainerView["phase"];
@@ -160,6 +161,9 @@ describe("nextStep", () => {
       });
     expect(step("running", refused(401), { refusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(405))).toEqual({ do: "fail" });
+    // Gateways answer with what Kubernetes never says.
+    for (const status of [402, 407, 421, 431, 451, 460, 499])
+      expect(step("running", refused(status), { sameRefusals: 9 })).toMatchObject({ do: "rest" });
     // Permission that was there once may come back (credentials being rotated, an authorizer that is down).
     expect(step("running", refused(403), { everAnswered: true, sameRefusals: 9 })).toMatchObject({ do: "rest" });
     expect(step("running", refused(401), { everAnswered: true })).toMatchObject({ do: "rest" });
@@ -208,6 +212,19 @@ describe("nextStep", () => {
       do: "end",
       gap: "unreachable",
     });
+  });
+
+  test("a gateway's page says nothing of the log, whatever its status: it is asked again", () => {
+    const page = "<html><title>Sign in</title></html>";
+    const { message: refusal } = errorFromResponse({ method: "GET", path: "/log" }, 400, {}, page);
+    const said = [refusal, page, '{"kind":"Status","status":"Failure","code":503}'];
+    for (const message of said) {
+      expect(step("ended", refused(400, message), { sameRefusals: 9 })).toMatchObject({ do: "rest" });
+      expect(step("ended", refused(400, message), { started: false })).toMatchObject({ do: "rest" });
+      expect(step("gone", refused(400, message), { cleanEnds: 1 })).toEqual({ do: "end", gap: "pod_gone" });
+      const late = { endedAt: NOW - ENDED_GIVE_UP_MS - 1 };
+      expect(step("ended", refused(400, message), late)).toEqual({ do: "end", gap: "unreachable" });
+    }
   });
 
   test("a pod that ended before its container was started has no log, and no gap", () => {
