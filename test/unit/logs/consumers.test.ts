@@ -90,7 +90,8 @@ describe("back-pressure", () => {
     const stream = followLogs(cluster, c, NO_LATE_LINES);
     const batches = stream.batches();
     const first = await batches.next();
-    await sleep(300);
+    // The next chunk has come, and nobody takes it.
+    await expect.poll(() => stream.stats.lines).toBeGreaterThan(first.value?.length ?? 0);
     const { lines: taken } = stream.stats;
     await sleep(300);
     // 40 MB are waiting; nothing more than a chunk or two has been let in.

@@ -42,7 +42,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-const launch = (name: string, lines: number, of: Record<string, string> = labels): Promise<Run> =>
+const launch = (name: string, lines: number, of: Record<string, string> = labels, image = "chatty"): Promise<Run> =>
   engine.launch({
     apiVersion: "batch/v1",
     kind: "Job",
@@ -56,7 +56,7 @@ const launch = (name: string, lines: number, of: Record<string, string> = labels
           containers: [
             {
               name: "main",
-              image: "chatty",
+              image,
               env: [
                 { name: "NAME", value: name },
                 { name: "LINES", value: String(lines) },
@@ -136,14 +136,25 @@ describe("over the engine and the embedded Kubernetes", () => {
   });
 
   test("the server is restarted while logs are followed", async () => {
-    const runs = await Promise.all(Array.from({ length: 5 }, () => launch(`restart-${names++}`, 100)));
+    const goOn = Promise.withResolvers<void>();
+    k8s.addProgram("halting", async function* (container) {
+      for (const [i, line] of expected(container.env.NAME ?? "", 100).entries()) {
+        if (i === 20) await goOn.promise;
+        yield line;
+        await container.sleep(100);
+      }
+      return 0;
+    });
+    const launched = Array.from({ length: 5 }, () => launch(`restart-${names++}`, 100, labels, "halting"));
+    const runs = await Promise.all(launched);
     const seen = runs.map(() => [] as string[]);
     const done = runs.map(async (run, i) => {
       for await (const line of run.logs({ container: "main" })) seen[i]?.push(line.text);
       return seen[i];
     });
-    await expect.poll(() => seen.every((texts) => texts.length > 10)).toBe(true);
-    expect(seen.every((texts) => texts.length < 100)).toBe(true);
+    await expect.poll(() => seen.every((texts) => texts.length === 20)).toBe(true);
+    // They print while it is away.
+    goOn.resolve();
     await k8s.restart({ downMs: 3000 });
     for (const [i, texts] of (await Promise.all(done)).entries()) {
       expect(texts).toEqual(expected(runs[i]?.jobName ?? "", 100));

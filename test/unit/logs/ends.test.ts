@@ -1,9 +1,8 @@
 /** The end of a log that comes late, is refused, or lies behind a clock that was set back. */
-import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ENDED_GIVE_UP_MS } from "../../../src/engine/logs/follow-policy.ts";
 import { followLogs, type LogGap, type LogOptions } from "../../../src/engine/logs/index.ts";
-import { NO_LATE_LINES, startLogServer, type TestContainer, until } from "./log-server.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer, testClock, until } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
 
@@ -13,36 +12,36 @@ function follow(c: TestContainer, options: LogOptions = {}) {
   const stream = followLogs(cluster, c, { onGap: (gap) => void gaps.push(gap), ...options });
   const done = stream.forEach(({ text }) => void texts.push(text));
   done.catch(() => undefined);
-  return { texts, gaps, done };
-}
-
-/** Makes the monotonic clock stand so much later, from the call on. */
-function clock(): { forward(ms: number): void } {
-  const now = performance.now.bind(performance);
-  let laterMs = 0;
-  const spy = vi.spyOn(performance, "now").mockImplementation(() => now() + laterMs);
-  onTestFinished(() => spy.mockRestore());
-  return {
-    forward: (ms) => {
-      laterMs += ms;
-    },
-  };
+  return { texts, gaps, done, stream };
 }
 
 const LONGER_THAN_A_TEST = 600_000;
 
 describe("lines that come after the container's end", () => {
   test("up to seconds later: all of them are read, each once", async () => {
+    const { stop, forward } = testClock();
     const c = container().lines(["one"]);
     const f = follow(c);
+    /** The follow has read the log so many times and rests, and so many seconds go by. */
+    const rests = async (reads: number, seconds: number) => {
+      await until(() => c.requests.length === reads && f.stream.stats.state === "resting");
+      forward(seconds * 1_000);
+      // It looks at the clock when the pod changes.
+      c.tell({});
+    };
     await until(() => f.texts.length === 1);
+    stop();
     c.exit().tell({ phase: "ended" });
-    await sleep(1_500);
+    await rests(1, 1.5);
     c.lines(["two"]);
-    await until(() => f.texts.length === 2);
+    await rests(1, 1.5);
     // New lines put the end off again.
-    await sleep(2_500);
+    await rests(2, 2.5);
     c.lines(["three"]);
+    await rests(2, 0.5);
+    await rests(3, 3);
+    // Streams have ended before the log did: that it is all takes one more read.
+    await rests(4, 1);
     await f.done;
     expect(f.texts).toEqual(["one", "two", "three"]);
     expect(f.gaps).toEqual([]);
@@ -94,7 +93,7 @@ describe("the log of a container that has ended is refused", () => {
   });
 
   test.each([401, 403, 500])("for two minutes (%i): given up, in the server's words", async (status) => {
-    const { forward } = clock();
+    const { forward } = testClock();
     const c = container().lines(["one"]);
     const f = follow(c, NO_LATE_LINES);
     await until(() => f.texts.length === 1);

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { CLEAN_END_TRUST_MS } from "../../../src/engine/logs/follow-policy.ts";
 import {
   followLogs,
@@ -10,7 +10,7 @@ import {
   type LogRestart,
   type LogTransport,
 } from "../../../src/engine/logs/index.ts";
-import { NO_LATE_LINES, startLogServer, type TestContainer, until } from "./log-server.ts";
+import { NO_LATE_LINES, startLogServer, type TestContainer, testClock, until } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();
 
@@ -411,8 +411,6 @@ describe("gaps", () => {
     const c = container().write("one\ntwo is cut");
     const f = follow(c);
     await f.seen(1);
-    await until(() => server.openRequests > 0);
-    await sleep(50);
     server.resetConnections();
     c.write(" off\n").rotate().lines(["three"]);
     await f.seen(3);
@@ -428,8 +426,8 @@ describe("gaps", () => {
   test("a first line that was cut off and then rotated away is a gap, though no line was delivered before it", async () => {
     const c = container().write("the very first");
     const f = follow(c);
-    await until(() => c.requests.length === 1);
-    await sleep(50);
+    await until(() => c.isSent);
+    await server.taken();
     server.resetConnections();
     c.write(" line\n").rotate().lines(["second"]);
     await f.seen(2);
@@ -508,12 +506,18 @@ describe("restarts", () => {
 
   test("the pod tells of the restart only after the new instance's lines have come", async () => {
     const c = container().lines(lineTexts(3));
+    const { stop } = testClock();
+    // However long it takes from then on, the follow's patience does not end.
+    c.cut = ({ index }) => {
+      if (index === 1) stop();
+      return null;
+    };
     const f = follow(c);
     await f.seen(3);
     server.resetConnections();
     c.lines(["rest"]).restart().lines(["again"]);
-    await until(() => c.requests.length > 1);
-    await sleep(300);
+    await until(() => c.requests.length > 1 && c.isSent);
+    await server.taken();
     expect(f.lines.length).toBe(3);
     c.tell({ ...restarted(1), startedAt: "2026-11-24T00:00:01Z" });
     await f.seen(5);
@@ -784,14 +788,16 @@ describe("where to start, where to stop", () => {
   });
 
   test("tailLines of an empty log: what is printed while the follow is cut is not passed over", async () => {
-    let now = BigInt(Date.now()) * 1_000_000n;
+    const wallClock = () => BigInt(Date.now()) * 1_000_000n;
+    let now = wallClock();
     const c = container(() => (now += 1_000_000n)).lines(lineTexts(5));
     // The first line of a follow comes with the headers; here the headers come alone.
     const f = follow(c, { tailLines: 0 });
-    await until(() => c.requests.length === 1);
-    await sleep(50);
+    await until(() => c.isSent);
+    await server.taken();
     server.resetConnections();
-    now += 1_500_000_000n;
+    // After the second in which the server has answered.
+    now = wallClock() + 1_500_000_000n;
     c.lines(lineTexts(3, 5));
     await f.seen(3);
     f.stream.close();
@@ -923,10 +929,7 @@ test("a consumer that was slow for minutes after the container's end: one refusa
   c.tell(ended);
   c.cut = ({ index }) => (index === 0 ? { atByte: 300_000, how: "reset" } : null);
   c.refuse = ({ index }) => (index === 1 ? { status: 503, message: "the API server starts" } : null);
-  const now = performance.now.bind(performance);
-  let laterMs = 0;
-  const clock = vi.spyOn(performance, "now").mockImplementation(() => now() + laterMs);
-  onTestFinished(() => clock.mockRestore());
+  const { forward } = testClock();
   const gaps: LogGap[] = [];
   let count = 0;
   await followLogs(cluster, c, { ...NO_LATE_LINES, onGap: (gap) => void gaps.push(gap) }).forEach(async () => {
@@ -934,7 +937,7 @@ test("a consumer that was slow for minutes after the container's end: one refusa
     if (count > 1) return;
     // The rest lies ready, and the follow waits for its consumer.
     await until(() => c.requests.length === 1 && server.openRequests === 0);
-    laterMs = 150_000;
+    forward(150_000);
   });
   expect(gaps).toEqual([]);
   expect(count).toBe(2_001);

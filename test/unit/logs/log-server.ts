@@ -2,7 +2,7 @@ import { once } from "node:events";
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { KubeConfig } from "@kubernetes/client-node";
-import { afterAll, expect } from "vitest";
+import { afterAll, expect, onTestFinished, vi } from "vitest";
 import type { ContainerView, LogSource } from "../../../src/engine/logs/index.ts";
 import { Cluster } from "../../../src/engine/transport/index.ts";
 import { serverCertificate } from "../transport/api-server.ts";
@@ -80,6 +80,13 @@ export class LogServer {
     for (const session of this.#sessions) session.destroy(undefined, http2.constants.NGHTTP2_INTERNAL_ERROR);
   }
 
+  /** Resolves when the client has taken all that was sent: it answers a ping after what came before it. */
+  async taken(): Promise<void> {
+    await Promise.all(
+      [...this.#sessions].map((session) => new Promise<void>((resolve) => session.ping(() => resolve()))),
+    );
+  }
+
   async stop(): Promise<void> {
     this.#server.close();
     this.resetConnections();
@@ -104,6 +111,24 @@ export class LogServer {
 
 /** Resolves when it holds. */
 export const until = (condition: () => boolean) => expect.poll(condition).toBe(true);
+
+/** The monotonic clock of this test. One that is stopped goes forward only as it is told: no machine is too slow for it. */
+export function testClock(): { stop(): void; forward(ms: number): void } {
+  const now = performance.now.bind(performance);
+  let laterMs = 0;
+  let stoppedAt: number | null = null;
+  const spy = vi.spyOn(performance, "now").mockImplementation(() => (stoppedAt ?? now()) + laterMs);
+  onTestFinished(() => spy.mockRestore());
+  return {
+    stop: () => {
+      // A whole number, so that what was waited for is over to the bit.
+      stoppedAt ??= Math.ceil(now());
+    },
+    forward: (ms) => {
+      laterMs += ms;
+    },
+  };
+}
 
 /** Of follows whose containers are known to have written all when they end. */
 export const NO_LATE_LINES = { lateLinesMs: 0 };

@@ -1,9 +1,9 @@
 /** The stream has ended cleanly and then the pod is gone: has the end of its log been seen? */
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { CLEAN_END_TRUST_MS } from "../../../src/engine/logs/follow-policy.ts";
+import { CLEAN_END_SETTLE_MS, CLEAN_END_TRUST_MS } from "../../../src/engine/logs/follow-policy.ts";
 import { followLogs, type LogGap } from "../../../src/engine/logs/index.ts";
-import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer, until } from "./log-server.ts";
+import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer, testClock, until } from "./log-server.ts";
 
 const { cluster, container } = await startLogServer();
 
@@ -13,16 +13,22 @@ async function following(c: TestContainer) {
   const stream = followLogs(cluster, c, { ...NO_LATE_LINES, onGap: ({ reason }) => void gaps.push(reason) });
   const done = stream.forEach(({ text }) => void texts.push(text));
   await until(() => texts.length === 2);
-  return { texts, gaps, done };
+  return { texts, gaps, done, stream };
 }
 
 const podNotFound = (c: TestContainer): Refusal => ({ status: 404, message: `pods "${c.podName}" not found` });
 
 test("right after its container's end: nothing is missing", async () => {
+  const { stop, forward } = testClock();
   const c = container().lines(["one", "two"]);
   const f = await following(c);
   c.refuse = () => podNotFound(c);
+  stop();
   c.exit();
+  await until(() => f.stream.stats.state === "resting");
+  forward(CLEAN_END_SETTLE_MS);
+  // It looks at the clock when the pod changes.
+  c.tell({});
   await until(() => c.requests.length === 2);
   c.tell({ phase: "gone" });
   await f.done;

@@ -162,5 +162,5 @@ test(
       await server.stop();
     }
   },
-  (SECONDS + 60) * 1000,
+  (SECONDS + 180) * 1000,
 );

@@ -7,7 +7,7 @@ const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 
 /** Of a test of one property. */
 export function fuzzTimeoutMs(): number {
-  return (SECONDS + 90) * 1000;
+  return (SECONDS + 180) * 1000;
 }
 
 /**

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { followLogs, type LogGap } from "../../../../src/engine/logs/index.ts";
-import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer } from "../../logs/log-server.ts";
+import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer, until } from "../../logs/log-server.ts";
 import { Dice, fuzz, fuzzTimeoutMs, seeds } from "./fuzz.ts";
 
 const { cluster, container } = await startLogServer();
@@ -65,7 +65,7 @@ function lineBytes(dice: Dice, index: number, isBig: boolean): Buffer {
 /** The kubelet and the network misbehave for the first requests only, so that the scenario ends. */
 function disturb(c: TestContainer, dice: Dice, kind: Kind, restartsKubelet: boolean): void {
   const faults = dice.below(7);
-  const endsCleanly = kind !== "deletion" && !restartsKubelet;
+  const endsCleanly = kind !== "deletion" && kind !== "rotations" && !restartsKubelet;
   let wasClean = false;
   c.refuse = ({ index }) => {
     if (index >= faults || dice.chance(0.7)) return null;
@@ -77,7 +77,7 @@ function disturb(c: TestContainer, dice: Dice, kind: Kind, restartsKubelet: bool
   c.cut = ({ index }) => {
     if (index >= faults || dice.chance(0.3)) return null;
     // What a follow relies on: two reads in a row do not both end cleanly, by accident, where there is more; nor does one
-    // just before the pod is deleted, which is what a container that was killed looks like.
+    // just before the pod is deleted, or its file is rotated and it ends: a container that was killed looks like that.
     const isClean = !wasClean && endsCleanly && dice.chance(0.5);
     wasClean = isClean;
     const atByte = dice.chance(0.3) ? dice.below(80) : dice.below(40_000);
@@ -116,6 +116,8 @@ async function scenario(seed: number): Promise<{ kind: Kind; lines: number; byte
     if (dice.chance(0.2)) await sleep(dice.below(20));
     if (restartsKubelet && dice.chance(0.05)) c.restartKubelet();
     if (kind === "rotations" && dice.chance(0.05)) {
+      // For the same reason: the follow has come back.
+      if (restartsKubelet) await until(() => c.isSent);
       c.rotate();
       // A kubelet looks at a file's size every ten seconds.
       now += 10_000_000_000n;
