@@ -132,6 +132,6 @@ describe("one kind of request is answered wrongly", () => {
     if (/is kept|Cleaning up .* failed/.test(each.notes().join("\n"))) {
       for (const { metadata } of left()) k8s.objects.delete("jobs", NAMESPACE, metadata.name);
     }
-    await k8s.objects.until(() => left().length === 0, AbortSignal.timeout(10_000));
+    await k8s.objects.until(() => left().length === 0, AbortSignal.timeout(90_000));
   });
 });

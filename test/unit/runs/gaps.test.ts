@@ -37,5 +37,5 @@ it.each(["pods", "jobs"])("short TTL, cut watches, and answers without a frame, 
     expect(lines).toBeLessThanOrEqual(1);
   }
   await expect.poll(() => engine.stats().runs).toBe(0);
-  expect(k8s.openLogs).toBe(0);
+  await expect.poll(() => k8s.openLogs).toBe(0);
 });

@@ -96,7 +96,7 @@ it("that is given up rejects with the signal's reason, and its Job is deleted", 
   const running = engine.run(bare("run-1", "endless"), { onLine, signal: abort.signal, keep: "failed" });
   await expect(running).rejects.toThrow("enough");
   expect(jobsOf(k8s)).toEqual([]);
-  expect(k8s.openLogs).toBe(0);
+  await expect.poll(() => k8s.openLogs).toBe(0);
   expect(engine.stats().runs).toBe(0);
 });
 

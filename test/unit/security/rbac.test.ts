@@ -75,9 +75,10 @@ describe("deploy/rbac.yaml", () => {
     stopped.abort.abort();
     expect(await stopped.result).toMatchObject({ errorCode: "cancelled" });
     // Taken over from a process that died.
-    world.agents.set("adopted", async function* (container) {
+    const taken = Promise.withResolvers<void>();
+    world.agents.set("adopted", async function* () {
       yield "works";
-      await container.sleep(20_000);
+      await taken.promise;
       yield '{"done":true,"ok":true}';
     });
     const left = start("adopted");
@@ -89,8 +90,9 @@ describe("deploy/rbac.yaml", () => {
       annotations["paperclip.io/owner-lease"] = "of-a-process-that-died";
     });
     const adopter = start("adopted");
+    await expect.poll(() => adopter.events.map(({ eventType }) => eventType)).toContain("k8s.job_adopted");
+    taken.resolve();
     expect(await adopter.result).toMatchObject({ exitCode: 0 });
-    expect(adopter.events.map(({ eventType }) => eventType)).toContain("k8s.job_adopted");
     // A server without streaming lists, as before Kubernetes 1.34.
     await stopSharedEngines();
     world.k8s.settings.streamingList = false;
