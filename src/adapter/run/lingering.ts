@@ -38,7 +38,10 @@ export class Lingering {
     if (activity === "working") return;
     const longestMs = Math.max(this.#graceMs, BACKGROUND_MS);
     const ms = this.#doneAt === null ? longestMs : Math.min(this.#graceMs, this.#doneAt + longestMs - now);
-    this.#timer = timer(ms, () => this.#over(activity));
+    // In two halves: where this process stood still, the output of that time is read before the second one is over.
+    this.#timer = timer(ms / 2, () => {
+      this.#timer = timer(ms / 2, () => this.#over(activity));
+    });
   }
 
   stop(): void {

@@ -113,6 +113,21 @@ test("each piece of output gives it the whole time again", async () => {
   expect(got).toMatchObject({ exitCode: 0, summary: "Done." });
 });
 
+test("a server that stood still for longer than the time reads what came meanwhile before it ends the agent", async () => {
+  const { result: got } = await run(async function* (container) {
+    yield init;
+    yield result("Done.");
+    await linger(container, 200);
+    // This process is the server, too.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500);
+    yield "cleaning up";
+    await linger(container, 300);
+    return 0;
+  });
+  expect(wasEnded).toBe(false);
+  expect(got).toMatchObject({ exitCode: 0, summary: "Done." });
+});
+
 test("a result that answers a notification does not start the time", async () => {
   const { result: got } = await run(async function* (container) {
     yield init;
