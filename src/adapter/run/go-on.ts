@@ -69,11 +69,9 @@ async function isDeleted<Config extends BaseConfig, Verdict extends AgentVerdict
   { namespace, jobName, uid }: Run,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const known = engine.jobs.get(namespace, jobName);
-  // A watch that has been down since before the Job was made knows nothing of it: the server does.
+  // Not of the cache: a watch may be down or behind.
   const find = () => findObject<Job>(engine.cluster, jobPath(namespace, jobName), signal);
-  const hasIt = known !== undefined && known.metadata.uid === uid;
-  const job = hasIt ? known : await patiently(engine, { ...patience, signal, askedAt: performance.now() }, find);
+  const job = await patiently(engine, { ...patience, signal, askedAt: performance.now() }, find);
   return job === null || job.metadata.uid !== uid || isDeleting(job);
 }
 
