@@ -68,6 +68,7 @@ test("another server's run of the agent waits while its owner goes on with it", 
   const agent = agentOf(agentId);
   const first = server().run({ agentId, runId: `${agentId}-a`, taskId: "t" });
   await worksOn(agent);
+  world.k8s.requests.reset();
   const second = server().run({ agentId, runId: `${agentId}-b`, taskId: "u", config: { concurrencyPolicy: "wait" } });
   await expect.poll(() => world.k8s.requests.count("get leases")).toBeGreaterThan(0);
   await evictAgent(agentId);

@@ -78,6 +78,16 @@ const forever: ScriptedProgram = async function* (container) {
   yield '{"session":"S-1"}';
   await container.sleep(3_600_000);
 };
+/** The agent's processes print a line and then work until what is returned is called. */
+function worksUntilLetGo(agentId: string): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  world.agents.set(agentId, async function* () {
+    yield '{"session":"S-1"}';
+    await promise;
+    yield '{"done":true,"ok":true}';
+  });
+  return resolve;
+}
 
 describe("stopped by a person", () => {
   test("while the agent runs: pod and Job are gone before the acknowledgment, session and cost are kept", async () => {
@@ -652,14 +662,11 @@ describe("the process goes away and another comes", () => {
       expect(await run(world, adapter, { agentId, config }).result).toMatchObject({ exitCode: 0 });
       await world.k8s.objects.until(() => jobsOf(agentId).length === 0);
 
-      world.agents.set(agentId, async function* (container) {
-        yield '{"session":"S-1"}';
-        await container.sleep(2_000);
-        yield '{"done":true,"ok":true}';
-      });
+      const letGo = worksUntilLetGo(agentId);
       const left = run(world, adapter, { agentId, config });
       await left.logged("S-1");
       await crash(left);
+      letGo();
       await world.k8s.objects.until(() => {
         const { conditions = [] } = (jobsOf(agentId)[0]?.status ?? {}) as { conditions?: { type: string }[] };
         return conditions.some(({ type }) => type === "Complete");
@@ -726,7 +733,7 @@ describe.each(["0.1.30", "0.2.5"] as const)("a Job that %s created", (version) =
 
   test("of another task blocks", async () => {
     const agentId = fresh();
-    world.agents.set(agentId, works);
+    world.agents.set(agentId, forever);
     create(agentId);
     const { adapter } = adapterOf(world);
     expect(await run(world, adapter, { agentId, taskId: "task-2", config: BLOCK }).result).toMatchObject({
@@ -748,10 +755,10 @@ describe("several runs of one agent", () => {
     ["k8s_orphan_session_mismatch", { sessionId: "S-other" }],
   ])("%s", async (errorCode, options) => {
     const agentId = fresh();
-    world.agents.set(agentId, works);
+    world.agents.set(agentId, forever);
     const { adapter } = adapterOf(world);
     const first = run(world, adapter, { agentId, sessionId: "S-first" });
-    await first.logged('{"n":3}');
+    await first.logged("S-1");
     await crash(first);
     const result = await run(world, adapter, { agentId, ...options, config: BLOCK }).result;
     expect(result).toMatchObject({ errorCode, ...blocked });
@@ -761,24 +768,31 @@ describe("several runs of one agent", () => {
 
   test("one that this process follows is not taken over by the next", async () => {
     const agentId = fresh();
-    world.agents.set(agentId, works);
+    const letGo = worksUntilLetGo(agentId);
     const { adapter } = adapterOf(world);
     const first = run(world, adapter, { agentId });
-    await first.logged('{"n":3}');
+    await first.logged("S-1");
     expect(await run(world, adapter, { agentId, config: BLOCK }).result).toMatchObject({
       errorCode: "k8s_concurrent_run_blocked",
       ...blocked,
     });
+    letGo();
     expect(await first.result).toMatchObject({ exitCode: 0 });
   });
 
   test("block: twenty at once, one runs", async () => {
     const agentId = fresh();
-    world.agents.set(agentId, works);
+    const letGo = worksUntilLetGo(agentId);
     const { adapter } = adapterOf(world);
-    const results = await Promise.all(
-      Array.from({ length: 20 }, () => run(world, adapter, { agentId, config: BLOCK }).result),
-    );
+    let ended = 0;
+    const ran = Array.from({ length: 20 }, async () => {
+      const result = await run(world, adapter, { agentId, config: BLOCK }).result;
+      ended += 1;
+      // All but the one that runs.
+      if (ended === 19) letGo();
+      return result;
+    });
+    const results = await Promise.all(ran);
     expect(results.filter(({ exitCode }) => exitCode === 0)).toHaveLength(1);
     expect(results.filter(({ errorCode }) => errorCode === "k8s_concurrent_run_blocked")).toHaveLength(19);
   });
@@ -803,10 +817,10 @@ describe("several runs of one agent", () => {
 
   test("wait: each that waits says so and can be stopped, also the second in the queue", async () => {
     const agentId = fresh();
-    world.agents.set(agentId, works);
+    const letGo = worksUntilLetGo(agentId);
     const { adapter } = adapterOf(world);
     const first = run(world, adapter, { agentId });
-    await first.logged('{"n":3}');
+    await first.logged("S-1");
     const second = run(world, adapter, { agentId });
     await second.logged(`Waiting for the agent's other run to end: ${jobsOf(agentId)[0]?.metadata.name}`);
     await second.logged(`(run ${first.ctx.runId})`);
@@ -819,6 +833,7 @@ describe("several runs of one agent", () => {
     second.abort.abort();
     expect(await second.result).toMatchObject({ errorCode: "cancelled", executionRecovery: { kind: "bootstrap" } });
     expect(await third.result).toMatchObject({ errorCode: "cancelled" });
+    letGo();
     expect(await first.result).toMatchObject({ exitCode: 0 });
     expect(processState().locks.size).toBe(0);
   });
@@ -886,7 +901,7 @@ describe("Secrets that nobody owns", () => {
       });
     };
     const agentId = fresh();
-    world.agents.set(agentId, works);
+    const letGo = worksUntilLetGo(agentId);
     create("sweep-orphan-prompt", old);
     create("sweep-young-prompt", new Date(now).toISOString());
     create("sweep-other", old);
@@ -897,9 +912,11 @@ describe("Secrets that nobody owns", () => {
     processState().swept.clear();
     world.k8s.requests.reset();
     const { adapter } = adapterOf(world);
-    await run(world, adapter, { agentId }).result;
+    const sweeper = run(world, adapter, { agentId });
+    await world.k8s.objects.until(() => !names().includes("sweep-orphan-prompt"));
+    letGo();
+    expect(await sweeper.result).toMatchObject({ exitCode: 0 });
     expect(names()).toEqual(expect.arrayContaining(["sweep-young-prompt", "sweep-other"]));
-    expect(names()).not.toContain("sweep-orphan-prompt");
     await run(world, adapter, { agentId }).result;
     expect(world.k8s.requests.count("list secrets")).toBe(1);
   });

@@ -94,6 +94,7 @@ describe("a live run of another server", () => {
     const agent = agentOf(agentId);
     const first = server().run({ agentId, runId: `${agentId}-a`, taskId: "t" });
     await running(agent, first);
+    world.k8s.requests.reset();
     const second = server().run({
       agentId,
       runId: `${agentId}-b`,

@@ -128,9 +128,11 @@ test("the pod of another shard's deleted Job still runs: the next one waits for 
   await first.logged("S-1");
   await crash(first);
   world.k8s.objects.delete("jobs", NAMESPACE, objectsOf(world, "jobs", agentId)[0]?.metadata.name ?? "");
+  world.k8s.requests.reset();
   const next = run(world, serverOf("second"), { agentId, taskId: "task-2" });
-  // It runs through its grace period.
-  setTimeout(agent.end, 400);
+  // It runs through its grace period, in which it was looked at.
+  await expect.poll(() => world.k8s.requests.count("list jobs")).toBeGreaterThan(0);
+  agent.end();
   expect(await next.result).toMatchObject({ exitCode: 0 });
   expect(agent.most).toBe(1);
 });
