@@ -112,6 +112,7 @@ function withoutResult(outcome: Outcome, now: Date): AdapterExecutionResult {
     : verdict.hasOutput && known === null
       ? describeTruncation(verdict, end, lost)
       : describePartialRun(verdict, end, lost, outcome.logError);
+  // No session, as from the host's own adapter: it was read to no end, and the host keeps the one before.
   return {
     ...base(outcome, exitCode),
     ...spending(outcome),

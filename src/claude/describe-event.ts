@@ -1,5 +1,5 @@
 /** Events in words, for the host's events, its transcript and the terminal alike. Imports nothing that a browser lacks. */
-import { field, finite, isRecord, type JsonObject, word } from "../json/read-json.ts";
+import { cutEnd, field, finite, isRecord, type JsonObject, word } from "../json/read-json.ts";
 
 /** `API request failed (HTTP 529, overloaded), retry 2 of 10 in 1.2 s`. */
 export function describeRetry(event: JsonObject): string {
@@ -53,6 +53,13 @@ export function failedInstall(event: JsonObject): string[] {
   return [`plugins of ${word(field(event, "name")) ?? "?"} (${word(field(event, "error"), 500) ?? "not installed"})`];
 }
 
+/** `Claude could not save transcript (ENOSPC)`: the disk was full, and the next run may miss a part of the conversation. */
+export function describeLost(event: JsonObject): string {
+  const lost = list(event, "lost").filter((each) => typeof each === "string");
+  const what = lost.length === 0 ? "its files" : cutEnd(lost.join(", "), 500);
+  return `Claude could not save ${what} (${word(field(event, "error_code")) ?? "disk full"})`;
+}
+
 /** All others (`failed`, `needs-auth`, …) are missing. A `pending` one still connects; a `disabled` one is wanted so. */
 const IS_UP = new Set(["connected", "cached", "pending", "disabled"]);
 
@@ -63,7 +70,7 @@ function skipped(init: JsonObject, name: string, what: string): string[] {
   });
 }
 
-function list(init: JsonObject, name: string): unknown[] {
-  const value = field(init, name);
+function list(event: JsonObject, name: string): unknown[] {
+  const value = field(event, name);
   return Array.isArray(value) ? value.slice(0, MAX_LISTED) : [];
 }

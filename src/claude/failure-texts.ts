@@ -87,6 +87,12 @@ export const MONEY = anyOf(
   /account balance|valid credit card|free (?:tier|quota|trial)\b.{0,40}(?:exhausted|ended|used up)|(?:package|plan|subscription) has expired/,
 );
 
+/** A variable or an option of the command line cannot be used. The CLI says most of them as a request that failed. */
+export const MISCONFIGURED = anyOf(
+  /invalid (?:proxy )?url\b|failed to parse url|only absolute urls|baseurl and resource are|one of the .?baseurl/,
+  /\b(?:anthropic|claude_code)_\w+ must be|^error: --[a-z]/,
+);
+
 /** Whatever status it comes with: gateways say it with a 403, too. */
 export const RATE_LIMITED = /rate[-_ ]?limit[-_ ]?(?:ed|exceeded|reached)\b/i;
 

@@ -5,6 +5,7 @@ import {
   FAILED_WITHOUT_STATUS,
   LIMITED,
   LOGIN_NEEDED,
+  MISCONFIGURED,
   MODEL_UNKNOWN,
   MONEY,
   PARAMETER_REFUSED,
@@ -131,7 +132,8 @@ function kindOf(
   const saysNothing = !verdict.hasOutput && texts.length + failures.length === 0;
   if (verdict.rateLimit !== null && (saysNothing || failures.some(isRateLimit))) return "quota";
   if (said(RATE_LIMITED)) return "trouble";
-  return first(byStatusOrWord) ?? byText(texts) ?? byMissingAnswer(verdict, failures, texts);
+  const byFailure = first(byStatusOrWord) ?? (said(MISCONFIGURED) ? "other" : null);
+  return byFailure ?? byText(texts) ?? byMissingAnswer(verdict, failures, texts);
 }
 
 /** A limit that the text says to end at some time: one of a rate ends within minutes. */

@@ -38,7 +38,7 @@ function withoutCause(verdict: ClaudeVerdict, end: RunEnd | null, logError: stri
   return `Claude exited with code ${code}`;
 }
 
-const INTERRUPTED = "was interrupted by SIGINT before its result";
+const INTERRUPTED = "was interrupted before its result";
 
 /** `reason=OOMKilled, signal=9, killed by SIGKILL (out of memory, or its grace was over)`; null when the pod says nothing. */
 export function podCause(end: RunEnd | null): string | null {

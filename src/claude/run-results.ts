@@ -1,4 +1,4 @@
-import type { JsonObject } from "../json/read-json.ts";
+import { field, type JsonObject } from "../json/read-json.ts";
 import { type ClaudeResult, isLastWord, readResult } from "./result-event.ts";
 
 /**
@@ -24,7 +24,9 @@ export class RunResults {
   add(event: JsonObject): void {
     const next = readResult(event);
     if (next.numTurns !== null) this.#turns = (this.#turns ?? 0) + next.numTurns;
-    this.#isInterrupted = /^aborted/.test(next.terminalReason ?? "");
+    // The CLI may break off a turn by its own rules, too, and then says so.
+    const isOwnStop = field(event, "stopped_by_permission_check") === true;
+    this.#isInterrupted = /^aborted/.test(next.terminalReason ?? "") && !isOwnStop;
     if (this.#isInterrupted) return;
     if (this.#isRuns(next)) {
       this.#last = this.#isResumed ? next : withAnswerOf(this.#last, next);
@@ -48,7 +50,7 @@ export class RunResults {
     return this.#last !== null && (this.#hasSpoken || this.#isResumed || !isLastWord(this.#last));
   }
 
-  /** SIGINT broke the turn off. The CLI gives that a result, too, and ends with 0: the turn was not ended by its own. */
+  /** SIGINT broke off the latest turn: the CLI prints a result all the same, and ends with 0. */
   get isInterrupted(): boolean {
     return this.#isInterrupted;
   }

@@ -2,7 +2,7 @@ import type { AgentActivity, AgentEvent, AgentVerdict, ResultParser } from "../a
 import { count, field, finite, type JsonObject, recordsIn, text, word } from "../json/read-json.ts";
 import { AssistantText } from "./assistant-text.ts";
 import { BackgroundTasks } from "./background-tasks.ts";
-import { describeRetry, failedInstall, missingParts } from "./describe-event.ts";
+import { describeLost, describeRetry, failedInstall, missingParts } from "./describe-event.ts";
 import { readEvent } from "./event-line.ts";
 import { PlainLines } from "./plain-lines.ts";
 import { type ApiFailure, type ClaudeResult, instantOf, MAX_ANSWER, readApiFailure } from "./result-event.ts";
@@ -160,6 +160,13 @@ export class ClaudeResultParser implements ResultParser<ClaudeVerdict> {
         return this.#retrying(event);
       case "plugin_install":
         return this.#missing(failedInstall(event));
+      case "session_writes_lost":
+        return this.#progress({
+          eventType: "claude.writes_lost",
+          level: "warn",
+          message: describeLost(event),
+          payload: {},
+        });
       default:
         this.#background.read(event);
         return null;

@@ -471,12 +471,16 @@ describe("the whole result, with nothing beside what is known", () => {
       const got = classify([...lines, { ...aborted, terminal_reason: "aborted_streaming" }], { exitCode });
       return [got.errorCode, got.errorFamily, got.errorMessage];
     };
-    const signal = "was interrupted by SIGINT before its result";
+    const signal = "was interrupted before its result";
     const cut = "Claude's output ended in the middle of its answer:";
     expect(of([init])).toEqual([undefined, undefined, `Claude ${signal}`]);
     expect(of([init, said("x")])).toEqual(["claude_truncated", undefined, `${cut} it ${signal}`]);
     expect(of([init, said("x")], 130)[2]).toBe(`${cut} ended by SIGINT, exit code 130`);
     expect(of([init, said("x"), done, said("and more")])[0]).toBe("claude_truncated");
+    const own = { ...aborted, terminal_reason: "aborted_tools", stopped_by_permission_check: true };
+    expect(classify([init, own], { exitCode: 1 }).errorMessage).toBe(
+      "Claude run failed: subtype=error_during_execution: x",
+    );
     // It only lingered.
     expect(of([init, said("x"), done])).toEqual([undefined, undefined, undefined]);
   });

@@ -595,6 +595,22 @@ describe("what another try does not change is not tried again", () => {
     expect([result.errorCode, result.errorFamily, result.clearSession]).toEqual([undefined, undefined, undefined]);
   });
 
+  // As CLI 2.1.332 says it of variables and options that it cannot use.
+  test.each([
+    "API Error: Invalid URL",
+    "API Error: Must provide one of the `baseURL` or `resource` arguments, or the `ANTHROPIC_FOUNDRY_RESOURCE` environment variable",
+    "API Error: baseURL and resource are mutually exclusive",
+    "API Error: ANTHROPIC_FOUNDRY_RESOURCE must be a Foundry resource name, not a URL or host name.",
+    "API Error: Failed to parse URL from gateway:4000/v1/messages",
+    "Error: --json-schema is not valid JSON: JSON Parse error: Expected '}'",
+    'Invalid proxy URL in HTTPS_PROXY: "not a url" cannot be parsed as a URL.',
+  ])("a configuration that the CLI cannot use: %s", (text) => {
+    for (const result of [failed(text, { word: "unknown", terminal_reason: "api_error" }), failed(text), plain(text)]) {
+      expect(result.errorMessage).toContain(text);
+      expect([result.errorCode, result.errorFamily, result.clearSession]).toEqual([undefined, undefined, undefined]);
+    }
+  });
+
   test.each([
     ["the model's own stop reason", "Words of next year", { stop_reason: "refusal", terminal_reason: "api_error" }],
     ["the CLI's own kind", "Words of next year", { api_error: "safety_monitor_blocked", terminal_reason: "api_error" }],

@@ -372,6 +372,18 @@ describe("progress", () => {
     });
   });
 
+  test("a transcript that did not fit on the disk is told", () => {
+    const event = { type: "system", subtype: "session_writes_lost", error_code: "ENOSPC", lost: ["transcript", 1] };
+    expect(new ClaudeResultParser().push(JSON.stringify(event))).toMatchObject({
+      level: "warn",
+      message: "Claude could not save transcript (ENOSPC)",
+    });
+    const bare = { type: "system", subtype: "session_writes_lost", lost: null };
+    expect(new ClaudeResultParser().push(JSON.stringify(bare))?.message).toBe(
+      "Claude could not save its files (disk full)",
+    );
+  });
+
   test("a run that retries for ever does not flood the host", () => {
     const parser = new ClaudeResultParser();
     const events = Array.from({ length: 1000 }, () => parser.push(JSON.stringify(retry))).filter(
