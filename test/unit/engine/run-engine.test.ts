@@ -582,9 +582,10 @@ describe("waiting", () => {
   });
 
   it("survives anything that the watches go through", async () => {
-    const { k8s, engine } = await start(async function* (container) {
+    const tossed = Promise.withResolvers<void>();
+    const { k8s, engine } = await start(async function* () {
       yield "a";
-      await container.sleep(300);
+      await tossed.promise;
       yield "b";
       return 0;
     });
@@ -595,6 +596,7 @@ describe("waiting", () => {
     k8s.faults.expireVersions();
     k8s.faults.errorRate({ status: 500, match: { verb: ["list", "watch"] }, count: 3 });
     await k8s.restart({ downMs: 50, expireVersions: true });
+    tossed.resolve();
     expect(await ends).toMatchObject({ kind: "succeeded" });
   });
 });
