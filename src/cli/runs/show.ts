@@ -116,7 +116,7 @@ async function tailOf(cluster: Cluster, pod: Pod, tailLines: number, signal: Abo
   const { namespace, name: podName } = pod.metadata;
   const container = pod.spec.containers[0]?.name ?? "";
   const now = containerView(pod, container);
-  if (now.phase === "waiting") return ["(it has not started)"];
+  if (now.phase === "waiting" && containerFacts(pod, container).hasStarted !== true) return ["(it has not started)"];
   const source = {
     namespace,
     podName,

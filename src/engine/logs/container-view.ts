@@ -21,3 +21,8 @@ export function containerView(pod: Pod | undefined, container: string): Containe
   const isEnded = hasEnded || (facts.state === "never started" && !facts.isRestarted);
   return { phase: isEnded ? "ended" : "waiting", restartCount, startedAt: null, finishedAt: null };
 }
+
+/** The container has run, or runs; it may wait to be started again. */
+export function hasStarted({ phase, startedAt, restartCount }: ContainerView): boolean {
+  return phase === "running" || startedAt !== null || restartCount > 0;
+}

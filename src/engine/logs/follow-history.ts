@@ -1,3 +1,4 @@
+import { hasStarted } from "./container-view.ts";
 import type { ContainerView } from "./types.ts";
 
 /** How a read of the log went. */
@@ -116,7 +117,7 @@ export function restOfInstance(history: FollowHistory): FollowHistory {
 /** The pod was looked at. Returns the same object where that tells nothing new. Times are milliseconds of one clock. */
 export function podSeen(history: FollowHistory, view: ContainerView, now: number): FollowHistory {
   const { phase } = view;
-  const started = history.started || phase === "running" || view.startedAt !== null || view.restartCount > 0;
+  const started = history.started || hasStarted(view);
   const seenRunning = history.seenRunning || phase === "running";
   const stoppedAt = phase === "running" ? null : (history.stoppedAt ?? now);
   const endedAt = phase === "ended" ? (history.endedAt ?? now) : null;

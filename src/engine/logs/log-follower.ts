@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { bounded, LinkedAbort } from "../transport/index.ts";
+import { hasStarted } from "./container-view.ts";
 import { Delivery, type LogSink } from "./delivery.ts";
 import {
   afterOutage,
@@ -147,7 +148,7 @@ export class LogFollower {
     const view = this.#source.view();
     if (view.restartCount === this.#restartCount) this.#finishedAt = view.finishedAt ?? this.#finishedAt;
     // The rest of an earlier instance is read as of a container that has ended, and so is one that is not to be followed.
-    const isTaken = this.#previous ? view.phase !== "gone" : this.#options.follow === false && view.phase === "running";
+    const isTaken = view.phase !== "gone" && (this.#previous || (this.#options.follow === false && hasStarted(view)));
     const seen = isTaken ? ({ ...view, phase: "ended" } as const) : view;
     this.#history = podSeen(this.#history, seen, performance.now());
     return seen;

@@ -586,6 +586,15 @@ describe("restarts that were missed", () => {
     }
   });
 
+  test("what there is now of a container that waits to be started again is the log of its last instance", async () => {
+    const c = container().lines(["first life"]).restart().lines(["second life"]).exit();
+    c.tell({ phase: "waiting", restartCount: 1, startedAt: null });
+    const f = follow(c, { follow: false });
+    await f.done;
+    expect(f.texts()).toEqual(["second life"]);
+    expect(f.gaps).toEqual([]);
+  });
+
   test("an instance in between was never seen: a gap, though all that can be read was read", async () => {
     const c = container();
     const f = follow(c);
