@@ -65,7 +65,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
   #reader: OutputReader<Verdict> | null = null;
   #agent: AgentState = "may-run";
   #isDeleted = false;
-  #tidying: Promise<void> | null = null;
+  #tidying: Promise<boolean> | null = null;
 
   constructor(input: RunInput<Config, Verdict>, started: Started, options: AttemptOptions<Verdict>) {
     const { site, config, log } = input;
@@ -220,13 +220,14 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
     if (!(await this.hold.confirm())) return this.#takenOver();
     const isLogLost = !hasResult && this.#reader?.isIncomplete === true;
     const ended = end ?? ({ kind: "evicted", exitCode: null } as const);
-    await this.#cleanUp({ end: ended, hasFailed: isFailure(result), isLogLost });
-    return result;
+    const isTidy = await this.#cleanUp({ end: ended, hasFailed: isFailure(result), isLogLost });
+    return isTidy || (await this.hold.confirm()) ? result : this.#takenOver();
   }
 
-  #cleanUp(ended: Pick<Parameters<typeof cleanUp>[0], "end" | "hasFailed" | "isLogLost">): Promise<void> {
+  #cleanUp(ended: Pick<Parameters<typeof cleanUp>[0], "end" | "hasFailed" | "isLogLost">): Promise<boolean> {
     const { site, config, log } = this.#input;
-    return cleanUp({ run: this.run, site, config, log, isAdopted: this.started.adopted, ...ended });
+    const confirm = () => this.hold.confirm();
+    return cleanUp({ run: this.run, site, config, log, isAdopted: this.started.adopted, confirm, ...ended });
   }
 
   #takenOver(): AdapterExecutionResult {
@@ -267,7 +268,7 @@ export class Attempt<Config extends BaseConfig, Verdict extends AgentVerdict> {
   }
 
   async #stopRun(): Promise<boolean> {
-    const isDeleted = await stopRun(this.run, this.#input.log);
+    const isDeleted = await stopRun(this.run, this.#input.log, this.hold);
     if (isDeleted) await this.#reader?.stop();
     return isDeleted;
   }

@@ -7,6 +7,9 @@ export const GONE_TIMEOUT_MS = 30_000;
 
 const AGAIN_MS = 1_000;
 
+/** Asked before a deletion is sent again: is the Job still this process's? It may have been stopped for longer than its Lease. */
+export type Confirm = () => Promise<boolean>;
+
 /**
  * Deletes a Job whose agent may still run, and waits until it and its pods are deleted. In the foreground: the Job stands until
  * then, so that whoever lists the agent's Jobs sees it.
@@ -14,7 +17,7 @@ const AGAIN_MS = 1_000;
  */
 export async function stopJob(
   run: Run,
-  { signal, ms }: { signal?: AbortSignal | undefined; ms: number },
+  { signal, ms, confirm }: { signal?: AbortSignal | undefined; ms: number; confirm?: Confirm },
 ): Promise<void> {
   let refusal: unknown = null;
   // Whoever refuses, as a proxy whose login has run out: as long as the agent may run, only a right that is missing is final.
@@ -24,7 +27,7 @@ export async function stopJob(
   };
   const late = () => (refusal instanceof Error ? refusal : new LateError(ms));
   await bounded({ signal, ms, late }, async (limited) => {
-    await deleteAgain(run, { propagationPolicy: "Foreground", signal: limited }, isFinal);
+    await deleteAgain(run, { propagationPolicy: "Foreground", signal: limited }, { isFinal, confirm });
     refusal = null;
     await run.gone({ signal: limited });
   });
@@ -34,12 +37,15 @@ export async function stopJob(
  * Sends the deletion until it is answered with success or with an error that is final. A proxy before the API server may answer
  * with anything for a while, also with what looks like Kubernetes' own.
  * @param isFinal default: 401 and 403
- * @throws ApiError once it is final, or the signal aborts
+ * @throws ApiError once it is final, the signal aborts, or the Job is another process's
  */
 export async function deleteAgain(
   run: Run,
   options: DeleteOptions & { signal: AbortSignal },
-  isFinal = (error: unknown) => isForbidden(error) || isUnauthorized(error),
+  {
+    isFinal = (error) => isForbidden(error) || isUnauthorized(error),
+    confirm = async () => true,
+  }: { isFinal?: (error: unknown) => boolean; confirm?: Confirm | undefined },
 ): Promise<void> {
   const { signal } = options;
   while (true) {
@@ -48,7 +54,7 @@ export async function deleteAgain(
     } catch (error) {
       if (isFinal(error)) throw error;
       await sleep(AGAIN_MS, undefined, { signal, ref: false }).catch(() => undefined);
-      if (signal.aborted) throw error;
+      if (signal.aborted || !(await confirm()) || signal.aborted) throw error;
     }
   }
 }

@@ -8,7 +8,7 @@ import { annotate, patchJob } from "../start/job-patch.ts";
 import { ownerNameOf } from "../start/ownership.ts";
 import { processState } from "../start/process-state.ts";
 import type { Site } from "../start/site.ts";
-import { deleteAgain, GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
+import { type Confirm, deleteAgain, GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
 import { bounded } from "../wait.ts";
 
 /** Requests that tidy up do not hold up the result for longer. */
@@ -47,7 +47,10 @@ export async function stopEarlierTries(site: Site, runLabel: string): Promise<Ag
   return stopped.every(({ status }) => status === "fulfilled") ? "ended" : "may-run";
 }
 
-/** After a run's result was taken: the Job goes, unless it is to be kept or its log could not be read. Never rejects. */
+/**
+ * After a run's result was taken: the Job goes, unless it is to be kept or its log could not be read. Never rejects.
+ * @returns false when it could be neither deleted nor marked, so that a server that takes it over would hand out the result again
+ */
 export async function cleanUp(input: {
   run: Run;
   site: Site;
@@ -58,8 +61,9 @@ export async function cleanUp(input: {
   hasFailed: boolean;
   isLogLost: boolean;
   isAdopted: boolean;
-}): Promise<void> {
-  const { run, site, config, log, end, hasFailed, isLogLost, isAdopted } = input;
+  confirm: Confirm;
+}): Promise<boolean> {
+  const { run, site, config, log, end, hasFailed, isLogLost, isAdopted, confirm } = input;
   const { namespace, jobName, uid } = run;
   const { cluster } = site.engine;
   const { collected } = processState();
@@ -88,21 +92,23 @@ export async function cleanUp(input: {
         // Without the mark an ended Job whose agent exited with 0 is collected; where all Jobs are retained none is.
         if (config.retainJobs === true || end.exitCode !== 0) throw error;
         log.say("stderr", `It cannot be marked as collected, so it is deleted: ${reasonOf(error)}`);
-        await deleteAgain(run, { propagationPolicy: "Background", signal });
+        await deleteAgain(run, { propagationPolicy: "Background", signal }, { confirm });
       }
       return;
     }
     // An agent that was not seen to end may run on in its pod's grace period: its Job stays until then, for the guard to see.
     const propagationPolicy = end.exitCode === null ? "Foreground" : "Background";
-    if (end.kind !== "job_deleted") await deleteAgain(run, { propagationPolicy, signal });
+    if (end.kind !== "job_deleted") await deleteAgain(run, { propagationPolicy, signal }, { confirm });
     // The Secrets of the adapter that this one replaces have no owner.
     const isForeign = isAdopted && job?.metadata.annotations?.[AnnotationKey.workingDir] === undefined;
     if (isForeign) await deleteSecret(signal);
   };
   try {
     await bounded({ ms: CLEANUP_TIMEOUT_MS }, tidy);
+    return true;
   } catch (error) {
     if (uid !== null && !isLogLost && !isRetained && end.kind !== "job_deleted") collected.set(uid, "undeleted");
     log.say("stderr", `Cleaning up after Job ${namespace}/${jobName} failed: ${reasonOf(error)}`);
+    return false;
   }
 }

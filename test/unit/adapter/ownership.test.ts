@@ -251,6 +251,37 @@ describe("a run whose server has ended", () => {
   });
 });
 
+test.each([
+  { what: "a Stop", errorCode: "cancelled" },
+  { what: "a clean-up", errorCode: "k8s_run_lost" },
+])("$what whose deletion fails while another server takes over the Job: it is not sent again", async (row) => {
+  const agentId = fresh();
+  const agent = agentOf(agentId);
+  const heir = server();
+  expect(await heir.run({ agentId: fresh(), runId: `${agentId}-warm`, taskId: "t" })).toMatchObject({ exitCode: 0 });
+  await stopSharedEngines();
+  const each = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+  await each.logged("S-1");
+  const { uid = "", name = "", annotations } = jobOf(agentId)?.metadata ?? {};
+  // Else it may hear with its next renewal that its Lease is deleted, and be first to write its name again.
+  const renewal = { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["patch"] };
+  const revoked = world.k8s.authorization.revoke(renewal);
+  const fault = world.k8s.faults.errorRate({ status: 500, match: { verb: "delete", resource: "jobs", name } });
+  if (row.errorCode === "cancelled") each.abort.abort();
+  else agent.letGo();
+  await expect.poll(() => fault.hits).toBeGreaterThan(0);
+  world.k8s.objects.delete("leases", NAMESPACE, annotations?.[OWNER] ?? "");
+  void heir.run({ agentId, runId: `${agentId}-b`, taskId: "t", config: { concurrencyPolicy: "wait" } });
+  expect(await each.result).toMatchObject({ errorCode: row.errorCode });
+  fault.remove();
+  revoked.remove();
+  const left = jobOf(agentId)?.metadata;
+  expect(left).toMatchObject({ uid, labels: { "paperclip.io/run-id": `${agentId}-b` } });
+  expect(left).not.toHaveProperty("deletionTimestamp");
+  expect(each.notes().join("\n")).toContain("did not renew its Lease in time");
+  agent.letGo();
+});
+
 describe("without the right to Leases", () => {
   test("runs go on as before, and Jobs have no owner", async () => {
     await stopSharedEngines();
