@@ -33,24 +33,35 @@ export async function stopJob(
   });
 }
 
-/**
- * Sends the deletion until it is answered with success or with an error that is final. A proxy before the API server may answer
- * with anything for a while, also with what looks like Kubernetes' own.
- * @param isFinal default: 401 and 403
- * @throws ApiError once it is final, the signal aborts, or the Job is another process's
- */
+/** @throws ApiError once it is final, the signal aborts, or the Job is another process's */
 export async function deleteAgain(
   run: Run,
   options: DeleteOptions & { signal: AbortSignal },
-  {
-    isFinal = (error) => isForbidden(error) || isUnauthorized(error),
-    confirm = async () => true,
-  }: { isFinal?: (error: unknown) => boolean; confirm?: Confirm | undefined },
+  again: Omit<Again, "signal">,
 ): Promise<void> {
-  const { signal } = options;
+  await repeated(() => run.delete(options), { signal: options.signal, ...again });
+}
+
+export interface Again {
+  readonly signal: AbortSignal;
+  /** Default: 401 and 403. */
+  readonly isFinal?: (error: unknown) => boolean;
+  readonly confirm?: Confirm | undefined;
+}
+
+/**
+ * Sends a request until it is answered with success or with an error that is final. A proxy before the API server may answer with
+ * anything for a while, also with what looks like Kubernetes' own.
+ * @throws its last error
+ */
+export async function repeated(
+  send: () => Promise<unknown>,
+  { signal, isFinal = (error) => isForbidden(error) || isUnauthorized(error), confirm = async () => true }: Again,
+): Promise<void> {
   while (true) {
     try {
-      return await run.delete(options);
+      await send();
+      return;
     } catch (error) {
       if (isFinal(error)) throw error;
       await sleep(AGAIN_MS, undefined, { signal, ref: false }).catch(() => undefined);

@@ -1,4 +1,4 @@
-import type { Job, Run, RunEnd } from "../../engine/index.ts";
+import { isForbidden, isStrayAnswer, type Job, type Run, type RunEnd } from "../../engine/index.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { type AgentState, reasonOf } from "../errors.ts";
 import type { RunLog } from "../host/run-log.ts";
@@ -8,11 +8,15 @@ import { annotate, patchJob } from "../start/job-patch.ts";
 import { ownerNameOf } from "../start/ownership.ts";
 import { processState } from "../start/process-state.ts";
 import type { Site } from "../start/site.ts";
-import { type Confirm, deleteAgain, GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
+import { type Confirm, deleteAgain, GONE_TIMEOUT_MS, repeated, stopJob } from "../start/stop-job.ts";
 import { bounded } from "../wait.ts";
 
 /** Requests that tidy up do not hold up the result for longer. */
 const CLEANUP_TIMEOUT_MS = 10_000;
+
+function isFinal(error: unknown): boolean {
+  return isForbidden(error) || !isStrayAnswer(error);
+}
 
 /** What an earlier process began of a run that has not begun here, as far as the cache knows. */
 export function earlierTries({ engine, namespace }: Site, runLabel: string): readonly Job[] {
@@ -75,6 +79,20 @@ export async function cleanUp(input: {
       (metadata.ownerReferences ?? []).every((owner) => owner.uid === uid),
     );
   const isRetained = config.retainJobs === true || (config.retainJobs === "failed" && hasFailed);
+  /** Its result was taken: no later run shall take it again. */
+  const markCollected = async (signal: AbortSignal) => {
+    if (job === null || end.kind === "job_deleted") return;
+    const at = { [AnnotationKey.collectedAt]: new Date(cluster.clock.now()).toISOString() };
+    const mark = () => patchJob(cluster, job.metadata, annotate(job.metadata, at), signal);
+    try {
+      await repeated(mark, { signal, isFinal, confirm });
+    } catch (error) {
+      // Without the mark an ended Job whose agent exited with 0 is collected; where all Jobs are retained none is.
+      if (config.retainJobs === true || end.exitCode !== 0) throw error;
+      log.say("stderr", `It cannot be marked as collected, so it is deleted: ${reasonOf(error)}`);
+      await deleteAgain(run, { propagationPolicy: "Background", signal }, { confirm });
+    }
+  };
   const tidy = async (signal: AbortSignal) => {
     if (isLogLost || isRetained) {
       const command = `kubectl logs -n ${namespace} job/${jobName}`;
@@ -82,18 +100,12 @@ export async function cleanUp(input: {
       log.say(isLogLost ? "stderr" : "stdout", `Job ${namespace}/${jobName} is kept${why}`);
       // Its output may still be had: by hand, or by the next run of the task in another server.
       if (isLogLost) return;
-      await deleteSecret(signal);
-      if (job === null || end.kind === "job_deleted") return;
-      // Its result was taken: no later run shall take it again.
-      const at = { [AnnotationKey.collectedAt]: new Date(cluster.clock.now()).toISOString() };
-      try {
-        await patchJob(cluster, job.metadata, annotate(job.metadata, at), signal);
-      } catch (error) {
-        // Without the mark an ended Job whose agent exited with 0 is collected; where all Jobs are retained none is.
-        if (config.retainJobs === true || end.exitCode !== 0) throw error;
-        log.say("stderr", `It cannot be marked as collected, so it is deleted: ${reasonOf(error)}`);
-        await deleteAgain(run, { propagationPolicy: "Background", signal }, { confirm });
-      }
+      // Neither is to be missed since the other fails.
+      const [unmarked, secret] = await Promise.allSettled([
+        markCollected(signal),
+        repeated(() => deleteSecret(signal), { signal, isFinal }),
+      ]);
+      for (const each of [unmarked, secret]) if (each.status === "rejected") throw each.reason;
       return;
     }
     // An agent that was not seen to end may run on in its pod's grace period: its Job stays until then, for the guard to see.

@@ -690,6 +690,19 @@ describe("the process goes away and another comes", () => {
     });
   });
 
+  test.each([
+    { what: "the mark", verb: "patch", resource: "jobs" },
+    { what: "the look at its Secret", verb: "get", resource: "secrets" },
+    { what: "the deletion of its Secret", verb: "delete", resource: "secrets" },
+  ])(
+    "a kept Job, where a proxy answers $what: it is marked all the same, its Secret deleted",
+    async ({ what, ...match }) => {
+      const fault = world.k8s.faults.errorRate({ status: 404, body: "no such page", match, count: 1 });
+      expect(await keptOf(fresh(), true)).toHaveProperty(["paperclip.io/collected-at"]);
+      expect(fault.hits).toBe(1);
+    },
+  );
+
   test("a kept Job that may not be marked: its Secret is deleted, nobody takes its result again", async () => {
     const agentId = fresh();
     const fault = world.k8s.faults.errorRate({ status: 403, match: { verb: "patch", resource: "jobs" } });
