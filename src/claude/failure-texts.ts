@@ -60,10 +60,10 @@ export const MODEL_UNKNOWN = anyOf(
 
 /** A share is used up that comes back at a time: of a subscription, a spend limit of a month, a quota of a day. */
 export const QUOTA = anyOf(
-  /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|haiku|fable|spend(?:ing)?|budget|credit)(?: requests?| tokens?)? (?:limits?|caps?|quota|budget)\b.{0,40}(?:reached|exceeded|exhausted|hit|resets?)/,
+  /(?:usage|session|weekly|daily|monthly|5[- ]?hour|opus|sonnet|haiku|fable|spend(?:ing)?|budget|credit)(?: requests?| tokens?)? (?:limits?|caps?|quota|budget|allowance)\b.{0,40}(?:reached|exceeded|exhausted|hit|resets?)/,
   /\bquota\b.{0,40}\b(?:exceeded|exhausted|reached|used up)\b(?!.{0,200}per[- _](?:minute|second|base_model))/,
   // A rate is no share: it comes back by itself within a minute.
-  /(?:hit|reached|exceeded|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time|output|images?|size|length|context))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget|allowance|allocation|credits)\b/,
+  /(?:hit|reached|exceeded|would exceed|over) (?:your|the|its) (?!(?:[\w'’-]+ ){0,3}(?:rate|per[- ]minute|concurren|time|output|images?|size|length|context))(?:[\w'’-]+ ){0,4}(?:limits?|cap|quota|budget|allowance|allocation|credits)\b/,
   /reached your [\w\s-]*?usage limits|regain access/,
   /out of (?:extra )?usage|usage is (?:paused|suspended)/,
   /servicequotaexceeded|(?:tokens|requests|models)[- _]per[- _](?:day|week|month)\b|daily (?:token |rate )?limit|key limit exceeded|crossed budget/,
@@ -74,8 +74,8 @@ export const LIMITED = /quota|limit|usage|budget|\bcap\b|spend|allowance|credit|
 
 /** Money is used up that does not come back by itself: someone must pay, or raise a limit. */
 export const MONEY = anyOf(
-  /credit balance (?:is )?too low|(?:insufficient|not enough|no)[_ ](?:\w+ )?(?:credits?|funds|balance|quota)|(?:negative|prepaid) balance|can only afford/,
-  /payment[ _](?:required|method|instrument)|overdue|top[- ]up|recharge|quota is not enough|余额|额度|subscription (?:'[^']*' )?(?:is |was |has )?(?:lapsed|past due|inactive|disabled)/,
+  /credit balance (?:is )?too low|(?:insufficient|not enough)[_ ](?:\w+ )?(?:credits?|funds|balance|quota)|(?:negative|prepaid) balance|can only afford/,
+  /payment[ _](?:required|method|instrument)|overdue|top[- ]up|recharge|quota is not enough|余额|额度|subscription (?:'[^']{0,100}' )?(?:is |was |has )?(?:lapsed|past due|inactive|disabled)/,
   /billing_(?:error|not_active|hard_limit|disabled)|arrearage|good standing|(?:enable|requires?) billing|billing (?:is |to be |account|details|hard limit)/,
   /(?:add|purchase|buy) (?:more )?(?:funds|credits)/,
   /out of (?:usage )?credits|credits (?:required|ran out|are depleted)|(?:requires?|needs) (?:more |usage )credits/,
@@ -90,7 +90,7 @@ export const MONEY = anyOf(
 /** A variable or an option of the command line cannot be used. The CLI says most of them as a request that failed. */
 export const MISCONFIGURED = anyOf(
   /invalid (?:proxy )?url\b|failed to parse url|only absolute urls|baseurl and resource are|one of the .?baseurl/,
-  /\b(?:anthropic|claude_code)_\w+ must be|^error: --[a-z]/,
+  /\b(?:anthropic|claude_code)_\w{1,60} must be|^error: --[a-z]/,
 );
 
 /** Whatever status it comes with: gateways say it with a 403, too. */

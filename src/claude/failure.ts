@@ -126,20 +126,18 @@ function kindOf(
   const byFields = byStartup(verdict.result) ?? first(byKind);
   if (byFields !== null) return byFields;
   if (said(REFUSED)) return "refusal";
-  // Limits of money come as 429, 400 or 403, with any type.
-  if (said(MONEY)) return "money";
-  if (said(QUOTA) || texts.some((text) => endsLater(text, now))) return "quota";
+  const limits = texts.filter((text) => LIMITED.test(text));
+  const waitsMs = limits.map((text) => (resetTime(text, now)?.getTime() ?? Number.NaN) - now.getTime());
+  const isLater = waitsMs.some((ms) => ms > LONGEST_RATE_LIMIT_MS);
+  const isOfRate = !isLater && waitsMs.some((ms) => Math.abs(ms) <= LONGEST_RATE_LIMIT_MS);
+  // Limits of money come as 429, 400 or 403, with any type. Those of a rate speak of money, too: it would raise them.
+  if (said(MONEY)) return isOfRate ? "trouble" : "money";
+  if (said(QUOTA) || isLater) return "quota";
   const saysNothing = !verdict.hasOutput && texts.length + failures.length === 0;
   if (verdict.rateLimit !== null && (saysNothing || failures.some(isRateLimit))) return "quota";
   if (said(RATE_LIMITED)) return "trouble";
   const byFailure = first(byStatusOrWord) ?? (said(MISCONFIGURED) ? "other" : null);
   return byFailure ?? byText(texts) ?? byMissingAnswer(verdict, failures, texts);
-}
-
-/** A limit that the text says to end at some time: one of a rate ends within minutes. */
-function endsLater(text: string, now: Date): boolean {
-  const end = LIMITED.test(text) ? resetTime(text, now) : null;
-  return end !== null && end.getTime() - now.getTime() > LONGEST_RATE_LIMIT_MS;
 }
 
 const LONGEST_RATE_LIMIT_MS = 10 * 60_000;
@@ -219,7 +217,8 @@ function retryTime(
     ...failures.map(({ resetsAt }) => resetsAt),
     ...texts.map((text) => resetTime(text, now)),
   ];
-  const retryNotBefore = times.find((time) => time !== null && !Number.isNaN(time.getTime()));
+  // What ended long ago is the end of something else.
+  const retryNotBefore = times.find((time) => time !== null && time.getTime() >= now.getTime() - LONGEST_RATE_LIMIT_MS);
   return retryNotBefore ? { retryNotBefore } : {};
 }
 

@@ -110,6 +110,8 @@ describe("trouble on the way to the model passes", () => {
     "API Error: this model does not accept PDF documents, so a PDF in the conversation was removed.",
     "The model's tool call could not be parsed (retry also failed).",
     "Error: Request was aborted.",
+    "API Error: 429 The model is at capacity; no credits were charged",
+    "API Error: 529 Overloaded. No quota was used.",
     "FetchError: network timeout at: https://api.anthropic.com",
     "dial tcp: lookup api.anthropic.com: no such host",
     "dial tcp 10.0.0.1:443: i/o timeout",
@@ -189,6 +191,8 @@ describe("limits of money", () => {
     ["API Error: 429 You have reached your daily neuron allocation.", API_429, undefined],
     ["API Error: 429 No deployments available - crossed budget: 0.36 >= 0.3", API_429, undefined],
     ["API Error: 429 You have reached your premium request allowance", API_429, undefined],
+    ["API Error: 503 Monthly token allowance exhausted", API_429, undefined],
+    ["API Error: 429 This request would exceed your account's spend limit of $50.", API_429, undefined],
     ["API Error: 429 AI token budget exhausted, will reset in 1 week", API_429, "2026-12-01T12:00:00.000Z"],
     ["Limit reached. Your limit will reset on the 1st of December.", API_429, "2026-12-01T00:00:00.000Z"],
     [
@@ -249,6 +253,7 @@ describe("limits of money", () => {
     ],
     ["API Error: 403 The subscription 'x' is disabled and therefore marked as read only.", API_403],
     ["API Error: 403 Your account has an overdue invoice.", API_403],
+    ["API Error: 429 You have run out of credits. Your plan was available until 2026-11-20.", API_429],
     ["API Error: 403 Not enough balance, please top up.", API_403],
     ["API Error: 429 You have no credits left", API_429],
     ["API Error: 429 Credit limit exceeded for project", API_429],
@@ -291,6 +296,14 @@ describe("limits of money", () => {
     expect(result).toMatchObject({
       errorFamily: "transient_upstream",
       retryNotBefore: "2026-11-24T12:00:40.000Z",
+    });
+  });
+
+  test("also where it says that money would raise it", () => {
+    const text = "Rate limit reached on tokens per min: Limit 30000. Please try again in 1.2s. Add a payment method.";
+    expect(failed(`API Error: 429 ${text}`)).toMatchObject({
+      errorFamily: "transient_upstream",
+      retryNotBefore: "2026-11-24T12:00:01.200Z",
     });
   });
 
