@@ -1,4 +1,5 @@
 import { writeFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import type { ApiContext, ApiSettings } from "./api/api-context.ts";
 import { ApiServer } from "./api/api-server.ts";
 import { ADMIN, Authorization, type PolicyRule, type User } from "./api/authorization.ts";
@@ -307,9 +308,20 @@ export class EmbeddedKubernetes {
     if (expireVersions) this.faults.expireVersions();
     const over = this.clock.sleep(downMs);
     await (until === undefined ? over : Promise.race([over, until]));
-    if (this.#stopped) return;
-    await this.#server.listen(this.#context);
-    this.#controllers.resume();
+    await this.#listenAgain();
+    if (!this.#stopped) this.#controllers.resume();
+  }
+
+  /** Any process may have been given the port meanwhile: it is waited for, a minute at most. */
+  async #listenAgain(): Promise<void> {
+    for (let tries = 1; !this.#stopped; tries++) {
+      try {
+        return await this.#server.listen(this.#context);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE" || tries === 600) throw error;
+        await delay(100);
+      }
+    }
   }
 
   /** Ends the cluster: connections, timers, programs. Nothing of it is left in the process. */

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { EmbeddedKubernetes, type EmbeddedKubernetesOptions } from "../../../src/embedded/index.ts";
 import { Client, job, secret, untilReset } from "./http-client.ts";
@@ -445,6 +447,18 @@ describe("faults", () => {
       const other = new Client(k8s);
       await expect(other.call({ path: PATH })).rejects.toThrow(/ECONNREFUSED/);
       resolve();
+      await restarted;
+      expect((await client.call({ path: PATH })).status).toBe(200);
+    });
+
+    it("waits for its port, which somebody else was given meanwhile", async () => {
+      const port = Number(new URL(k8s.url).port);
+      const restarted = k8s.restart({ downMs: 10 });
+      const other = createServer().listen(port, "127.0.0.1");
+      await once(other, "listening");
+      const isBack = await Promise.race([restarted.then(() => true), k8s.clock.sleep(2_000).then(() => false)]);
+      expect(isBack).toBe(false);
+      other.close();
       await restarted;
       expect((await client.call({ path: PATH })).status).toBe(200);
     });
