@@ -177,7 +177,7 @@ type Refused = Extract<ReadOutcome, { end: "refused" }>;
 function refusal({ history: { last } }: FollowState): Refused {
   if (last?.end !== "refused") throw new TypeError("asked for the refusal of a read that was answered");
   // A gateway's page, or a Status in the place of a log: whatever its status, it says nothing of the log.
-  return /: an HTML page |^\s*[<{]/.test(last.message) ? { ...last, status: 502 } : last;
+  return /: an HTML page |^\s*(<|\{"kind":"Status")/.test(last.message) ? { ...last, status: 502 } : last;
 }
 
 /** What only another request, or another right, helps. */

@@ -25,9 +25,9 @@ function writer() {
       await sleep(ms);
       ns += BigInt(Math.round((performance.now() - begin) * 1e6));
     },
-    /** Time goes by, and the file is rotated. */
+    /** Time goes by, more than this machine can stand still for, and the file is rotated. */
     rotate(): void {
-      ns += 10_000_000_000n;
+      ns += 60_000_000_000n;
       c.rotate();
     },
   };
