@@ -3,7 +3,7 @@ import type { Job, Pod } from "../kubernetes.ts";
 import { containerView, type LogServerState, type LogSource } from "../logs/index.ts";
 import { backoffMs } from "../transport/backoff.ts";
 import { timer } from "../transport/index.ts";
-import { classify } from "./classify.ts";
+import { Awaited, type Watched } from "./awaited.ts";
 import { type Ask, deletionOf, lastWordUntil } from "./deletion.ts";
 import { describe } from "./describe.ts";
 import { jobUidOfPod } from "./job-of-pod.ts";
@@ -36,13 +36,6 @@ export interface RecordHost {
   forget(record: RunRecord): void;
 }
 
-/** What is known of one awaited container. */
-export interface Watched {
-  readonly container: string;
-  ready: Pod | null;
-  end: RunEnd | null;
-}
-
 /**
  * The inside of a run: its state, what follows from it, and its one timer. The registry brings it frames; what it makes of them it
  * publishes. Everything that decides is pure (`reduceRun`, `classify`, `deletionOf`).
@@ -52,7 +45,7 @@ export class RunRecord implements LoggedRun {
   readonly policy: RunPolicy;
   readonly listeners: RunListeners;
   readonly #host: RecordHost;
-  #watched: readonly Watched[] = [];
+  readonly #awaited = new Awaited();
   /** Questions so far: pods of whose deletion no watch will tell are asked for again and again. */
   #asked = 0;
   #state: RunState = INITIAL_STATE;
@@ -133,12 +126,10 @@ export class RunRecord implements LoggedRun {
   }
 
   watched(container: string): Watched {
-    let watched = this.#watched.find((each) => each.container === container);
-    if (watched === undefined) {
-      watched = { container, ready: null, end: null };
-      this.#watched = this.#watched.concat(watched);
-      this.#evaluate();
-    }
+    const known = this.#awaited.find(container);
+    if (known !== undefined) return known;
+    const watched = this.#awaited.add(container);
+    this.#evaluate();
     return watched;
   }
 
@@ -147,11 +138,11 @@ export class RunRecord implements LoggedRun {
   }
 
   hasEnd(): boolean {
-    return this.#watched.some(({ end }) => end !== null);
+    return this.#awaited.hasEnd;
   }
 
   phase(): PhaseChange {
-    return describe(this.#state, this.#watched[0]?.container ?? null);
+    return describe(this.#state, this.#awaited.main);
   }
 
   publish<E extends keyof RunEvents>(event: E, value: RunEvents[E]): void {
@@ -239,37 +230,19 @@ export class RunRecord implements LoggedRun {
   #evaluate(): void {
     const state = this.refreshed();
     const now = performance.now();
-    const readied: Pod[] = [];
-    const ends: RunEnd[] = [];
-    let wakeAt = Number.POSITIVE_INFINITY;
-    let ask: Ask | null = null;
-    for (const watched of this.#watched) {
-      if (watched.end !== null) continue;
-      const verdict = classify(state, watched.container, this.policy, now);
-      if (watched.ready === null && verdict.ready !== null) {
-        watched.ready = verdict.ready;
-        readied.push(verdict.ready);
-      }
-      ask ??= verdict.ask;
-      wakeAt = Math.min(wakeAt, verdict.wakeAt ?? wakeAt);
-      if (verdict.end === null || verdict.ask !== null) continue;
-      watched.end = verdict.end;
-      ends.push(verdict.end);
-    }
+    const news = this.#awaited.classify(state, this.policy, now);
     const deletion = deletionOf(state, now);
     const isNewlyDeleted = deletion.isDone && !this.#isDeleted;
     this.#isDeleted ||= deletion.isDone;
-    if (!this.#isDeleted) {
-      ask ??= deletion.ask;
-      wakeAt = Math.min(wakeAt, deletion.wakeAt ?? wakeAt);
-    } else wakeAt = Math.min(wakeAt, lastWordUntil(state, now));
+    const lookAt = this.#isDeleted ? lastWordUntil(state, now) : deletion.wakeAt;
+    const ask = news.ask ?? (this.#isDeleted ? null : deletion.ask);
     if (ask !== null) void this.#ask(ask);
-    this.#wake(wakeAt, now);
+    this.#wake(Math.min(news.wakeAt, lookAt ?? news.wakeAt), now);
     this.#register();
     // Last: a listener may release the run.
     this.publish("change", undefined);
-    for (const pod of readied) this.publish("ready", pod);
-    for (const end of ends) this.publish("terminated", end);
+    for (const pod of news.readied) this.publish("ready", pod);
+    for (const end of news.ended) this.publish("terminated", end);
     this.#publishPhase();
     if (isNewlyDeleted) this.publish("gone", undefined);
   }

@@ -2,11 +2,12 @@ import type { Bus, WaitLimits } from "../bus.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import type { LogOptions } from "../logs/index.ts";
 import type { Cluster } from "../transport/index.ts";
+import type { Watched } from "./awaited.ts";
 import { type DeleteOptions, deleteJob } from "./delete-job.ts";
 import { livenessOf } from "./deletion.ts";
 import { type PostMortem, postMortem } from "./post-mortem.ts";
 import { RunLogs } from "./run-logs.ts";
-import type { RunRecord, Watched } from "./run-record.ts";
+import type { RunRecord } from "./run-record.ts";
 import type { RunEvents, RunTopics } from "./topics.ts";
 import {
   EngineStoppedError,
