@@ -80,7 +80,7 @@ function containerLine(pod: Pod, name: string): string {
   const facts = containerFacts(pod, name);
   const detail =
     facts.state === "ended"
-      ? `exit code ${facts.exitCode}${facts.reason === undefined ? "" : ` (${facts.reason})`}`
+      ? `exit code ${facts.exitCode}${facts.reason === "" ? "" : ` (${facts.reason})`}`
       : "";
   return [name, facts.state, detail, restarts === 0 ? "" : `${restarts} restarts`].filter(Boolean).join("  ");
 }

@@ -31,14 +31,13 @@ export function sendText(exchange: Exchange, status: number, text: string): void
   );
 }
 
-export function sendError(exchange: Exchange, error: StatusError, headers: ResponseHeaders = {}): void {
+export function sendError(exchange: Exchange, error: StatusError): void {
   const retryAfter = error.details?.retryAfterSeconds;
-  const all = {
+  const headers = {
     ...(retryAfter === undefined ? {} : { "retry-after": retryAfter }),
     ...(error.code === 403 ? { "x-content-type-options": "nosniff" } : {}),
-    ...headers,
   };
   if (wantsProtobuf(exchange.headers.accept))
-    exchange.respond(error.code, { ...PROTOBUF_HEADERS, ...all }, [statusProtobuf(error.body())]);
-  else sendJson(exchange, error.code, error.body(), all);
+    exchange.respond(error.code, { ...PROTOBUF_HEADERS, ...headers }, [statusProtobuf(error.body())]);
+  else sendJson(exchange, error.code, error.body(), headers);
 }
