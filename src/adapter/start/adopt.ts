@@ -87,7 +87,7 @@ async function takeOver<Config extends BaseConfig, Verdict extends AgentVerdict>
     return await patiently(engine, { ...patience, askedAt: performance.now() }, write);
   } catch (error) {
     signal.throwIfAborted();
-    // Who could not write its name would hand out the result besides the one who can.
+    // A process that cannot write its name would hand out the result, and so would the one that can.
     if (error instanceof AdoptedElsewhereError || isRetryable(error)) throw error;
     // Its owner had sent the deletion, and died: the guard looks again.
     if (isNotFound(error)) return false;

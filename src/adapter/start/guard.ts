@@ -100,7 +100,7 @@ export async function passGuard(input: GuardInput): Promise<Passage> {
     }
     const orphans = decision.blockers.filter((each) => !each.isActiveHere && !each.isLiveElsewhere);
     if (await deleteHalfCreatedOrphans(abandoned(input, orphans), input)) continue;
-    // Not for nothing: what a live run blocks is refused all the same, unless it waits.
+    // Where a live run blocks as well, the start is refused all the same, unless it waits: then nothing is deleted.
     const mayHelp = concurrencyPolicy === "wait" || orphans.length === decision.blockers.length;
     if (deleteMismatchedOrphans && mayHelp && orphans.length > 0) {
       await deleteOrphans(input, orphans);
@@ -293,7 +293,7 @@ async function deleteOrphans(input: GuardInput, orphans: readonly Blocker[]): Pr
   const refs = orphans.map(({ job }) => ({ namespace, jobName: job.metadata.name, uid: job.metadata.uid }));
   const runs: Run[] = [];
   try {
-    // Of another shard: what is not ours is not seen to go.
+    // The watches of this process do not show the end of another shard's Job.
     for (const ref of refs) await engine.claim(ref, signal);
     runs.push(...refs.map((ref) => engine.attach(ref)));
     await Promise.all(runs.map((run) => stopJob(run, { signal, ms: LEAVING_TIMEOUT_MS })));

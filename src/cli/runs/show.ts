@@ -79,9 +79,7 @@ function containerLine(pod: Pod, name: string): string {
   const restarts = pod.status.containerStatuses?.find((each) => each.name === name)?.restartCount ?? 0;
   const facts = containerFacts(pod, name);
   const detail =
-    facts.state === "ended"
-      ? `exit code ${facts.exitCode}${facts.reason === "" ? "" : ` (${facts.reason})`}`
-      : "";
+    facts.state === "ended" ? `exit code ${facts.exitCode}${facts.reason === "" ? "" : ` (${facts.reason})`}` : "";
   return [name, facts.state, detail, restarts === 0 ? "" : `${restarts} restarts`].filter(Boolean).join("  ");
 }
 

@@ -9,7 +9,7 @@ import { bounded, type Cluster, isForbidden } from "../transport/index.ts";
 import type { Ask } from "./deletion.ts";
 import { inOrder } from "./job-of-pod.ts";
 import type { RunRecord } from "./run-record.ts";
-import { livePods } from "./run-state.ts";
+import { isOf, livePods } from "./run-state.ts";
 
 /** Of all attempts together: a run's end waits for it. */
 const ASK_TIMEOUT_MS = 5_000;
@@ -108,8 +108,4 @@ async function get<T>(cluster: Cluster, path: string, trim: Trim<T>, signal: Abo
   const object = trim(found);
   if (object === null) throw new TypeError(`the answer to GET ${path} is not a Kubernetes object`);
   return object;
-}
-
-function isOf(uid: string): (pod: Pod) => boolean {
-  return ({ metadata }) => metadata.uid === uid;
 }

@@ -91,7 +91,7 @@ function endOfItself(run: Context, ended: ContainerEnd): Outcome {
   if (mayRetry(run)) return null;
   const due = lastPodDue(run);
   if (run.now < due) return due;
-  // Of the pod that succeeded nothing has come.
+  // The Job has a pod that succeeded, and no watch has shown it.
   if (job?.end != null && job.state === "succeeded" && killed === null)
     return finish({ ...run, pod: null, ended: null, last: null }, "succeeded", job.end);
   if (killed?.reason === "DeadlineExceeded") return finish(run, "deadline", killed);

@@ -61,7 +61,7 @@ export class Launcher {
     }
   }
 
-  /** An admission webhook made another Job of it: nobody would see what becomes of its pods, so it is deleted again. */
+  /** Deletes a Job again that an admission webhook has changed so that the watches would not show its end. */
   async #withdrawn(
     { metadata: { namespace, name, uid } }: Job,
     { reason, message }: { reason: AttachFailedError["reason"]; message: string },

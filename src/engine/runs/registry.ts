@@ -37,7 +37,7 @@ export interface Launching {
   bind(job: Job): void;
 }
 
-/** Of all engines: their runs are told apart by it. */
+/** How many runs all engines of this process have had. The number of a run is part of its id. */
 let runs = 0;
 
 /** Brings each change of the two caches and of their watches to the runs that it is about. */
@@ -73,7 +73,7 @@ export class RunRegistry implements RecordHost {
     pods.onWatch((event) => this.#onWatch("pods", event));
   }
 
-  /** But for those that are deleted, and of whose pod only the last state is waited for. */
+  /** Without those that are deleted and only wait for the last state of their pod. */
   get size(): number {
     let size = 0;
     for (const record of this.#all()) if (!record.isDeleted) size += 1;

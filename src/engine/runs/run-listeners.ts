@@ -31,7 +31,7 @@ export class RunListeners {
     this.#stop((each) => each.event === event && each.listener === listener);
   }
 
-  /** Whoever comes later hears nothing either. */
+  /** A listener that is added later is not called either. */
   end(): void {
     this.#stop(() => true);
     this.#subscriptions = null;

@@ -249,7 +249,7 @@ export function podAfter({ olderPods, pod }: RunState, followed: Pod | null): Po
   return pods.find(({ metadata }) => metadata.creationTimestamp > creationTimestamp) ?? pod;
 }
 
-function isOf(uid: string): (pod: Pod) => boolean {
+export function isOf(uid: string): (pod: Pod) => boolean {
   return ({ metadata }) => metadata.uid === uid;
 }
 
