@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from "commander";
-import { isDnsLabel } from "../adapter/config/kubernetes-names.ts";
+import { isDnsLabel } from "../kubernetes-names.ts";
 import { defineCommand } from "./command.ts";
 
 interface RbacOptions {

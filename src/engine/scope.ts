@@ -1,7 +1,7 @@
+import { isDnsLabel, isLabelKey, isLabelValue } from "../kubernetes-names.ts";
 import type { RunEngineOptions } from "./engine-types.ts";
-import { isNamespaceName } from "./informer/any-resource.ts";
 import { type JobInput, type JobManifest, severalPods } from "./runs/launch.ts";
-import { LABEL_KEY, LABEL_VALUE, shardLabels, withLabels } from "./shard.ts";
+import { shardLabels, withLabels } from "./shard.ts";
 
 type ScopeOptions = Pick<RunEngineOptions, "kubeConfig" | "namespace" | "labels" | "shard">;
 
@@ -36,11 +36,11 @@ export class Scope {
       throw new TypeError("labels must name at least one label that the Jobs and their pods carry, got {}");
     // The API server answers 400 to any other selector: the watches would never open.
     for (const [key, value] of entries) {
-      if (!LABEL_KEY.test(key))
+      if (!isLabelKey(key))
         throw new TypeError(
           `labels: keys must be Kubernetes label keys, such as example.com/app; got ${JSON.stringify(key)}`,
         );
-      if (typeof value !== "string" || (value !== "" && !LABEL_VALUE.test(value)))
+      if (!isLabelValue(value))
         throw new TypeError(
           `labels[${JSON.stringify(key)}] must be a string of at most 63 letters, digits, "-", "_" and ".", got ${JSON.stringify(value)}`,
         );
@@ -101,7 +101,7 @@ function namespacesOf({ namespace, kubeConfig }: ScopeOptions): readonly string[
         ? [namespace]
         : [...new Set(namespace)];
   for (const name of names) {
-    if (!isNamespaceName(name)) {
+    if (!isDnsLabel(name)) {
       throw new TypeError(
         `namespace must be a Kubernetes namespace name, a list of them, or "*"; got ${JSON.stringify(name)}`,
       );

@@ -1,3 +1,4 @@
+import { isLabelKey, isLabelValue } from "../kubernetes-names.ts";
 import { listed } from "./informer/page-request.ts";
 import type { ObjectMeta } from "./kubernetes.ts";
 import { corePath, jobPath } from "./paths.ts";
@@ -42,10 +43,10 @@ export class ShardClaimError extends Error {
 export function shardLabels(shard: Shard | undefined): Readonly<Record<string, string>> {
   if (shard === undefined) return {};
   const { label = SHARD_LABEL, value } = shard;
-  if (typeof label !== "string" || !LABEL_KEY.test(label)) {
+  if (!isLabelKey(label)) {
     throw new TypeError(`shard.label must be a Kubernetes label key, got ${JSON.stringify(label)}`);
   }
-  if (typeof value !== "string" || !LABEL_VALUE.test(value)) {
+  if (!isLabelValue(value) || value === "") {
     throw new TypeError(
       `shard.value must be a Kubernetes label value (1 to 63 letters, digits, "-", "_", "."), got ${JSON.stringify(value)}`,
     );
@@ -162,5 +163,3 @@ function patchOf(
 /** A Job changes a few times in its life, and never in a row of so many. */
 const CLAIM_ATTEMPTS = 10;
 const MERGE_PATCH = "application/merge-patch+json";
-export const LABEL_KEY = /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
-export const LABEL_VALUE = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;

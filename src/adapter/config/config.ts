@@ -1,8 +1,8 @@
 import { define } from "../../json/json-object.ts";
 import { isRecord } from "../../json/read-json.ts";
+import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "../../kubernetes-names.ts";
 import { ConfigError } from "../errors.ts";
 import { ConfigReader, checkStorable, isUnset, parseJson, quantityOf, readAll } from "./config-reader.ts";
-import { isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from "./kubernetes-names.ts";
 import { isReservedLabel, type PodPatch, readPodPatch } from "./pod-patch.ts";
 
 /** The keys that every Paperclip adapter on Kubernetes has, read and checked. Seconds are seconds. */

@@ -1,7 +1,7 @@
 import { isRecord } from "../../json/read-json.ts";
+import { isLabelKey, isLabelValue } from "../../kubernetes-names.ts";
 import { ConfigError } from "../errors.ts";
 import { isUnset } from "./config-reader.ts";
-import { isLabelKey, isLabelValue } from "./kubernetes-names.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -1,3 +1,4 @@
+import { isDnsLabel, isDnsSubdomain } from "../../kubernetes-names.ts";
 import type { KubeObject, ObjectMeta } from "../kubernetes.ts";
 import type { InformerOptions } from "./informer.ts";
 import type { Indexers } from "./store.ts";
@@ -30,11 +31,11 @@ export function anyResource<T extends KubeObject>(
 ): Pick<InformerOptions<T>, "resource" | "namespaces" | "labelSelector" | "fieldSelector" | "indexers"> {
   const { group = "", version, plural, namespaces = null, labelSelector, fieldSelector } = options;
   const { trim = whole<T>, indexers = {} } = options;
-  if (group !== "" && !isDnsName(group)) throw badOption("group", "an API group such as example.com", group);
+  if (group !== "" && !isDnsSubdomain(group)) throw badOption("group", "an API group such as example.com", group);
   if (!/^v[0-9][a-z0-9]*$/.test(String(version))) throw badOption("version", "an API version such as v1", version);
   if (!/^[a-z][a-z0-9]*$/.test(String(plural)))
     throw badOption("plural", "a resource's plural name such as configmaps", plural);
-  if (namespaces !== null && (namespaces.length === 0 || !namespaces.every(isNamespaceName)))
+  if (namespaces !== null && (namespaces.length === 0 || !namespaces.every(isDnsLabel)))
     throw badOption("namespaces", "a list of namespace names, or left out for all", namespaces);
   return {
     resource: {
@@ -78,14 +79,6 @@ function guarded<A, R>(call: (argument: A) => R, report: (error: unknown) => voi
       return null;
     }
   };
-}
-
-export function isNamespaceName(name: unknown): name is string {
-  return typeof name === "string" && /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name);
-}
-
-function isDnsName(name: unknown): boolean {
-  return typeof name === "string" && name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name);
 }
 
 function badOption(name: string, wanted: string, got: unknown): TypeError {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { isLabelKey, isLabelValue } from "../../../src/adapter/config/kubernetes-names.ts";
 import { jobNameFor, sanitizeLabelValue, slug } from "../../../src/adapter/job/names.ts";
+import { isLabelKey, isLabelValue } from "../../../src/kubernetes-names.ts";
 
 describe("names of the adapter of old, to the letter", () => {
   test("job names", () => {
@@ -45,6 +45,7 @@ test.each([
   ["a/b/c", false],
   ["-team", false],
   ["Example.com/x", false],
+  ["example..com/x", false],
   ["", false],
   ["x".repeat(64), false],
 ])("label key %s", (key, expected) => expect(isLabelKey(key)).toBe(expected));

@@ -622,6 +622,7 @@ describe("an engine", () => {
     [{ labels: { app: "two words" } }, /labels\["app"\] must be a string .* got "two words"/],
     [{ labels: { app: "a,b=c" } }, /labels\["app"\] must be a string .* got "a,b=c"/],
     [{ labels: { "not a key": "x" } }, /labels: keys must be .* got "not a key"/],
+    [{ labels: { "example..com/app": "x" } }, /labels: keys must be .* got "example..com\/app"/],
     [{ kubeConfig: "/etc/kubeconfig" as never }, /kubeConfig must be what loadKubeConfig returns, got string$/],
     [{ policy: { settleMs: -1 } }, /policy\.settleMs must be .* got -1/],
     [{ policy: { graceMs: 1 } as never }, /policy\.graceMs is not a policy; known: /],
