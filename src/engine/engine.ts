@@ -92,29 +92,17 @@ export class RunEngine {
     });
     this.cluster = new Cluster({ ...transport, kubeConfig });
     this.server = new ServerState(this.bus, this.#stopped.signal);
-    const { bus, cluster } = this;
-    this.#caches = new EngineCaches({ cluster, bus, scope: this.#scope, report, progressTimeoutMs, backoff });
-    this.jobs = this.#caches.jobs;
-    this.pods = this.#caches.pods;
+    const { bus, cluster, server } = this;
+    const scope = this.#scope;
+    this.#caches = new EngineCaches({ cluster, bus, scope, report, progressTimeoutMs, backoff });
+    const { jobs, pods } = this.#caches;
+    this.jobs = jobs;
+    this.pods = pods;
     this.keepalive = new Keepalive(report);
-    this.#registry = new RunRegistry({
-      cluster: this.cluster,
-      bus: this.bus,
-      server: this.server,
-      jobs: this.jobs,
-      pods: this.pods,
-      labels: { ...this.labels, ...this.#scope.shard },
-      policy: resolved,
-      report,
-    });
-    this.#launcher = new Launcher({
-      cluster: this.cluster,
-      bus: this.bus,
-      scope: this.#scope,
-      registry: this.#registry,
-      queue: this.#queue,
-      stopped: this.#stopped.signal,
-    });
+    const labels = { ...scope.labels, ...scope.shard };
+    const registry = new RunRegistry({ cluster, bus, server, jobs, pods, labels, policy: resolved, report });
+    this.#registry = registry;
+    this.#launcher = new Launcher({ cluster, bus, scope, registry, queue: this.#queue, stopped: this.#stopped.signal });
     this.#undiagnosed = diagnose(this);
     this.jobs.start();
     this.pods.start();
