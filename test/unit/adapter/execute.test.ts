@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ScriptedProgram } from "../../../src/embedded/kubelet/programs.ts";
-import { adapterOf, NAMESPACE, type Recorded, restart, run, startWorld, type World } from "./world.ts";
+import { adapterOf, NAMESPACE, type Recorded, restart, run, startWorld, type World, withSlowWorld } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -81,25 +81,27 @@ describe("a run that goes well", () => {
   });
 
   test("costs one list, one create, one log, one delete and the Secret's create, however long it takes", async () => {
-    const { adapter } = adapterOf(world);
-    await run(world, adapter).result;
-    world.agents.set("counted", async function* (container) {
-      for (let i = 0; i < 40; i += 1) {
-        yield `{"n":${i}}`;
-        await container.sleep(500);
-      }
-      yield '{"done":true,"ok":true}';
-    });
-    world.k8s.requests.reset();
-    await run(world, adapter, { agentId: "counted" }).result;
-    // The Lease is the process's, and renewed whatever the number of runs.
-    const { "patch leases": _, ...ofTheRun } = world.k8s.requests.byVerb;
-    expect(ofTheRun).toEqual({
-      "create jobs": 1,
-      "create secrets": 1,
-      "delete jobs": 1,
-      "get pods/log": 1,
-      "list jobs": 1,
+    await withSlowWorld(async (slow) => {
+      const { adapter } = adapterOf(slow);
+      await run(slow, adapter).result;
+      slow.agents.set("counted", async function* (container) {
+        for (let i = 0; i < 40; i += 1) {
+          yield `{"n":${i}}`;
+          await container.sleep(25);
+        }
+        yield '{"done":true,"ok":true}';
+      });
+      slow.k8s.requests.reset();
+      await run(slow, adapter, { agentId: "counted" }).result;
+      // The Lease is the process's, and renewed whatever the number of runs.
+      const { "patch leases": _, ...ofTheRun } = slow.k8s.requests.byVerb;
+      expect(ofTheRun).toEqual({
+        "create jobs": 1,
+        "create secrets": 1,
+        "delete jobs": 1,
+        "get pods/log": 1,
+        "list jobs": 1,
+      });
     });
   });
 

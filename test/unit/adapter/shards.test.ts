@@ -16,6 +16,7 @@ import {
   SHARD_RULES,
   startWorld,
   type World,
+  withSlowWorld,
 } from "./world.ts";
 
 let world: World;
@@ -30,10 +31,10 @@ const envOf = (shard: string) => ({ ...world.env, [SHARD_VARIABLE]: shard });
 const serverOf = (shard: string) => adapterOf({ env: envOf(shard) }).adapter;
 
 /** Says hello, runs until `end` is called, and counts how many of the agent run at once. */
-function agentThatWaits(agentId: string) {
+function agentThatWaits(agentId: string, { agents } = world) {
   const { promise, resolve } = Promise.withResolvers<void>();
   const counts = { live: 0, most: 0, end: resolve };
-  world.agents.set(agentId, async function* (container) {
+  agents.set(agentId, async function* (container) {
     counts.live += 1;
     counts.most = Math.max(counts.most, counts.live);
     yield '{"session":"S-1"}';
@@ -45,30 +46,32 @@ function agentThatWaits(agentId: string) {
 }
 
 test("a run costs two watches more while it starts, and nothing more however long it takes", async () => {
-  const server = serverOf("counted");
-  await run(world, server).result;
-  const agentId = fresh();
-  const agent = agentThatWaits(agentId);
-  world.k8s.requests.reset();
-  const each = run(world, server, { agentId });
-  await each.logged("S-1");
-  // No change of an object tells that a watch has closed.
-  await expect.poll(() => world.k8s.openWatches).toBe(2);
-  agent.end();
-  expect(await each.result).toMatchObject({ exitCode: 0 });
-  const counts = Object.entries(world.k8s.requests.snapshot().byVerb).filter(
-    // The Lease is the process's, and renewed whatever the number of runs.
-    ([verb, count]) => count > 0 && verb !== "patch leases",
-  );
-  expect(Object.fromEntries(counts)).toEqual({
-    "watch jobs": 1,
-    "watch pods": 1,
-    "list jobs": 1,
-    "create jobs": 1,
-    "create secrets": 1,
-    "get pods/log": 1,
-    "delete jobs": 1,
-  });
+  await withSlowWorld(async (slow) => {
+    const server = serverOf("counted");
+    await run(slow, server).result;
+    const agentId = fresh();
+    const agent = agentThatWaits(agentId, slow);
+    slow.k8s.requests.reset();
+    const each = run(slow, server, { agentId });
+    await each.logged("S-1");
+    // No change of an object tells that a watch has closed.
+    await expect.poll(() => slow.k8s.openWatches).toBe(2);
+    agent.end();
+    expect(await each.result).toMatchObject({ exitCode: 0 });
+    const counts = Object.entries(slow.k8s.requests.snapshot().byVerb).filter(
+      // The Lease is the process's, and renewed whatever the number of runs.
+      ([verb, count]) => count > 0 && verb !== "patch leases",
+    );
+    expect(Object.fromEntries(counts)).toEqual({
+      "watch jobs": 1,
+      "watch pods": 1,
+      "list jobs": 1,
+      "create jobs": 1,
+      "create secrets": 1,
+      "get pods/log": 1,
+      "delete jobs": 1,
+    });
+  }, SHARD_RULES);
 });
 
 test("a run that a dead server left behind moves to the shard of the one that adopts it, log and result with it", async () => {

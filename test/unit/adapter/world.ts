@@ -107,6 +107,19 @@ const hello: ScriptedProgram = async function* () {
   return 0;
 };
 
+/** Its clock is a real one: none of the process's watches ends, and is opened again, while requests are counted. */
+export async function withSlowWorld(
+  work: (world: World) => Promise<void>,
+  alsoGranted: readonly PolicyRule[] = [],
+): Promise<void> {
+  const world = await startWorld({ timeScale: 1, delays: "fast" }, alsoGranted);
+  try {
+    await work(world);
+  } finally {
+    await world.stop();
+  }
+}
+
 /** Of one agent, as the server has them. */
 export function objectsOf({ k8s }: World, resource: "jobs" | "pods", agentId: string): StoredObject[] {
   return k8s.objects
