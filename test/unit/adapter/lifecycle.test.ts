@@ -480,8 +480,8 @@ describe("the process goes away and another comes", () => {
     await leftWithoutSecret(agentId, orphaned);
     const revoked = world.k8s.authorization.revoke({ apiGroups: [""], resources: ["secrets"], verbs: ["get"] });
     await startsAfresh(agentId, run(world, adapterOf(world).adapter, { agentId, taskId: "task-2", config: BLOCK }));
-    expect(revoked.hits).toBe(1);
     revoked.remove();
+    expect(revoked.hits).toBeGreaterThan(0);
   });
 
   test("the answer to its deletion is lost, and what is sent again finds it changed by that: a fresh run", async () => {
