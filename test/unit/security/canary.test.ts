@@ -334,7 +334,8 @@ describe("no secret in what the host is told of a run that", () => {
     const { stopSharedEngines } = await import("../../../src/engine/index.ts");
     await stopSharedEngines();
     await writeFile(join(directory, "broken"), "");
-    const { result, text } = await told(start("no-login", {}, {}, { connectTimeoutMs: 2_000 }));
+    // Its words have to come in that time, also on a slow machine.
+    const { result, text } = await told(start("no-login", {}, {}, { connectTimeoutMs: 5_000 }));
     await rm(join(directory, "broken"));
     expect(result.errorCode).toBe("k8s_api_unreachable");
     expect(text).toContain("--client-secret [redacted]");
