@@ -8,6 +8,6 @@ export * from "./definition.ts";
 export { ConfigError } from "./errors.ts";
 export { resumeSessionId, sessionCodecOf, sessionParams } from "./host/session.ts";
 export { promptCommand, shellWord } from "./job/command.ts";
-export { workingDirOf } from "./job/manifest.ts";
 export { buildPrompt, type Prompt, type PromptTemplates } from "./job/prompt.ts";
+export { workingDirOf } from "./job/working-dir.ts";
 export type { ExecuteOptions } from "./run/execute.ts";

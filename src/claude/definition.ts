@@ -1,7 +1,7 @@
 import type { ServerAdapterModule } from "@paperclipai/adapter-utils";
 import type { AdapterDefinition } from "../adapter/definition.ts";
 import { resumeSessionId } from "../adapter/host/session.ts";
-import { workingDirOf } from "../adapter/job/manifest.ts";
+import { workingDirOf } from "../adapter/job/working-dir.ts";
 import { classifyRun } from "./classify.ts";
 import { type ClaudeConfig, parseClaudeConfig } from "./config.ts";
 import { configSchema } from "./config-schema.ts";

@@ -1,8 +1,7 @@
 import type { AdapterExecutionContext } from "@paperclipai/adapter-utils";
-import { isRecord, storable } from "../../json/read-json.ts";
 import type { BaseConfig } from "../config/config.ts";
 import { isReservedLabel, readPodPatch } from "../config/pod-patch.ts";
-import { DATA_DIRECTORY, type Notice, PROMPT_FILE, type PreparedCommand, type PreparedFile } from "../definition.ts";
+import { type Notice, PROMPT_FILE, type PreparedCommand, type PreparedFile } from "../definition.ts";
 import { buildEnvironment, type EnvEntry, escapeReferences, taskIdOf } from "./environment.ts";
 import { AnnotationKey, jobNameFor, LabelKey, restartName, sanitizeLabelValue, secretNameFor } from "./names.ts";
 import { patchTemplate } from "./pod-patch.ts";
@@ -88,13 +87,6 @@ export class RunSecretTooLargeError extends Error {
     );
     this.bytes = bytes;
   }
-}
-
-/** Where the agent works: its workspace, else the configured directory, else the agents' home. */
-export function workingDirOf(ctx: AdapterExecutionContext, config: BaseConfig): string {
-  const workspace = ctx.context.paperclipWorkspace;
-  const cwd = isRecord(workspace) && typeof workspace.cwd === "string" ? workspace.cwd.trim() : "";
-  return storable(cwd) || config.cwd || DATA_DIRECTORY;
 }
 
 /** @throws ConfigError, RunSecretTooLargeError */

@@ -1,8 +1,8 @@
 import type { BaseConfig } from "../config/config.ts";
 import type { AgentVerdict } from "../definition.ts";
 import { eventTo, tell } from "../host/callbacks.ts";
-import { workingDirOf } from "../job/manifest.ts";
 import type { Restart } from "../job/restart.ts";
+import { workingDirOf } from "../job/working-dir.ts";
 import type { GuardInput } from "./guard.ts";
 import { type Launched, type LaunchPlace, launchRun } from "./launch.ts";
 import { type JobPurpose, prepareJob } from "./prepare-job.ts";

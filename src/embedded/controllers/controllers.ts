@@ -25,7 +25,9 @@ import { TaintController } from "./taint-controller.ts";
 import { TtlController } from "./ttl-controller.ts";
 
 export interface ControllersOptions {
+  /** @internal */
   store: ObjectStore;
+  /** @internal */
   clock: Clock;
   /** By `image/container`, container name, image, or `*`. More can be added later. */
   programs?: ProgramRegistry | Readonly<Record<string, Program>>;
@@ -48,6 +50,7 @@ export interface ControllersOptions {
 const DEFAULT_EVICTION =
   "The node was low on resource: memory. Threshold quantity: 100Mi, available: 90100Ki. Container was using more than it requested.";
 
+/** @internal */
 export class Controllers {
   readonly programs: ProgramRegistry;
   readonly images = new ImageRegistry();

@@ -1,6 +1,7 @@
 import type { Timer } from "../clock.ts";
 import type { ClusterParts } from "../kubelet/cluster-parts.ts";
-import { isPodFinished, type Node, type Pod, podOf, type Taint } from "../objects/workloads.ts";
+import type { Taint } from "../objects/taint.ts";
+import { isPodFinished, type Node, type Pod, podOf } from "../objects/workloads.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
 import { disruptionTarget, disruptPod } from "../store/disruption.ts";
 import { toleratedSeconds } from "./tolerations.ts";

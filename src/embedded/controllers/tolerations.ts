@@ -1,4 +1,5 @@
-import type { PodSpec, Taint, Toleration } from "../objects/workloads.ts";
+import type { Taint } from "../objects/taint.ts";
+import type { PodSpec, Toleration } from "../objects/workloads.ts";
 
 export function tolerates({ tolerations = [] }: PodSpec, taint: Taint): boolean {
   return tolerations.some((toleration) => matches(toleration, taint));

@@ -18,7 +18,7 @@ export interface LogFailure extends FaultScope {
   kind: "unreachable" | "notFound" | "waiting";
 }
 
-/** The answer that a failing log endpoint gives for the container. */
+/** @internal The answer that a failing log endpoint gives for the container. */
 export function logFailure(kind: LogFailure["kind"], request: RequestInfo, container: string): StatusError {
   const pod = request.name ?? "";
   switch (kind) {
@@ -35,13 +35,13 @@ export function logFailure(kind: LogFailure["kind"], request: RequestInfo, conta
   }
 }
 
-/** 500: the kubelet's port refuses connections. */
+/** @internal 500: the kubelet's port refuses connections. */
 export function kubeletRefuses(hostIP: string, namespace: string, pod: string, container: string): StatusError {
   const url = `https://${hostIP}:10250/containerLogs/${namespace}/${pod}/${container}`;
   return internalError(`Get "${url}": dial tcp ${hostIP}:10250: connect: connection refused`);
 }
 
-/** 404 for a pod that runs: just after its start the kubelet does not know its pods yet. */
+/** @internal 404 for a pod that runs: just after its start the kubelet does not know its pods yet. */
 export function kubeletIsBlind(pod: string): StatusError {
   return new StatusError(404, "NotFound", `the server could not find the requested resource ( pods/log ${pod})`, {
     name: pod,

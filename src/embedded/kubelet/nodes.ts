@@ -1,15 +1,8 @@
 /** The cluster's nodes: their Node objects, their kubelets, and what can happen to a node. */
 import { type Clock, SleepAbortedError } from "../clock.ts";
 import { badRequest, type StatusError } from "../objects/status-error.ts";
-import {
-  type Condition,
-  type ContainerSpec,
-  isPodFinished,
-  type Node,
-  type Pod,
-  podOf,
-  type Taint,
-} from "../objects/workloads.ts";
+import type { Taint } from "../objects/taint.ts";
+import { type Condition, type ContainerSpec, isPodFinished, type Node, type Pod, podOf } from "../objects/workloads.ts";
 import type { StoreEvent } from "../store/change-feed.ts";
 import { disruptionTarget } from "../store/disruption.ts";
 import type { ContainerLog } from "./container-log.ts";
@@ -33,6 +26,7 @@ export interface NodeOptions {
   reportsContainers?: boolean;
 }
 
+/** @internal */
 export interface NodesOptions
   extends Omit<KubeletOptions, "nodeName" | "hostIP" | "podSubnet" | "clockSkewMs" | "reportsContainers"> {
   nodes: number | readonly NodeOptions[];
@@ -45,6 +39,7 @@ export class Nodes {
   readonly #options: NodesOptions;
   readonly #kubelets = new Map<string, Kubelet>();
 
+  /** @internal */
   constructor(options: NodesOptions) {
     this.#options = options;
     const nodes =
@@ -80,15 +75,18 @@ export class Nodes {
     );
   }
 
+  /** @internal */
   handlePod(event: StoreEvent): void {
     const { nodeName } = podOf(event.object).spec;
     if (nodeName) this.#kubelets.get(nodeName)?.handle(event);
   }
 
+  /** @internal */
   workerOf(pod: Pod): PodWorker | undefined {
     return this.#kubelets.get(pod.spec.nodeName ?? "")?.worker(pod.metadata.uid);
   }
 
+  /** @internal */
   logFor(pod: Pod, container: ContainerSpec, previous: boolean): ContainerLog | StatusError {
     const { nodeName } = pod.spec;
     if (!nodeName) return badRequest(`pod ${pod.metadata.name} does not have a host assigned`);

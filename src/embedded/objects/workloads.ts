@@ -1,5 +1,6 @@
 /** The parts of Jobs, Pods and Nodes that the controllers and the kubelet read and write, as they stand on the wire. */
 import type { StoredObject } from "./objects.ts";
+import type { Taint } from "./taint.ts";
 
 export interface Condition {
   type: string;
@@ -233,12 +234,6 @@ export interface PodStatus {
 export interface Pod extends StoredObject {
   spec: PodSpec;
   status: PodStatus;
-}
-
-export interface Taint {
-  key: string;
-  value?: string;
-  effect: "NoSchedule" | "PreferNoSchedule" | "NoExecute";
 }
 
 export interface Node extends StoredObject {

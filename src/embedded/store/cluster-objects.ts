@@ -7,6 +7,7 @@ import type { ObjectStore } from "./store.ts";
 export class ClusterObjects {
   readonly #store: ObjectStore;
 
+  /** @internal */
   constructor(store: ObjectStore) {
     this.#store = store;
   }

@@ -7,6 +7,7 @@ import type { ObjectStore } from "./store.ts";
 
 export type EventsOption = "all" | "warnings" | "none";
 
+/** @internal */
 export interface EventSource {
   component: string;
   host?: string;
@@ -15,7 +16,7 @@ export interface EventSource {
 /** Series that are counted up instead of repeated; an event of an older one is a new Event. */
 const maxSeries = 4096;
 
-/** Writes `v1` Events about objects, as `kubectl describe` and `kubectl get events` show them. */
+/** @internal Writes `v1` Events about objects, as `kubectl describe` and `kubectl get events` show them. */
 export class EventRecorder {
   readonly #store: ObjectStore;
   readonly #clock: Clock;

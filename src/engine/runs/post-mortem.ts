@@ -44,7 +44,7 @@ const MAX_LINE = 500;
 /** Of all requests together. */
 const TIMEOUT_MS = 10_000;
 
-/** At most four requests, once each: pod, Job (where the pod is deleted), log, events. Never rejects but with the signal's reason. */
+/** @internal At most four requests, once each: pod, Job (where the pod is deleted), log, events. Never rejects but with the signal's reason. */
 export async function postMortem(
   cluster: Cluster,
   record: RunRecord,

@@ -16,7 +16,7 @@ import type { RunEvents } from "./topics.ts";
 import { type RunEnd, StartFailedError } from "./types.ts";
 import { VerdictSource } from "./verdict-source.ts";
 
-/** What the log of a run needs of it. */
+/** @internal What the log of a run needs of it. */
 export interface LoggedRun extends Changing {
   readonly ref: { readonly namespace: string; readonly jobName: string };
   /** Aborts when the run is released. */
@@ -51,6 +51,7 @@ export class RunLogs implements AsyncIterable<LogLine> {
   /** The pod of `after` is not known any more, which was reported. */
   #hasLostPosition = false;
 
+  /** @internal Logs come from `run.logs`. */
   constructor(
     cluster: Cluster,
     run: LoggedRun,

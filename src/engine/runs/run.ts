@@ -23,6 +23,7 @@ export interface WaitOptions extends WaitLimits {
   container: string;
 }
 
+/** @internal */
 export interface RunHost {
   readonly cluster: Cluster;
   readonly bus: Bus<RunTopics>;

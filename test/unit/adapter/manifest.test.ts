@@ -7,8 +7,8 @@ import {
   type PodSpec,
   type RunManifest,
   RunSecretTooLargeError,
-  workingDirOf,
 } from "../../../src/adapter/job/manifest.ts";
+import { workingDirOf } from "../../../src/adapter/job/working-dir.ts";
 import { contextOf, manifestInput, preparedOf } from "./fixtures.ts";
 
 function podOf({ job }: RunManifest): PodSpec {

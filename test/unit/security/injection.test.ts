@@ -11,7 +11,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import { PROMPT_FILE } from "../../../src/adapter/definition.ts";
 import { promptCommand } from "../../../src/adapter/job/command.ts";
-import { buildManifest, type JobManifest, type RunManifest, workingDirOf } from "../../../src/adapter/job/manifest.ts";
+import { buildManifest, type JobManifest, type RunManifest } from "../../../src/adapter/job/manifest.ts";
+import { workingDirOf } from "../../../src/adapter/job/working-dir.ts";
 import { claudeArgs } from "../../../src/claude/argv.ts";
 import { contextOf } from "../adapter/fixtures.ts";
 
