@@ -130,8 +130,9 @@ describe("before there is a Job: the host may start the run again", () => {
 
   test("k8s_concurrency_guard_unreachable: the look for rivals fails while the Secret is made; not the Secret's fault", async () => {
     const agentId = fresh();
-    const { adapter } = adapterOf(world, {}, { connectTimeoutMs: 500 });
-    await run(world, adapter).result;
+    await run(world, adapterOf(world).adapter).result;
+    // How long the server may refuse, and may take for the guard's first look, which it answers.
+    const { adapter } = adapterOf(world, {}, { connectTimeoutMs: 2_000 });
     // The watch does not show the own Job, so the server is asked; which refuses from the Job's creation on.
     const stall = world.k8s.faults.stallWatches(undefined, { resource: "jobs" });
     let fault: ActiveFault | undefined;
@@ -144,6 +145,8 @@ describe("before there is a Job: the host may start the run again", () => {
     });
     const result = await run(world, adapter, { agentId }).result;
     stop();
+    stall.release();
+    expect(fault?.hits).toBeGreaterThan(0);
     fault?.remove();
     expect(result).toMatchObject({
       errorCode: "k8s_concurrency_guard_unreachable",

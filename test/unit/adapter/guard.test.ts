@@ -168,7 +168,7 @@ describe("while the watches are open and stalled", () => {
   });
 
   test("where the cache is current, no second list is made", async () => {
-    const { adapter } = adapterOf(world);
+    const { adapter } = adapterOf(world, {}, { cacheMaxAgeMs: 60_000 });
     await run(world, adapter).result;
     const before = world.k8s.requests.snapshot();
     await run(world, adapter).result;
