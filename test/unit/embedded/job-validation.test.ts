@@ -14,7 +14,7 @@ describe("what the API says of a Job's newer fields", () => {
     client = new Client(k8s);
     k8s.addProgram("main", async function* ({ sleep }) {
       yield "works";
-      await sleep(600_000, { interruptible: true });
+      await sleep(1e9, { interruptible: true });
     });
   });
   afterAll(async () => {
