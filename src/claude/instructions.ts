@@ -1,8 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { PaperclipSkillEntry } from "@paperclipai/adapter-utils/server-utils";
 import { buildSkillLibraryManifestMarkdown } from "@paperclipai/adapter-utils/skill-library-manifest";
+import { reasonOf } from "../adapter/errors.ts";
 import { storable } from "../json/read-json.ts";
+import { readTextFile } from "./text-file.ts";
 
 export interface Instructions {
   /** What is appended to the system prompt; null: nothing. */
@@ -21,10 +22,10 @@ export async function readInstructions(
   let problem: string | null = null;
   if (path !== null) {
     try {
-      content = `${await readFile(path, "utf8")}\n\n${originNote(path)}`;
+      content = `${await readTextFile(path)}\n\n${originNote(path)}`;
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
-      problem = `instructions file ${path} cannot be read (${code ?? String(error)}): the run goes on without it`;
+      problem = `instructions file ${path} cannot be read (${code ?? reasonOf(error)}): the run goes on without it`;
     }
   }
   const library = buildSkillLibraryManifestMarkdown({ entries: skills, desiredSkillKeys: desired });

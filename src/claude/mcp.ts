@@ -1,7 +1,7 @@
-import { readFile } from "node:fs/promises";
 import type { AdapterRuntimeMcpServer } from "@paperclipai/adapter-utils";
 import { ConfigError, reasonOf } from "../adapter/errors.ts";
 import { isRecord, storableValue } from "../json/read-json.ts";
+import { readTextFile } from "./text-file.ts";
 
 export type McpServers = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
@@ -49,12 +49,12 @@ function kind(value: unknown): string {
 export async function readBaseline(path: string): Promise<{ servers: McpServers; problem: string | null } | null> {
   let content: string;
   try {
-    content = await readFile(path, "utf8");
+    content = await readTextFile(path);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     return code === "ENOENT" || code === "ENOTDIR"
       ? null
-      : { servers: {}, problem: `${path}: ${code ?? "not readable"}` };
+      : { servers: {}, problem: `${path}: ${code ?? reasonOf(error)}` };
   }
   try {
     return { servers: readMcpServers(content), problem: null };

@@ -1,7 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { readInstructions } from "../../../src/claude/instructions.ts";
 import { mcpConfig, readBaseline, readMcpServers } from "../../../src/claude/mcp.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "mcp-"));
@@ -77,5 +79,18 @@ describe("servers for all agents", () => {
     expect(await readBaseline(path)).toEqual({ servers: { a: { url: "http://x" } }, problem: null });
     writeFileSync(path, "{");
     expect(await readBaseline(path)).toMatchObject({ servers: {}, problem: expect.stringContaining(path) });
+  });
+
+  // Agents write to the shared volume, too.
+  test.each<[string, (path: string) => void, RegExp]>([
+    ["a pipe that no one writes to", (path) => execFileSync("mkfifo", [path]), /a pipe, a socket or a device/],
+    ["a directory", (path) => mkdirSync(path), /EISDIR/],
+    ["a file of 9 MB", (path) => truncateSync(path, 9e6), /9000000 bytes/],
+  ])("%s in its place is told, and is not waited for", async (what, make, why) => {
+    const path = join(directory, what);
+    if (what.startsWith("a file")) writeFileSync(path, "");
+    make(path);
+    expect(await readBaseline(path)).toEqual({ servers: {}, problem: expect.stringMatching(why) });
+    expect((await readInstructions(path, [], new Set())).problem).toMatch(why);
   });
 });
