@@ -15,7 +15,7 @@ import { AnnotationKey } from "../job/names.ts";
 import { bounded, settlesWithin } from "../wait.ts";
 import type { GuardInput } from "./guard.ts";
 import { deleteIf, keepInMind } from "./left-jobs.ts";
-import { patiently } from "./outage.ts";
+import { isProxyPage, patiently } from "./outage.ts";
 import type { RivalWatch } from "./rivals.ts";
 import { SecretDelivery, TakenOverError } from "./secret-delivery.ts";
 import { policyOf } from "./site.ts";
@@ -162,8 +162,7 @@ async function createJob(
 function isPermanent(error: unknown): boolean {
   if (!(error instanceof ApiError)) return true;
   if (isForbidden(error) && /quota/i.test(error.message)) return false;
-  // A tunnel or proxy that does not know its cluster for a moment.
-  if (error.status === 404 && !isNotFound(error)) return false;
+  if (isProxyPage(error)) return false;
   return (
     error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 409 && error.status !== 429
   );

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isRetryable, type RunEngine } from "../../engine/index.ts";
+import { ApiError, isNotFound, isRetryable, type RunEngine } from "../../engine/index.ts";
 import { BootstrapError, reasonOf } from "../errors.ts";
 import { bounded, LateError } from "../wait.ts";
 
@@ -77,7 +77,12 @@ function isOutage(error: unknown): boolean {
   if (error instanceof BootstrapError) {
     return error.agent === "never-ran" && error.family !== null && isOutage(error.cause);
   }
-  return error instanceof LateError || isRetryable(error);
+  return error instanceof LateError || isRetryable(error) || isProxyPage(error);
+}
+
+/** Is it the page of a tunnel or proxy that does not know its cluster for a moment? Kubernetes says what it is that does not exist. */
+export function isProxyPage(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 404 && !isNotFound(error);
 }
 
 async function pause(engine: RunEngine, pauseMs: number, leftMs: number, signal: AbortSignal): Promise<void> {

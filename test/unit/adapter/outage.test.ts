@@ -53,19 +53,24 @@ describe("a server that is away", () => {
     fault.remove();
   });
 
-  test.each(["jobs", "secrets"])(
-    "a create of %s that is answered with 503 for a while is sent again",
-    async (resource) => {
-      await warm();
-      const fault = world.k8s.faults.errorRate({ status: 503, match: { verb: "create", resource } });
-      const agentId = `agent-create-${resource}`;
-      const waiting = run(world, adapterOf(world).adapter, { agentId, config: PATIENT });
-      await waiting.logged(AWAY);
-      fault.remove();
-      expect(await waiting.result).toMatchObject({ exitCode: 0 });
-      expect(objectsOf(world, "jobs", agentId)).toEqual([]);
-    },
-  );
+  const WRONG_PAGE = { status: 404, body: "no such page" };
+  test.each([
+    { verb: "create", resource: "jobs", answer: { status: 503 } },
+    { verb: "create", resource: "secrets", answer: { status: 503 } },
+    { verb: "list", resource: "jobs", answer: WRONG_PAGE },
+    { verb: "create", resource: "jobs", answer: WRONG_PAGE },
+    { verb: "create", resource: "secrets", answer: WRONG_PAGE },
+  ])("a $verb of $resource that is answered with $answer for a while is sent again", async (row) => {
+    const { answer, ...match } = row;
+    await warm();
+    const fault = world.k8s.faults.errorRate({ ...answer, match });
+    const agentId = `agent-${match.verb}-${match.resource}-${answer.status}`;
+    const waiting = run(world, adapterOf(world).adapter, { agentId, config: PATIENT });
+    await waiting.logged(AWAY);
+    fault.remove();
+    expect(await waiting.result).toMatchObject({ exitCode: 0 });
+    expect(objectsOf(world, "jobs", agentId)).toEqual([]);
+  });
 });
 
 test("a frozen server: twelve runs of one agent give up together, not one after the other", async () => {

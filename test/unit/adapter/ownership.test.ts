@@ -422,6 +422,7 @@ describe("one lost write at any step of a start costs nothing but a retry", () =
 test.each([
   ["the server fails for longer than one request is repeated", { status: 500, count: 7 }],
   ["others write the Job each time (409)", { status: 409, count: 2 }],
+  ["a tunnel answers that it knows no such page", NO_PAGE],
 ])("an adoption that %s: the adopter's name stands on the Job all the same", async (_, fails) => {
   const { agentId, agent } = await leftByDeadServer();
   const former = jobOf(agentId)?.metadata.annotations?.[OWNER];
