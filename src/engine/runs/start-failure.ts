@@ -95,10 +95,19 @@ const NO_POD = {
     "the Job controller has made no pod: a quota, an admission webhook or the controller itself holds it back (see the Job's events)",
 } as const;
 
+/**
+ * The kubelet asks again after two minutes (`runtimeRequestTimeout`), and the runtime refuses until it is done with the first request.
+ * On a throttled disk that takes minutes (containerd #4604); there are runtimes that never get over it.
+ */
+const SLOW_RUNTIME_MS = 600_000;
+const SLOW_RUNTIME = /reserv\w* (?:container|ctr) name|context deadline exceeded|error code: CANCEL/i;
+
 /** A name that can never be pulled is not a passing trouble. */
-function graceOf(problem: StartProblem, policy: RunPolicy): number {
-  if (problem.reason === "InvalidImageName" || problem.reason === "ErrImageNeverPull") return 0;
-  return problem.code === "image_pull" ? policy.imagePullGraceMs : policy.configErrorGraceMs;
+function graceOf({ reason, code, message }: StartProblem, policy: RunPolicy): number {
+  if (reason === "InvalidImageName" || reason === "ErrImageNeverPull") return 0;
+  if (code === "image_pull") return policy.imagePullGraceMs;
+  const isSlow = reason === "CreateContainerError" && SLOW_RUNTIME.test(message);
+  return Math.max(policy.configErrorGraceMs, isSlow ? SLOW_RUNTIME_MS : 0);
 }
 
 /** `OutOfcpu`, `NodeAffinity`, `UnexpectedAdmissionError`, …: the kubelet refused the pod after it was scheduled, or lost it. */

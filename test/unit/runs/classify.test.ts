@@ -496,6 +496,20 @@ describe("a start that takes time", () => {
     expect(story.pod(300_010, { phase: "Running", claude: RUNNING }).verdict(300_010).end).toBeNull();
   });
 
+  it.each<[string, number]>([
+    ["context deadline exceeded", 600_010],
+    ['failed to reserve container name "c_p_n_uid_0": name "c_p_n_uid_0" is reserved for "8b21a9"', 600_010],
+    ["error reserving ctr name k8s_c_p_n_uid_0 for id 8b21a9: name is reserved", 600_010],
+    ["stream terminated by RST_STREAM with error code: CANCEL", 600_010],
+    ['failed to generate spec: failed to stat "/data": no such file or directory', 30_010],
+  ])("waits ten minutes for a runtime that is slow to create a container, and no longer: %s", (message, due) => {
+    const claude = { waiting: { reason: "CreateContainerError", message } };
+    const story = new Story().job(0).pod(10, { claude });
+    expect(story.verdict(due - 1)).toMatchObject({ end: null, wakeAt: due });
+    expect(story.verdict(due).end?.startFailure).toMatchObject({ code: "container_config", message });
+    expect(story.pod(due, { phase: "Running", claude: RUNNING }).verdict(due).end).toBeNull();
+  });
+
   it("fails at once on an image name that can never be pulled", () => {
     const story = new Story().job(0).pod(10, { claude: { waiting: { reason: "InvalidImageName", message: "bad" } } });
     expect(story.verdict(10).end).toMatchObject({ startFailure: { code: "image_pull", reason: "InvalidImageName" } });
