@@ -36,15 +36,16 @@ export async function askServer(
 }
 
 async function askForJob(cluster: Cluster, record: RunRecord, signal: AbortSignal): Promise<void> {
-  const known = record.job;
+  const { job: known, jobDeletedAt } = record.state;
   if (known === null) return;
   const { namespace, jobName } = record.ref;
   const job = await get(cluster, jobPath(namespace, jobName), trimJob, signal);
   // The watch has told of the deletion while the request was under way: the answer is older.
-  if (record.state.jobDeletedAt !== null) return;
+  if (record.state.jobDeletedAt !== jobDeletedAt) return;
   const at = performance.now();
-  if (job?.metadata.uid === known.metadata.uid) record.frame({ resource: "jobs", type: "applied", object: job, at });
-  else record.frame({ resource: "jobs", type: "deleted", object: known, at });
+  const frame = { resource: "jobs", at, isAnswer: true } as const;
+  if (job?.metadata.uid === known.metadata.uid) record.frame({ ...frame, type: "applied", object: job });
+  else record.frame({ ...frame, type: "deleted", object: known });
 }
 
 async function askForPods(cluster: Cluster, record: RunRecord, signal: AbortSignal): Promise<void> {

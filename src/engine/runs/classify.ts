@@ -1,7 +1,7 @@
 import { type ContainerEnd, containerFacts, deletionBegan, isDeleting, type JobEnd, type Words } from "../facts.ts";
 import type { Job, Pod } from "../kubernetes.ts";
 import { type Context, contextOf, endedByItself, finish, isSuspended, mayRetry, type Outcome } from "./context.ts";
-import { type Ask, askOf, isLastPod } from "./deletion.ts";
+import { type Ask, askOf, isLastPod, mayJobStand } from "./deletion.ts";
 import { askTime, heldTime, wakeTime } from "./held-time.ts";
 import type { RunPolicy } from "./policy.ts";
 import type { RunState } from "./run-state.ts";
@@ -53,12 +53,13 @@ function earliest(a: number | null, b: number | null): number | null {
 /** So many questions without an answer, and the end is said without one. */
 const MAX_FAILED_ASKS = 3;
 
-/** Nothing shows that the container was started, or that its Job's last pod was seen, or why its pod was deleted. */
+/** Nothing shows that the container was started, that its Job's last pod was seen, why its pod was deleted, or that the Job was. */
 function mayServerKnowMore({ state, job }: Context, end: RunEnd): boolean {
   if (state.answer !== null && (state.answer.toldPods || state.failedAsks >= MAX_FAILED_ASKS)) return false;
   const isUnseen = end.startedAt === null && state.podDeletedAt === null;
   const isGuess = end.kind === "pod_deleted" && job !== null && state.jobDeletedAt === null && job.end === null;
-  return isUnseen || isGuess || !isLastPod(state);
+  const isJobsToSay = end.kind === "job_deleted" || (end.kind !== "succeeded" && job?.allowsRetries === true);
+  return isUnseen || isGuess || (isJobsToSay && mayJobStand(state)) || !isLastPod(state);
 }
 
 function endOf(run: Context): Outcome {

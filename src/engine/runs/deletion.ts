@@ -1,4 +1,4 @@
-import { jobFacts, podFacts } from "../facts.ts";
+import { isDeleting, jobFacts, podFacts } from "../facts.ts";
 import { livePods, type RunState } from "./run-state.ts";
 import { arePodsBehind, CATCH_UP_MS, isComplete } from "./trust.ts";
 
@@ -8,8 +8,24 @@ export interface Ask {
   pods: boolean;
 }
 
-export function askOf({ job, jobDeletedAt }: RunState): Ask {
-  return { job: job !== null && jobDeletedAt === null && jobFacts(job).end === null, pods: true };
+export function askOf(state: RunState): Ask {
+  const { job, jobDeletedAt } = state;
+  const isOpen = job !== null && jobFacts(job).end === null;
+  const mayChange = isOpen && (jobDeletedAt === null || mayJobStand(state));
+  return { job: mayChange || isJobUntold(state), pods: true };
+}
+
+/**
+ * A Job that loses the label that the watches select by is told as deleted, too. What shows its deletion is that it began, or that
+ * its pod is being deleted.
+ */
+export function mayJobStand({ job, jobDeletedAt, podDeletingAt }: RunState): boolean {
+  return job !== null && jobDeletedAt !== null && podDeletingAt === null && !isDeleting(job);
+}
+
+/** It lost the label that the watches select by: only the server's answers tell of it. */
+export function isJobUntold({ job, jobDeletedAt, unwatched }: RunState): boolean {
+  return job !== null && jobDeletedAt === null && unwatched.has(job.metadata.uid);
 }
 
 export interface Deletion {
@@ -29,10 +45,10 @@ const DELETED: Deletion = { isDone: true, ask: null, wakeAt: null };
  */
 export function deletionOf(state: RunState, now: number): Deletion {
   const { job, pod, jobDeletedAt, podDeletedAt, answer, unwatched, trust } = state;
-  if (jobDeletedAt === null) return NOT_DELETED;
   const live = livePods(state);
+  if (jobDeletedAt === null && (live.length > 0 || !isJobUntold(state))) return NOT_DELETED;
   if (live.some(({ metadata }) => !unwatched.has(metadata.uid))) return NOT_DELETED;
-  if (live.length === 0) {
+  if (live.length === 0 && jobDeletedAt !== null) {
     const isLast = pod !== null && podDeletedAt !== null && isLastPod(state);
     const isOnlyOne = job !== null && !jobFacts(job).allowsRetries;
     if (isLast && (isOnlyOne || !mayPodsBeUntold(state, now))) return DELETED;

@@ -1,4 +1,5 @@
 import { jobFacts } from "../facts.ts";
+import { isJobUntold } from "./deletion.ts";
 import type { RunPolicy } from "./policy.ts";
 import type { RunState } from "./run-state.ts";
 import { arePodsBehind, CATCH_UP_MS, isComplete } from "./trust.ts";
@@ -38,7 +39,7 @@ export function wakeTime(state: RunState, policy: RunPolicy, due: number, now: n
 
 /** So long a watch may be lost before the server is asked for what it cannot tell: there may be a proxy that ends all watches. */
 const LOST_MS = 60_000;
-/** The same where the server answers, and refuses the watch: a right was revoked. */
+/** The same where the server answers, and no watch will tell: a right was revoked, or the Job has lost its label. */
 const REFUSED_MS = 10_000;
 const MAX_ASK_MS = 600_000;
 
@@ -52,20 +53,20 @@ export function askTime(state: RunState): number | null {
   const since =
     lostSince === null ? untoldSince(state) : Math.min(lostSince, Math.max(completeUntil, jobSeenAt ?? lostSince));
   if (since === null) return null;
-  const firstAt = since + (isRefused ? REFUSED_MS : LOST_MS);
+  const firstAt = since + (isRefused || isJobUntold(state) ? REFUSED_MS : LOST_MS);
   if (askedAt === null || askedAt < firstAt) return firstAt;
   return askedAt + Math.min(askedAt - since, MAX_ASK_MS);
 }
 
-/** Both watches are open, and the pods' does not tell of the pod: a webhook took off the labels that it selects by. */
+/** Both watches are open, and one does not tell of the pod or the Job: the labels that it selects by were taken off. */
 function untoldSince(state: RunState): number | null {
-  const { job, jobSeenAt, jobDeletedAt, resumedAt, pod, podDeletedAt } = state;
+  const { job, jobSeenAt, jobDeletedAt, resumedAt, pod, podDeletedAt, podEndedAt } = state;
   if (job === null || jobDeletedAt !== null) return null;
-  const isUntold = isPodUntold(state);
+  const isUntold = isPodUntold(state) || isJobUntold(state);
   if (pod !== null && podDeletedAt === null && !isUntold) return null;
   const { end, isManagedElsewhere, podsAlive } = jobFacts(job);
   if (end !== null || (!isUntold && (isManagedElsewhere || podsAlive === 0))) return null;
-  return Math.max(jobSeenAt ?? 0, resumedAt ?? 0, podDeletedAt ?? 0);
+  return Math.max(jobSeenAt ?? 0, resumedAt ?? 0, podDeletedAt ?? 0, podEndedAt ?? 0);
 }
 
 /** Time passes only with the server's answers: nothing else tells of the pod, and the Job has not ended. */

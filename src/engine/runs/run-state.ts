@@ -29,7 +29,7 @@ export interface RunState {
   podEndedAt: number | null;
   /** Older pods that are not deleted, in the order of their creation. */
   olderPods: readonly Pod[];
-  /** Uids of pods that only an answer of the server has shown: should they be deleted in a gap, no watch will tell. */
+  /** Uids of what only an answer of the server has shown, Job or pods: no watch will tell of its deletion. */
   unwatched: ReadonlySet<string>;
   /** How often a newer pod took the place of an older one. */
   podChanges: number;
@@ -74,8 +74,8 @@ export interface StartProblem {
 }
 
 export type RunFrame =
-  | { resource: "jobs"; type: "applied" | "deleted"; object: Job; at: number }
   /** `isAnswer`: the server said so when it was asked, and not the watch. */
+  | { resource: "jobs"; type: "applied" | "deleted"; object: Job; at: number; isAnswer?: boolean }
   | { resource: "pods"; type: "applied" | "deleted"; object: Pod; at: number; isAnswer?: boolean }
   /** The server has no such Job. */
   | { resource: "jobs"; type: "missing"; at: number }
@@ -141,11 +141,13 @@ function reduceAnswer(state: RunState, answer: Answer, at: number): RunState {
   return { ...state, answer, askedAt: at, answeredAt: answer.toldPods ? at : state.answeredAt, failedAsks };
 }
 
-function reduceJob(state: RunState, { type, object: job, at }: JobFrame): RunState {
-  if (state.job !== null && (state.job.metadata.uid !== job.metadata.uid || isOld(state, type, job, state.job)))
-    return state;
+function reduceJob(before: RunState, frame: JobFrame): RunState {
+  const { type, object: job, at } = frame;
+  if (before.job !== null && before.job.metadata.uid !== job.metadata.uid) return before;
+  const state = noteSource(before, frame, before.job === null || before.jobDeletedAt === null);
+  const isBack = type === "applied" && state.jobDeletedAt !== null && isAliveAfter(job, state.job, frame);
+  if (state.job !== null && !isBack && isOld(state, type, job, state.job)) return state;
   const isResumed = state.job?.spec.suspend === true && job.spec.suspend !== true;
-  const isBack = type === "applied" && isAliveAfter(job, state.job);
   return {
     ...state,
     ...(isResumed ? { resumedAt: at } : {}),
@@ -159,7 +161,8 @@ function reduceJob(state: RunState, { type, object: job, at }: JobFrame): RunSta
 }
 
 function reducePod(before: RunState, frame: PodFrame): RunState {
-  const state = noteSource(before, frame);
+  const isKnown = livePods(before).some(isOf(frame.object.metadata.uid));
+  const state = noteSource(before, frame, isKnown);
   const { type, object: told, at } = frame;
   const known = state.pod;
   const isSame = known !== null && known.metadata.uid === told.metadata.uid;
@@ -220,11 +223,15 @@ function reduceOlderPod(state: RunState, { type, object: pod }: PodFrame): RunSt
   return { ...state, olderPods: olderPods.length === 0 ? NO_PODS : olderPods, answer: null };
 }
 
-/** A watch that has told of a pod will tell of its deletion, too. */
-function noteSource(state: RunState, { type, object, isAnswer = false }: PodFrame): RunState {
+/** A watch that has told of an object will tell of its deletion, too. */
+function noteSource(
+  state: RunState,
+  { type, object, isAnswer = false }: JobFrame | PodFrame,
+  isKnown: boolean,
+): RunState {
   const { uid } = object.metadata;
   const wasUnwatched = state.unwatched.has(uid);
-  const isUnwatched = type === "applied" && isAnswer && (wasUnwatched || !livePods(state).some(isOf(uid)));
+  const isUnwatched = type === "applied" && isAnswer && (wasUnwatched || !isKnown);
   if (isUnwatched === wasUnwatched) return state;
   const unwatched = new Set(state.unwatched);
   if (isUnwatched) unwatched.add(uid);

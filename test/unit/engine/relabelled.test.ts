@@ -83,3 +83,37 @@ it("a run whose pod has lost its label ends as it ended: the server is asked for
   release.resolve(3);
   expect(await run.terminated(MAIN)).toMatchObject({ kind: "failed", exitCode: 3 });
 });
+
+it.each<[string, number, number[], object]>([
+  ["as it ended", 0, [3], { kind: "failed", exitCode: 3 }],
+  ["with the pod that its Job makes after the first", 1, [3, 0], { kind: "succeeded", exitCode: 0 }],
+])(
+  "a run whose Job has lost its label ends %s, and is gone when it is deleted",
+  async (_, backoffLimit, exits, end) => {
+    const k8s = await startKubernetes({ delays: "fast" });
+    const releases = exits.map(() => Promise.withResolvers<number>());
+    let started = 0;
+    k8s.addProgram("main", async () => (await releases[started++]?.promise) ?? 1);
+    const engine = await startEngine(k8s, { policy: { settleMs: 20 } });
+    const run = await engine.launch(job("unlabelled-job", { backoffLimit }, { terminationGracePeriodSeconds: 0 }));
+    await run.podReady(MAIN);
+    const deleted = Promise.withResolvers<void>();
+    engine.jobs.subscribe(({ type }) => type === "deleted" && deleted.resolve(), { replay: false });
+    k8s.requests.reset();
+    k8s.objects.update("jobs", NAMESPACE, "unlabelled-job", ({ metadata }) => {
+      metadata.labels = {};
+    });
+    await deleted.promise;
+    const terminated = run.terminated(MAIN);
+    // The first pod of the other one ends before its Job is asked for.
+    if (backoffLimit === 0) await expect.poll(() => k8s.requests.count("get jobs")).toBeGreaterThan(0);
+    for (const [index, exit] of exits.entries()) {
+      await expect.poll(() => started).toBe(index + 1);
+      releases[index]?.resolve(exit);
+    }
+    expect(await terminated).toMatchObject(end);
+    await run.delete();
+    await run.gone();
+    expect(k8s.objects.list("jobs", NAMESPACE)).toEqual([]);
+  },
+);

@@ -731,7 +731,31 @@ describe("what the server is asked before an end is said", () => {
       5_000,
       null,
     ],
-    ["one of whose start nothing is known", new Story().job(0).job(20, {}, "deleted"), 20, podsOnly],
+    ["one of whose start nothing is known", new Story().job(0).job(20, {}, "deleted"), 20, both],
+    [
+      "a Job that is told as deleted, and a pod that runs on",
+      running(new Story()).job(5_000, {}, "deleted"),
+      40_000,
+      both,
+    ],
+    [
+      "a Job that may try again and is told as deleted",
+      new Story()
+        .job(0, { backoffLimit: 1 })
+        .pod(1_000, { phase: "Running", claude: RUNNING })
+        .pod(5_000, { claude: exit(3) })
+        .job(5_001, { backoffLimit: 1 }, "deleted"),
+      5_001,
+      both,
+    ],
+    [
+      "a Job that may not, and is told as deleted after its container",
+      running(new Story())
+        .pod(5_000, { claude: exit(3) })
+        .job(5_001, {}, "deleted"),
+      5_001,
+      null,
+    ],
     ["a pod that was deleted, of which the Job says nothing", killed(), 12_000, both],
     ["the same, of a Job that is deleted", killed().job(8_000, {}, "deleted"), 12_000, null],
     ["the same, of a Job that says how it ended", killed().job(8_000, { conditions: over }), 12_000, null],

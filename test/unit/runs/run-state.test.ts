@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
 import { classify } from "../../../src/engine/runs/classify.ts";
+import { deletionOf } from "../../../src/engine/runs/deletion.ts";
 import { DEFAULT_POLICY } from "../../../src/engine/runs/policy.ts";
 import {
   INITIAL_STATE,
@@ -93,6 +94,26 @@ describe("a label that is taken off and put back", () => {
     const deletionTimestamp = "2026-01-01T00:01:00Z";
     expect(reduceRun(lost, answer({ deletionTimestamp })).podDeletedAt).toBe(1_000);
     expect(reduceRun(lost, podFrame(2_000, 3)).podDeletedAt).toBe(1_000);
+  });
+
+  it("for good, of the Job: as of the pod", () => {
+    const answer = (metadata = {}): RunFrame =>
+      ({ ...jobFrame(2_000, 3, "applied", metadata), isAnswer: true }) as RunFrame;
+    const lost = fold(jobFrame(0, 1), podFrame(10, 2), jobFrame(1_000, 3, "deleted"));
+    const back = reduceRun(lost, answer());
+    expect(back.jobDeletedAt).toBeNull();
+    expect([...back.unwatched]).toEqual(["job"]);
+    expect(verdict(back, 10_000)).toMatchObject({ end: null, ask: { job: true, pods: true } });
+    expect(reduceRun(lost, answer({ deletionTimestamp: "2026-01-01T00:01:00Z" })).jobDeletedAt).toBe(1_000);
+    expect(reduceRun(lost, jobFrame(2_000, 3)).jobDeletedAt).toBe(1_000);
+    // Its pod is deleted: whether it is, too, no watch will tell.
+    const podless = reduceRun(back, podFrame(3_000, 4, { type: "deleted" }));
+    expect(deletionOf(back, 3_000)).toMatchObject({ isDone: false, ask: null });
+    expect(deletionOf(podless, 3_000)).toMatchObject({ isDone: false, ask: { job: true, pods: true } });
+    // The label is put back: the watch tells of it again.
+    const relabelled = reduceRun(back, jobFrame(3_000, 4));
+    expect([...relabelled.unwatched]).toEqual([]);
+    expect(verdict(relabelled, 10_000)).toMatchObject({ end: null, ask: null });
   });
 
   it("is not what an older state tells, nor one that is being deleted", () => {

@@ -216,7 +216,7 @@ describe("a Job that is deleted", () => {
     [
       "and no pod was ever seen",
       fold(jobs(0, job(1)), jobs(10, job(3), "deleted")),
-      { isDone: false, ask: { job: false, pods: true } },
+      { isDone: false, ask: { job: true, pods: true } },
     ],
     [
       "and the server says that there is no pod",
