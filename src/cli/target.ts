@@ -45,7 +45,8 @@ function load(kubeconfig: string | undefined, context: string | undefined): Targ
 }
 
 /**
- * Connects, and makes sure that the server answers, so that a command fails within two seconds where there is none.
+ * Connects, and makes sure that the server answers, so that a command fails within two seconds where there is none. A credential
+ * plugin takes the time that it needs before them.
  * @throws ApiError, KubeConfigError, UsageError
  */
 export async function connect(
@@ -55,6 +56,7 @@ export async function connect(
   const target = targetOf(options);
   const cluster = new Cluster({ kubeConfig: target.kubeConfig });
   try {
+    await cluster.login(signal);
     await cluster.json({ path: "/version", timeoutMs: answerMs, maxAttempts: 1, signal });
   } catch (error) {
     // Whatever status it has, the server has answered.

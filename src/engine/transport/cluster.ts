@@ -92,6 +92,24 @@ export class Cluster {
   }
 
   /**
+   * Has the credentials ready. A plugin may take minutes, as where a person is asked for a code: `timeoutMs` of a request after it
+   * counts the server's time only.
+   *
+   * @throws ApiError; the signal's reason when that aborts
+   */
+  async login(signal: AbortSignal): Promise<void> {
+    const abort = new LinkedAbort([signal, this.#closing.signal]);
+    try {
+      await abortable(this.#credentials.get(), abort.signal);
+    } catch (error) {
+      if (abort.signal.aborted) throw abort.signal.reason;
+      throw errorFromException({ method: "GET", path: "/" }, error, false);
+    } finally {
+      abort.release();
+    }
+  }
+
+  /**
    * One-shot, JSON in and out. Sent again where that is safe: after lost connections, 429 and 5xx for GET, PUT, DELETE and
    * patches that may be repeated; otherwise only if the server certainly did not act. A DELETE that is sent again may find
    * nothing: 404 after a lost answer is success.

@@ -2,11 +2,13 @@
 
 import { execFile } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { loadAllYaml } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -145,6 +147,37 @@ describe("the program", () => {
     const asked = ["runs", "list", "--kubeconfig", file];
     await expect(parse(await createProgram(asked, io, () => undefined), asked)).rejects.toThrow(/2000 ms/);
     silent.close();
+  });
+
+  test("a credential plugin has the time that it needs, as where it asks a person, until Ctrl-C", async () => {
+    const begun = join(directory, "begun");
+    const script = `require("fs").writeFileSync(${JSON.stringify(begun)}, ""); setInterval(() => {}, 1_000)`;
+    const exec = {
+      apiVersion: "client.authentication.k8s.io/v1",
+      command: process.execPath,
+      args: ["-e", script],
+      interactiveMode: "Never",
+    };
+    const config = {
+      apiVersion: "v1",
+      kind: "Config",
+      "current-context": "c",
+      clusters: [{ name: "k", cluster: { server: "https://127.0.0.1:1" } }],
+      users: [{ name: "u", user: { exec } }],
+      contexts: [{ name: "c", context: { cluster: "k", user: "u" } }],
+    };
+    const file = join(directory, "plugin");
+    await writeFile(file, JSON.stringify(config));
+    const ctrlC = new AbortController();
+    const io = { stdout: new Sink(), stderr: new Sink(), signal: ctrlC.signal, answerMs: 50 };
+    const asked = ["runs", "list", "--kubeconfig", file];
+    const listed = parse(await createProgram(asked, io, () => undefined), asked);
+    listed.catch(() => undefined);
+    await expect.poll(() => existsSync(begun)).toBe(true);
+    // Longer than the server would have.
+    await sleep(200);
+    ctrlC.abort(new Error("Ctrl-C"));
+    await expect(listed).rejects.toThrow("Ctrl-C");
   });
 });
 
