@@ -160,8 +160,10 @@ export class Ownership {
     });
     this.#sights.set(name, sight);
     if (verdict.state !== "over") return verdict;
-    // The deletion decides: a holder that wakes up cannot renew its Lease any more.
-    const outcome = await deleteUnchanged(this.#cluster, path, lease.metadata, { signal });
+    // The deletion decides: a holder that wakes up cannot renew its Lease any more. One whose process has ended does not.
+    const outcome = await deleteUnchanged(this.#cluster, path, lease.metadata, { signal }).catch((error: unknown) => {
+      if (life !== "dead" || !isForbidden(error)) throw error;
+    });
     if (outcome === "changed") return { state: "live", ms: LEASE_SECONDS * 1_000 };
     this.#deleted.set(name, true);
     return { state: "over" };

@@ -153,6 +153,22 @@ describe("a run whose server has ended", () => {
     expect(agent).toMatchObject({ most: 1, runs: 1 });
   });
 
+  test("nor does it need the right to delete the Lease of a process that has surely ended", async () => {
+    const { agentId, agent } = await leftByDeadServer();
+    const revoked = world.k8s.authorization.revoke({
+      apiGroups: ["coordination.k8s.io"],
+      resources: ["leases"],
+      verbs: ["delete"],
+    });
+    const heir = run(world, adapterOf(world).adapter, { agentId, taskId: "t" });
+    await heir.logged("Reattaching");
+    expect(revoked.hits).toBeGreaterThan(0);
+    revoked.remove();
+    agent.letGo();
+    expect(await heir.result).toMatchObject({ exitCode: 0 });
+    expect(agent).toMatchObject({ most: 1, runs: 1 });
+  });
+
   test("an orderly stop of all engines deletes the Lease, and the runs are adopted", async () => {
     const agentId = fresh();
     const agent = agentOf(agentId);
