@@ -298,6 +298,11 @@ export class TestContainer implements LogSource {
     return promise;
   }
 
+  /** Takes back a stall that has not been reached. */
+  endStalls(): void {
+    this.#stall = null;
+  }
+
   /** Ends all follows cleanly, as a restart of the kubelet does. */
   restartKubelet(): void {
     this.#epoch++;

@@ -1,5 +1,6 @@
 /** Files that are rotated while nobody reads, or faster than someone reads: what is lost is said, and nothing comes twice. */
 import { setTimeout as sleep } from "node:timers/promises";
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { followLogs, type LogGap, type LogLine, type LogOptions } from "../../../src/engine/logs/index.ts";
 import { NO_LATE_LINES, startLogServer, type TestContainer, until } from "./log-server.ts";
@@ -222,6 +223,50 @@ describe("a follow that is held back while its log is rotated", () => {
       { before: f.lines[200]?.time, certain: false },
       { before: f.lines[400]?.time, certain: false },
     ]);
+  });
+
+  test("at any place, any number of times: whatever is lost lies in a gap, and where nothing is, there is none", async () => {
+    const round = fc.record({ opening: fc.integer({ min: 0, max: 3 }), rotations: fc.integer({ min: 0, max: 4 }) });
+    const rounds = fc.array(round, { minLength: 1, maxLength: 6 });
+    let lost = 0;
+    const property = fc.asyncProperty(rounds, async (list) => {
+      const { c, write, rotate } = writer();
+      const f = held(c);
+      f.take();
+      let written = 0;
+      let opening = 0;
+      let resume = () => {};
+      const writeLines = () => {
+        write(3);
+        written += 3;
+      };
+      writeLines();
+      for (const { opening: further, rotations } of list) {
+        opening += further;
+        let next: (() => void) | null = null;
+        void c.stall(opening).then((end) => {
+          next = end;
+        });
+        resume();
+        // It stalls there, or has not come so far and is in step.
+        await until(() => next !== null || c.isSent);
+        for (let i = 0; i < rotations; i++) {
+          rotate();
+          writeLines();
+        }
+        resume = next ?? (() => {});
+      }
+      c.endStalls();
+      resume();
+      await until(() => f.numbers().at(-1) === written - 1 && c.isSent);
+      c.exit().tell({ phase: "ended" });
+      await f.done;
+      const missing = audit(f, written);
+      lost += missing;
+      if (missing === 0) expect(f.gaps).toEqual([]);
+    });
+    await fc.assert(property, { numRuns: 40 });
+    expect(lost).toBeGreaterThan(0);
   });
 
   test("a pause of the writer while the follow is in step with it is no place of a loss", async () => {
