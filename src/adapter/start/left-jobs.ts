@@ -1,4 +1,5 @@
 import {
+  ApiError,
   containerFacts,
   corePath,
   deleteUnchanged,
@@ -150,10 +151,12 @@ export async function lacksSecret(
   const secret = secretNameFor(job.metadata.name);
   if (!needsSecret(job, secret)) return false;
   const { cluster } = engine;
+  let unread: unknown;
   try {
     return (await findObject(cluster, corePath(namespace, "secrets", secret), signal)) === null;
   } catch (error) {
     if (!isForbidden(error)) throw error;
+    unread = error;
   }
   const dryRun = {
     path: corePath(namespace, "secrets"),
@@ -165,7 +168,8 @@ export async function lacksSecret(
     return metadata?.name === secret;
   } catch (error) {
     if (isAlreadyExists(error)) return false;
-    throw error;
+    // 400: an admission webhook takes no dry runs.
+    throw error instanceof ApiError && error.status === 400 ? unread : error;
   }
 }
 

@@ -55,6 +55,8 @@ const ROTATED_AFTER_READS = 3;
 const FORBIDDEN_AFTER_READS = 5;
 /** So many times in a row the server said that it has no log of an ended container. */
 const UNAVAILABLE_AFTER_READS = 5;
+/** The same in the kubelet's words where its runtime does not answer: 13 s at least, since a containerd that restarts takes up to ten. */
+const NO_RUNTIME_AFTER_READS = 8;
 
 /** Chooses what to do next. Pure. The pod decides: the end of a stream, a 404 and silence mean nothing by themselves. */
 export function nextStep(state: FollowState): FollowStep {
@@ -199,7 +201,10 @@ function isNoLog({ status }: Refused): boolean {
 }
 
 function isUnavailable(state: FollowState): boolean {
-  const isDenied = refusal(state).status === 400 && state.history.sameRefusals >= UNAVAILABLE_AFTER_READS;
+  const { status, message } = refusal(state);
+  const isOfRuntime = /\bunable to retrieve container logs\b/.test(message);
+  const reads = isOfRuntime ? NO_RUNTIME_AFTER_READS : UNAVAILABLE_AFTER_READS;
+  const isDenied = status === 400 && state.history.sameRefusals >= reads;
   return isDenied || endedMs(state) > ENDED_GIVE_UP_MS;
 }
 

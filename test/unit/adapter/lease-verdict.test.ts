@@ -1,8 +1,8 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { lifeOf, thisProcess } from "../../../src/adapter/start/holder.ts";
 import { durationMsOf, holderOf, type LeaseObject } from "../../../src/adapter/start/lease.ts";
 import { CONFIRM_MS, judgeLease, type Sight } from "../../../src/adapter/start/lease-verdict.ts";
+import fc from "../property.ts";
 
 const LEASE_MS = 40_000;
 const seen = (version: string, firstAt: number, lastAt = firstAt): Sight => ({ version, firstAt, lastAt });

@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { MAX_PIECE, piecesOf, RunLog } from "../../../src/adapter/host/run-log.ts";
 import { Redactor } from "../../../src/adapter/job/credentials.ts";
+import fc from "../property.ts";
 
 describe("pieces for onLog", () => {
   test("whole lines together, as many as fit", () => {

@@ -1,5 +1,4 @@
 import { readdir, readFile } from "node:fs/promises";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { mayComeFirst, readEvent } from "../../../src/claude/event-line.ts";
 import { formatClaudeStreamEvent } from "../../../src/claude/format-event.ts";
@@ -7,6 +6,7 @@ import { isResultLine } from "../../../src/claude/result-event.ts";
 import { ClaudeResultParser } from "../../../src/claude/stream-json.ts";
 import { parseStdoutLine } from "../../../src/claude/ui-parser.ts";
 import { cpuMs } from "../cpu-time.ts";
+import fc from "../property.ts";
 
 const ESC = "\u001b";
 const SAID = "I look at the files.";

@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ClaudeResultParser } from "../../../src/claude/stream-json.ts";
 import { parseStdoutLine } from "../../../src/claude/ui-parser.ts";
+import fc from "../property.ts";
 import { recording, verdictOf } from "./runs.ts";
 
 const init = { type: "system", subtype: "init", session_id: "S-1", model: "claude-x" };

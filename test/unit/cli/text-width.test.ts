@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import stringWidth from "string-width";
 import { expect, test } from "vitest";
 import { cell, cut, formatAge, formatTable } from "../../../src/cli/text-width.ts";
+import fc from "../property.ts";
 
 test("text is cut by the columns that a terminal needs for it", () => {
   expect(cut("hello", 5)).toBe("hello");

@@ -1,9 +1,9 @@
-import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import type { Informer } from "../../../src/engine/informer/informer.ts";
 import type { Pod } from "../../../src/engine/kubernetes.ts";
 import { faultsComeAtRandom } from "../injected-faults.ts";
+import fc from "../property.ts";
 import { NAMESPACE, podObject, startInformer, startKubernetes } from "./harness.ts";
 
 /**

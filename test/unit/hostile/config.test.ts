@@ -1,5 +1,5 @@
 /** Each key of the agent's configuration with values that nobody meant to write. */
-import fc from "fast-check";
+
 import { afterEach, describe, expect, test } from "vitest";
 import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import { ConfigError } from "../../../src/adapter/errors.ts";
@@ -7,6 +7,7 @@ import { buildManifest } from "../../../src/adapter/job/manifest.ts";
 import { parseClaudeConfig } from "../../../src/claude/config.ts";
 import { configSchema } from "../../../src/claude/config-schema.ts";
 import { contextOf, manifestInput } from "../adapter/fixtures.ts";
+import fc from "../property.ts";
 import { HOSTILE, hostile, isPolluted } from "./values.ts";
 
 afterEach(() => expect(isPolluted()).toBe(false));

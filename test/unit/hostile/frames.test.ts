@@ -1,8 +1,9 @@
 /** The two readers of bytes, with bytes that nobody meant to send, cut anywhere. */
-import fc from "fast-check";
+
 import { describe, expect, test } from "vitest";
 import { decodeText, LogLineReader } from "../../../src/engine/logs/log-line-reader.ts";
 import { FrameError, JsonLinesDecoder } from "../../../src/engine/transport/json-lines.ts";
+import fc from "../property.ts";
 
 /** Pieces of what is sent, and of what is not. */
 const piece = fc.oneof(

@@ -2,10 +2,10 @@
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { KubeConfigError, loadKubeConfig } from "../../../src/engine/index.ts";
 import { adapterOf, run, type World } from "../adapter/world.ts";
+import fc from "../property.ts";
 
 let directory: string;
 beforeAll(async () => {

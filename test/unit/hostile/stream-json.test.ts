@@ -1,5 +1,5 @@
 /** Whatever a container prints: the parsers of the run, of the terminal and of the browser never throw, and stay small. */
-import fc from "fast-check";
+
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { classifyRun } from "../../../src/claude/classify.ts";
 import { formatClaudeStreamEvent } from "../../../src/claude/format-event.ts";
@@ -8,6 +8,7 @@ import { ClaudeResultParser } from "../../../src/claude/stream-json.ts";
 import { parseStdoutLine } from "../../../src/claude/ui-parser.ts";
 import { outcomeOf, recording } from "../claude/runs.ts";
 import { cpuMs } from "../cpu-time.ts";
+import fc from "../property.ts";
 import { isPolluted } from "./values.ts";
 
 afterEach(() => expect(isPolluted()).toBe(false));

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../property.ts";
 
 /** Values that no form would write, yet a database may hold. */
 export const HOSTILE: readonly unknown[] = [

@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compareVersions, Store } from "../../../src/engine/informer/store.ts";
 import type { KubeObject } from "../../../src/engine/kubernetes.ts";
+import fc from "../property.ts";
 
 interface Thing extends KubeObject {
   group: string | null;

@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { followLogs, type LogGap } from "../../../src/engine/logs/index.ts";
+import fc from "../property.ts";
 import { type Cut, NO_LATE_LINES, startLogServer, type TestContainer } from "./log-server.ts";
 
 const { cluster, container } = await startLogServer();

@@ -208,10 +208,12 @@ describe("nextStep", () => {
       hurry: false,
     });
     expect(step("ended", broken({ delivered: 0 }), { idleReads: 3 })).toEqual({ do: "rest", ms: 800, hurry: false });
-    expect(step("ended", refused(400, "container c in pod p is terminated"), { sameRefusals: 5 })).toEqual({
-      do: "end",
-      gap: "unreachable",
-    });
+    const givenUp = { do: "end", gap: "unreachable" };
+    expect(step("ended", refused(400, "container c in pod p is terminated"), { sameRefusals: 5 })).toEqual(givenUp);
+    // A runtime that restarts.
+    const words = "unable to retrieve container logs for containerd://4f0c";
+    expect(step("ended", refused(400, words), { sameRefusals: 7 })).toMatchObject({ do: "rest" });
+    expect(step("ended", refused(400, words), { sameRefusals: 8 })).toEqual(givenUp);
   });
 
   test("a gateway's page says nothing of the log, whatever its status: it is asked again", () => {

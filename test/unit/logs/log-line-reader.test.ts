@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decodeText, LogLineReader, type RawLine } from "../../../src/engine/logs/log-line-reader.ts";
+import fc from "../property.ts";
 
 const bytesOf = (line: RawLine) => Buffer.from(line.bytes.subarray(line.start, line.end));
 const textOf = (line: RawLine) => line.bytes.toString("utf8", line.start, line.end);

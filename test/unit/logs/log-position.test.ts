@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { LogPosition, type LogStart } from "../../../src/engine/logs/log-position.ts";
+import fc from "../property.ts";
 
 /** A line of the model's log file: its time in nanoseconds, and its number. */
 interface Entry {

@@ -1,8 +1,8 @@
 /** Files that are rotated while nobody reads, or faster than someone reads: what is lost is said, and nothing comes twice. */
 import { setTimeout as sleep } from "node:timers/promises";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { followLogs, type LogGap, type LogLine, type LogOptions } from "../../../src/engine/logs/index.ts";
+import fc from "../property.ts";
 import { NO_LATE_LINES, startLogServer, type TestContainer, until } from "./log-server.ts";
 
 const { server, cluster, container } = await startLogServer();

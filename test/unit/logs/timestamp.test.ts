@@ -1,6 +1,6 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TimestampParser } from "../../../src/engine/logs/timestamp.ts";
+import fc from "../property.ts";
 
 const parse = (line: string) => {
   const parser = new TimestampParser();

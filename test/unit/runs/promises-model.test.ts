@@ -1,7 +1,6 @@
 import { getEventListeners } from "node:events";
 import { performance as perfHooks } from "node:perf_hooks";
 import { Readable } from "node:stream";
-import fc from "fast-check";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Bus } from "../../../src/engine/bus.ts";
 import type { Job, Pod } from "../../../src/engine/kubernetes.ts";
@@ -20,6 +19,7 @@ import {
   StartFailedError,
 } from "../../../src/engine/runs/types.ts";
 import { ApiError, type ApiRequest, type Cluster } from "../../../src/engine/transport/index.ts";
+import fc from "../property.ts";
 import { CONTAINER, JOB, JobHistory, type JobTruth, NAMESPACE, OPERATIONS, type PodTruth } from "./job-history.ts";
 import { ToldInformer } from "./told-informer.ts";
 

@@ -6,7 +6,6 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseBaseConfig } from "../../../src/adapter/config/config.ts";
 import { PROMPT_FILE } from "../../../src/adapter/definition.ts";
@@ -15,6 +14,7 @@ import { buildManifest, type JobManifest, type RunManifest } from "../../../src/
 import { workingDirOf } from "../../../src/adapter/job/working-dir.ts";
 import { claudeArgs } from "../../../src/claude/argv.ts";
 import { contextOf } from "../adapter/fixtures.ts";
+import fc from "../property.ts";
 
 let root: string;
 beforeAll(() => {

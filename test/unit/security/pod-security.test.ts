@@ -1,8 +1,9 @@
 /** The pods of the Jobs against the `restricted` Pod Security Standard, field by field as its policy page lists them. */
-import fc from "fast-check";
+
 import { describe, expect, test } from "vitest";
 import { buildManifest, type ContainerSpec, type PodSpec } from "../../../src/adapter/job/manifest.ts";
 import { manifestInput, selfPodOf } from "../adapter/fixtures.ts";
+import fc from "../property.ts";
 
 interface SecurityContext {
   privileged?: boolean;

@@ -4,7 +4,6 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
-import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { printable } from "../../../src/adapter/host/printable.ts";
 import { formatClaudeStreamEvent } from "../../../src/claude/format-event.ts";
@@ -13,6 +12,7 @@ import { logsCommand } from "../../../src/cli/logs-command.ts";
 import { replay, replayCommand } from "../../../src/cli/replay.ts";
 import { EmbeddedKubernetes } from "../../../src/embedded/index.ts";
 import { cpuMs } from "../cpu-time.ts";
+import fc from "../property.ts";
 
 const ESC = "\u001b";
 /** Clears the screen, sets the title, writes the clipboard, hides text, moves up, rings, returns, C1's CSI, turns the text. */

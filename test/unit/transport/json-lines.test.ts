@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FrameError, JsonLinesDecoder } from "../../../src/engine/transport/index.ts";
 import { cpuMs } from "../cpu-time.ts";
+import fc from "../property.ts";
 
 function decode(chunks: Uint8Array[], decoder = new JsonLinesDecoder()) {
   const values: unknown[] = [];

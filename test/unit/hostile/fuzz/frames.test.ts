@@ -1,8 +1,9 @@
 /** Frames of any JSON through the reader of watches: each value as JSON.parse has it, but for the object's managedFields. */
-import fc from "fast-check";
+
 import { expect, test } from "vitest";
 import { managedFieldsSpan } from "../../../../src/engine/informer/managed-fields.ts";
 import { FrameError, JsonLinesDecoder } from "../../../../src/engine/transport/index.ts";
+import fc from "../../property.ts";
 import { fuzz, fuzzTimeoutMs, pieces } from "./fuzz.ts";
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };

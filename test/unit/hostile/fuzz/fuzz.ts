@@ -1,11 +1,8 @@
-import fc from "fast-check";
 import { seededRandom } from "../../../../src/embedded/random.ts";
+import fc, { seed } from "../../property.ts";
 
 /** How long each property is tried: `FUZZ_SECONDS=300 npx vitest run --project unit test/unit/hostile/fuzz` for the long form. */
-const { FUZZ_SECONDS, FUZZ_SEED } = process.env;
-const SECONDS = Number(FUZZ_SECONDS ?? 1);
-// The short form begins each time with the same: what is new, and may find a fault of long ago, is for the long form.
-const seed = Number(FUZZ_SEED ?? (FUZZ_SECONDS === undefined ? 2026 : Date.now() % 2 ** 31));
+const SECONDS = Number(process.env.FUZZ_SECONDS ?? 1);
 
 /** Of a test of one property. */
 export function fuzzTimeoutMs(): number {

@@ -6,9 +6,9 @@ import { constants, type Http2ServerResponse, type ServerHttp2Session, type Serv
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import tls, { type TLSSocket } from "node:tls";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ApiError, Cluster } from "../../../../src/engine/transport/index.ts";
+import fc from "../../property.ts";
 import { base64, kubeConfigOf, serverCertificate, startApiServer } from "../../transport/api-server.ts";
 import { http2Frame as frame } from "../../transport/http2-frame.ts";
 import { Dice, fuzz, fuzzTimeoutMs } from "./fuzz.ts";

@@ -3,10 +3,10 @@
  * exactly as it was written; what is missing lies behind a gap that was told before the line after it; no gap without a cause.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { followLogs, type LogGap } from "../../../../src/engine/logs/index.ts";
 import { NO_LATE_LINES, type Refusal, startLogServer, type TestContainer, until } from "../../logs/log-server.ts";
+import fc from "../../property.ts";
 import { Dice, fuzz, fuzzTimeoutMs, seeds } from "./fuzz.ts";
 
 const { cluster, container } = await startLogServer();

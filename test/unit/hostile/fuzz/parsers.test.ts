@@ -4,7 +4,6 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { ConfigError } from "../../../../src/adapter/errors.ts";
 import { buildManifest } from "../../../../src/adapter/job/manifest.ts";
@@ -17,6 +16,7 @@ import { parseStdoutLine } from "../../../../src/claude/ui-parser.ts";
 import { KubeConfigError, loadKubeConfig } from "../../../../src/engine/index.ts";
 import { manifestInput } from "../../adapter/fixtures.ts";
 import { outcomeOf, recording } from "../../claude/runs.ts";
+import fc from "../../property.ts";
 import { hostile, isPolluted } from "../values.ts";
 import { fuzz, fuzzTimeoutMs } from "./fuzz.ts";
 

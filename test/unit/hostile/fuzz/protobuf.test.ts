@@ -1,11 +1,11 @@
 /** Frames of protobuf that were changed at random, and any bytes, through the reader of watches. */
 import { readFileSync } from "node:fs";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { frameProtobuf } from "../../../../src/embedded/api/protobuf.ts";
 import { JOB_KINDS, POD_KINDS } from "../../../../src/engine/informer/messages.ts";
 import { trimJob, trimPod } from "../../../../src/engine/informer/trim.ts";
 import { FrameError, ProtobufFrames, readEvent, readObject } from "../../../../src/engine/transport/index.ts";
+import fc from "../../property.ts";
 import { fuzz, fuzzTimeoutMs, pieces } from "./fuzz.ts";
 
 const recorded = readFileSync(new URL("../../../fixtures/protobuf/kubernetes-1.36.jsonl", import.meta.url), "utf8")
