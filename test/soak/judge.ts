@@ -123,7 +123,10 @@ export function judge(
     const isRuntimeLost = struck.includes("container runtime restarted");
     // Its kubelet ended the log cleanly, and with the pod it was gone before it could be asked again.
     const isBlind = endedBlind.includes(report.jobUid ?? "");
-    const isSaid = gaps > 0 || exitCode === null || isUnread || isRuntimeLost || isBlind;
+    // A follow sees the end of its container before a new file, and the pod was deleted before the log could be asked for again.
+    const isDeleted = script.ending === "job_deleted" || script.ending === "pod_deleted";
+    const isUnnoticed = isDeleted && rotations.includes(audit.next);
+    const isSaid = gaps > 0 || exitCode === null || isUnread || isRuntimeLost || isBlind || isUnnoticed;
     const holds = written === null || audit.next >= written || isSaid;
     expect(holds, `${audit.next} of ${written} lines that were written came, and it was not said`);
     // A container is killed between two lines: the last one may or may not have been counted.

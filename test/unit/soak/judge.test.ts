@@ -143,6 +143,14 @@ describe("one run", () => {
   ])("%s is right", (_, change, true_) => {
     expect(judge(report(change), script, truth(true_))).toEqual([]);
   });
+
+  it("that is deleted just after a rotation may lose its last file, any other may not", () => {
+    const cut = report(audited({ next: lines - 1, total: lines - 1 }));
+    const rotated = truth({ rotatedTo: lines, rotations: [lines - 1] });
+    const ofEnding = (ending: Script["ending"]) => judge(cut, { ...script, ending }, rotated).join("; ");
+    expect(ofEnding("pod_deleted")).not.toMatch(/it was not said/);
+    expect(ofEnding("fail")).toMatch(/it was not said/);
+  });
 });
 
 it.each<[string, number | null, string, RegExp | null]>([
