@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import {
   abortable,
@@ -31,6 +30,7 @@ import {
 } from "./lease.ts";
 import { judgeLease, type OwnerState, type Sight } from "./lease-verdict.ts";
 import { processState } from "./process-state.ts";
+import { repeated } from "./repeated.ts";
 
 /** Without the right to Leases, it is asked again after this. */
 const DENIED_MS = 5 * 60_000;
@@ -192,15 +192,8 @@ export class Ownership {
     owner: string,
     signal: AbortSignal,
   ): Promise<string | false> {
-    while (true) {
-      try {
-        return await this.#reclaimOnce(job, owner, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        if (!isRetryable(error) && !isStrayAnswer(error)) throw error;
-        await sleep(RECLAIM_AGAIN_MS, undefined, { signal, ref: false });
-      }
-    }
+    const isFinal = (error: unknown) => !isRetryable(error) && !isStrayAnswer(error);
+    return await repeated(() => this.#reclaimOnce(job, owner, signal), { signal, isFinal });
   }
 
   async #reclaimOnce(
@@ -263,6 +256,5 @@ export class Ownership {
 
 /** A server that is away is asked for so long whether a Job is still this process's. */
 const CONFIRM_LIMIT_MS = 60_000;
-const RECLAIM_AGAIN_MS = 1_000;
 
 const known = new WeakMap<RunEngine, Ownership>();

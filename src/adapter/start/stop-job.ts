@@ -1,14 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { type DeleteOptions, isForbidden, isUnauthorized, lacksRight, type Run } from "../../engine/index.ts";
+import { type DeleteOptions, lacksRight, type Run } from "../../engine/index.ts";
 import { bounded, LateError } from "../wait.ts";
+import { type Again, type Confirm, repeated } from "./repeated.ts";
 
 /** How long a Job that is stopped may take until it and its pods are deleted: the pod's grace and some. The host waits 60 s. */
 export const GONE_TIMEOUT_MS = 30_000;
-
-const AGAIN_MS = 1_000;
-
-/** Asked before a deletion is sent again: is the Job still this process's? It may have been stopped for longer than its Lease. */
-export type Confirm = () => Promise<boolean>;
 
 /**
  * Deletes a Job whose agent may still run, and waits until it and its pods are deleted. In the foreground: the Job stands until
@@ -40,32 +35,4 @@ export async function deleteAgain(
   again: Omit<Again, "signal">,
 ): Promise<void> {
   await repeated(() => run.delete(options), { signal: options.signal, ...again });
-}
-
-export interface Again {
-  readonly signal: AbortSignal;
-  /** Default: 401 and 403. */
-  readonly isFinal?: (error: unknown) => boolean;
-  readonly confirm?: Confirm | undefined;
-}
-
-/**
- * Sends a request until it is answered with success or with an error that is final. A proxy before the API server may answer with
- * anything for a while, also with what looks like Kubernetes' own.
- * @throws its last error
- */
-export async function repeated(
-  send: () => Promise<unknown>,
-  { signal, isFinal = (error) => isForbidden(error) || isUnauthorized(error), confirm = async () => true }: Again,
-): Promise<void> {
-  while (true) {
-    try {
-      await send();
-      return;
-    } catch (error) {
-      if (isFinal(error)) throw error;
-      await sleep(AGAIN_MS, undefined, { signal, ref: false }).catch(() => undefined);
-      if (signal.aborted || !(await confirm()) || signal.aborted) throw error;
-    }
-  }
 }

@@ -7,8 +7,9 @@ import { deleteRunSecret } from "../job/prompt-delivery.ts";
 import { annotate, patchJob } from "../start/job-patch.ts";
 import { ownerNameOf } from "../start/ownership.ts";
 import { processState } from "../start/process-state.ts";
+import { type Confirm, repeated } from "../start/repeated.ts";
 import type { Site } from "../start/site.ts";
-import { type Confirm, deleteAgain, GONE_TIMEOUT_MS, repeated, stopJob } from "../start/stop-job.ts";
+import { deleteAgain, GONE_TIMEOUT_MS, stopJob } from "../start/stop-job.ts";
 import { bounded } from "../wait.ts";
 
 /** Requests that tidy up do not hold up the result for longer. */
