@@ -28,10 +28,11 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
   const { namespace, engine } = site;
   const { name: jobName, uid } = job.metadata;
   const left = readLeftBehind(job);
+  const prior = left.runId ?? "unknown";
   const workingDir = left.workingDir ?? workingDirOf(ctx, config);
   const owner = site.ownership.lease?.name ?? null;
   const isToBeWritten = !isOwnRun || owner !== null;
-  if (isToBeWritten && !(await takeOver(input, job, isOwnRun, newcomer.sessionId))) return null;
+  if (isToBeWritten && !(await takeOver(input, job, { prior, isOwnRun, sessionId: newcomer.sessionId }))) return null;
   const former = owners.get(ownerNameOf(job) ?? "");
   const isContested = former?.state === "over" && former.mayBeUnheard === true;
   const contestedUntil = isContested ? performance.now() + CONFIRM_MS : null;
@@ -46,11 +47,11 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
       cause: error,
     });
   }
-  await tellAdoption(input, job, workingDir, isEnded);
+  await tellAdoption(input, job, { prior, workingDir, isEnded });
   return {
     run: engine.attach({ namespace, jobName, uid, policy: policyOf(config) }),
     adopted: true,
-    formerRunId: isOwnRun || isEnded ? null : priorRunOf(job),
+    formerRunId: isOwnRun || isEnded ? null : prior,
     owner,
     contestedUntil,
     launchedAt: null,
@@ -63,10 +64,6 @@ export async function adopt<Config extends BaseConfig, Verdict extends AgentVerd
   };
 }
 
-function priorRunOf(job: Job): string {
-  return readLeftBehind(job).runId ?? "unknown";
-}
-
 /**
  * Writes this run and its owner on the Job: that of one that has ended, too, since its result is to be handed out once.
  * @returns false when the Job was deleted meanwhile
@@ -74,8 +71,7 @@ function priorRunOf(job: Job): string {
 async function takeOver<Config extends BaseConfig, Verdict extends AgentVerdict>(
   { ctx, site, signal, log, runLabel, patience }: RunInput<Config, Verdict>,
   job: Job,
-  isOwnRun: boolean,
-  sessionId: string | null,
+  { prior, isOwnRun, sessionId }: { prior: string; isOwnRun: boolean; sessionId: string | null },
 ): Promise<boolean> {
   const { engine, ownership } = site;
   const { name: jobName } = job.metadata;
@@ -91,7 +87,7 @@ async function takeOver<Config extends BaseConfig, Verdict extends AgentVerdict>
     if (error instanceof AdoptedElsewhereError || isRetryable(error)) throw error;
     // Its owner had sent the deletion, and died: the guard looks again.
     if (isNotFound(error)) return false;
-    log.say("stderr", `Job ${jobName} keeps the labels of run ${priorRunOf(job)}: ${reasonOf(error)}`);
+    log.say("stderr", `Job ${jobName} keeps the labels of run ${prior}: ${reasonOf(error)}`);
     return true;
   }
 }
@@ -100,12 +96,10 @@ async function takeOver<Config extends BaseConfig, Verdict extends AgentVerdict>
 async function tellAdoption<Config extends BaseConfig, Verdict extends AgentVerdict>(
   { definition, ctx, config, site, signal, log, redactor }: RunInput<Config, Verdict>,
   job: Job,
-  workingDir: string,
-  isEnded: boolean,
+  { prior, workingDir, isEnded }: { prior: string; workingDir: string; isEnded: boolean },
 ): Promise<void> {
   const { namespace } = site;
   const { name: jobName, uid } = job.metadata;
-  const prior = priorRunOf(job);
   await tell(
     () =>
       ctx.onMeta?.({
