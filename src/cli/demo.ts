@@ -221,12 +221,12 @@ function measureLatencies(k8s: EmbeddedKubernetes): Latencies {
 
 interface DemoFaults {
   count: Record<string, number>;
-  /** The host was told something: what was broken works again. */
+  /** A run has got on: what was broken works again. */
   told(): void;
   end(): void;
 }
 
-/** Of what the host is told, so much comes between two faults of a kind: a machine that is slow has fewer of them. */
+/** Updates of runs between two faults of a kind. So a slow machine has fewer faults. */
 const TOLD_BETWEEN = 5;
 
 /** Breaks everything that can break, several times a second, as long as the agents get on. */

@@ -180,6 +180,7 @@ async function sweepLeases({ engine, namespace, ownership, signal }: SweepInput)
     if ((await ownership.stateOf(name, signal)).state === "unsure") unsure.push(name);
   }
   if (unsure.length > 0) await pause(CONFIRM_MS, signal);
+  // Deletes those that have run out.
   for (const name of unsure) await ownership.stateOf(name, signal);
 }
 

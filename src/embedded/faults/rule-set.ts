@@ -9,7 +9,7 @@ export interface ActiveFault {
 }
 
 export interface Stall extends ActiveFault {
-  /** Lets everything go that was held back. Same as `remove`, unless said otherwise. */
+  /** Lets everything go that was held back. So does `remove`, but for `delayRequests`. */
   release(): void;
 }
 

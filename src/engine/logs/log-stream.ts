@@ -12,7 +12,7 @@ import type { LogLine, LogOptions, LogSource, LogStats, LogTransport } from "./t
  * over the socket, the server, and costs no more memory than one chunk. One that leaves (`break`) closes the stream.
  * `Readable.from(stream)` makes a Node stream of it.
  *
- * Known limit: a kubelet that is held back passes over files that are begun and rotated away meanwhile. It is told where, but only
+ * Known limit: a kubelet that is held back passes over files that are begun and rotated away meanwhile. A gap says where, but only
  * when the kubelet then sends another file twice: not if the container ends or the connection breaks before.
  *
  * Consuming rejects with the signal's reason when `options.signal` aborts, and with an `ApiError` where no further try can

@@ -13,8 +13,8 @@ type Jump = Time & GapFacts;
  */
 export class SkippedFiles {
   #jumps: Jump[] = [];
-  /** Since the kubelet was last in step, a place was told. */
-  #hasTold = false;
+  /** Since the kubelet was last in step, a gap was reported. */
+  #hasReported = false;
 
   /** `next` follows `last`. Before it the read waited so many seconds for bytes, with a consumer that had room. */
   jump(last: TimedLine, next: TimedLine, waited: number): void {
@@ -26,7 +26,7 @@ export class SkippedFiles {
     } else if (waited >= IN_STEP_SECONDS && jump >= waited / 2) {
       // Written while the read waited: the kubelet was at the end of the newest file. What comes after a stall of the network was not.
       this.#jumps = [];
-      this.#hasTold = false;
+      this.#hasReported = false;
     }
   }
 
@@ -39,9 +39,9 @@ export class SkippedFiles {
     const others = this.#jumps.filter((jump) => compare(jump, first) < 0);
     const own = this.#jumps.find((jump) => compare(jump, first) === 0);
     // A file that begins behind a jump follows a lost one. Else the lost one may be at another place.
-    const certain = own !== undefined || (others.length === 0 && !this.#hasTold);
+    const certain = own !== undefined || (others.length === 0 && !this.#hasReported);
     this.#jumps = [];
-    this.#hasTold = true;
+    this.#hasReported = true;
     return [...others, { ...(own ?? gap), certain }];
   }
 

@@ -16,8 +16,8 @@ export function askOf(state: RunState): Ask {
 }
 
 /**
- * A Job that loses the label that the watches select by is told as deleted, too. What shows its deletion is that it began, or that
- * its pod is being deleted.
+ * The watch also sends DELETED for a Job that loses the label by which it selects. That the Job is deleted is sure only if its
+ * deletion was seen to begin, or that of its pod.
  */
 export function mayJobStand({ job, jobDeletedAt, podDeletingAt }: RunState): boolean {
   return job !== null && jobDeletedAt !== null && podDeletingAt === null && !isDeleting(job);

@@ -5,7 +5,10 @@
 export interface RunPolicy {
   /** How long a container may fail to get its image (`ErrImagePull`, `ImagePullBackOff`, …). 0 = fail on first sight. Default 30 s. */
   imagePullGraceMs: number;
-  /** How long a container's configuration may be invalid (`CreateContainerConfigError`, …). 0 = fail on first sight. Default 30 s. One that a slow runtime does not get to create has 10 min. */
+  /**
+   * How long a container's configuration may be invalid (`CreateContainerConfigError`, …). 0 = fail on first sight. Default 30 s.
+   * A container that a slow runtime does not get to create has 10 min.
+   */
   configErrorGraceMs: number;
   /** How long a Job that is not suspended may go without a scheduled pod. 0 = fail at the first `Unschedulable`. Default 5 min, since an autoscaler takes two to five to bring a node. */
   scheduleTimeoutMs: number;

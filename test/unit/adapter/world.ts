@@ -134,7 +134,7 @@ export function missesSecret({ k8s }: World, name: string): boolean {
     .some(({ message }) => String(message).includes(`secret "${name}" not found`));
 }
 
-/** The API server is away until it is told to come back. */
+/** The API server is away until `comesBack` is called. */
 export function restart({ k8s }: World): { comesBack(): Promise<void> } {
   const { promise: until, resolve } = Promise.withResolvers<void>();
   const restarted = k8s.restart({ until });

@@ -86,7 +86,7 @@ describe("servers for all agents", () => {
     ["a pipe that no one writes to", (path) => execFileSync("mkfifo", [path]), /a pipe, a socket or a device/],
     ["a directory", (path) => mkdirSync(path), /EISDIR/],
     ["a file of 9 MB", (path) => truncateSync(path, 9e6), /9000000 bytes/],
-  ])("%s in its place is told, and is not waited for", async (what, make, why) => {
+  ])("%s in its place is reported, and is not waited for", async (what, make, why) => {
     const path = join(directory, what);
     if (what.startsWith("a file")) writeFileSync(path, "");
     make(path);

@@ -372,7 +372,7 @@ describe("progress", () => {
     });
   });
 
-  test("a transcript that did not fit on the disk is told", () => {
+  test("a transcript that did not fit on the disk is reported", () => {
     const event = { type: "system", subtype: "session_writes_lost", error_code: "ENOSPC", lost: ["transcript", 1] };
     expect(new ClaudeResultParser().push(JSON.stringify(event))).toMatchObject({
       level: "warn",

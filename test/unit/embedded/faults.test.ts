@@ -446,7 +446,7 @@ describe("faults", () => {
       expect((await resumed.next())?.object.metadata.name).toBe("meanwhile");
     });
 
-    it("that ends when it is told to", async () => {
+    it("that ends when a promise resolves", async () => {
       const { promise: until, resolve } = Promise.withResolvers<void>();
       const restarted = k8s.restart({ until });
       const other = new Client(k8s);

@@ -26,7 +26,7 @@ test("more than once: what is lost lies in a gap that is certain, and nothing co
   const isLastLine = (text: string) => text.endsWith("last");
   const onGap = (gap: LogGap) => {
     gaps.push(gap);
-    // It is told when the newest file comes for the second time.
+    // The gap comes when the newest file is sent for the second time.
     ends.resolve();
   };
   for await (const batch of run.logs({ container: "main", isLastLine, onGap }).batches()) {
