@@ -254,7 +254,7 @@ async function startRecording(k8s: EmbeddedKubernetes): Promise<{ stop(): Promis
   onTestFinished(() => rm(kubeconfig, { force: true }));
   let text = "";
   let isOpen: () => void;
-  /** Both watches have told something: what happens from now on reaches the recording before it reaches the engine. */
+  /** Both watches have told something: what happens from now on reaches the recording. */
   const open = new Promise<void>((resolve) => {
     isOpen = resolve;
   });
@@ -270,8 +270,16 @@ async function startRecording(k8s: EmbeddedKubernetes): Promise<{ stop(): Promis
   const io = { stdout, stderr: process.stderr, signal: end.signal, answerMs: 60_000 };
   const running = recordCommand.run(["--kubeconfig", kubeconfig, "--labels", labels.join()], io);
   await open;
+  const lastVersions = new Map<string, number>();
+  const unsubscribe = k8s.objects.onChange(({ resource, resourceVersion }) => {
+    if (resource === "jobs" || resource === "pods") lastVersions.set(resource, resourceVersion);
+  });
   return {
     stop: async () => {
+      unsubscribe();
+      // The engine may have read the last change before the recorder has.
+      for (const version of lastVersions.values())
+        await expect.poll(() => text).toContain(`"resourceVersion":"${version}"`);
       end.abort();
       expect(await running).toBe(0);
       return text;
